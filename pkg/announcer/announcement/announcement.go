@@ -1,0 +1,118 @@
+// Package announcement is the vocabulary that the cluster side and the nodes share:
+// what a node is told to announce, what it says it announces, and the order in which
+// such statements supersede each other. It is pure: no clock, socket, goroutine, lock
+// or logger, and it imports nothing of this project but package reason.
+package announcement
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// Stamp orders everything that leaders say. Term grows with every leader, Revision
+// with every change that one leader publishes. The zero Stamp is older than any other.
+type Stamp struct {
+	Term     uint64
+	Revision uint64
+}
+
+// Compare returns -1, 0 or +1 as s is older than, equal to, or newer than t.
+func (s Stamp) Compare(t Stamp) int {
+	return cmp.Or(cmp.Compare(s.Term, t.Term), cmp.Compare(s.Revision, t.Revision))
+}
+
+// IsZero reports whether s was never given.
+func (s Stamp) IsZero() bool { return s == Stamp{} }
+
+// Announcement is one address that a set of nodes may answer for.
+type Announcement struct {
+	// Address is the load balancer address, never an IPv4-mapped IPv6 address and
+	// never with a zone.
+	Address netip.Addr
+	// Stamp is the (term, revision) that last changed Candidates or Interface.
+	Stamp Stamp
+	// Candidates are node names in order: the owner first, then its backups.
+	Candidates []string
+	// Interface selects the interfaces to answer on: "" for those on the address's
+	// segment, a name, "/regular expression/" or "can_reach:ADDRESS".
+	Interface string
+}
+
+// Equal reports whether a and b say the same.
+func (a Announcement) Equal(b Announcement) bool {
+	return a.Address == b.Address && a.Stamp == b.Stamp && a.Interface == b.Interface &&
+		slices.Equal(a.Candidates, b.Candidates)
+}
+
+// Set is the whole plan of one node: every address whose candidate list names it.
+// The zero Set says nothing at all; a Set with a Stamp and no announcements says
+// that the node has to announce nothing.
+type Set struct {
+	// Cluster is the UID of the namespace kube-system of the cluster that speaks.
+	Cluster string
+	// Stamp is the (term, revision) of this plan.
+	Stamp Stamp
+	// Announcements are sorted by address, each address once.
+	Announcements []Announcement
+}
+
+// Find returns the announcement of address.
+func (s Set) Find(address netip.Addr) (Announcement, bool) {
+	i, ok := slices.BinarySearchFunc(s.Announcements, address, func(a Announcement, x netip.Addr) int {
+		return a.Address.Compare(x)
+	})
+	if !ok {
+		return Announcement{}, false
+	}
+	return s.Announcements[i], true
+}
+
+// Sort brings announcements into the order that a Set promises.
+func Sort(announcements []Announcement) {
+	slices.SortFunc(announcements, func(a, b Announcement) int { return a.Address.Compare(b.Address) })
+}
+
+// Claim is a node's statement that it answers for an address because of the list
+// with that stamp.
+type Claim struct {
+	Address netip.Addr
+	Stamp   Stamp
+}
+
+// Problem is why a node does not answer for an address that it was told to answer for.
+type Problem struct {
+	Address netip.Addr
+	Reason  reason.Reason
+	// Message is one sentence for a person; it names the interface or system error.
+	Message string
+}
+
+// Interface is a network interface as its node reports it.
+type Interface struct {
+	Name string
+	// MAC is the hardware address in its canonical text form.
+	MAC string
+	// Prefixes are the interface's addresses with their on-link prefix lengths.
+	Prefixes []netip.Prefix
+	// Default says that a default route leaves through the interface.
+	Default bool
+}
+
+// Report is the whole state of a node as its announcer knows it.
+type Report struct {
+	// Plan is the stamp of the newest plan that the node has carried out.
+	Plan Stamp
+	// Highest is the highest stamp that the node ever accepted from any leader.
+	Highest Stamp
+	// Cluster is the cluster whose plan the node carries out, or "".
+	Cluster string
+	// Claims are sorted by address.
+	Claims []Claim
+	// Problems are sorted by address.
+	Problems []Problem
+	// Interfaces are those that can carry addresses, sorted by name.
+	Interfaces []Interface
+}

@@ -1,0 +1,89 @@
+// Package reason is the one vocabulary in which the system says why.
+//
+// A Reason is a decision's cause as a typed name. The same name is the reason of
+// the Kubernetes Event, the reason of the Service condition, the value of the
+// metric label and what tests assert, so that what an administrator reads in
+// `kubectl describe` can be searched for in the docs, the metrics and the code.
+// Table holds every Reason with its meaning and its cure; docs/reasons.md is
+// generated from it.
+package reason
+
+// Reason names why something is so. It is a CamelCase word, as the Kubernetes API
+// conventions ask of condition and Event reasons.
+type Reason string
+
+// Reasons of the condition baremetal.cloud/Allocated.
+const (
+	// Allocated says that the Service holds every address it asked for.
+	Allocated Reason = "Allocated"
+	// AllocatedPartly says that a PreferDualStack Service holds one of two families.
+	AllocatedPartly Reason = "AllocatedPartly"
+	// PoolExhausted says that every pool that may serve the Service is full.
+	PoolExhausted Reason = "PoolExhausted"
+	// NoPool says that no pool may serve the Service automatically.
+	NoPool Reason = "NoPool"
+	// PoolUnknown says that the Service asks for a pool that is not in the cloud-config.
+	PoolUnknown Reason = "PoolUnknown"
+	// PoolNotAllowed says that a pool's namespaces or selectors exclude the Service.
+	PoolNotAllowed Reason = "PoolNotAllowed"
+	// PoolDisabled says that the pool is being drained.
+	PoolDisabled Reason = "PoolDisabled"
+	// QuotaExceeded says that the namespace holds as many addresses of the pool as it may.
+	QuotaExceeded Reason = "QuotaExceeded"
+	// FamilyUnavailable says that no pool that may serve the Service has addresses of the family.
+	FamilyUnavailable Reason = "FamilyUnavailable"
+	// AddressInUse says that the requested address is held by another Service.
+	AddressInUse Reason = "AddressInUse"
+	// AddressReserved says that the requested address is reserved for another Service.
+	AddressReserved Reason = "AddressReserved"
+	// AddressOutsidePools says that an address is in no pool.
+	AddressOutsidePools Reason = "AddressOutsidePools"
+	// AddressAvoided says that avoidBuggyIPs keeps the requested address from being used.
+	AddressAvoided Reason = "AddressAvoided"
+	// AddressQuarantined says that another machine on the network uses the address.
+	AddressQuarantined Reason = "AddressQuarantined"
+	// SharingRefused says that the address is held by Services that it may not be shared with.
+	SharingRefused Reason = "SharingRefused"
+	// SharingClash says that an edit made a Service clash with another on the same address.
+	SharingClash Reason = "SharingClash"
+	// RequestInvalid says that what the Service asks for contradicts itself or cannot be read.
+	RequestInvalid Reason = "RequestInvalid"
+)
+
+// Reasons of the condition baremetal.cloud/Announced.
+const (
+	// Announced says that a node has acknowledged answering for every address.
+	Announced Reason = "Announced"
+	// WaitingForAnnouncer says that a node was told and has not acknowledged yet.
+	WaitingForAnnouncer Reason = "WaitingForAnnouncer"
+	// NoEligibleNode says that no node may announce the address.
+	NoEligibleNode Reason = "NoEligibleNode"
+	// NoEndpoints says that the Service has no usable endpoint.
+	NoEndpoints Reason = "NoEndpoints"
+	// NoLocalEndpoints says that no eligible node has a usable endpoint of a Local Service.
+	NoLocalEndpoints Reason = "NoLocalEndpoints"
+	// NothingAllocated says that there is no address to announce.
+	NothingAllocated Reason = "NothingAllocated"
+)
+
+// Reasons for which one node may not announce an address, or does not although told.
+const (
+	// NodeExcluded says that the node carries the label node.kubernetes.io/exclude-from-external-load-balancers.
+	NodeExcluded Reason = "NodeExcluded"
+	// NodeNotSelected says that the pool's node selector does not match.
+	NodeNotSelected Reason = "NodeNotSelected"
+	// NodeNetworkUnavailable says that the Node's condition NetworkUnavailable is true.
+	NodeNetworkUnavailable Reason = "NodeNetworkUnavailable"
+	// NodeDeleting says that the Node is being deleted.
+	NodeDeleting Reason = "NodeDeleting"
+	// NodeNotConnected says that the node's announcer has no stream to the leader.
+	NodeNotConnected Reason = "NodeNotConnected"
+	// NodeNoInterface says that the node has no interface that can carry the address.
+	NodeNoInterface Reason = "NodeNoInterface"
+	// NodeNoEndpoint says that the node has no usable endpoint of a Local Service.
+	NodeNoEndpoint Reason = "NodeNoEndpoint"
+	// AddressIsLocal says that the address is one of the node itself or of its gateway.
+	AddressIsLocal Reason = "AddressIsLocal"
+	// SocketFailed says that the node could not open or write its raw socket.
+	SocketFailed Reason = "SocketFailed"
+)
