@@ -83,6 +83,9 @@ type Request struct {
 	// Addresses, at most one of each family, are the only ones acceptable.
 	Addresses []netip.Addr
 	Sharing   Sharing
+	// Unreadable, if not "", says what of the request could not be understood, so that
+	// it is refused while what is held stays.
+	Unreadable string
 }
 
 // requested returns the address of family f that req asks for, or the zero Addr.
@@ -97,6 +100,9 @@ func (req *Request) requested(f Family) netip.Addr {
 
 // check refuses requests that contradict themselves.
 func (req *Request) check() *Refusal {
+	if req.Unreadable != "" {
+		return refuse(reason.RequestInvalid, "%s", req.Unreadable)
+	}
 	if len(req.Families) == 0 {
 		return refuse(reason.RequestInvalid, "the Service asks for no IP family")
 	}

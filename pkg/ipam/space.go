@@ -23,6 +23,11 @@ type space struct {
 	parked map[netip.Addr]time.Time
 }
 
+// remembered is how many freed addresses a space keeps in mind before it reuses those
+// that have rested ahead of ones never used: a /64 must not fill the memory with all the
+// addresses that it ever gave out.
+const remembered = 1 << 16
+
 type freedAddr struct {
 	address netip.Addr
 	at      time.Time
@@ -51,6 +56,11 @@ const (
 // freed. Where rested is not zero, addresses freed after it do not count. The address
 // stays in the space until taken is called.
 func (s *space) peek(rested time.Time, judge func(netip.Addr) verdict) (netip.Addr, bool) {
+	if s.freed.Len() >= remembered {
+		if a, ok := s.leastRecent(rested, judge); ok {
+			return a, true
+		}
+	}
 	for s.next.IsValid() {
 		a := s.next
 		if _, known := s.where[a]; !known {
@@ -63,6 +73,11 @@ func (s *space) peek(rested time.Time, judge func(netip.Addr) verdict) (netip.Ad
 		}
 		s.advance()
 	}
+	return s.leastRecent(rested, judge)
+}
+
+// leastRecent returns the usable address that was freed first, no later than rested.
+func (s *space) leastRecent(rested time.Time, judge func(netip.Addr) verdict) (netip.Addr, bool) {
 	for e := s.freed.Front(); e != nil; e = s.freed.Front() {
 		f := e.Value.(freedAddr)
 		if !rested.IsZero() && f.at.After(rested) {

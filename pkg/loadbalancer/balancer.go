@@ -23,7 +23,9 @@ type Balancer struct {
 	// withdrawing are the addresses that nobody holds any more with the node that may
 	// still answer for them.
 	withdrawing map[netip.Addr]string
-	plan        plan
+	// freed is set when an address becomes available; see Freed.
+	freed bool
+	plan  plan
 }
 
 // service is a Service with what became of its last request.
@@ -98,9 +100,16 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 	if err != nil {
 		s.refusal = err.(*ipam.Refusal) //nolint:errorlint // Assign's documented error type
 	}
+	published := len(s.Published) > 0
 	s.Published = slices.DeleteFunc(slices.Clone(s.Published), func(p netip.Addr) bool {
 		return !slices.ContainsFunc(result.Assignments, func(q ipam.Assignment) bool { return q.Address == p })
 	})
+	if published && len(s.Published) == 0 {
+		// A status that has been filled is replaced, not emptied: DNS records follow it.
+		for _, a := range result.Assignments {
+			s.Published = append(s.Published, a.Address)
+		}
+	}
 	for _, a := range before {
 		b.plan.touch(a.Address)
 	}
@@ -108,6 +117,7 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 		b.plan.touch(a.Address)
 		b.endWithdrawal(a.Address)
 	}
+	b.freed = b.freed || len(result.Freed) > 0
 	b.startWithdrawals(result.Freed)
 	return err
 }
@@ -121,6 +131,7 @@ func (b *Balancer) Release(uid string, now time.Time) {
 	}
 	b.remove(s)
 	freed := b.addresses.Release(uid, now)
+	b.freed = b.freed || len(freed) > 0
 	for _, address := range freed {
 		b.plan.touch(address)
 	}
@@ -160,6 +171,17 @@ func (b *Balancer) Reassign(now time.Time) []string {
 	}
 	return uids
 }
+
+// Freed reports whether an address has become available since it was last asked, so that
+// Retry may find something.
+func (b *Balancer) Freed() bool {
+	freed := b.freed
+	b.freed = false
+	return freed
+}
+
+// UIDs returns the UIDs of the Services known under that key, sorted.
+func (b *Balancer) UIDs(key string) []string { return slices.Sorted(maps.Keys(b.uids[key])) }
 
 // Has reports whether the Service is known, with addresses or waiting for them.
 func (b *Balancer) Has(uid string) bool { _, ok := b.services[uid]; return ok }
@@ -201,10 +223,11 @@ func (b *Balancer) DeleteNode(name string) {
 }
 
 // SetEndpoints takes over where the Service with that key ("namespace/name") can be
-// reached; the zero Endpoints where it has none.
-func (b *Balancer) SetEndpoints(key string, e Endpoints) {
+// reached; the zero Endpoints where it has none. It reports whether that is news for an
+// address that is held.
+func (b *Balancer) SetEndpoints(key string, e Endpoints) (concerned bool) {
 	if b.endpoints[key].equal(e) {
-		return
+		return false
 	}
 	if e.equal(Endpoints{}) {
 		delete(b.endpoints, key)
@@ -214,8 +237,10 @@ func (b *Balancer) SetEndpoints(key string, e Endpoints) {
 	for uid := range b.uids[key] {
 		for _, a := range b.addresses.Held(uid) {
 			b.plan.touch(a.Address)
+			concerned = true
 		}
 	}
+	return concerned
 }
 
 // Observe takes over what a node's announcer reports; it is connected from then on.

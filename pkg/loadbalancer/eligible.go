@@ -74,31 +74,32 @@ func (b *Balancer) holdersOf(address netip.Addr) []*service {
 }
 
 // nobody says why no node may answer for address.
-func (b *Balancer) nobody(address netip.Addr) (reason.Reason, string) {
-	holders := b.holdersOf(address)
+func (b *Balancer) nobody(address netip.Addr) Verdict {
+	pool := b.addresses.PoolOf(address)
+	if pool == "" {
+		return Verdict{Reason: reason.AddressOutsidePools, Message: fmt.Sprintf("address %s is in no pool and is not announced", address)}
+	}
+	l2, announced := b.l2[pool]
 	switch {
-	case !slices.ContainsFunc(holders, func(s *service) bool { return b.endpoints[s.Key()].Any }):
-		return reason.NoEndpoints, "the Service has no usable endpoint, so no node answers for " + address.String()
+	case !announced:
+		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced on layer 2", pool)}
+	case !slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].Any }):
+		return Verdict{Reason: reason.NoEndpoints, Message: fmt.Sprintf("the Service has no usable endpoint, so no node answers for %s", address)}
 	case len(b.nodes) == 0:
-		return reason.NoEligibleNode, "the cluster has no nodes"
+		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}
 	}
 	counts := map[reason.Reason]int{}
-	pool := b.addresses.PoolOf(address)
-	l2, announced := b.l2[pool]
-	if !announced {
-		return reason.NoEligibleNode, fmt.Sprintf("address %s is not announced on layer 2", address)
-	}
 	for _, n := range b.nodes {
 		why := b.eligible(n, address, l2)
-		if why == "" && !b.connected(n.Name) {
+		if why == "" {
 			why = reason.NodeNotConnected
 		}
 		counts[why]++
 	}
 	if counts[reason.NodeNoEndpoint] > 0 {
-		return reason.NoLocalEndpoints, fmt.Sprintf("no node that may answer for %s has a usable endpoint (externalTrafficPolicy Local): %s", address, tally(counts))
+		return Verdict{Reason: reason.NoLocalEndpoints, Message: fmt.Sprintf("no node that may answer for %s has a usable endpoint (externalTrafficPolicy Local): %s", address, tally(counts))}
 	}
-	return reason.NoEligibleNode, fmt.Sprintf("no node may answer for %s: %s", address, tally(counts))
+	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may answer for %s: %s", address, tally(counts))}
 }
 
 func (b *Balancer) connected(node string) bool {

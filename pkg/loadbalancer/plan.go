@@ -23,6 +23,10 @@ type plan struct {
 	// dirty are the addresses to decide again; everything is when all is set.
 	dirty map[netip.Addr]bool
 	all   bool
+	// nobody says of held addresses without a list why no node may answer for them.
+	nobody map[netip.Addr]Verdict
+	// decided are the addresses whose verdict a decision may have changed; see Decided.
+	decided map[netip.Addr]bool
 }
 
 func newPlan() plan {
@@ -33,6 +37,8 @@ func newPlan() plan {
 		sets:    map[string]announcement.Set{},
 		dirty:   map[netip.Addr]bool{},
 		all:     true,
+		nobody:  map[netip.Addr]Verdict{},
+		decided: map[netip.Addr]bool{},
 	}
 }
 
@@ -92,6 +98,13 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	return maps.Clone(p.sets)
 }
 
+// Decided returns the addresses that Plan has decided anew since the last call, sorted.
+func (b *Balancer) Decided() []netip.Addr {
+	out := slices.SortedFunc(maps.Keys(b.plan.decided), netip.Addr.Compare)
+	b.plan.decided = map[netip.Addr]bool{}
+	return out
+}
+
 // undecided returns the addresses to decide, sorted, and empties the list.
 func (b *Balancer) undecided() []netip.Addr {
 	p := &b.plan
@@ -119,9 +132,11 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed m
 		list.Interface = l2.Interface
 		list.Candidates = b.place(address, l2, old.Candidates)
 	}
+	b.explain(address, len(list.Candidates) == 0)
 	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
 		return
 	}
+	p.decided[address] = true
 	list.Stamp = next
 	p.replace(old, list)
 	for _, name := range old.Candidates {
@@ -129,6 +144,20 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed m
 	}
 	for _, name := range list.Candidates {
 		changed[name] = true
+	}
+}
+
+// explain keeps why no node may answer for an address that is held and has no list.
+func (b *Balancer) explain(address netip.Addr, none bool) {
+	p := &b.plan
+	if !none || len(b.addresses.Holders(address)) == 0 {
+		delete(p.nobody, address)
+		return
+	}
+	verdict := b.nobody(address)
+	if p.nobody[address] != verdict {
+		p.nobody[address] = verdict
+		p.decided[address] = true
 	}
 }
 

@@ -106,11 +106,10 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 	}
 	list, ok := b.plan.lists[a.Address]
 	if !ok {
-		if b.plan.all || b.plan.dirty[a.Address] {
-			return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
+		if verdict, decided := b.plan.nobody[a.Address]; decided {
+			return verdict, ""
 		}
-		why, message := b.nobody(a.Address)
-		return Verdict{Reason: why, Message: message}, ""
+		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {
@@ -149,6 +148,15 @@ func worse(x, y Verdict) Verdict {
 
 // Usage returns the fill of the pools.
 func (b *Balancer) Usage() []ipam.Usage { return b.addresses.Usage() }
+
+// Reasons counts the Services by the reason of their allocation.
+func (b *Balancer) Reasons() map[reason.Reason]int {
+	out := map[reason.Reason]int{}
+	for _, s := range b.services {
+		out[s.allocated().Reason]++
+	}
+	return out
+}
 
 // HoldersOf returns the UIDs of the Services that hold address.
 func (b *Balancer) HoldersOf(address netip.Addr) []string {

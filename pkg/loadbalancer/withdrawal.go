@@ -26,6 +26,7 @@ func (b *Balancer) endWithdrawal(address netip.Addr) {
 	if _, ok := b.withdrawing[address]; ok {
 		delete(b.withdrawing, address)
 		b.addresses.Unblock(address, ipam.Withdrawing)
+		b.freed = true
 	}
 }
 
