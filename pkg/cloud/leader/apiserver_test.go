@@ -5,12 +5,14 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
@@ -105,6 +107,13 @@ func (s *apiServer) setDown(down bool) {
 	s.down = down
 }
 
+// newAPIServer returns one that holds the Lease as the manifests ship it: without a holder.
+func newAPIServer() *apiServer {
+	s := &apiServer{}
+	s.store(&coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "baremetal-ccm", Namespace: "baremetal-ccm", UID: "shipped"}})
+	return s
+}
+
 // edit changes the Lease behind everybody's back.
 func (s *apiServer) edit(change func(*coordinationv1.Lease)) {
 	s.mu.Lock()
@@ -121,23 +130,22 @@ func (s *apiServer) remove() {
 	s.lease = nil
 }
 
-func (s *apiServer) annotation() string {
+// now returns the Lease as it is.
+func (s *apiServer) now() *coordinationv1.Lease {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lease.Annotations[TermAnnotation]
+	return s.lease.DeepCopy()
 }
 
-func (s *apiServer) holder() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return ptr.Deref(s.lease.Spec.HolderIdentity, "")
-}
+func (s *apiServer) annotation() string { return s.now().Annotations[TermAnnotation] }
+
+func (s *apiServer) holder() string { return ptr.Deref(s.now().Spec.HolderIdentity, "") }
 
 // replica is an Elector that runs.
 type replica struct {
 	*Elector
-	// pause, while set, keeps the boot clock's offset that a sleeping machine adds.
-	slept time.Duration
+	// slept is for how long the machine was suspended: only the boot clock saw it.
+	slept atomic.Int64
 	done  chan struct{}
 	err   error
 	stop  context.CancelFunc
@@ -151,7 +159,7 @@ func start(t *testing.T, s *apiServer, identity string, change ...func(*Options)
 	options := Options{
 		Leases: s.client(), Namespace: "baremetal-ccm", Name: "baremetal-ccm", Identity: identity, Elect: true,
 		LeaseDuration: 10 * time.Second, RenewDeadline: 6 * time.Second, RetryPeriod: time.Second,
-		Clock:  func() time.Duration { return time.Since(begin) + r.slept },
+		Clock:  func() time.Duration { return time.Since(begin) + time.Duration(r.slept.Load()) },
 		Logger: testLogger(t),
 	}
 	for _, f := range change {

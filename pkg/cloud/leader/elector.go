@@ -34,7 +34,8 @@ type Options struct {
 	Elect bool
 	// LeaseDuration is for how long others believe in a Lease that is not renewed.
 	// RenewDeadline is for how long its holder does; it must be shorter. RetryPeriod is
-	// the time between two renewals or attempts. Without Elect only the latter two count.
+	// the time between two renewals or attempts. They are checked without Elect too, where
+	// half of RenewDeadline bounds a request and RetryPeriod is the time between attempts.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 	// Clock is the clock of the Fence; nil means BootClock.
 	Clock  func() time.Duration
@@ -78,9 +79,14 @@ func New(options Options) (*Elector, error) {
 		timeout:    max(options.RenewDeadline/2, time.Millisecond),
 		fence:      e.fence,
 		log:        options.Logger,
+		patience:   options.LeaseDuration,
+		missing:    -1,
 		changed:    e.wrote,
 		superseded: e.lose,
 		turn:       make(chan struct{}, 1),
+	}
+	if !options.Elect {
+		e.lock.patience = 0 // nobody else may lead
 	}
 	if _, err := e.campaigner(); err != nil {
 		return nil, fmt.Errorf("leader election: %w", err)

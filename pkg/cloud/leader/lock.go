@@ -29,6 +29,7 @@ type lock struct {
 	name      string
 	identity  string
 	timeout   time.Duration // of one request
+	patience  time.Duration // before another's Lease that is gone is made again
 	fence     *Fence
 	log       *slog.Logger
 	// changed is called after every successful write.
@@ -44,19 +45,17 @@ type lock struct {
 	turn  chan struct{}
 	lease *coordinationv1.Lease // as last read or written; nil before
 	held  *tenure               // nil until this process led
-	rival rival
+	// missing is when, by the fence's clock, the Lease was first found to be gone by
+	// the reads since it was last seen; negative while it is there.
+	missing time.Duration
 	// failing is whether the last request of the elector failed.
 	failing bool
+	// waiting is whether it was logged that the Lease is gone.
+	waiting bool
 }
 
-// errRival is why a Lease that is gone is not made again at once.
-var errRival = errors.New("another replica may still lead")
-
-// rival is the other replica that was last seen holding the Lease.
-type rival struct {
-	identity string
-	until    time.Duration // by the fence's clock: its lease cannot last longer
-}
+// errMissing is why a Lease that is gone is not made again at once.
+var errMissing = errors.New("the Lease is gone and whoever held it may still lead")
 
 // Identity implements resourcelock.Interface.
 func (l *lock) Identity() string { return l.identity }
@@ -126,7 +125,10 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 // per retry, and returns err.
 func (l *lock) note(err error) error {
 	switch reached := err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
-		apierrors.IsAlreadyExists(err) || errors.Is(err, ErrSuperseded) || errors.Is(err, errRival); {
+		apierrors.IsAlreadyExists(err) || errors.Is(err, ErrSuperseded) || errors.Is(err, errMissing); {
+	case errors.Is(err, errMissing) && !l.waiting:
+		l.waiting = true
+		l.log.Warn("waiting for whoever may hold the Lease", "lease", l.Describe(), "err", err)
 	case reached && l.failing:
 		l.failing = false
 		l.log.Info("the Lease can be reached again", "lease", l.Describe())
@@ -141,29 +143,19 @@ func (l *lock) note(err error) error {
 func (l *lock) read(ctx context.Context) error {
 	lease, err := l.leases.Get(ctx, l.name, metav1.GetOptions{})
 	if err != nil {
+		if apierrors.IsNotFound(err) && l.missing < 0 {
+			l.missing = l.fence.clock()
+		}
 		return err
 	}
-	l.lease = lease
+	l.lease, l.missing, l.waiting = lease, -1, false
 	if l.held != nil {
 		if err := l.held.continues(lease, l.identity); err != nil {
 			l.lose(err)
 			return err
 		}
 	}
-	l.observe(lease)
 	return nil
-}
-
-// observe remembers another replica that holds lease, for the case that the Lease is
-// deleted while that one goes on.
-func (l *lock) observe(lease *coordinationv1.Lease) {
-	holder := ptr.Deref(lease.Spec.HolderIdentity, "")
-	if holder == l.identity || holder == "" {
-		l.rival = rival{}
-		return
-	}
-	seconds := ptr.Deref(lease.Spec.LeaseDurationSeconds, 0)
-	l.rival = rival{identity: holder, until: l.fence.clock() + time.Duration(seconds)*time.Second}
 }
 
 // create makes the Lease that is not there. The caller has the turn.
@@ -190,7 +182,8 @@ func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRec
 
 // mayCreate says why a missing Lease must not be made. A Lease is deleted by people or
 // by a restore, never by us, and whoever held it has had no sign of it yet: it is the
-// one to make it again. Others wait until its renewals cannot be in force any more.
+// one to make it again. To others a missing Lease is one that is not renewed: they wait
+// as long. The manifests ship the Lease without a holder, so that a first start does not.
 func (l *lock) mayCreate() error {
 	if l.held != nil {
 		if err := l.fence.Err(); err != nil {
@@ -200,8 +193,11 @@ func (l *lock) mayCreate() error {
 		}
 		return nil
 	}
-	if left := l.rival.until - l.fence.clock(); l.rival.identity != "" && left > 0 {
-		return fmt.Errorf("%w: the Lease is gone, but %s held it and may lead for %v", errRival, l.rival.identity, left)
+	if l.missing < 0 {
+		return nil
+	}
+	if left := l.missing + l.patience - l.fence.clock(); left > 0 {
+		return fmt.Errorf("%w: making it in %v", errMissing, left.Round(time.Millisecond))
 	}
 	return nil
 }
@@ -235,7 +231,7 @@ func (l *lock) termFor(recorded uint64, transitions int) uint64 {
 	term, heard := l.term.Load(), l.heard.Load()
 	switch {
 	case term == 0:
-		return nextTerm(recorded, transitions, heard)
+		return nextTerm(recorded, heard, transitions)
 	case heard >= term:
 		return heard + 1
 	}
@@ -244,7 +240,7 @@ func (l *lock) termFor(recorded uint64, transitions int) uint64 {
 
 // wrote takes note of a successful write of a Lease that we hold, begun at start.
 func (l *lock) wrote(lease *coordinationv1.Lease, term uint64, start time.Duration) {
-	l.lease, l.rival = lease, rival{}
+	l.lease, l.missing = lease, -1
 	l.held = ptr.To(tenureOf(lease))
 	l.term.Store(term)
 	l.fence.renew(start)

@@ -43,10 +43,11 @@ func termOf(lease *coordinationv1.Lease) (uint64, error) {
 	return term, nil
 }
 
-// nextTerm returns the term of who takes over a Lease that records recorded and has had
-// transitions holders, where heard is the highest term known from the nodes.
-func nextTerm(recorded uint64, transitions int, heard uint64) uint64 {
-	return max(recorded, uint64(max(transitions, 0)), heard) + 1
+// nextTerm returns the term of who takes a Lease that recorded the term recorded, where
+// heard is the highest term known from the nodes. Transitions is the count of holders,
+// this one included: it alone keeps terms apart where the annotation was taken away.
+func nextTerm(recorded, heard uint64, transitions int) uint64 {
+	return max(recorded+1, heard+1, uint64(max(transitions, 0)))
 }
 
 // tenure is how a replica recognises the Lease that it holds.
