@@ -2,8 +2,6 @@ package cloud
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
-
-	"baremetal.cloud/ccm/pkg/announcer/control"
 )
 
 // Metrics of the cluster side. Gauges are read when they are asked for.
@@ -14,7 +12,11 @@ var (
 	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
 	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
 	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
-	descNodes      = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers that have a stream to this replica.", nil, nil)
+	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
+	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
+	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
+	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
+	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
 )
 
 // collector reads a Provider's state.
@@ -25,7 +27,10 @@ func (p *Provider) Collector() prometheus.Collector { return collector{p} }
 
 // Describe lists the metrics.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descPublishing, descTerm, descConfig, descServices, descHeld, descSize, descNodes} {
+	for _, d := range []*prometheus.Desc{
+		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
+		descStreams, descRefused, descPlans, descPlanBytes, descReports,
+	} {
 		out <- d
 	}
 }
@@ -47,11 +52,20 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		gauge(descHeld, float64(u.Held), u.Pool, u.Family.String())
 		gauge(descSize, size, u.Pool, u.Family.String())
 	}
-	c.control(gauge, c.p.server.Counters())
-}
-
-func (c collector) control(gauge func(*prometheus.Desc, float64, ...string), counters control.Counters) {
-	gauge(descNodes, float64(counters.Streams))
+	control := c.p.server.Counters()
+	gauge(descStreams, float64(control.Pending), "pending")
+	gauge(descStreams, float64(control.Silent), "silent")
+	gauge(descStreams, float64(control.Planned), "planned")
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	for cause, n := range control.Refused {
+		count(descRefused, n, cause)
+	}
+	count(descPlans, control.Snapshots, "snapshot")
+	count(descPlans, control.Differences, "difference")
+	count(descPlanBytes, control.PlanBytes)
+	count(descReports, control.Reports)
 }
 
 func truth(b bool) float64 {

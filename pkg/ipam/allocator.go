@@ -269,6 +269,9 @@ func (a *Allocator) Held(uid string) []Assignment {
 	return out
 }
 
+// InUse reports whether any Service holds anything.
+func (a *Allocator) InUse() bool { return len(a.records) > 0 }
+
 // Holders returns who holds address, oldest first.
 func (a *Allocator) Holders(address netip.Addr) []Holder {
 	var out []Holder

@@ -271,8 +271,13 @@ func (b *Balancer) Disconnect(node string) {
 	}
 }
 
-// Awaited returns the nodes that may hold an address and have not reported yet, sorted.
+// Awaited returns the nodes that may answer for an address and have not reported yet,
+// sorted; none where no Service holds an address. A node that is not eligible any more
+// may still be answering.
 func (b *Balancer) Awaited() []string {
+	if !b.addresses.InUse() {
+		return nil
+	}
 	var out []string
 	for name := range b.nodes {
 		if known, ok := b.announcer[name]; !ok || !known.connected {

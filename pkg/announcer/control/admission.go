@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -71,15 +72,14 @@ func (st *serverStream) receiveHello(ctx context.Context) (*pb.Hello, error) {
 	st.server.streams.Go(st.receive)
 	select {
 	case <-ctx.Done():
-		if err := st.ctx.Err(); err != nil {
-			return nil, err // the peer went away
+		if st.ctx.Err() != nil { // gRPC ended the stream; Recv says why
+			return nil, noHello(<-st.ended)
 		}
 		return nil, refuse(CauseHelloTimeout, codes.InvalidArgument, errors.New("no Hello in time"))
-	case in := <-st.incoming:
-		if in.err != nil {
-			return nil, receiveError(in.err)
-		}
-		hello := in.message.GetHello()
+	case err := <-st.ended:
+		return nil, noHello(err)
+	case message := <-st.incoming:
+		hello := message.GetHello()
 		if hello == nil {
 			return nil, malformed(errors.New("the first message is not Hello"))
 		}
@@ -88,6 +88,13 @@ func (st *serverStream) receiveHello(ctx context.Context) (*pb.Hello, error) {
 		}
 		return hello, nil
 	}
+}
+
+func noHello(err error) error {
+	if errors.Is(err, io.EOF) {
+		return malformed(errors.New("the stream ended before Hello"))
+	}
+	return receiveError(err)
 }
 
 // negotiate picks the highest protocol version that both sides speak.

@@ -98,7 +98,7 @@ func (c *Client) SetReport(r announcement.Report) { c.reports.put(normalReport(r
 // Run keeps a stream to every replica until ctx is done. It dials nobody before the first
 // SetReport, because Hello carries what the node claims, and an empty report would say
 // that it claims nothing. When ctx is done each replica is told the newest report before
-// its stream ends, which takes at most a second, and Run returns nil. An error means that
+// its stream ends, which takes a second or two where a replica is dead, and Run returns nil. An error means that
 // the options cannot be used.
 func (c *Client) Run(ctx context.Context) error {
 	controllers, err := parseControllers(c.options.Controllers)

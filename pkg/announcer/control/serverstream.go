@@ -25,18 +25,13 @@ type serverStream struct {
 	rpc      pb.Control_ConnectServer
 	ctx      context.Context // done when the stream is
 	remote   netip.Addr
-	incoming chan incoming
+	incoming chan *pb.FromNode
+	ended    chan error // of one: why there are no more messages; after the last of them
 
 	identity   Identity
 	superseded chan struct{}       // closed when a newer stream took over
 	report     announcement.Report // what the node said last; the handler's own
 	planned    atomic.Bool         // whether a plan was sent
-}
-
-// incoming is one outcome of receiving.
-type incoming struct {
-	message *pb.FromNode
-	err     error
 }
 
 // serve is the whole life of a stream. What it returns is what the announcer is told.
@@ -45,7 +40,7 @@ func (s *Server) serve(rpc pb.Control_ConnectServer) error {
 	defer cancel()
 	st := &serverStream{
 		server: s, rpc: rpc, ctx: ctx, remote: remoteAddress(ctx),
-		incoming: make(chan incoming), superseded: make(chan struct{}),
+		incoming: make(chan *pb.FromNode), ended: make(chan error, 1), superseded: make(chan struct{}),
 	}
 	a, err := s.admit(st)
 	if err == nil {
@@ -108,36 +103,37 @@ func (st *serverStream) exchange(protocol uint32) error {
 	st.server.streams.Go(func() { sent <- st.sendPlans(protocol) })
 	for {
 		select {
-		case <-st.ctx.Done():
-			return st.ctx.Err()
 		case <-st.superseded:
 			return status.Error(codes.Aborted, errSuperseded.Error())
 		case err := <-sent:
-			return err
-		case in := <-st.incoming:
-			if in.err != nil {
-				return receiveError(in.err)
+			if st.ctx.Err() != nil { // then receiving knows better why
+				return receiveError(<-st.ended)
 			}
-			if err := st.takeReport(in.message); err != nil {
+			return err
+		case err := <-st.ended:
+			return receiveError(err)
+		case message := <-st.incoming:
+			if err := st.takeReport(message); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// receive hands every message over until there are no more.
+// receive hands every message over until there are no more, and says why there are none.
+// It ends when the stream does.
 func (st *serverStream) receive() {
 	for {
 		message, err := st.rpc.Recv()
-		if err == nil {
-			st.countReceived(message)
-		}
-		select {
-		case st.incoming <- incoming{message, err}:
-		case <-st.ctx.Done():
+		if err != nil {
+			st.ended <- err
 			return
 		}
-		if err != nil {
+		st.countReceived(message)
+		select {
+		case st.incoming <- message:
+		case <-st.ctx.Done():
+			st.ended <- st.ctx.Err()
 			return
 		}
 	}
