@@ -107,14 +107,14 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-var makeCommand = regexp.MustCompile("(?:`|^|\\s)make ([a-z][a-z-]*)")
+var makeCommand = regexp.MustCompile("(?:`|^|\\s)make ([a-z][a-z0-9-]*)")
 
 // Every `make TARGET` that the documents tell people to run is there.
 func TestMakeTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
 	for _, file := range files(t, ".md") {
 		for _, m := range makeCommand.FindAllStringSubmatch(codeOf(read(t, file)), -1) {
-			target := regexp.MustCompile(`(?m)^([a-z -]+ )?` + regexp.QuoteMeta(m[1]) + `( [a-z -]+)?:`)
+			target := regexp.MustCompile(`(?m)^([a-z0-9 -]+ )?` + regexp.QuoteMeta(m[1]) + `( [a-z0-9 -]+)?:`)
 			assert.True(t, target.MatchString(makefile), "%s tells to run make %s", file, m[1])
 		}
 	}
