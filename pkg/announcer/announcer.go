@@ -2,7 +2,6 @@ package announcer
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -14,6 +13,10 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
+
+// forgetAfter is how long a replica whose stream is down stays in the Status: replicas
+// get other addresses with every update.
+const forgetAfter = 10 * time.Minute
 
 // Responder answers for addresses of one family; *responder.Responder is one.
 type Responder interface {
@@ -88,9 +91,11 @@ func (a *Announcer) OnPlan(replica string, set announcement.Set) {
 // OnStream takes that the control stream to a replica came up or went down. It changes
 // nothing but the Status: a lost stream moves no address.
 func (a *Announcer) OnStream(replica string, up bool) {
+	now := time.Now()
 	a.mu.Lock()
-	a.streams[replica] = Stream{Replica: replica, Up: up, Since: time.Now()}
-	a.mu.Unlock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.streams, func(_ string, s Stream) bool { return !s.Up && now.Sub(s.Since) > forgetAfter })
+	a.streams[replica] = Stream{Replica: replica, Up: up, Since: now}
 }
 
 // OnLinks takes the state of the node's interfaces.
@@ -152,27 +157,6 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 		a.refuse(replica, err)
 	}
 	return taken
-}
-
-// refuse counts a refusal, and logs it once for as long as it stays the same.
-func (a *Announcer) refuse(replica string, err error) {
-	cause := "incomplete"
-	if stale, ok := errors.AsType[*announcement.StaleError](err); ok {
-		if stale.Duplicate() {
-			return // Every new stream begins with the whole plan.
-		}
-		cause = "stale"
-	} else if _, ok := errors.AsType[*announcement.ForeignError](err); ok {
-		cause = "foreign"
-	}
-	refused := maps.Clone(a.refused)
-	refused[cause]++
-	a.refused = refused
-	a.publish()
-	if a.told[replica] != err.Error() {
-		a.told[replica] = err.Error()
-		a.log.Warn("plan refused", "replica", replica, "error", err)
-	}
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.

@@ -109,7 +109,9 @@ func (c *core) applied(now time.Time, wanted decision, failed failures) *announc
 	c.note(reached)
 	c.hold(now, reached)
 	c.decision = reached
-	c.plan = c.set.Stamp
+	if c.links != nil {
+		c.plan = c.set.Stamp
+	}
 	return c.report()
 }
 

@@ -24,8 +24,7 @@ type Status struct {
 	Standby int
 	// Streams are sorted by replica.
 	Streams []Stream
-	// Refused counts plans that were not accepted, by cause: "stale", "foreign" or
-	// "incomplete".
+	// Refused counts plans that were not accepted, by one of RefusalCauses.
 	Refused map[string]uint64
 	// Responders are what the responders did so far, by address family.
 	Responders map[string]responder.Counts
