@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
@@ -69,11 +70,19 @@ func (i Interface) Carries() error {
 	return nil
 }
 
-// reported says whether the interface is worth telling the cluster about. The far ends
-// of Pods' veth pairs come and go with every Pod, and nothing is ever announced there.
-func (i Interface) reported() bool {
-	return i.Carries() == nil && (i.Kind != "veth" || i.Default || len(i.Prefixes) > 0)
+// podPrefixes begin the names that network plugins give to the node's ends of Pods' veth
+// pairs where these are not ports of a bridge: the plugins ptp and others, Calico, Cilium.
+var podPrefixes = []string{"veth", "cali", "lxc"}
+
+// pod says whether the interface leads to a Pod.
+func (i Interface) pod() bool {
+	return i.Kind == "veth" && !i.Default && len(i.Prefixes) == 0 &&
+		slices.ContainsFunc(podPrefixes, func(prefix string) bool { return strings.HasPrefix(i.Name, prefix) })
 }
+
+// reported says whether the interface is worth telling the cluster about. Those of Pods
+// come and go with every Pod, and nothing is ever announced there.
+func (i Interface) reported() bool { return i.Carries() == nil && !i.pod() }
 
 func (i Interface) equal(j Interface) bool {
 	return i.Index == j.Index && i.Name == j.Name && i.Kind == j.Kind && bytes.Equal(i.MAC, j.MAC) &&

@@ -39,17 +39,19 @@ func TestReportLeavesOutPods(t *testing.T) {
 	pod := good("cali1")
 	pod.Kind, pod.Prefixes = "veth", nil
 	uplink := pod
-	uplink.Name, uplink.Default = "eth0", true
+	uplink.Name, uplink.Default = "veth0", true
+	bare := pod
+	bare.Name = "eth0"
 	spare := good("storage0")
 	spare.Prefixes = nil
 	down := good("eth9")
 	down.Up = false
-	s := link.Snapshot{Interfaces: []link.Interface{pod, uplink, down, spare}}
+	s := link.Snapshot{Interfaces: []link.Interface{pod, bare, down, spare, uplink}}
 	var names []string
 	for _, i := range s.Report() {
 		names = append(names, i.Name)
 	}
-	require.Equal(t, []string{"eth0", "storage0"}, names)
+	require.Equal(t, []string{"eth0", "storage0", "veth0"}, names)
 }
 
 // TestOwnIgnoresIPVS: kube-proxy in IPVS mode binds every Service address on every node.
