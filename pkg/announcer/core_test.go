@@ -93,17 +93,17 @@ func TestDecide(t *testing.T) {
 
 // show prints a decision about one address.
 func show(d decision) string {
-	for _, p := range d.problems {
-		return fmt.Sprint(p.Reason, ": ", p.Message)
+	switch {
+	case len(d.problems) > 0:
+		return fmt.Sprint(d.problems[0].Reason, ": ", d.problems[0].Message)
+	case len(d.answers) == 0:
+		return "standby"
 	}
-	for _, a := range d.answers {
-		var names []string
-		for _, i := range a.interfaces {
-			names = append(names, i.Name)
-		}
-		return strings.Join(names, "+")
+	var names []string
+	for _, i := range d.answers[0].interfaces {
+		names = append(names, i.Name)
 	}
-	return "standby"
+	return strings.Join(names, "+")
 }
 
 func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
