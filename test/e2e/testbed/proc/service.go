@@ -84,6 +84,22 @@ func (s *Service) Hold(ctx context.Context) error {
 // Release lets a held program start again.
 func (s *Service) Release() { s.set(wantRunning) }
 
+// SetHeld makes a Service that has not been run yet start out held.
+func (s *Service) SetHeld() { s.set(wantHeld) }
+
+// SetGrace replaces Grace while the Service runs.
+func (s *Service) SetGrace(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Grace = d
+}
+
+func (s *Service) patience() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Grace
+}
+
 // Restart ends the program; it is started again at once.
 func (s *Service) Restart() {
 	s.mu.Lock()
@@ -248,7 +264,7 @@ func (s *Service) attend(ctx context.Context, cmd *exec.Cmd) error {
 func (s *Service) terminate(cmd *exec.Cmd, exited <-chan error) {
 	pid := cmd.Process.Pid
 	_ = syscall.Kill(pid, syscall.SIGTERM)
-	timer := time.NewTimer(s.Grace)
+	timer := time.NewTimer(s.patience())
 	defer timer.Stop()
 	select {
 	case <-exited:
