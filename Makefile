@@ -1,0 +1,93 @@
+# `make` alone explains the targets. Each one installs what it needs by itself, through
+# apt-get and the Go module proxy, and keeps it in .cache/ and in Go's own caches.
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+BIN     := .cache/bin
+VERSION ?= v0.1.0-dev$(shell git describe --always --dirty --abbrev=9 2>/dev/null | sed 's/^/+/')
+STAMP   := k8s.io/component-base/version
+LDFLAGS := -s -w -X main.version=$(VERSION) -X $(STAMP).gitVersion=$(VERSION) -X $(STAMP).gitTreeState=unknown
+TESTBED := go run ./test/e2e/cmd/testbed
+E2E     := go test -tags e2e -count=1 -timeout 60m
+# The shape of a testbed, see docs/architecture.md: make testbed-up DIR=/tmp/lan NODES=5
+DIR     ?=
+NODES   ?= 3
+PROXY   ?= nftables
+MGMT    ?= lan
+WHAT    ?=
+
+##@ Try it
+demo: root build testbed-deps ## a cluster on a LAN of network namespaces: create a Service, see who answers, request it, delete it
+	@go run ./test/e2e/cmd/demo
+
+##@ Check it
+test: unit race e2e ## everything below that proves behaviour
+
+unit: go ## unit tests, scenarios and guards
+	@echo "==> unit tests"; go test ./...
+
+race: go ## the same under the race detector
+	@hack/ensure gcc gcc libc6-dev; echo "==> unit tests with the race detector"; CGO_ENABLED=1 go test -race ./...
+
+e2e: root build testbed-deps ## the programs with real Kubernetes components and real frames
+	@echo "==> e2e tests"; $(E2E) ./test/e2e/...
+
+lint: go ## gofmt, go vet and staticcheck
+	@hack/gofmt-check; go vet -tags e2e ./...; go tool staticcheck -tags e2e ./...
+
+verify: go ## generated files, manifests, Dockerfile, docs and go.mod are as they should be
+	@hack/verify
+
+bench: go ## benchmarks
+	@go test -run '^$$' -bench . -benchmem ./pkg/...
+
+chaos: ## random faults against a testbed
+	@echo "make chaos: there is no chaos suite yet; it comes with the failover work." >&2; exit 1
+
+##@ Look around in a testbed
+testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate: boot one, then `source d/env`
+	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT)
+
+testbed-stop testbed-start: root dir what ## DIR=d WHAT=ccm|apiserver|etcd|kube-proxy:node1|announcer:node1: stop and hold, or start again
+	@$(TESTBED) $(@:testbed-%=%) --dir=$(DIR) --what=$(WHAT)
+
+testbed-down: root dir ## DIR=d: remove every trace of it
+	@$(TESTBED) down --dir=$(DIR)
+
+##@ Build it
+build: go ## both programs, into .cache/bin
+	@for program in baremetal-ccm baremetal-announcer; do \
+		echo "==> building $$program"; \
+		CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$program ./cmd/$$program; \
+	done
+
+generate: go ## protobuf code and generated docs
+	@hack/generate
+
+image: ## both images, with docker, podman or buildah
+	@VERSION=$(VERSION) hack/image
+
+help:
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9 -]+:.*## / {printf "  make %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+testbed-deps: root go
+	@$(TESTBED) deps; $(TESTBED) components
+
+go:
+	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or later and put it on the PATH, see https://go.dev/doc/install" >&2; exit 1; }
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make $(MAKECMDGOALS) makes network namespaces and needs root: run it as root or with sudo" >&2; exit 1; }
+
+dir:
+	@[ -n "$(DIR)" ] || { echo "say which testbed: make $(MAKECMDGOALS) DIR=/tmp/lan" >&2; exit 1; }
+
+what:
+	@[ -n "$(WHAT)" ] || { echo "say what: WHAT=ccm, apiserver, etcd, kube-proxy:NODE or announcer:NODE" >&2; exit 1; }
+
+.PHONY: demo test unit race e2e lint verify bench chaos build generate image help go root dir what
+.PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps

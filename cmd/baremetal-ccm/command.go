@@ -1,0 +1,88 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/app"
+	appconfig "k8s.io/cloud-provider/app/config"
+	"k8s.io/cloud-provider/names"
+	"k8s.io/cloud-provider/options"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/klog/v2"
+)
+
+// program is one run of the command.
+type program struct {
+	flags     flags
+	options   *options.CloudControllerManagerOptions
+	namespace string
+	log       *slog.Logger
+	// ctx ends the program; its cause is the reason.
+	ctx  context.Context
+	stop context.CancelCauseFunc
+	// parts are what serve built; nil before.
+	parts *parts
+}
+
+// newCommand returns the command, which is the stock app's with our flags and with our
+// parts started around it. It ends when ctx is done.
+func newCommand(ctx context.Context) (*cobra.Command, error) {
+	p := &program{
+		namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), "baremetal-ccm"),
+		log:       slog.New(logr.ToSlogHandler(klog.NewKlogr())),
+	}
+	p.ctx, p.stop = context.WithCancelCause(ctx)
+	var err error
+	if p.options, err = newOptions(p.namespace); err != nil {
+		return nil, err
+	}
+	var sections cliflag.NamedFlagSets
+	p.flags.add(&sections)
+
+	command := app.NewCloudControllerManagerCommand(p.options, p.cloud, p.controllers(), names.CCMControllerAliases(), sections, p.ctx.Done())
+	command.Use = programName
+	command.Long = "baremetal-ccm gives Services of type LoadBalancer their addresses and has the nodes announce them."
+	command.SilenceUsage = true // an error is not buried under two hundred flags
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w; %s --help lists the flags", err, programName)
+	})
+	stock := command.RunE
+	command.RunE = func(command *cobra.Command, arguments []string) error {
+		switch {
+		case wantsVersion(command.Flags()):
+			fmt.Fprintln(command.OutOrStdout(), programName, versionText())
+			return nil
+		case p.flags.validateConfig != "":
+			return validateConfig(command.OutOrStdout(), p.flags.validateConfig)
+		case p.flags.cleanup:
+			return p.cleanup()
+		}
+		return p.serve(func() error { return stock(command, arguments) })
+	}
+	return command, nil
+}
+
+// controllers are the stock service controller and our own; both run on the leader only.
+func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
+	return map[string]app.ControllerInitFuncConstructor{
+		names.ServiceLBController: app.DefaultInitFuncConstructors[names.ServiceLBController],
+		"baremetal-controller": {
+			InitContext: app.ControllerInitContext{ClientName: "baremetal-controller"},
+			Constructor: p.ownController,
+		},
+	}
+}
+
+// cloud is called by the stock app once its configuration is complete. Every client that
+// is made of that from here on, the service controller's among them, is fenced.
+func (p *program) cloud(config *appconfig.CompletedConfig) cloudprovider.Interface {
+	config.Kubeconfig.Wrap(p.parts.elector.Fence().Wrap)
+	return p.parts.provider
+}

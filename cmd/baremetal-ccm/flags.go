@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/cloud-provider/options"
+	"k8s.io/component-base/cli/flag"
+
+	"baremetal.cloud/ccm/pkg/cloud"
+)
+
+// flags are ours, beside the stock app's.
+type flags struct {
+	listenAddress  string
+	certFile       string
+	keyFile        string
+	validateConfig string
+	cleanup        bool
+}
+
+// add declares the flags in a section of their own.
+func (f *flags) add(sections *flag.NamedFlagSets) {
+	section := sections.FlagSet("baremetal")
+	section.StringVar(&f.listenAddress, "announcer-listen-address", ":10270",
+		"The address, HOST:PORT, on which announcers are served by gRPC.")
+	section.StringVar(&f.certFile, "announcer-tls-cert-file", "",
+		"A file with the certificate to serve announcers with, for the DNS name baremetal-ccm. "+
+			"If empty, one is made and kept in the Secret baremetal-ccm-tls.")
+	section.StringVar(&f.keyFile, "announcer-tls-private-key-file", "",
+		"The file with the private key of --announcer-tls-cert-file.")
+	section.StringVar(&f.validateConfig, "validate-config", "",
+		"Check a cloud-config file, print what is wrong with it, and exit with status 1 if anything is. Needs no cluster.")
+	section.BoolVar(&f.cleanup, "cleanup", false,
+		"Remove the load balancer finalizers from the Services that were served, so that none is stuck "+
+			"in Terminating after an uninstall, and exit. To be run when the Deployment is gone.")
+}
+
+// newOptions returns the stock app's options with our defaults.
+func newOptions(namespace string) (*options.CloudControllerManagerOptions, error) {
+	o, err := options.NewCloudControllerManagerOptions()
+	if err != nil {
+		return nil, err
+	}
+	o.KubeCloudShared.CloudProvider.Name = cloud.ProviderName
+	// The provider answers from memory: one worker and 20 requests per second would be
+	// all that a thousand new Services wait for.
+	o.ServiceController.ConcurrentServiceSyncs = 10
+	o.Generic.ClientConnection.QPS = 500
+	o.Generic.ClientConnection.Burst = 1000
+	// No webhooks are served; without these there are no flags for them either.
+	o.Webhook, o.WebhookServing = nil, nil
+
+	election := &o.Generic.LeaderElection
+	election.ResourceName = cloud.LeaseName
+	election.ResourceNamespace = namespace
+	// Shorter than upstream's 15s, 10s and 2s. That a Lease lapses for a moment ends no
+	// process here, so there is less reason to be patient; a standby takes a Lease that
+	// was given back within about two retry periods, one that was lost after LeaseDuration.
+	election.LeaseDuration.Duration = 10 * time.Second
+	election.RenewDeadline.Duration = 6 * time.Second
+	election.RetryPeriod.Duration = time.Second
+	return o, nil
+}
+
+// checkUnsupported refuses stock flags that would do harm here.
+func checkUnsupported(o *options.CloudControllerManagerOptions) error {
+	if o.KubeCloudShared.UseServiceAccountCredentials {
+		return errors.New("--use-service-account-credentials: not supported: its clients would not be held by the leader fence; remove the flag")
+	}
+	return nil
+}
+
+// wantsVersion reports whether --version was given.
+func wantsVersion(set *pflag.FlagSet) bool {
+	f := set.Lookup("version")
+	return f != nil && f.Changed && f.Value.String() != "false"
+}

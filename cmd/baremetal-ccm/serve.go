@@ -1,0 +1,210 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/uuid"
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/app"
+	appconfig "k8s.io/cloud-provider/app/config"
+	"k8s.io/cloud-provider/names"
+	"k8s.io/component-base/metrics/legacyregistry"
+	genericcontrollermanager "k8s.io/controller-manager/app"
+	"k8s.io/controller-manager/controller"
+
+	"baremetal.cloud/ccm/pkg/cloud"
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/identity"
+	"baremetal.cloud/ccm/pkg/cloud/leader"
+)
+
+// Names of the announcers' side.
+const (
+	announcerServiceAccount = "baremetal-announcer"
+	announcerAudience       = "baremetal.cloud/announcer"
+	tlsSecret               = "baremetal-ccm-tls"
+	caConfigMap             = "baremetal-ccm-ca"
+)
+
+// fallbackWait is how long a process with a bad cloud-config waits for the API server
+// that may have the last good one.
+const fallbackWait = 10 * time.Second
+
+// parts are what runs beside the stock app.
+type parts struct {
+	elector  *leader.Elector
+	keeper   *identity.Keeper
+	provider *cloud.Provider
+	// leading is closed when the stock app starts the leader's controllers.
+	leading chan struct{}
+	running sync.WaitGroup
+}
+
+// serve builds the parts and runs them and the stock app until a signal comes or one of
+// them fails. The Lease is given back last, so that a successor finds nothing under way.
+func (p *program) serve(stock func() error) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	started, reach, err := p.prepare()
+	if err != nil || p.ctx.Err() != nil {
+		return err
+	}
+	if p.parts, err = p.build(started.Config, reach); err != nil {
+		return err
+	}
+	p.run("leader election", p.parts.elector.Run)
+	p.run("serving certificate", p.parts.keeper.Run)
+	p.run("announcers", p.parts.provider.Run)
+	p.run("controller", p.control)
+
+	// The stock app neither drains nor returns promptly (it may be asking an API server
+	// that is gone): what matters is held by the parts, and those are waited for.
+	go func() { p.stop(ended("cloud-controller-manager", stock())) }()
+	<-p.ctx.Done()
+	p.parts.running.Wait()
+	if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil // a signal
+}
+
+// check refuses flags that cannot work before anything is started.
+func (p *program) check() error {
+	known := app.ControllerNames(p.controllers())
+	if err := p.options.Validate(known, app.ControllersDisabledByDefault.List(), names.CCMControllerAliases(),
+		app.AllWebhooks, app.DisabledByDefaultWebhooks); err != nil {
+		return err
+	}
+	return checkUnsupported(p.options)
+}
+
+// prepare reads the cloud-config and waits for the API server. A process whose file is
+// bad starts with the last good cloud-config, if the API server has one.
+func (p *program) prepare() (cloud.Started, clients, error) {
+	path := p.options.KubeCloudShared.CloudProvider.CloudConfigFile
+	if path == "" {
+		return cloud.Started{}, clients{}, errors.New("--cloud-config: no file was given: name the YAML file that holds the pools")
+	}
+	_, _, bad := cloudconfig.Load(path)
+	reach, err := newClients(p.options)
+	if err != nil {
+		return cloud.Started{}, clients{}, errors.Join(bad, err)
+	}
+	ctx, cancel := p.ctx, context.CancelFunc(func() {})
+	if bad != nil {
+		ctx, cancel = context.WithTimeout(ctx, fallbackWait)
+	}
+	defer cancel()
+	if err := waitForAPIServer(ctx, reach.general, p.log); err != nil {
+		if p.ctx.Err() != nil {
+			return cloud.Started{}, clients{}, nil // told to end
+		}
+		return cloud.Started{}, clients{}, errors.Join(bad, err)
+	}
+	started, err := cloud.StartConfig(ctx, reach.general, p.namespace, path)
+	if err != nil {
+		return cloud.Started{}, clients{}, err
+	}
+	for _, warning := range started.Warnings {
+		p.log.Warn("cloud-config", "warning", warning.String())
+	}
+	if started.Stale != nil {
+		p.log.Error("the cloud-config file is refused; going on with the last good one", "err", started.Stale)
+	}
+	return started, reach, nil
+}
+
+// build puts the parts together; it starts nothing.
+func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, error) {
+	elector, err := p.newElector(reach)
+	if err != nil {
+		return nil, err
+	}
+	keeper, err := identity.NewKeeper(identity.KeeperOptions{
+		Client: reach.general, Namespace: p.namespace, Secret: tlsSecret, ConfigMap: caConfigMap,
+		CertFile: p.flags.certFile, KeyFile: p.flags.keyFile, Logger: p.log.With("component", "identity"),
+	})
+	if err != nil {
+		return nil, err
+	}
+	provider, err := cloud.New(cloud.Options{
+		ConfigPath: p.options.KubeCloudShared.CloudProvider.CloudConfigFile,
+		Config:     config,
+		Elector:    elector,
+		Authenticator: identity.NewAuthenticator(identity.AuthenticatorOptions{
+			Client: reach.general, Namespace: p.namespace, ServiceAccount: announcerServiceAccount, Audience: announcerAudience,
+		}),
+		TLS:           keeper,
+		ListenAddress: p.flags.listenAddress,
+		Client:        reach.general,
+		Namespace:     p.namespace,
+		Software:      programName + "/" + versionText(),
+		Logger:        p.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	legacyregistry.RawMustRegister(provider.Collector())
+	return &parts{elector: elector, keeper: keeper, provider: provider, leading: make(chan struct{})}, nil
+}
+
+// newElector takes the stock app's election flags for our own election, and switches
+// the stock app's off.
+func (p *program) newElector(reach clients) (*leader.Elector, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("host name: %w", err)
+	}
+	election := p.options.Generic.LeaderElection
+	p.options.Generic.LeaderElection.LeaderElect = false
+	return leader.New(leader.Options{
+		Leases:    reach.election.CoordinationV1(),
+		Namespace: election.ResourceNamespace,
+		Name:      election.ResourceName,
+		// A restarted container has the same Pod name, but is not the same holder.
+		Identity:      cmp.Or(os.Getenv("POD_NAME"), host) + "_" + string(uuid.NewUUID()),
+		Elect:         election.LeaderElect,
+		LeaseDuration: election.LeaseDuration.Duration,
+		RenewDeadline: election.RenewDeadline.Duration,
+		RetryPeriod:   election.RetryPeriod.Duration,
+		Logger:        p.log.With("component", "leader"),
+	})
+}
+
+// run starts one part. When it ends, everything does.
+func (p *program) run(name string, part func(context.Context) error) {
+	p.parts.running.Go(func() { p.stop(ended(name, part(p.ctx))) })
+}
+
+// ended returns why a part that should run for ever did not. After a signal nobody asks.
+func ended(name string, err error) error {
+	if err == nil {
+		return fmt.Errorf("%s: ended without a cause", name)
+	}
+	return fmt.Errorf("%s: %w", name, err)
+}
+
+// control runs the provider's own controller from when the stock app starts its own.
+func (p *program) control(ctx context.Context) error {
+	select {
+	case <-p.parts.leading:
+		return p.parts.provider.RunController(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// ownController is how the stock app starts ours.
+func (p *program) ownController(app.ControllerInitContext, *appconfig.CompletedConfig, cloudprovider.Interface) app.InitFunc {
+	return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
+		close(p.parts.leading)
+		return nil, true, nil
+	}
+}

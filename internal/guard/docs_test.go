@@ -1,0 +1,140 @@
+package guard
+
+import (
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+)
+
+// snippet is a fenced block of a Markdown file.
+type snippet struct {
+	file           string
+	line           int // of the first line inside
+	language, text string
+}
+
+func snippets(t *testing.T, file string) []snippet {
+	t.Helper()
+	var all []snippet
+	var open *snippet
+	indent := 0 // of the fence, as in a list
+	for i, line := range strings.Split(read(t, file), "\n") {
+		fence, isFence := strings.CutPrefix(strings.TrimLeft(line, " "), "```")
+		switch {
+		case isFence && open == nil:
+			indent = len(line) - len(strings.TrimLeft(line, " "))
+			open = &snippet{file: file, line: i + 2, language: fence}
+		case isFence:
+			all = append(all, *open)
+			open = nil
+		case open != nil:
+			open.text += line[min(indent, len(line)):] + "\n"
+		}
+	}
+	require.Nil(t, open, "%s: a fence is not closed", file)
+	return all
+}
+
+func TestSnippets(t *testing.T) {
+	for _, file := range files(t, ".md") {
+		for _, s := range snippets(t, file) {
+			switch s.language {
+			case "yaml":
+				checkYAML(t, s)
+			case "sh":
+				cmd := exec.CommandContext(t.Context(), "bash", "-n")
+				cmd.Stdin = strings.NewReader(s.text)
+				out, err := cmd.CombinedOutput()
+				assert.NoError(t, err, "%s:%d: %s", s.file, s.line, out)
+			case "text": // a picture, or what a program prints
+			default:
+				assert.Fail(t, "a snippet must be yaml, sh or text", "%s:%d: %q", s.file, s.line, s.language)
+			}
+		}
+	}
+}
+
+// checkYAML reads a snippet as what it is: a cloud-config, Kubernetes objects, or a part
+// of a cloud-config, which is completed first.
+func checkYAML(t *testing.T, s snippet) {
+	t.Helper()
+	var top map[string]any
+	require.NoError(t, yaml.NewDecoder(strings.NewReader(s.text)).Decode(&top), "%s:%d", s.file, s.line)
+	text := s.text
+	switch {
+	case top["kind"] == nil && (top["pools"] != nil || top["reservations"] != nil):
+		text = "apiVersion: " + cloudconfig.APIVersion + "\nkind: " + cloudconfig.Kind + "\n" + text
+	case top["kind"] != cloudconfig.Kind && top["apiVersion"] == "kustomize.config.k8s.io/v1beta1":
+		return // kubectl's own, no API object; hack/verify renders those of deploy/
+	case top["kind"] != cloudconfig.Kind:
+		require.NotEmpty(t, decode(t, s.file, text))
+		return
+	}
+	_, warnings, err := cloudconfig.Parse([]byte(text), s.file)
+	assert.NoError(t, err, "%s:%d", s.file, s.line)
+	assert.Empty(t, warnings, "%s:%d", s.file, s.line)
+}
+
+func TestExampleConfigs(t *testing.T) {
+	for _, file := range []string{"deploy/example/cloud-config.yaml", "docs/reference.yaml"} {
+		_, warnings, err := cloudconfig.Load(filepath.Join(root, file))
+		require.NoError(t, err)
+		require.Empty(t, warnings)
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)\s]*)?\)`)
+
+func TestLinks(t *testing.T) {
+	for _, file := range files(t, ".md") {
+		for _, m := range link.FindAllStringSubmatch(read(t, file), -1) {
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			_, err := os.Stat(filepath.Join(root, path.Dir(file), m[1]))
+			assert.NoError(t, err, "%s links to %s", file, m[1])
+		}
+	}
+}
+
+var makeCommand = regexp.MustCompile("(?:`|^|\\s)make ([a-z][a-z0-9-]*)")
+
+// Every `make TARGET` that the documents tell people to run is there.
+func TestMakeTargets(t *testing.T) {
+	makefile := read(t, "Makefile")
+	for _, file := range files(t, ".md") {
+		for _, m := range makeCommand.FindAllStringSubmatch(codeOf(read(t, file)), -1) {
+			target := regexp.MustCompile(`(?m)^([a-z0-9 -]+ )?` + regexp.QuoteMeta(m[1]) + `( [a-z0-9 -]+)?:`)
+			assert.True(t, target.MatchString(makefile), "%s tells to run make %s", file, m[1])
+		}
+	}
+}
+
+var code = regexp.MustCompile("(?s)```.*?```|`[^`\n]+`")
+
+// codeOf returns what stands between backquotes: in prose "make" is a word like others.
+func codeOf(markdown string) string { return strings.Join(code.FindAllString(markdown, -1), "\n") }
+
+// Where the documents quote a path of the repository, it exists.
+func TestPathsInDocs(t *testing.T) {
+	quoted := regexp.MustCompile("`((?:pkg|cmd|deploy|docs|hack|internal|test)/[A-Za-z0-9_./-]+)`")
+	for _, file := range files(t, ".md") {
+		if file == "CHANGELOG.md" {
+			continue
+		}
+		for _, m := range quoted.FindAllStringSubmatch(read(t, file), -1) {
+			_, err := os.Stat(filepath.Join(root, m[1]))
+			assert.NoError(t, err, "%s mentions %s", file, m[1])
+		}
+	}
+}

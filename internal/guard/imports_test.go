@@ -1,0 +1,109 @@
+package guard
+
+import (
+	"go/ast"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// pure are the packages without clock, socket, goroutine, lock or logger, and what each
+// may import of this module. Time and randomness come in as arguments.
+var pure = map[string][]string{
+	"pkg/reason":                 nil,
+	"pkg/announcer/announcement": {"pkg/reason"},
+	"pkg/ipam":                   {"pkg/reason"},
+	"pkg/loadbalancer":           {"pkg/ipam", "pkg/announcer/announcement", "pkg/reason"},
+}
+
+// impure are the standard packages that a pure one has no use for.
+var impure = []string{"context", "log", "math/rand", "os", "runtime", "sync", "syscall", "testing", "unsafe", "crypto/rand", "net/http"}
+
+// impureNames are what a pure package must not use of the packages that it may import.
+var impureNames = map[string][]string{
+	"time": {"Now", "Since", "Until", "After", "AfterFunc", "NewTimer", "NewTicker", "Tick", "Sleep"},
+	"net":  {"Dial", "DialTimeout", "Dialer", "Listen", "ListenPacket", "ListenConfig", "Interfaces", "InterfaceByName", "InterfaceAddrs", "LookupHost", "LookupIP", "Resolver"},
+}
+
+func TestPurePackages(t *testing.T) {
+	for _, s := range sources(t) {
+		own, isPure := pure[s.dir]
+		if !isPure || s.test {
+			continue
+		}
+		for _, path := range s.imports() {
+			if local, ok := strings.CutPrefix(path, module+"/"); ok {
+				assert.Contains(t, own, local, "%s imports %s", s.path, path)
+				continue
+			}
+			assert.NotContains(t, strings.Split(path, "/")[0], ".", "%s imports %s: only the standard library is pure", s.path, path)
+			for _, forbidden := range impure {
+				assert.False(t, under(path, forbidden), "%s imports %s", s.path, path)
+			}
+		}
+		ast.Inspect(s.syntax, func(n ast.Node) bool {
+			if g, ok := n.(*ast.GoStmt); ok {
+				assert.Fail(t, "goroutine in a pure package", s.at(g))
+			}
+			left, right := selector(n)
+			assert.False(t, slices.Contains(impureNames[left], right), "%s uses %s.%s", s.path, left, right)
+			return true
+		})
+	}
+}
+
+// Only the cluster side knows Kubernetes. These tests do too, to check the manifests.
+func TestKubernetesStaysOnItsSide(t *testing.T) {
+	allowed := []string{"pkg/cloud", "cmd/baremetal-ccm", "test/e2e", "internal/guard"}
+	for _, s := range sources(t) {
+		for _, path := range s.imports() {
+			if !isKubernetes(path) {
+				continue
+			}
+			assert.True(t, slices.ContainsFunc(allowed, func(dir string) bool { return under(s.dir, dir) }), "%s imports %s", s.path, path)
+		}
+	}
+}
+
+// The two sides meet in the control channel only: a node's packages know nothing of the
+// cluster's.
+func TestAnnouncerKnowsNothingOfTheCluster(t *testing.T) {
+	for _, s := range sources(t) {
+		if !under(s.dir, "pkg/announcer") && !under(s.dir, "cmd/baremetal-announcer") {
+			continue
+		}
+		for _, path := range s.imports() {
+			for _, dir := range []string{"pkg/cloud", "pkg/ipam", "pkg/loadbalancer"} {
+				assert.False(t, under(path, module+"/"+dir), "%s imports %s", s.path, path)
+			}
+		}
+	}
+}
+
+// What is linked into the announcer, whoever imports it.
+func TestAnnouncerLinksNoKubernetes(t *testing.T) {
+	for _, path := range strings.Fields(command(t, "go", "list", "-deps", "./cmd/baremetal-announcer", "./pkg/announcer/...")) {
+		assert.False(t, isKubernetes(path), "the announcer links %s", path)
+	}
+}
+
+func isKubernetes(path string) bool {
+	host, _, _ := strings.Cut(path, "/")
+	return host == "k8s.io" || host == "sigs.k8s.io"
+}
+
+// command runs a program at the top of the repository and returns its standard output.
+func command(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = root
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, "%s %s\n%s", name, strings.Join(args, " "), stderr.String())
+	return string(out)
+}

@@ -1,0 +1,226 @@
+package guard
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+)
+
+// decode reads Kubernetes objects, refusing unknown and repeated fields.
+func decode(t *testing.T, name, text string) []runtime.Object {
+	t.Helper()
+	codec := json.NewSerializerWithOptions(json.DefaultMetaFactory, scheme.Scheme, scheme.Scheme,
+		json.SerializerOptions{Yaml: true, Strict: true})
+	documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	var objects []runtime.Object
+	for {
+		document, err := documents.Read()
+		if errors.Is(err, io.EOF) {
+			return objects
+		}
+		require.NoError(t, err, name)
+		if len(bytes.TrimSpace(document)) == 0 {
+			continue
+		}
+		object, _, err := codec.Decode(document, nil, nil)
+		require.NoError(t, err, name)
+		objects = append(objects, object)
+	}
+}
+
+// manifests returns every object of deploy/base.
+func manifests(t *testing.T) []runtime.Object {
+	t.Helper()
+	var objects []runtime.Object
+	for _, path := range files(t, ".yaml") {
+		if under(path, "deploy/base") && filepath.Base(path) != "kustomization.yaml" {
+			objects = append(objects, decode(t, path, read(t, path))...)
+		}
+	}
+	require.NotEmpty(t, objects)
+	return objects
+}
+
+// of returns the objects of one type.
+func of[T runtime.Object](objects []runtime.Object) []T {
+	var typed []T
+	for _, o := range objects {
+		if x, ok := o.(T); ok {
+			typed = append(typed, x)
+		}
+	}
+	return typed
+}
+
+// pods returns the Pod templates of both programs by name.
+func pods(t *testing.T) map[string]corev1.PodSpec {
+	t.Helper()
+	objects := manifests(t)
+	specs := map[string]corev1.PodSpec{}
+	for _, d := range of[*appsv1.Deployment](objects) {
+		specs[d.Name] = d.Spec.Template.Spec
+	}
+	for _, d := range of[*appsv1.DaemonSet](objects) {
+		specs[d.Name] = d.Spec.Template.Spec
+	}
+	require.Len(t, specs, 2)
+	return specs
+}
+
+// The names that others rely on.
+func TestManifestNames(t *testing.T) {
+	var got []string
+	for _, o := range manifests(t) {
+		m, err := meta.Accessor(o)
+		require.NoError(t, err)
+		got = append(got, o.GetObjectKind().GroupVersionKind().Kind+" "+strings.TrimPrefix(m.GetNamespace()+"/"+m.GetName(), "/"))
+	}
+	slices.Sort(got)
+	require.Equal(t, []string{
+		"ClusterRole baremetal-ccm",
+		"ClusterRoleBinding baremetal-ccm",
+		"ConfigMap baremetal-ccm/baremetal-ccm-ca",
+		"ConfigMap baremetal-ccm/baremetal-cloud-config-last-good",
+		"DaemonSet baremetal-ccm/baremetal-announcer",
+		"Deployment baremetal-ccm/baremetal-ccm",
+		"Lease baremetal-ccm/baremetal-ccm",
+		"Namespace baremetal-ccm",
+		"PodDisruptionBudget baremetal-ccm/baremetal-ccm",
+		"Role baremetal-ccm/baremetal-ccm",
+		"RoleBinding baremetal-ccm/baremetal-ccm",
+		"RoleBinding kube-system/baremetal-ccm-authentication-reader",
+		"Secret baremetal-ccm/baremetal-ccm-tls",
+		"Service baremetal-ccm/baremetal-ccm",
+		"ServiceAccount baremetal-ccm/baremetal-announcer",
+		"ServiceAccount baremetal-ccm/baremetal-ccm",
+	}, got)
+}
+
+// Applying the manifests again must not empty what the CCM has filled.
+func TestFilledObjectsShipWithoutData(t *testing.T) {
+	objects := manifests(t)
+	for _, s := range of[*corev1.Secret](objects) {
+		require.Nil(t, s.Data, s.Name)
+		require.Nil(t, s.StringData, s.Name)
+	}
+	for _, c := range of[*corev1.ConfigMap](objects) {
+		require.Nil(t, c.Data, c.Name)
+	}
+}
+
+func TestAnnouncerHasNoPermission(t *testing.T) {
+	objects := manifests(t)
+	var subjects []rbacv1.Subject
+	for _, b := range of[*rbacv1.ClusterRoleBinding](objects) {
+		subjects = append(subjects, b.Subjects...)
+	}
+	for _, b := range of[*rbacv1.RoleBinding](objects) {
+		subjects = append(subjects, b.Subjects...)
+	}
+	for _, s := range subjects {
+		require.Equal(t, rbacv1.Subject{Kind: "ServiceAccount", Name: "baremetal-ccm", Namespace: "baremetal-ccm"}, s)
+	}
+	announcer := pods(t)["baremetal-announcer"]
+	require.False(t, *announcer.AutomountServiceAccountToken)
+	require.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_RAW"}},
+		announcer.Containers[0].SecurityContext.Capabilities)
+	var audiences []string
+	for _, v := range announcer.Volumes {
+		require.Nil(t, v.HostPath, v.Name)
+		if v.Projected != nil {
+			audiences = append(audiences, v.Projected.Sources[0].ServiceAccountToken.Audience)
+		}
+	}
+	require.Equal(t, []string{"baremetal.cloud/announcer"}, audiences)
+}
+
+// No wildcard, no permission on all Secrets or ConfigMaps, and writing only where it is meant.
+func TestPermissionsAreNarrow(t *testing.T) {
+	objects := manifests(t)
+	var rules []rbacv1.PolicyRule
+	for _, r := range of[*rbacv1.ClusterRole](objects) {
+		for _, rule := range r.Rules {
+			assert.NotContains(t, rule.Resources, "secrets")
+			assert.NotContains(t, rule.Resources, "configmaps")
+			assert.NotContains(t, rule.Resources, "pods")
+			if slices.ContainsFunc(rule.Verbs, func(v string) bool { return v == "update" || v == "patch" }) {
+				assert.Contains(t, []string{"services/status", "events"}, strings.Join(rule.Resources, ","))
+			}
+		}
+		rules = append(rules, r.Rules...)
+	}
+	for _, r := range of[*rbacv1.Role](objects) {
+		for _, rule := range r.Rules {
+			named := len(rule.ResourceNames) > 0
+			secret := slices.Contains(rule.Resources, "secrets") || slices.Contains(rule.Resources, "configmaps")
+			assert.True(t, named || !secret, "%v without names", rule.Resources)
+		}
+		rules = append(rules, r.Rules...)
+	}
+	for _, rule := range rules {
+		for _, word := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs) {
+			assert.NotContains(t, word, "*")
+		}
+		assert.NotContains(t, rule.Verbs, "delete")
+		assert.NotContains(t, rule.Resources, "serviceaccounts/token")
+	}
+}
+
+func TestPodsAreConfined(t *testing.T) {
+	for name, pod := range pods(t) {
+		require.True(t, pod.HostNetwork, name)
+		require.NotEmpty(t, pod.PriorityClassName, name)
+		require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, pod.SecurityContext.SeccompProfile.Type, name)
+		for _, c := range pod.Containers {
+			require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem, name)
+			require.False(t, *c.SecurityContext.AllowPrivilegeEscalation, name)
+			require.Equal(t, []corev1.Capability{"ALL"}, c.SecurityContext.Capabilities.Drop, name)
+			require.NotNil(t, c.LivenessProbe, name)
+			require.NotNil(t, c.ReadinessProbe, name)
+			require.NotZero(t, c.Resources.Requests.Cpu().MilliValue(), name)
+			require.NotZero(t, c.Resources.Requests.Memory().Value(), name)
+			require.Zero(t, c.Resources.Limits.Cpu().MilliValue(), "%s: throttling delays answers", name)
+		}
+	}
+	ccm := pods(t)["baremetal-ccm"]
+	require.True(t, *ccm.SecurityContext.RunAsNonRoot)
+	require.Empty(t, ccm.Containers[0].SecurityContext.Capabilities.Add)
+}
+
+// Every flag in the manifests is one of the program's, and the program starts.
+func TestManifestFlagsExist(t *testing.T) {
+	if testing.Short() {
+		t.Skip("links both programs")
+	}
+	for name, pod := range pods(t) {
+		t.Run(name, func(t *testing.T) {
+			binary := filepath.Join(t.TempDir(), name)
+			command(t, "go", "build", "-o", binary, "./cmd/"+name)
+			help, err := exec.CommandContext(t.Context(), binary, "--help").CombinedOutput()
+			if err != nil { // package flag ends with 2 after --help, cobra with 0
+				require.NotEmpty(t, help)
+			}
+			for _, arg := range pod.Containers[0].Args {
+				flag, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+				require.Regexp(t, `(?m)^\s+(-\w, )?--?`+flag+`\b`, string(help), "%s has no flag %s", name, flag)
+			}
+		})
+	}
+}

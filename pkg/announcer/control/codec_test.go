@@ -1,0 +1,289 @@
+package control
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// dice makes plans and reports from few values, so that two of them have much in common.
+type dice struct{ *rand.Rand }
+
+func roll(seed uint64) dice { return dice{rand.New(rand.NewPCG(seed, 1))} }
+
+func pick[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
+
+func (d dice) address() netip.Addr {
+	b := netip.MustParseAddr(pick(d, "192.0.2.0", "2001:db8::")).AsSlice()
+	b[len(b)-1] = byte(d.IntN(12))
+	addr, _ := netip.AddrFromSlice(b)
+	return addr
+}
+
+func (d dice) stamp() announcement.Stamp {
+	return announcement.Stamp{Term: d.Uint64N(3), Revision: d.Uint64N(3)}
+}
+
+// some fills a list with up to 15 entries of distinct addresses, sorted.
+func some[T any](d dice, make func(netip.Addr) T) []T {
+	list := []T{}
+	seen := map[netip.Addr]bool{}
+	for range d.IntN(15) {
+		seen[d.address()] = true
+	}
+	for _, addr := range slices.SortedFunc(keys(seen), netip.Addr.Compare) {
+		list = append(list, make(addr))
+	}
+	return list
+}
+
+func keys(m map[netip.Addr]bool) func(func(netip.Addr) bool) {
+	return func(yield func(netip.Addr) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+func (d dice) set() announcement.Set {
+	return announcement.Set{
+		Cluster: "cluster",
+		Stamp:   announcement.Stamp{Term: 1 + d.Uint64N(3), Revision: d.Uint64N(100)},
+		Announcements: some(d, func(addr netip.Addr) announcement.Announcement {
+			return announcement.Announcement{
+				Address: addr, Stamp: d.stamp(), Interface: pick(d, "", "eth0", "/bond.*/"),
+				Candidates: pick(d, []string{"a"}, []string{"a", "b"}, []string{"b", "a", "c"}),
+			}
+		}),
+	}
+}
+
+func (d dice) report() announcement.Report {
+	r := announcement.Report{
+		Plan: d.stamp(), Highest: d.stamp(), Cluster: pick(d, "", "cluster"),
+		Claims: some(d, func(addr netip.Addr) announcement.Claim { return announcement.Claim{Address: addr, Stamp: d.stamp()} }),
+		Problems: some(d, func(addr netip.Addr) announcement.Problem {
+			return announcement.Problem{Address: addr, Reason: pick(d, reason.SocketFailed, "FromTheFuture", ""), Message: pick(d, "", "eth0: no")}
+		}),
+		Interfaces: []announcement.Interface{},
+	}
+	for _, name := range []string{"eth0", "eth1", "lo0"} {
+		if d.IntN(2) == 0 {
+			continue
+		}
+		r.Interfaces = append(r.Interfaces, announcement.Interface{
+			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0,
+			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("2001:db8::7/64")}),
+		})
+	}
+	return r
+}
+
+// overTheWire marshals and unmarshals m, because nil and empty are one on the wire.
+func overTheWire[T proto.Message](t testing.TB, m, into T) T {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	require.NoError(t, err)
+	require.NoError(t, proto.Unmarshal(b, into))
+	return into
+}
+
+// TestRandomPlans: whatever a receiver holds, the message for want leaves it with want.
+func TestRandomPlans(t *testing.T) {
+	for seed := range uint64(3000) {
+		d := roll(seed)
+		base, want := d.set(), d.set()
+		if seed%10 == 0 {
+			want.Cluster = "other"
+		}
+		for _, message := range []*pb.Plan{planSnapshot(want), planMessage(base, want), planMessage(announcement.Set{}, want)} {
+			got, err := applyPlan(base, overTheWire(t, message, &pb.Plan{}))
+			require.NoError(t, err, "seed %d", seed)
+			require.Equal(t, want, got, "seed %d", seed)
+		}
+		if base.Cluster == want.Cluster {
+			got, err := applyPlan(base, overTheWire(t, planDifference(base, want), &pb.Plan{}))
+			require.NoError(t, err, "seed %d", seed)
+			require.Equal(t, want, got, "seed %d", seed)
+		}
+	}
+}
+
+// naivePlan is the plan as a map, which cannot get the merge wrong.
+func naivePlan(s announcement.Set) map[netip.Addr]announcement.Announcement {
+	m := map[netip.Addr]announcement.Announcement{}
+	for _, a := range s.Announcements {
+		m[a.Address] = a
+	}
+	return m
+}
+
+// TestDifferenceIsMinimal: it names exactly the addresses that a naive comparison names.
+func TestDifferenceIsMinimal(t *testing.T) {
+	for seed := range uint64(1000) {
+		d := roll(seed)
+		base, want := d.set(), d.set()
+		have, wanted := naivePlan(base), naivePlan(want)
+		changed, gone := map[netip.Addr]bool{}, map[netip.Addr]bool{}
+		for addr, a := range wanted {
+			if old, ok := have[addr]; !ok || !old.Equal(a) {
+				changed[addr] = true
+			}
+		}
+		for addr := range have {
+			if _, ok := wanted[addr]; !ok {
+				gone[addr] = true
+			}
+		}
+		p := planDifference(base, want)
+		for _, a := range p.Announcements {
+			addr, _ := netip.AddrFromSlice(a.Address)
+			require.True(t, changed[addr], "seed %d: %s", seed, addr)
+		}
+		require.Len(t, p.Announcements, len(changed), "seed %d", seed)
+		for _, b := range p.Withdrawn {
+			addr, _ := netip.AddrFromSlice(b)
+			require.True(t, gone[addr], "seed %d: %s", seed, addr)
+		}
+		require.Len(t, p.Withdrawn, len(gone), "seed %d", seed)
+	}
+}
+
+// TestRandomReports: a chain of differences leaves the receiver with the sender's state.
+func TestRandomReports(t *testing.T) {
+	for seed := range uint64(300) {
+		d := roll(seed)
+		sent := d.report()
+		got, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(sent), &pb.Report{}))
+		require.NoError(t, err)
+		require.Equal(t, sent, got, "seed %d", seed)
+		for range 10 {
+			next := d.report()
+			if d.IntN(3) == 0 {
+				next = sent
+			}
+			difference := reportDifference(sent, next)
+			if difference == nil {
+				require.Equal(t, sent, next)
+				continue
+			}
+			got, err = applyReport(got, overTheWire(t, difference, &pb.Report{}))
+			require.NoError(t, err, "seed %d", seed)
+			require.Equal(t, next, got, "seed %d", seed)
+			sent = next
+		}
+	}
+}
+
+// TestNormalReport makes what a replica accepts out of what an announcer may come up with,
+// and shares nothing with it.
+func TestNormalReport(t *testing.T) {
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	newer := announcement.Stamp{Term: 2}
+	prefixes := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), {}}
+	in := announcement.Report{
+		Claims: []announcement.Claim{{Address: b}, {}, {Address: a}, {Address: a, Stamp: newer}},
+		Problems: []announcement.Problem{
+			{Address: b, Reason: "R", Message: strings.Repeat("é", maxMessage)}, {Address: a, Message: "bad \xff byte"}, {},
+		},
+		Interfaces: []announcement.Interface{{Name: "eth1", Prefixes: prefixes}, {Name: "eth0"}, {Name: "eth0"}},
+	}
+	got := normalReport(in)
+	require.Equal(t, []announcement.Claim{{Address: a, Stamp: newer}, {Address: b}}, got.Claims)
+	require.Equal(t, []string{"eth0", "eth1"}, []string{got.Interfaces[0].Name, got.Interfaces[1].Name})
+	require.Equal(t, "bad \uFFFD byte", got.Problems[0].Message)
+	require.True(t, utf8.ValidString(got.Problems[1].Message))
+	require.LessOrEqual(t, len(got.Problems[1].Message), maxMessage)
+	_, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(got), &pb.Report{}))
+	require.NoError(t, err)
+
+	prefixes[0] = netip.MustParsePrefix("198.51.100.1/24")
+	in.Claims[0].Address = netip.MustParseAddr("198.51.100.1")
+	require.Equal(t, "192.0.2.7/24", got.Interfaces[1].Prefixes[0].String())
+	require.Equal(t, b, got.Claims[1].Address)
+}
+
+// TestLargestReportFits: what the bounds allow is less than what a replica reads.
+func TestLargestReportFits(t *testing.T) {
+	var r announcement.Report
+	addr := netip.MustParseAddr("2001:db8::")
+	huge := announcement.Stamp{Term: 1 << 30, Revision: 1 << 40}
+	for range maxAnnouncements {
+		addr = addr.Next()
+		r.Claims = append(r.Claims, announcement.Claim{Address: addr, Stamp: huge})
+		r.Problems = append(r.Problems, announcement.Problem{Address: addr, Reason: "SocketFailed", Message: strings.Repeat("m", 2*maxMessage)})
+	}
+	report := normalReport(r)
+	require.Len(t, report.Problems, maxProblems)
+	require.Less(t, proto.Size(reportSnapshot(report)), maxReportBytes)
+}
+
+// FuzzPlan: no bytes make the decoder panic, and what it accepts is a plan that can be
+// sent on and arrives as it was.
+func FuzzPlan(f *testing.F) {
+	for seed := range uint64(4) {
+		d := roll(seed)
+		for _, p := range []*pb.Plan{planSnapshot(d.set()), planDifference(fuzzBase(), d.set())} {
+			b, err := proto.Marshal(p)
+			require.NoError(f, err)
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var p pb.Plan
+		if proto.Unmarshal(b, &p) != nil {
+			return
+		}
+		base := fuzzBase()
+		set, err := applyPlan(base, &p)
+		require.Equal(t, fuzzBase(), base)
+		if err != nil {
+			return
+		}
+		require.True(t, slices.IsSortedFunc(set.Announcements, func(a, b announcement.Announcement) int { return a.Address.Compare(b.Address) }))
+		again, err := applyPlan(base, overTheWire(t, planMessage(base, set), &pb.Plan{}))
+		require.NoError(t, err)
+		require.True(t, slices.EqualFunc(set.Announcements, again.Announcements, announcement.Announcement.Equal))
+		require.Equal(t, set.Stamp, again.Stamp)
+	})
+}
+
+func fuzzBase() announcement.Set { return set(1, 1, "192.0.2.1", "192.0.2.2", "2001:db8::1") }
+
+// FuzzReport is FuzzPlan for reports.
+func FuzzReport(f *testing.F) {
+	have := claims("192.0.2.1", "192.0.2.2", "2001:db8::1")
+	for seed := range uint64(4) {
+		d := roll(seed)
+		for _, p := range []*pb.Report{reportSnapshot(d.report()), reportDifference(have, d.report())} {
+			b, err := proto.Marshal(p)
+			require.NoError(f, err)
+			f.Add(b)
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var p pb.Report
+		if proto.Unmarshal(b, &p) != nil {
+			return
+		}
+		report, err := applyReport(have, &p)
+		if err != nil {
+			return
+		}
+		again, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(normalReport(report)), &pb.Report{}))
+		require.NoError(t, err)
+		require.Nil(t, reportDifference(report, again), "a report that was accepted arrives as it was")
+	})
+}

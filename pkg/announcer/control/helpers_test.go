@@ -1,0 +1,358 @@
+package control
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+const (
+	patience = 10 * time.Second
+	tick     = 5 * time.Millisecond
+)
+
+// authority is a CA with a server certificate for baremetal-ccm.
+type authority struct {
+	ca     []byte // PEM
+	server tls.Certificate
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"},
+		NotBefore: time.Unix(0, 0), NotAfter: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
+	require.NoError(t, err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{"baremetal-ccm"},
+		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	require.NoError(t, err)
+	return authority{
+		ca:     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}),
+		server: tls.Certificate{Certificate: [][]byte{leafDER}, PrivateKey: key},
+	}
+}
+
+func (a authority) serverTLS() *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{a.server}}
+}
+
+// authFunc is an Authenticator.
+type authFunc func(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
+
+func (f authFunc) Authenticate(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
+	return f(ctx, token, node, remote)
+}
+
+// tokenNamesPod admits every node; the token is "POD-UID" or "POD-UID/SECONDS", the
+// second part being when the Pod was created.
+func tokenNamesPod(_ context.Context, token, node string, _ netip.Addr) (Identity, error) {
+	uid, seconds, _ := strings.Cut(token, "/")
+	var created int64
+	fmt.Sscan(seconds, &created)
+	return Identity{Node: node, PodUID: uid, PodCreated: time.Unix(created, 0)}, nil
+}
+
+// recorder is an Observer that remembers, and checks the order that Observer promises.
+type recorder struct {
+	mu      sync.Mutex
+	events  map[string][]string
+	reports map[string]announcement.Report // of connected nodes
+	lasts   map[string]announcement.Report // of all
+	faults  []string
+}
+
+func newRecorder() *recorder {
+	return &recorder{events: map[string][]string{}, reports: map[string]announcement.Report{}, lasts: map[string]announcement.Report{}}
+}
+
+func (r *recorder) NodeConnected(node string, report announcement.Report) {
+	r.record(node, "connected", false, &report)
+}
+
+func (r *recorder) NodeReported(node string, report announcement.Report) {
+	r.record(node, "reported", true, &report)
+}
+
+func (r *recorder) NodeDisconnected(node string) { r.record(node, "disconnected", true, nil) }
+
+func (r *recorder) record(node, event string, connectedBefore bool, report *announcement.Report) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, connected := r.reports[node]; connected != connectedBefore {
+		r.faults = append(r.faults, fmt.Sprintf("%s: %s after %v", node, event, r.events[node]))
+	}
+	r.events[node] = append(r.events[node], event)
+	if report == nil {
+		delete(r.reports, node)
+		return
+	}
+	r.reports[node], r.lasts[node] = *report, *report
+}
+
+// last is what node said last, connected or not.
+func (r *recorder) last(node string) announcement.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lasts[node]
+}
+
+func (r *recorder) report(node string) (announcement.Report, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	report, ok := r.reports[node]
+	return report, ok
+}
+
+func (r *recorder) history(node string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.events[node])
+}
+
+// replica is a Server that runs on the loopback interface.
+type replica struct {
+	*Server
+	*recorder
+	authority authority
+	address   string
+	stop      func() error
+}
+
+type replicaOption func(*replica, *ServerOptions)
+
+func withAuth(f authFunc) replicaOption {
+	return func(_ *replica, o *ServerOptions) { o.Authenticator = f }
+}
+
+func withAddress(address string) replicaOption {
+	return func(r *replica, _ *ServerOptions) { r.address = address }
+}
+
+func withAuthority(a authority) replicaOption {
+	return func(r *replica, _ *ServerOptions) { r.authority = a }
+}
+
+func withServer(change func(*ServerOptions)) replicaOption {
+	return func(_ *replica, o *ServerOptions) { change(o) }
+}
+
+func startReplica(t *testing.T, options ...replicaOption) *replica {
+	t.Helper()
+	r := &replica{recorder: newRecorder(), address: "127.0.0.1:0"}
+	o := ServerOptions{Authenticator: authFunc(tokenNamesPod), Observer: r.recorder, Software: "ccm-test", Logger: testLogger(t)}
+	o.Limits.PendingPerSource = 32
+	for _, option := range options {
+		option(r, &o)
+	}
+	if r.authority.ca == nil {
+		r.authority = newAuthority(t)
+	}
+	r.Server = NewServer(o)
+	l, err := net.Listen("tcp", r.address)
+	require.NoError(t, err)
+	r.address = l.Addr().String()
+	r.stop = start(t, func(ctx context.Context) error { return r.Run(ctx, l, r.authority.serverTLS()) })
+	t.Cleanup(func() {
+		require.NoError(t, r.stop())
+		require.Empty(t, r.faults)
+		for node := range r.events {
+			require.Equal(t, "disconnected", r.events[node][len(r.events[node])-1], "Run returned before the last call to the Observer")
+		}
+	})
+	return r
+}
+
+// start runs f until the test ends or stop is called, whichever is first.
+func start(t *testing.T, f func(context.Context) error) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { require.NoError(t, stop()) })
+	return stop
+}
+
+// node is a Client that runs, and remembers.
+type node struct {
+	*Client
+	dir  string
+	stop func() error
+	log  *lines
+
+	mu    sync.Mutex
+	plans map[string][]announcement.Set
+	up    map[string]int // streams by replica, now
+	ups   int            // streams ever
+}
+
+type nodeOption func(*node, *ClientOptions)
+
+func startNode(t *testing.T, name string, r *replica, options ...nodeOption) *node {
+	t.Helper()
+	n := &node{dir: t.TempDir(), plans: map[string][]announcement.Set{}, up: map[string]int{}, log: &lines{}}
+	n.write(t, "ca.crt", string(r.authority.ca))
+	n.write(t, "token", "pod-"+name)
+	o := ClientOptions{
+		Node: name, Software: "announcer-test", Controllers: []string{r.address}, ServerName: "baremetal-ccm",
+		CAFile: filepath.Join(n.dir, "ca.crt"), TokenFile: filepath.Join(n.dir, "token"),
+		Logger: slog.New(slog.NewTextHandler(n.log, nil)), OnPlan: n.onPlan, OnStream: n.onStream,
+	}
+	for _, option := range options {
+		option(n, &o)
+	}
+	n.Client = NewClient(o)
+	n.SetReport(announcement.Report{})
+	n.stop = start(t, n.Run)
+	return n
+}
+
+func (n *node) write(t *testing.T, file, content string) {
+	t.Helper()
+	// As kubelet does it: the new file takes the old one's place at once.
+	path := filepath.Join(n.dir, file)
+	require.NoError(t, os.WriteFile(path+".new", []byte(content), 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
+}
+
+func (n *node) onPlan(replica string, set announcement.Set) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.plans[replica] = append(n.plans[replica], set)
+}
+
+func (n *node) onStream(replica string, up bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if up {
+		n.up[replica]++
+		n.ups++
+	} else {
+		n.up[replica]--
+	}
+}
+
+// plan is the newest plan from replica.
+func (n *node) plan(replica string) announcement.Set {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if plans := n.plans[replica]; len(plans) > 0 {
+		return plans[len(plans)-1]
+	}
+	return announcement.Set{}
+}
+
+func (n *node) planCount() (count int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, plans := range n.plans {
+		count += len(plans)
+	}
+	return count
+}
+
+func (n *node) streams() (now, ever int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, up := range n.up {
+		now += up
+	}
+	return now, n.ups
+}
+
+func (n *node) awaitPlan(t *testing.T, replica string, want announcement.Set) {
+	t.Helper()
+	eventually(t, func() bool { return n.plan(replica).Stamp == want.Stamp }, "plan %v", want.Stamp)
+	require.Equal(t, want, n.plan(replica))
+}
+
+func (n *node) awaitUp(t *testing.T) {
+	t.Helper()
+	eventually(t, func() bool { now, _ := n.streams(); return now > 0 }, "a stream")
+}
+
+func eventually(t *testing.T, condition func() bool, message string, args ...any) {
+	t.Helper()
+	require.Eventuallyf(t, condition, patience, tick, message, args...)
+}
+
+// lines collects a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) count(substring string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), substring)
+}
+
+func testLogger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// set makes a plan of n addresses.
+func set(term, revision uint64, addresses ...string) announcement.Set {
+	s := announcement.Set{
+		Cluster: "cluster", Stamp: announcement.Stamp{Term: term, Revision: revision},
+		Announcements: []announcement.Announcement{},
+	}
+	for _, a := range addresses {
+		s.Announcements = append(s.Announcements, announcement.Announcement{
+			Address: netip.MustParseAddr(a), Stamp: announcement.Stamp{Term: 1, Revision: 1}, Candidates: []string{"a", "b"},
+		})
+	}
+	announcement.Sort(s.Announcements)
+	return s
+}
+
+func claims(addresses ...string) announcement.Report {
+	r := announcement.Report{Claims: []announcement.Claim{}, Problems: []announcement.Problem{}, Interfaces: []announcement.Interface{}}
+	for _, a := range addresses {
+		r.Claims = append(r.Claims, announcement.Claim{
+			Address: netip.MustParseAddr(a), Stamp: announcement.Stamp{Term: 1, Revision: 1},
+		})
+	}
+	return r
+}

@@ -1,0 +1,84 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// Causes for which a Server refuses or ends a stream. They are the values of a metric
+// label and travel to the announcer, which words its log line by them. The first five
+// are an Authenticator's to give in a DeniedError.
+const (
+	// CauseAudience says that the token was issued for another audience.
+	CauseAudience = "audience"
+	// CauseServiceAccount says that the token is not that of the announcer's ServiceAccount.
+	CauseServiceAccount = "service_account"
+	// CauseNodeMismatch says that the token belongs to a Pod on another node.
+	CauseNodeMismatch = "node_mismatch"
+	// CauseSourceAddress says that the stream does not come from an address of the node.
+	CauseSourceAddress = "source_address"
+	// CauseToken says that there is no token, or that it is expired, revoked or forged.
+	CauseToken = "token"
+	// CauseNoAnswer says that the token could not be reviewed just now.
+	CauseNoAnswer = "no_answer"
+	// CauseOlderPod says that another, not older Pod holds the node's stream.
+	CauseOlderPod = "older_pod"
+	// CauseProtocol says that the two sides have no protocol version in common.
+	CauseProtocol = "protocol"
+	// CauseMalformed says that a message broke the protocol.
+	CauseMalformed = "malformed"
+	// CauseOversized says that a message was larger than the limit.
+	CauseOversized = "oversized"
+	// CauseHelloTimeout says that no Hello came in time.
+	CauseHelloTimeout = "hello_timeout"
+	// CauseBusy says that the source address has too many streams awaiting admission.
+	CauseBusy = "busy"
+)
+
+// Identity is who an Authenticator found at the other end of a stream.
+type Identity struct {
+	// Node is the name of the Node that the announcer's Pod is bound to.
+	Node string
+	// PodUID is the UID of the announcer's Pod.
+	PodUID string
+	// PodCreated is the Pod's creationTimestamp, which has a resolution of one second.
+	PodCreated time.Time
+}
+
+// Authenticator decides whether a token proves that the caller is the announcer on node,
+// dialling from remote. It is called from many goroutines at once.
+//
+// A *DeniedError is final. Any other error means that no answer could be had: it keeps
+// the new stream out for now and closes no other.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
+}
+
+// DeniedError is an Authenticator's final no.
+type DeniedError struct {
+	// Cause is one of the Cause constants, short and machine-readable.
+	Cause string
+	// Message says what was found and what was expected. The announcer logs it; it must
+	// hold no part of the token.
+	Message string
+}
+
+// Error gives the message followed by the cause.
+func (e *DeniedError) Error() string { return fmt.Sprintf("%s (%s)", e.Message, e.Cause) }
+
+// Observer hears what nodes say. For one node the calls come one at a time and in order:
+// NodeConnected, any number of NodeReported, NodeDisconnected. Calls must not block; they
+// may call Publish and Counters. The reports are the Observer's to keep and to read.
+type Observer interface {
+	// NodeConnected says that the node has a stream now, with its whole state.
+	NodeConnected(node string, report announcement.Report)
+	// NodeReported gives the node's whole state after a change.
+	NodeReported(node string, report announcement.Report)
+	// NodeDisconnected says that the node has no stream any more. It says nothing about
+	// whether the node still answers for its addresses.
+	NodeDisconnected(node string)
+}

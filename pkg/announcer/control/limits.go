@@ -1,0 +1,77 @@
+package control
+
+import (
+	"cmp"
+	"time"
+)
+
+// Protocol versions that this build speaks. A change that an older peer could not
+// understand raises protocolMax; protocolMin follows one release later, so that
+// releases N and N±1 always share a version.
+const (
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// Bounds on what a peer may make us hold. They are far above what a cluster needs, and
+// low enough that one peer cannot exhaust the memory of the process.
+const (
+	// maxAnnouncements bounds the addresses of one plan, and so the claims of one node.
+	maxAnnouncements = 1 << 16
+	// maxCandidates bounds an address's candidate list; a plan has an owner and two backups.
+	maxCandidates = 16
+	// maxName bounds node names (DNS subdomain, RFC 1123 section 2.1), cluster UIDs and
+	// interface selectors.
+	maxName = 253
+	// maxProblems bounds the problems of one report; the sender leaves out what exceeds it.
+	maxProblems = 1 << 13
+	// maxReason bounds the name of a Reason, which becomes a metric label.
+	maxReason = 64
+	// maxMessage bounds a sentence for a person, in bytes; the sender cuts what exceeds it.
+	maxMessage = 256
+	// maxInterfaces and maxPrefixes bound what a node reports of its interfaces.
+	maxInterfaces = 1 << 10
+	maxPrefixes   = 1 << 10
+	// maxPlanBytes is the largest message that the announcer takes.
+	maxPlanBytes = 16 << 20
+	// maxReportBytes is the largest message that a replica takes.
+	maxReportBytes = 8 << 20
+)
+
+// A peer that died without a word is noticed within keepaliveTime + keepaliveTimeout by
+// both sides. gRPC clients do not ping more often than every 10 s. A replica tolerates
+// pings twice as frequent before it calls them abuse.
+const (
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 4 * time.Second
+	keepaliveMinTime = keepaliveTime / 2
+)
+
+// streamWindow is the HTTP/2 flow control window of a stream: what may lie in buffers
+// for a peer that does not read. 64 KiB fills a LAN at any round trip found there.
+const streamWindow = 64 << 10
+
+// Limits bounds what streams may cost a Server before they are authenticated. A zero
+// field means its default.
+type Limits struct {
+	// HelloTimeout is how long a new stream may take to say Hello, the wait for its turn
+	// included. Default 10 s.
+	HelloTimeout time.Duration
+	// AuthenticateTimeout is how long the Authenticator may take. Default 10 s.
+	AuthenticateTimeout time.Duration
+	// Pending is how many streams may be between their start and their admission.
+	// Further ones wait. Default 32.
+	Pending int
+	// PendingPerSource is the same for one source address; further ones are refused, so
+	// that one machine cannot use up Pending. Default 4.
+	PendingPerSource int
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		HelloTimeout:        cmp.Or(l.HelloTimeout, 10*time.Second),
+		AuthenticateTimeout: cmp.Or(l.AuthenticateTimeout, 10*time.Second),
+		Pending:             cmp.Or(l.Pending, 32),
+		PendingPerSource:    cmp.Or(l.PendingPerSource, 4),
+	}
+}

@@ -1,0 +1,108 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc/test/bufconn"
+)
+
+// memoryListener is a network of one machine that lives inside a synctest bubble. Every
+// connection seems to come from 192.0.2.10.
+type memoryListener struct {
+	*bufconn.Listener
+	dials atomic.Int64
+
+	mu    sync.Mutex
+	conns []*memoryConn
+	down  bool
+}
+
+func newMemoryListener() *memoryListener { return &memoryListener{Listener: bufconn.Listen(1 << 16)} }
+
+func (l *memoryListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(conn), nil
+}
+
+func (l *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
+	l.dials.Add(1)
+	if l.isDown() {
+		return nil, errors.New("connection refused")
+	}
+	conn, err := l.DialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(conn), nil
+}
+
+func (l *memoryListener) wrap(conn net.Conn) net.Conn {
+	c := &memoryConn{Conn: conn}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conns = append(l.conns, c)
+	return c
+}
+
+func (l *memoryListener) isDown() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.down
+}
+
+// setDown refuses new connections, or accepts them again.
+func (l *memoryListener) setDown(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+}
+
+// cut makes every connection lose what is written to it from now on, without a word: the
+// cable was pulled.
+func (l *memoryListener) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.lost.Store(true)
+	}
+}
+
+// end closes the connections whose ends never heard of each other's close.
+func (l *memoryListener) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.conns {
+		c.Conn.Close()
+	}
+}
+
+type memoryConn struct {
+	net.Conn
+	lost atomic.Bool
+}
+
+func (c *memoryConn) Write(p []byte) (int, error) {
+	if c.lost.Load() {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *memoryConn) Close() error {
+	if c.lost.Load() {
+		return nil // the other side does not hear of it; the test ends the pipe
+	}
+	return c.Conn.Close()
+}
+
+func (c *memoryConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.10:4711"))
+}

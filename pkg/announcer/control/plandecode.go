@@ -1,0 +1,122 @@
+package control
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+)
+
+// applyPlan returns the whole plan that p amounts to for a receiver that holds have,
+// which it leaves as it is. The error wraps errDoesNotFit where p is well formed but a
+// difference to something else.
+func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
+	set, withdrawn, err := decodePlan(p)
+	if err != nil {
+		return announcement.Set{}, err
+	}
+	if p.GetSnapshot() {
+		return set, nil
+	}
+	base := decodeStamp(p.GetBase())
+	if have.Stamp.IsZero() || base != have.Stamp || set.Cluster != have.Cluster {
+		return announcement.Set{}, fmt.Errorf("plan: difference to %s of cluster %q, but %s of cluster %q is held: %w",
+			stampText(base), set.Cluster, stampText(have.Stamp), have.Cluster, errDoesNotFit)
+	}
+	set.Announcements, err = mergeAnnouncements(have.Announcements, set.Announcements, withdrawn)
+	if err != nil {
+		return announcement.Set{}, err
+	}
+	return set, checkCount("plan: announcements", len(set.Announcements), maxAnnouncements)
+}
+
+// mergeAnnouncements returns have without those withdrawn, with changed replacing or added.
+// All are sorted, and so is the result.
+func mergeAnnouncements(have, changed []announcement.Announcement, withdrawn []netip.Addr) ([]announcement.Announcement, error) {
+	merged := make([]announcement.Announcement, 0, len(have)+len(changed))
+	for _, old := range have {
+		for len(changed) > 0 && changed[0].Address.Less(old.Address) {
+			merged, changed = append(merged, changed[0]), changed[1:]
+		}
+		replaced := len(changed) > 0 && changed[0].Address == old.Address
+		if len(withdrawn) > 0 && withdrawn[0] == old.Address {
+			if replaced {
+				return nil, fmt.Errorf("plan: %s is both announced and withdrawn", old.Address)
+			}
+			withdrawn = withdrawn[1:]
+			continue
+		}
+		if replaced {
+			old, changed = changed[0], changed[1:]
+		}
+		merged = append(merged, old)
+	}
+	if len(withdrawn) > 0 {
+		return nil, fmt.Errorf("plan: %s is withdrawn but not held: %w", withdrawn[0], errDoesNotFit)
+	}
+	return append(merged, changed...), nil
+}
+
+// decodePlan checks everything that can be checked without knowing the base.
+func decodePlan(p *pb.Plan) (set announcement.Set, withdrawn []netip.Addr, err error) {
+	set = announcement.Set{Cluster: p.GetCluster(), Stamp: decodeStamp(p.GetStamp())}
+	if set.Stamp.IsZero() {
+		return set, nil, fmt.Errorf("plan: no stamp")
+	}
+	if err := checkText("plan: cluster", set.Cluster, maxName); err != nil {
+		return set, nil, err
+	}
+	if p.GetSnapshot() && len(p.GetWithdrawn()) > 0 {
+		return set, nil, fmt.Errorf("plan: a snapshot withdraws nothing")
+	}
+	if set.Announcements, err = decodeAnnouncements(p.GetAnnouncements()); err != nil {
+		return set, nil, err
+	}
+	withdrawn, err = decodeAddresses("plan: withdrawn", p.GetWithdrawn())
+	return set, withdrawn, err
+}
+
+func decodeAnnouncements(list []*pb.Announcement) ([]announcement.Announcement, error) {
+	if err := checkCount("plan: announcements", len(list), maxAnnouncements); err != nil {
+		return nil, err
+	}
+	announcements := make([]announcement.Announcement, 0, len(list))
+	var order ascending
+	for i, p := range list {
+		a, err := decodeAnnouncement(p)
+		if err == nil {
+			err = order.next(a.Address)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("plan: announcement %d: %w", i, err)
+		}
+		announcements = append(announcements, a)
+	}
+	return announcements, nil
+}
+
+func decodeAnnouncement(p *pb.Announcement) (announcement.Announcement, error) {
+	addr, err := decodeAddress(p.GetAddress())
+	if err != nil {
+		return announcement.Announcement{}, err
+	}
+	if err := checkCount("candidates", len(p.GetCandidates()), maxCandidates); err != nil {
+		return announcement.Announcement{}, err
+	}
+	for _, name := range p.GetCandidates() {
+		if err := checkName("candidate", name); err != nil {
+			return announcement.Announcement{}, err
+		}
+	}
+	if err := checkText("interface", p.GetInterface(), maxName); err != nil {
+		return announcement.Announcement{}, err
+	}
+	return announcement.Announcement{
+		Address:    addr,
+		Stamp:      decodeStamp(p.GetStamp()),
+		Candidates: slices.Clone(p.GetCandidates()),
+		Interface:  p.GetInterface(),
+	}, nil
+}

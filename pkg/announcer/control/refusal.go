@@ -1,0 +1,108 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// causeTrailer is the gRPC trailer that carries a refusal's cause to the announcer.
+const causeTrailer = "baremetal-cause"
+
+// refusal is why a Server does not take a stream, or ends it.
+type refusal struct {
+	cause string
+	code  codes.Code
+	err   error
+}
+
+func refuse(cause string, code codes.Code, err error) *refusal {
+	return &refusal{cause: cause, code: code, err: err}
+}
+
+func malformed(err error) *refusal { return refuse(CauseMalformed, codes.InvalidArgument, err) }
+
+// Error gives the sentence that the peer is told.
+func (r *refusal) Error() string { return r.err.Error() }
+
+// Unwrap gives the reason behind it.
+func (r *refusal) Unwrap() error { return r.err }
+
+// GRPCStatus makes gRPC end the stream with the refusal's code.
+func (r *refusal) GRPCStatus() *status.Status { return status.New(r.code, r.Error()) }
+
+// refuseAuthentication keeps a denial, which is final, apart from a review that got no
+// answer, which only means "not now".
+func refuseAuthentication(err error) *refusal {
+	if denied, ok := errors.AsType[*DeniedError](err); ok {
+		return refuse(denied.Cause, codes.PermissionDenied, err)
+	}
+	return refuse(CauseNoAnswer, codes.Unavailable, fmt.Errorf("the token could not be reviewed: %w", err))
+}
+
+// receiveError translates what gRPC says about a message that it could not deliver. It is
+// nil where the peer closed its side as it should.
+func receiveError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	switch status.Code(err) {
+	case codes.ResourceExhausted:
+		return refuse(CauseOversized, codes.ResourceExhausted, err)
+	case codes.Internal: // what does not parse as our message
+		return malformed(err)
+	}
+	return err
+}
+
+// refusalLog writes a refusal once, and again only when the same source is refused for
+// another cause: announcers try again every few seconds.
+type refusalLog struct {
+	logger *slog.Logger
+
+	mu   sync.Mutex
+	last map[netip.Addr]string
+}
+
+// refusalLogSize bounds the memory for sources; when it is full everything is forgotten
+// and may be logged once more.
+const refusalLogSize = 4096
+
+func newRefusalLog(logger *slog.Logger) *refusalLog {
+	return &refusalLog{logger: logger, last: map[netip.Addr]string{}}
+}
+
+func (l *refusalLog) refused(r *refusal, node string, remote netip.Addr) {
+	level := slog.LevelDebug
+	if l.isNews(r.cause, remote) {
+		level = slog.LevelWarn
+	}
+	l.logger.Log(context.Background(), level, "refused an announcer's stream",
+		"cause", r.cause, "node", node, "remote", remote, "err", r.err)
+}
+
+func (l *refusalLog) isNews(cause string, remote netip.Addr) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last[remote] == cause {
+		return false
+	}
+	if len(l.last) >= refusalLogSize {
+		clear(l.last)
+	}
+	l.last[remote] = cause
+	return true
+}
+
+func (l *refusalLog) accepted(remote netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.last, remote)
+}

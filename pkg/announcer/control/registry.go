@@ -1,0 +1,105 @@
+package control
+
+import (
+	"fmt"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// registry knows the one stream that speaks for each node, and tells the Observer.
+type registry struct {
+	observer Observer
+
+	// observing orders the calls to the Observer. It is taken before mu and never held
+	// with it while the Observer runs, so that the Observer may look at the Server.
+	observing sync.Mutex
+
+	mu      sync.Mutex
+	holders map[string]*serverStream
+}
+
+func newRegistry(observer Observer) *registry {
+	return &registry{observer: observer, holders: map[string]*serverStream{}}
+}
+
+// join makes st its node's stream. An earlier stream of the same Pod, which may be a dead
+// connection, or of an older Pod gives way and is returned; otherwise st is refused, lest
+// a Pod on its way out, or a copy of its token, takes the node from the one that runs.
+func (r *registry) join(st *serverStream, report announcement.Report) (superseded *serverStream, err error) {
+	r.observing.Lock()
+	defer r.observing.Unlock()
+	node := st.identity.Node
+	old, err := r.take(st)
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		close(old.superseded)
+		r.observer.NodeDisconnected(node)
+	}
+	r.observer.NodeConnected(node, report)
+	return old, nil
+}
+
+func (r *registry) take(st *serverStream) (old *serverStream, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old = r.holders[st.identity.Node]
+	if old != nil && !supersedes(st.identity, old.identity) {
+		return nil, refuse(CauseOlderPod, codes.AlreadyExists,
+			fmt.Errorf("node %s: Pod %s, which is not older, has a stream", st.identity.Node, old.identity.PodUID))
+	}
+	r.holders[st.identity.Node] = st
+	return old, nil
+}
+
+// supersedes reports whether a stream of next takes the place of one of held.
+func supersedes(next, held Identity) bool {
+	return next.PodUID == held.PodUID || next.PodCreated.After(held.PodCreated)
+}
+
+// report passes on what st's node says, unless st speaks for it no longer.
+func (r *registry) report(st *serverStream, report announcement.Report) {
+	r.observing.Lock()
+	defer r.observing.Unlock()
+	if !r.holds(st) {
+		return
+	}
+	r.observer.NodeReported(st.identity.Node, report)
+}
+
+// leave ends st's part. It does nothing where a newer stream took over.
+func (r *registry) leave(st *serverStream) {
+	r.observing.Lock()
+	defer r.observing.Unlock()
+	if !r.holds(st) {
+		return
+	}
+	r.mu.Lock()
+	delete(r.holders, st.identity.Node)
+	r.mu.Unlock()
+	r.observer.NodeDisconnected(st.identity.Node)
+}
+
+func (r *registry) holds(st *serverStream) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.holders[st.identity.Node] == st
+}
+
+// states counts the streams that were told a plan and those that were not.
+func (r *registry) states() (silent, planned int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, st := range r.holders {
+		if st.planned.Load() {
+			planned++
+		} else {
+			silent++
+		}
+	}
+	return silent, planned
+}

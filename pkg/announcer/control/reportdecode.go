@@ -1,0 +1,180 @@
+package control
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// applyReport returns the whole report that p amounts to for a receiver that holds have,
+// which it leaves as it is.
+func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, error) {
+	report, ended, err := decodeReport(p)
+	if err != nil || p.GetSnapshot() {
+		return report, err
+	}
+	if !p.GetInterfacesChanged() {
+		report.Interfaces = have.Interfaces
+	}
+	report.Claims, err = mergeClaims(have.Claims, report.Claims, ended)
+	if err != nil {
+		return announcement.Report{}, err
+	}
+	return report, checkCount("report: claims", len(report.Claims), maxAnnouncements)
+}
+
+// mergeClaims returns have without those ended, with changed replacing or added. All are
+// sorted, and so is the result.
+func mergeClaims(have, changed []announcement.Claim, ended []netip.Addr) ([]announcement.Claim, error) {
+	merged := make([]announcement.Claim, 0, len(have)+len(changed))
+	for _, old := range have {
+		for len(changed) > 0 && changed[0].Address.Less(old.Address) {
+			merged, changed = append(merged, changed[0]), changed[1:]
+		}
+		replaced := len(changed) > 0 && changed[0].Address == old.Address
+		if len(ended) > 0 && ended[0] == old.Address {
+			if replaced {
+				return nil, fmt.Errorf("report: %s is both claimed and ended", old.Address)
+			}
+			ended = ended[1:]
+			continue
+		}
+		if replaced {
+			old, changed = changed[0], changed[1:]
+		}
+		merged = append(merged, old)
+	}
+	if len(ended) > 0 {
+		return nil, fmt.Errorf("report: the claim of %s ended but was not held: %w", ended[0], errDoesNotFit)
+	}
+	return append(merged, changed...), nil
+}
+
+// decodeReport checks everything that can be checked without knowing what came before.
+func decodeReport(p *pb.Report) (report announcement.Report, ended []netip.Addr, err error) {
+	report = announcement.Report{
+		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(),
+	}
+	if err := checkText("report: cluster", report.Cluster, maxName); err != nil {
+		return report, nil, err
+	}
+	if p.GetSnapshot() && len(p.GetEnded()) > 0 {
+		return report, nil, fmt.Errorf("report: a snapshot ends no claim")
+	}
+	if report.Claims, err = decodeClaims(p.GetClaims()); err != nil {
+		return report, nil, err
+	}
+	if ended, err = decodeAddresses("report: ended", p.GetEnded()); err != nil {
+		return report, nil, err
+	}
+	if report.Problems, err = decodeProblems(p.GetProblems()); err != nil {
+		return report, nil, err
+	}
+	report.Interfaces, err = decodeInterfaces(p.GetInterfaces())
+	return report, ended, err
+}
+
+func decodeClaims(list []*pb.Claim) ([]announcement.Claim, error) {
+	if err := checkCount("report: claims", len(list), maxAnnouncements); err != nil {
+		return nil, err
+	}
+	claims := make([]announcement.Claim, 0, len(list))
+	var order ascending
+	for i, p := range list {
+		addr, err := decodeAddress(p.GetAddress())
+		if err == nil {
+			err = order.next(addr)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("report: claim %d: %w", i, err)
+		}
+		claims = append(claims, announcement.Claim{Address: addr, Stamp: decodeStamp(p.GetStamp())})
+	}
+	return claims, nil
+}
+
+// decodeProblems passes on Reasons that this build does not know: the node may be newer.
+func decodeProblems(list []*pb.Problem) ([]announcement.Problem, error) {
+	if err := checkCount("report: problems", len(list), maxProblems); err != nil {
+		return nil, err
+	}
+	problems := make([]announcement.Problem, 0, len(list))
+	for i, p := range list {
+		problem, err := decodeProblem(p)
+		if err == nil && i > 0 && problem.Address.Less(problems[i-1].Address) {
+			err = fmt.Errorf("address %s comes after %s; addresses ascend", problem.Address, problems[i-1].Address)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("report: problem %d: %w", i, err)
+		}
+		problems = append(problems, problem)
+	}
+	return problems, nil
+}
+
+func decodeProblem(p *pb.Problem) (announcement.Problem, error) {
+	addr, err := decodeAddress(p.GetAddress())
+	if err != nil {
+		return announcement.Problem{}, err
+	}
+	if err := checkText("reason", p.GetReason(), maxReason); err != nil {
+		return announcement.Problem{}, err
+	}
+	if i := strings.IndexFunc(p.GetReason(), notAlphanumeric); i >= 0 {
+		return announcement.Problem{}, fmt.Errorf("reason %q: only letters and digits make a reason", p.GetReason())
+	}
+	if err := checkText("message", p.GetMessage(), maxMessage); err != nil {
+		return announcement.Problem{}, err
+	}
+	return announcement.Problem{Address: addr, Reason: reason.Reason(p.GetReason()), Message: p.GetMessage()}, nil
+}
+
+func notAlphanumeric(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
+
+func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
+	if err := checkCount("report: interfaces", len(list), maxInterfaces); err != nil {
+		return nil, err
+	}
+	interfaces := make([]announcement.Interface, 0, len(list))
+	for i, p := range list {
+		decoded, err := decodeInterface(p)
+		if err == nil && i > 0 && interfaces[i-1].Name >= decoded.Name {
+			err = fmt.Errorf("%q comes after %q; names ascend and each comes once", decoded.Name, interfaces[i-1].Name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("report: interface %d: %w", i, err)
+		}
+		interfaces = append(interfaces, decoded)
+	}
+	return interfaces, nil
+}
+
+func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
+	decoded := announcement.Interface{Name: p.GetName(), MAC: p.GetMac(), Default: p.GetDefaultRoute()}
+	if err := checkName("name", decoded.Name); err != nil {
+		return decoded, err
+	}
+	if decoded.MAC != "" {
+		if _, err := net.ParseMAC(decoded.MAC); err != nil {
+			return decoded, fmt.Errorf("hardware address: %w", err)
+		}
+	}
+	if err := checkCount("prefixes", len(p.GetPrefixes()), maxPrefixes); err != nil {
+		return decoded, err
+	}
+	for _, text := range p.GetPrefixes() {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return decoded, err
+		}
+		decoded.Prefixes = append(decoded.Prefixes, prefix)
+	}
+	return decoded, nil
+}

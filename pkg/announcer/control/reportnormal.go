@@ -1,0 +1,52 @@
+package control
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// normalReport returns a deep copy of r in the form that the channel carries: sorted,
+// each claim once, texts and lists within their bounds. What has no address is left out.
+func normalReport(r announcement.Report) announcement.Report {
+	r.Cluster = boundText(r.Cluster, maxName)
+	r.Claims = slices.DeleteFunc(slices.Clone(r.Claims), func(c announcement.Claim) bool { return !c.Address.IsValid() })
+	// Of two claims of one address the newer stays.
+	slices.SortFunc(r.Claims, func(a, b announcement.Claim) int {
+		if c := a.Address.Compare(b.Address); c != 0 {
+			return c
+		}
+		return b.Stamp.Compare(a.Stamp)
+	})
+	r.Claims = slices.CompactFunc(r.Claims, func(a, b announcement.Claim) bool { return a.Address == b.Address })
+	r.Claims = r.Claims[:min(len(r.Claims), maxAnnouncements)]
+	r.Problems = normalProblems(r.Problems)
+	r.Interfaces = normalInterfaces(r.Interfaces)
+	return r
+}
+
+func normalProblems(problems []announcement.Problem) []announcement.Problem {
+	problems = slices.DeleteFunc(slices.Clone(problems), func(p announcement.Problem) bool { return !p.Address.IsValid() })
+	slices.SortStableFunc(problems, func(a, b announcement.Problem) int { return a.Address.Compare(b.Address) })
+	problems = problems[:min(len(problems), maxProblems)]
+	for i := range problems {
+		problems[i].Reason = reason.Reason(boundText(string(problems[i].Reason), maxReason))
+		problems[i].Message = boundText(problems[i].Message, maxMessage)
+	}
+	return problems
+}
+
+func normalInterfaces(interfaces []announcement.Interface) []announcement.Interface {
+	interfaces = slices.Clone(interfaces)
+	for i := range interfaces {
+		interfaces[i].Name = boundText(interfaces[i].Name, maxName)
+		prefixes := slices.DeleteFunc(slices.Clone(interfaces[i].Prefixes), func(p netip.Prefix) bool { return !p.IsValid() })
+		interfaces[i].Prefixes = prefixes[:min(len(prefixes), maxPrefixes)]
+	}
+	slices.SortFunc(interfaces, func(a, b announcement.Interface) int { return strings.Compare(a.Name, b.Name) })
+	interfaces = slices.CompactFunc(interfaces, func(a, b announcement.Interface) bool { return a.Name == b.Name })
+	return interfaces[:min(len(interfaces), maxInterfaces)]
+}

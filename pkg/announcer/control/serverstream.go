@@ -1,0 +1,219 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+)
+
+// errSuperseded ends a stream that gave way to a newer one of its node.
+var errSuperseded = errors.New("a newer stream of this node took over")
+
+// serverStream is one announcer's stream at a replica.
+type serverStream struct {
+	server   *Server
+	rpc      pb.Control_ConnectServer
+	ctx      context.Context // done when the stream is
+	remote   netip.Addr
+	incoming chan *pb.FromNode
+	ended    chan error // of one: why there are no more messages; after the last of them
+
+	identity   Identity
+	superseded chan struct{}       // closed when a newer stream took over
+	report     announcement.Report // what the node said last; the handler's own
+	planned    atomic.Bool         // whether a plan was sent
+}
+
+// serve is the whole life of a stream. What it returns is what the announcer is told.
+func (s *Server) serve(rpc pb.Control_ConnectServer) error {
+	ctx, cancel := context.WithCancel(rpc.Context())
+	defer cancel()
+	st := &serverStream{
+		server: s, rpc: rpc, ctx: ctx, remote: remoteAddress(ctx),
+		incoming: make(chan *pb.FromNode), ended: make(chan error, 1), superseded: make(chan struct{}),
+	}
+	a, err := s.admit(st)
+	if err == nil {
+		st.identity, st.report = a.identity, a.report
+		err = s.join(st, a)
+	}
+	if err != nil {
+		return s.end(st, a.node, err)
+	}
+	defer s.registry.leave(st)
+	log := s.log.With("node", a.node, "pod", st.identity.PodUID, "remote", st.remote)
+	log.Info("announcer connected", "software", a.software, "protocol", a.protocol)
+	err = st.exchange(a.protocol)
+	log.Info("announcer disconnected", "cause", causeText(err))
+	return s.end(st, a.node, err)
+}
+
+func (s *Server) join(st *serverStream, a admission) error {
+	old, err := s.registry.join(st, a.report)
+	if err != nil {
+		return err
+	}
+	s.refusals.accepted(st.remote)
+	s.tally.add(func(c *Counters) {
+		c.Reports++
+		if old != nil {
+			c.Superseded++
+		}
+	})
+	return nil
+}
+
+// end counts and logs a refusal, and gives gRPC the error that ends the stream.
+func (s *Server) end(st *serverStream, node string, err error) error {
+	r, ok := errors.AsType[*refusal](err)
+	if !ok {
+		return err
+	}
+	s.tally.add(func(c *Counters) { c.Refused[r.cause]++ })
+	s.refusals.refused(r, node, st.remote)
+	st.rpc.SetTrailer(metadata.Pairs(causeTrailer, r.cause))
+	return r
+}
+
+// causeText is what the log says about the end of a stream.
+func causeText(err error) string {
+	switch {
+	case err == nil:
+		return "the announcer left"
+	case errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled:
+		return "connection lost or closed"
+	}
+	return err.Error()
+}
+
+// exchange sends plans and takes reports until either side ends. Sending has a goroutine
+// of its own, so that a node that does not read can still report and be superseded.
+func (st *serverStream) exchange(protocol uint32) error {
+	sent := make(chan error, 1)
+	st.server.streams.Go(func() { sent <- st.sendPlans(protocol) })
+	for {
+		select {
+		case <-st.superseded:
+			return status.Error(codes.Aborted, errSuperseded.Error())
+		case err := <-sent:
+			if st.ctx.Err() != nil { // then receiving knows better why
+				return receiveError(<-st.ended)
+			}
+			return err
+		case err := <-st.ended:
+			return receiveError(err)
+		case message := <-st.incoming:
+			if err := st.takeReport(message); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// receive hands every message over until there are no more, and says why there are none.
+// It ends when the stream does.
+func (st *serverStream) receive() {
+	for {
+		message, err := st.rpc.Recv()
+		if err != nil {
+			st.ended <- err
+			return
+		}
+		st.countReceived(message)
+		select {
+		case st.incoming <- message:
+		case <-st.ctx.Done():
+			st.ended <- st.ctx.Err()
+			return
+		}
+	}
+}
+
+func (st *serverStream) countReceived(message *pb.FromNode) {
+	st.server.tally.add(func(c *Counters) { c.ReportBytes += uint64(proto.Size(message)) })
+}
+
+func (st *serverStream) takeReport(message *pb.FromNode) error {
+	p := message.GetReport()
+	if p == nil {
+		return malformed(errors.New("only reports may follow Hello"))
+	}
+	report, err := applyReport(st.report, p)
+	if err != nil {
+		return malformed(err)
+	}
+	st.server.tally.add(func(c *Counters) { c.Reports++ })
+	st.report = report
+	st.server.registry.report(st, report)
+	return nil
+}
+
+// sendPlans says Welcome and then what the mailbox holds for the node, each time there is
+// something newer than what was sent last.
+func (st *serverStream) sendPlans(protocol uint32) error {
+	welcome := &pb.Welcome{Protocol: protocol, Software: st.server.options.Software, Replica: st.server.replica}
+	if err := st.rpc.Send(&pb.FromController{Message: &pb.FromController_Welcome{Welcome: welcome}}); err != nil {
+		return err
+	}
+	var last announcement.Set
+	for {
+		set, changed := st.newest()
+		if !set.Stamp.IsZero() && set.Stamp != last.Stamp {
+			if err := st.sendPlan(last, set); err != nil {
+				return err
+			}
+			last = set
+			continue // there may be a newer one by now
+		}
+		select {
+		case <-changed:
+		case <-st.ctx.Done():
+			return st.ctx.Err()
+		}
+	}
+}
+
+// newest gives what the node is to be told now, or the zero Set for nothing, and when to
+// look again.
+func (st *serverStream) newest() (announcement.Set, <-chan struct{}) {
+	plans, _, changed := st.server.plans.get()
+	if fence := st.server.options.Fence; fence != nil && plans != nil {
+		if err := fence(); err != nil {
+			st.server.log.Debug("plan held back", "node", st.identity.Node, "err", err)
+			return announcement.Set{}, changed
+		}
+	}
+	return plans[st.identity.Node], changed
+}
+
+func (st *serverStream) sendPlan(last, set announcement.Set) error {
+	plan := planMessage(last, set)
+	if err := st.rpc.Send(&pb.FromController{Message: &pb.FromController_Plan{Plan: plan}}); err != nil {
+		return err
+	}
+	st.planned.Store(true)
+	st.server.log.Debug("plan sent", "node", st.identity.Node, "plan", stampText(set.Stamp),
+		"snapshot", plan.Snapshot, "announced", len(plan.Announcements), "withdrawn", len(plan.Withdrawn))
+	st.server.tally.add(func(c *Counters) {
+		c.PlanBytes += uint64(proto.Size(plan))
+		if plan.Snapshot {
+			c.Snapshots++
+		} else {
+			c.Differences++
+		}
+	})
+	return nil
+}
+
+// stampText is how people read a stamp.
+func stampText(s announcement.Stamp) string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }

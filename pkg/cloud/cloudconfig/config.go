@@ -1,0 +1,68 @@
+package cloudconfig
+
+import (
+	"time"
+
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// What the keys apiVersion and kind must say.
+const (
+	APIVersion = "baremetal.cloud/v1alpha1"
+	Kind       = "CloudConfig"
+)
+
+// Config is a cloud-config that was checked as a whole. It is not changed after Parse.
+type Config struct {
+	// LoadBalancerClass is served beside the Services that name no class; "" is none.
+	// It is a qualified name, as the API server asks of spec.loadBalancerClass.
+	LoadBalancerClass string
+	// Pools have unique names, in the order of the file. No two of their ranges overlap.
+	Pools []Pool
+	// Reservations name each Service and each address once, at most one address of each
+	// family for a Service, and every address lies in a pool.
+	Reservations []ipam.Reservation
+	// OnShrink is never "".
+	OnShrink ShrinkPolicy
+}
+
+// Pool is a pool of addresses and how they are announced.
+type Pool struct {
+	ipam.Pool
+	// L2 asks for layer 2 announcement, by ARP and NDP. It is nil where the pool has only
+	// other ways of announcement; where it has none at all, layer 2 is the default.
+	L2 *L2
+}
+
+// L2 says where the addresses of a pool are answered on layer 2.
+type L2 struct {
+	// Interface is "" for the interfaces on the address's segment, a name,
+	// "/regular expression/" that compiles, or "can_reach:ADDRESS" that parses.
+	Interface string
+	// NodeSelector picks the nodes by their labels; nil picks all.
+	NodeSelector ipam.Selector
+}
+
+// ShrinkPolicy says what becomes of a reload that would leave a Service's address outside
+// every pool.
+type ShrinkPolicy string
+
+const (
+	// ShrinkRefuse refuses the reload as a whole; the configuration before it stays.
+	ShrinkRefuse ShrinkPolicy = "Refuse"
+	// ShrinkReassign accepts it and gives the Service another address.
+	ShrinkReassign ShrinkPolicy = "Reassign"
+)
+
+// defaultConfig holds the value of each key that a file leaves out.
+func defaultConfig() Config {
+	return Config{OnShrink: ShrinkRefuse}
+}
+
+// defaultPool holds the value of each key that a pool leaves out.
+func defaultPool() Pool {
+	return Pool{Pool: ipam.Pool{AutoAssign: true, ReuseAfter: 10 * time.Minute}}
+}
+
+// defaultL2 is how a pool is announced that does not say how.
+func defaultL2() *L2 { return &L2{} }

@@ -1,0 +1,172 @@
+package cloudconfig
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// pool is one pool, from line 3 to 5; what a test adds to it begins on line 6.
+const pool = "pools:\n- name: a\n  addresses: [192.0.2.0/24]\n"
+
+// Each bad file with every line that is printed about it.
+func TestErrors(t *testing.T) {
+	tests := map[string]struct {
+		text string // follows head
+		want string
+	}{
+		"unknown key with a likely one": {"pool: []\n",
+			"c.yaml:3:1: pool: unknown key; did you mean pools?"},
+		"unknown key": {pool + "  interface: eth0\n",
+			"c.yaml:6:3: pools[0].interface: unknown key; known are addresses, autoAssign, avoidBuggyIPs, disabled, l2, maxPerNamespace, name, namespaceSelector, namespaces, priority, reuseAfter, serviceSelector, sharedNamespaces"},
+		"duplicate key": {pool + "  name: b\n",
+			"c.yaml:6:3: pools[0].name: given twice, first at 4:3; remove one of the two"},
+		"duplicate key at the top": {pool + pool,
+			"c.yaml:6:1: pools: given twice, first at 3:1; remove one of the two"},
+		"key that is a list": {"[a]: b\n",
+			"c.yaml:3:1: a key must be a word"},
+		"merge key": {pool + "  <<: {disabled: true}\n",
+			"c.yaml:6:3: pools[0].<<: unknown key; known are addresses, autoAssign, avoidBuggyIPs, disabled, l2, maxPerNamespace, name, namespaceSelector, namespaces, priority, reuseAfter, serviceSelector, sharedNamespaces"},
+		"second document": {pool + "---\nkind: CloudConfig\n",
+			"c.yaml:6:1: a second document begins here; write everything into one"},
+		"anchor and alias": {"pools:\n- &p {name: a, addresses: [192.0.2.1]}\n- *p\n",
+			"c.yaml:4:3: anchors and aliases are not allowed; write the value out\n" +
+				"c.yaml:5:3: anchors and aliases are not allowed; write the value out"},
+		"pools is a mapping": {"pools: {a: b}\n",
+			"c.yaml:3:8: pools: want a list, got a mapping"},
+		"pool is a string": {"pools: [a]\n",
+			`c.yaml:3:9: pools[0]: want a mapping (key: value), got the string "a"`},
+		"pool is nothing": {"pools:\n-\n",
+			"c.yaml:4:2: pools[0]: want a mapping (key: value), got nothing"},
+		"name and addresses missing": {"pools:\n- {priority: 1}\n",
+			"c.yaml:4:3: pools[0].name: is required\n" +
+				"c.yaml:4:3: pools[0].addresses: is required"},
+		"addresses without a value": {"pools:\n- name: a\n  addresses:\n",
+			"c.yaml:4:3: pools[0].addresses: is required"},
+		"addresses empty": {"pools:\n- name: a\n  addresses: []\n",
+			`c.yaml:5:14: pools[0].addresses: a pool needs at least one address; write a range, like "192.0.2.10-192.0.2.20"`},
+		"name is a number": {"pools:\n- name: 1\n  addresses: [192.0.2.1]\n",
+			`c.yaml:4:9: pools[0].name: want a string, got the number 1; write "1"`},
+		"name twice": {"pools:\n- {name: a, addresses: [192.0.2.1]}\n- {name: a, addresses: [192.0.2.2]}\n",
+			`c.yaml:5:10: pools[1].name: another pool has the name "a", at 4:10`},
+		"boolean as a word": {pool + "  autoAssign: yes\n",
+			`c.yaml:6:15: pools[0].autoAssign: want true or false, got the string "yes"`},
+		"boolean in quotes": {pool + "  disabled: \"true\"\n",
+			`c.yaml:6:13: pools[0].disabled: want true or false, got the string "true"`},
+		"number as a string": {pool + "  priority: high\n",
+			`c.yaml:6:13: pools[0].priority: want a whole number, got the string "high"`},
+		"number with a fraction": {pool + "  priority: 1.5\n",
+			"c.yaml:6:13: pools[0].priority: want a whole number, got the number 1.5"},
+		"number too large": {pool + "  priority: 99999999999999999999999\n",
+			"c.yaml:6:13: pools[0].priority: want a whole number, got the number 99999999999999999999999"},
+		"number negative": {pool + "  maxPerNamespace: -1\n",
+			"c.yaml:6:20: pools[0].maxPerNamespace: -1 is not between 0 and 2147483647"},
+		"duration without a unit": {pool + "  reuseAfter: 10\n",
+			`c.yaml:6:15: pools[0].reuseAfter: "10" is not a duration; write a number with a unit, like "10m" or "1h30m"`},
+		"duration negative": {pool + "  reuseAfter: -1m\n",
+			"c.yaml:6:15: pools[0].reuseAfter: -1m0s is negative"},
+		"namespace twice": {pool + "  namespaces: [x, y, x]\n",
+			`c.yaml:6:22: pools[0].namespaces[2]: "x" is listed twice; remove one of the two`},
+		"not yet supported": {"bgp: {peers: []}\nsight: {}\nrebalance: {}\nnodeHealth: {}\nnodes: {}\n" + pool + "  bgp: []\n",
+			"c.yaml:3:6: bgp: not supported by this version; remove it\n" +
+				"c.yaml:4:8: sight: not supported by this version; remove it\n" +
+				"c.yaml:5:12: rebalance: not supported by this version; remove it\n" +
+				"c.yaml:6:13: nodeHealth: not supported by this version; remove it\n" +
+				"c.yaml:7:8: nodes: not supported by this version; remove it\n" +
+				"c.yaml:11:8: pools[0].bgp: not supported by this version; remove it"},
+		"onShrink": {"onShrink: refuse\n",
+			`c.yaml:3:11: onShrink: "refuse" is not a policy; write Refuse or Reassign`},
+		"interface too long": {pool + "  l2: {interface: averyverylongname}\n",
+			`c.yaml:6:19: pools[0].l2.interface: "averyverylongname" cannot be the name of an interface; write a name, /regular expression/ or can_reach:ADDRESS`},
+		"interface expression open": {pool + "  l2: {interface: /eth}\n",
+			`c.yaml:6:19: pools[0].l2.interface: "/eth" is not a regular expression; write it between two slashes, like /bond.*/`},
+		"interface expression wrong": {pool + "  l2: {interface: \"/eth(/\"}\n",
+			"c.yaml:6:19: pools[0].l2.interface: error parsing regexp: missing closing ): `eth(`"},
+		"interface can_reach": {pool + "  l2: {interface: can_reach:10.0.0.0/8}\n",
+			`c.yaml:6:19: pools[0].l2.interface: "10.0.0.0/8" is not an address; write an address without a prefix length, like "can_reach:192.0.2.1"`},
+		"selector operator": {pool + "  serviceSelector: {matchExpressions: [{key: a, operator: Is, values: [b]}]}\n",
+			`c.yaml:6:59: pools[0].serviceSelector.matchExpressions[0].operator: "Is" is not an operator; write In, NotIn, Exists or DoesNotExist`},
+		"selector value missing": {pool + "  namespaceSelector: {matchLabels: {a: }}\n",
+			`c.yaml:6:40: pools[0].namespaceSelector.matchLabels.a: want a string, got nothing; write ""`},
+		"selector value number": {pool + "  l2: {nodeSelector: {matchLabels: {rack: 1}}}\n",
+			`c.yaml:6:43: pools[0].l2.nodeSelector.matchLabels.rack: want a string, got the number 1; write "1"`},
+		"reservation outside the pools": {pool + "reservations: [{service: a/b, addresses: [198.51.100.1]}]\n",
+			"c.yaml:6:43: reservations[0].addresses[0]: 198.51.100.1 is in no pool; add it to the addresses of a pool"},
+		"reservation IPv4-mapped": {pool + "reservations: [{service: a/b, addresses: [\"::ffff:192.0.2.1\"]}]\n",
+			"c.yaml:6:43: reservations[0].addresses[0]: ::ffff:192.0.2.1 is in no pool; add it to the addresses of a pool"},
+		"reservation of a range": {pool + "reservations: [{service: a/b, addresses: [192.0.2.0/28]}]\n",
+			`c.yaml:6:43: reservations[0].addresses[0]: "192.0.2.0/28" is not an address; write one address, without a prefix length`},
+		"reservation for nobody": {pool + "reservations: [{service: b, addresses: [192.0.2.1]}]\n",
+			`c.yaml:6:26: reservations[0].service: "b" does not name a Service; write namespace/name`},
+		"reservation of an address twice": {pool + "reservations:\n- {service: a/b, addresses: [192.0.2.1]}\n- {service: a/c, addresses: [192.0.2.1]}\n",
+			"c.yaml:8:30: reservations[1].addresses[0]: 192.0.2.1 is reserved twice, first by reservations[0].addresses[0] at 7:30; remove one of the two"},
+		"reservation for a Service twice": {pool + "reservations:\n- {service: a/b, addresses: [192.0.2.1]}\n- {service: a/b, addresses: [192.0.2.2]}\n",
+			"c.yaml:8:13: reservations[1].service: a/b is reserved twice, first by reservations[0].service at 7:13; remove one of the two"},
+		"reservation of two of a family": {pool + "reservations: [{service: a/b, addresses: [192.0.2.1, 192.0.2.2]}]\n",
+			"c.yaml:6:54: reservations[0].addresses[1]: 192.0.2.2 is the second address of its family; a Service has at most one"},
+		"reservation while the pools are unclear": {"pools: [{name: a, addresses: [192.0.2.1/24]}]\nreservations: [{service: a/b, addresses: [198.51.100.1]}]\n",
+			`c.yaml:3:31: pools[0].addresses[0]: "192.0.2.1/24": host bits are set; write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
+		"IP14 overlap in one pool": {"pools:\n- name: a\n  addresses:\n  - 192.0.2.0/24\n  - 192.0.2.200-192.0.3.4\n",
+			"c.yaml:7:5: pools[0].addresses[1]: 192.0.2.200-192.0.3.4 overlaps 192.0.2.0/24, which is pools[0].addresses[0] at 6:5"},
+		"IP14 the same CIDR in two pools": {"pools:\n- {name: a, addresses: [\"2001:db8::/64\"]}\n- {name: b, addresses: [\"2001:db8::/64\"]}\n",
+			"c.yaml:5:25: pools[1].addresses[0]: 2001:db8::/64 overlaps 2001:db8::/64, which is pools[0].addresses[0] at 4:25"},
+		"IP14 two small ones inside a large one that comes last": {"pools:\n- {name: a, addresses: [192.0.2.1, 192.0.2.9, 192.0.2.0/24]}\n",
+			"c.yaml:4:47: pools[0].addresses[2]: 192.0.2.0/24 overlaps 192.0.2.1, which is pools[0].addresses[0] at 4:25\n" +
+				"c.yaml:4:47: pools[0].addresses[2]: 192.0.2.0/24 overlaps 192.0.2.9, which is pools[0].addresses[1] at 4:36"},
+		"IP15 and IP16": {"pools:\n- name: a\n  addresses: [1.2.3.4-fe80::1, 10.0.0.9-10.0.0.1, 10.0.0.0/33, 224.0.0.0/24, 10.0.0.5/24, x]\n",
+			`c.yaml:5:15: pools[0].addresses[0]: "1.2.3.4-fe80::1": first and last address are of different families` + "\n" +
+				`c.yaml:5:32: pools[0].addresses[1]: "10.0.0.9-10.0.0.1": the last address comes before the first; write 10.0.0.1-10.0.0.9` + "\n" +
+				`c.yaml:5:51: pools[0].addresses[2]: "10.0.0.0/33": not an address, a CIDR or a first-last range: prefix length out of range` + "\n" +
+				`c.yaml:5:64: pools[0].addresses[3]: "224.0.0.0/24": not usable for a load balancer: 224.0.0.0/4 is multicast` + "\n" +
+				`c.yaml:5:78: pools[0].addresses[4]: "10.0.0.5/24": host bits are set; write 10.0.0.0/24 for the network, or 10.0.0.5 for the one address` + "\n" +
+				`c.yaml:5:91: pools[0].addresses[5]: "x": not an address, a CIDR or a first-last range`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, _, err := Parse([]byte(head+tt.text), "c.yaml")
+			require.Nil(t, c)
+			require.EqualError(t, err, tt.want)
+		})
+	}
+}
+
+// Files that are wrong from their first line.
+func TestErrorsOfWholeFile(t *testing.T) {
+	tests := map[string]struct{ text, want string }{
+		"empty":         {"", "c.yaml: is empty; a cloud-config begins with apiVersion: baremetal.cloud/v1alpha1"},
+		"only comments": {"# a\n\n# b\n", "c.yaml: is empty; a cloud-config begins with apiVersion: baremetal.cloud/v1alpha1"},
+		"a sentence":    {"hello world\n", `c.yaml:1:1: want a mapping (key: value), got the string "hello world"`},
+		"a list":        {"- a\n", "c.yaml:1:1: want a mapping (key: value), got a list"},
+		"nothing named": {"{}\n", "c.yaml:1:1: apiVersion: is required\nc.yaml:1:1: kind: is required"},
+		"another object": {"apiVersion: v1\nkind: ConfigMap\n",
+			`c.yaml:1:13: apiVersion: "v1" is not a version or kind that this program reads; write baremetal.cloud/v1alpha1` + "\n" +
+				`c.yaml:2:7: kind: "ConfigMap" is not a version or kind that this program reads; write CloudConfig`},
+		"zero byte":      {"kind: a\nb: \x00\n", "c.yaml:2:4: control character 0x00; is this the right file?"},
+		"not UTF-8":      {"kind: ü\xff\n", "c.yaml:1:8: byte 0xff is not UTF-8; is this the right file?"},
+		"a tab":          {"kind: a\npools:\n\t- name: a\n", "c.yaml:3: not YAML: found character that cannot start any token"},
+		"an open quote":  {"kind: \"a\n", "c.yaml:2: not YAML: found unexpected end of stream"},
+		"an open list":   {"kind: a\npools: [\n", "c.yaml:2: not YAML: did not find expected node content"},
+		"unknown alias":  {"kind: *a\n", "c.yaml:1: not YAML: unknown anchor 'a' referenced"},
+		"a missing word": {"kind: a\npools\nonShrink: b\n", "c.yaml:2: not YAML: could not find expected ':'"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			c, _, err := Parse([]byte(tt.text), "c.yaml")
+			require.Nil(t, c)
+			require.EqualError(t, err, tt.want)
+		})
+	}
+}
+
+func TestErrorIsBounded(t *testing.T) {
+	var text strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&text, "key%d: 1\n", i)
+	}
+	_, _, err := Parse([]byte(head+text.String()), "c.yaml")
+	lines := strings.Split(err.Error(), "\n")
+	require.Len(t, lines, maxPrinted+1)
+	require.Equal(t, "c.yaml: and 950 more problems", lines[maxPrinted])
+}

@@ -1,0 +1,86 @@
+package cloudconfig
+
+import (
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzParse: no input panics, an error always carries problems within the file, and what
+// is accepted keeps every promise of Config, checked here in the plainest way.
+func FuzzParse(f *testing.F) {
+	reference, err := os.ReadFile("../../../docs/reference.yaml")
+	require.NoError(f, err)
+	f.Add(string(reference))
+	f.Add(head + pool)
+	f.Add(head + pool + "  l2: {interface: can_reach:192.0.2.1}\nreservations: [{service: a/b, addresses: [192.0.2.1]}]\n")
+	f.Add(head + "pools: &a [*a]\n")
+	f.Add("[[[{{{")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, _, err := Parse([]byte(text), "c.yaml")
+		if err != nil {
+			require.Nil(t, c)
+			checkError(t, text, err)
+			return
+		}
+		checkConfig(t, c)
+		again, _, err := Parse([]byte(text), "c.yaml")
+		require.NoError(t, err)
+		require.Equal(t, c, again)
+	})
+}
+
+func checkError(t *testing.T, text string, err error) {
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.NotEmpty(t, e.Problems)
+	lines := strings.Count(text, "\n") + strings.Count(text, "\r") + strings.Count(text, "\u0085") +
+		strings.Count(text, "\u2028") + strings.Count(text, "\u2029") + 2 // what YAML takes for line ends
+	for _, p := range e.Problems {
+		require.NotEmpty(t, p.Message)
+		require.LessOrEqual(t, p.Line, lines, "%+v", p)
+	}
+}
+
+func checkConfig(t *testing.T, c *Config) {
+	require.Contains(t, []ShrinkPolicy{ShrinkRefuse, ShrinkReassign}, c.OnShrink)
+	names := map[string]bool{}
+	for i, p := range c.Pools {
+		require.NotEmpty(t, p.Name)
+		require.False(t, names[p.Name])
+		names[p.Name] = true
+		require.NotNil(t, p.L2)
+		require.NotEmpty(t, p.Ranges)
+		require.GreaterOrEqual(t, p.MaxPerNamespace, 0)
+		require.GreaterOrEqual(t, p.ReuseAfter.Nanoseconds(), int64(0))
+		for j, r := range p.Ranges {
+			require.False(t, r.Last.Less(r.First))
+			for k, q := range c.Pools[:i+1] {
+				for l, o := range q.Ranges {
+					require.False(t, (i != k || j != l) && r.Overlaps(o))
+				}
+			}
+		}
+	}
+	for _, r := range c.Reservations {
+		require.NotEmpty(t, r.Namespace)
+		require.NotEmpty(t, r.Name)
+		for _, a := range r.Addresses {
+			require.True(t, inPools(c, a), "%s", a)
+		}
+	}
+}
+
+func inPools(c *Config, a netip.Addr) bool {
+	for _, p := range c.Pools {
+		for _, r := range p.Ranges {
+			if r.Contains(a) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,134 @@
+package cloudconfig
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// head is two lines, so that the first line of a test's own text is line 3.
+const head = "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\n"
+
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func parse(t *testing.T, text string) *Config {
+	t.Helper()
+	c, warnings, err := Parse([]byte(head+text), "c.yaml")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+	return c
+}
+
+func TestDefaults(t *testing.T) {
+	c := parse(t, "pools:\n- name: default\n  addresses: [192.0.2.0/24]\n")
+	require.Equal(t, &Config{
+		OnShrink: ShrinkRefuse,
+		Pools: []Pool{{
+			Pool: ipam.Pool{
+				Name:       "default",
+				Ranges:     []ipam.Range{{First: addr("192.0.2.0"), Last: addr("192.0.2.255")}},
+				AutoAssign: true,
+				ReuseAfter: 10 * time.Minute,
+			},
+			L2: &L2{},
+		}},
+	}, c)
+}
+
+// A key without a value, and an empty selector, are as if they were not given.
+func TestEmptyMeansNotGiven(t *testing.T) {
+	plain := parse(t, "pools:\n- {name: a, addresses: [192.0.2.1]}\n")
+	require.Equal(t, plain, parse(t, `
+onShrink:
+loadBalancerClass:
+reservations:
+pools:
+- name: a
+  addresses: [192.0.2.1]
+  autoAssign:
+  reuseAfter:
+  namespaces:
+  namespaceSelector: {}
+  serviceSelector: {matchLabels: {}, matchExpressions: []}
+  l2: {interface: "", nodeSelector: {}}
+`))
+}
+
+func TestReference(t *testing.T) {
+	data, err := os.ReadFile("../../../docs/reference.yaml")
+	require.NoError(t, err)
+	c, warnings, err := Parse(data, "reference.yaml")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
+
+	require.Equal(t, "baremetal.cloud/lb", c.LoadBalancerClass)
+	require.Len(t, c.Pools, 2)
+	require.Equal(t, defaultPool().ReuseAfter, c.Pools[0].ReuseAfter)
+	require.Equal(t, defaultL2(), c.Pools[0].L2)
+
+	team := c.Pools[1]
+	require.True(t, team.AvoidBuggyIPs)
+	require.Equal(t, 10, team.Priority)
+	require.Equal(t, 4, team.MaxPerNamespace)
+	require.Equal(t, []string{"team-a", "team-a-staging"}, team.SharedNamespaces)
+	require.True(t, team.NamespaceSelector.Matches(map[string]string{"team": "a"}))
+	require.False(t, team.NamespaceSelector.Matches(map[string]string{"team": "b"}))
+	require.True(t, team.ServiceSelector.Matches(map[string]string{"exposed": "yes"}))
+	require.False(t, team.ServiceSelector.Matches(nil))
+	require.Equal(t, "/bond[0-9]+/", team.L2.Interface)
+	require.True(t, team.L2.NodeSelector.Matches(nil))
+	require.False(t, team.L2.NodeSelector.Matches(map[string]string{"node-role.kubernetes.io/control-plane": ""}))
+
+	require.Equal(t, []ipam.Reservation{{
+		Namespace: "web", Name: "frontend",
+		Addresses: []netip.Addr{addr("192.168.50.211"), addr("2001:db8:50::211")},
+	}}, c.Reservations)
+}
+
+// The commented defaults of docs/reference.yaml are those of the code.
+func TestReferenceStatesDefaults(t *testing.T) {
+	data, err := os.ReadFile("../../../docs/reference.yaml")
+	require.NoError(t, err)
+	c, _, err := Parse(data, "reference.yaml")
+	require.NoError(t, err)
+	written := c.Pools[0]
+	expected := defaultPool()
+	expected.Name, expected.Ranges, expected.L2 = written.Name, written.Ranges, defaultL2()
+	expected.Namespaces, expected.SharedNamespaces = written.Namespaces, written.SharedNamespaces
+	require.Equal(t, expected, written)
+	require.Empty(t, written.Namespaces)
+	require.Empty(t, written.SharedNamespaces)
+	require.Equal(t, defaultConfig().OnShrink, c.OnShrink)
+}
+
+func TestInterfaceSelectors(t *testing.T) {
+	for _, s := range []string{"eth0", "enp0s31f6", "eth0.100", "/eth.*/", "/^(a|b)$/", "can_reach:192.0.2.1", "can_reach:2001:db8::1"} {
+		c := parse(t, "pools:\n- name: a\n  addresses: [192.0.2.1]\n  l2: {interface: \""+s+"\"}\n")
+		require.Equal(t, s, c.Pools[0].L2.Interface)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	tests := map[string]struct{ text, want string }{
+		"no pools": {"", "c.yaml:1:1: pools: there are no pools: no Service will get an address"},
+		"empty selector beside namespaces": {
+			"pools:\n- name: a\n  addresses: [192.0.2.1]\n  namespaces: [x]\n  namespaceSelector: {}\n",
+			"c.yaml:7:22: pools[0].namespaceSelector: an empty selector adds nothing to namespaces; remove it, or give it a label"},
+		"shared namespace that may not use the pool": {
+			"pools:\n- name: a\n  addresses: [192.0.2.1]\n  namespaces: [x]\n  sharedNamespaces: [x, y]\n",
+			`c.yaml:7:25: pools[0].sharedNamespaces: "y" may share addresses of the pool and may not use it; add it to namespaces`},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, warnings, err := Parse([]byte(head+tt.text), "c.yaml")
+			require.NoError(t, err)
+			require.Len(t, warnings, 1)
+			require.Equal(t, tt.want, warnings[0].String())
+		})
+	}
+}

@@ -1,0 +1,93 @@
+package cloudconfig
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxPrinted bounds the problems that an Error prints. A file of garbage has one on each
+// line, and after some dozens the reader starts over anyway.
+const maxPrinted = 50
+
+// Problem is one thing that is wrong with a cloud-config.
+type Problem struct {
+	// Line and Column count from 1, columns in characters. They are 0 where the problem
+	// has no such place; a file that is not YAML has a line but no column.
+	Line, Column int
+	// Path leads to the value, like "pools[0].addresses[1]"; "" is the whole file.
+	Path string
+	// Message is the cause.
+	Message string
+	// Cure is what to write instead, or "" where the message says it.
+	Cure string
+}
+
+// text renders p as a compiler would, so that editors can jump to it:
+// "FILE:LINE:COLUMN: path: message; cure".
+func (p Problem) text(name string) string {
+	var b strings.Builder
+	b.WriteString(name)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d", p.Line)
+	}
+	if p.Column > 0 {
+		fmt.Fprintf(&b, ":%d", p.Column)
+	}
+	b.WriteString(": ")
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	b.WriteString(p.Message)
+	if p.Cure != "" {
+		b.WriteString("; " + p.Cure)
+	}
+	return b.String()
+}
+
+// Warning is something in a cloud-config that is allowed and probably not meant.
+type Warning struct {
+	// Name is the file's name as it was given.
+	Name string
+	Problem
+}
+
+// String renders the warning as "FILE:LINE:COLUMN: path: message; cure".
+func (w Warning) String() string { return w.text(w.Name) }
+
+// Error holds every problem of one cloud-config, in the order of the file.
+type Error struct {
+	// Name is the file's name as it was given.
+	Name     string
+	Problems []Problem
+	cause    error
+}
+
+// Error returns one line for each problem, without a newline at the end.
+func (e *Error) Error() string {
+	printed := e.Problems[:min(len(e.Problems), maxPrinted)]
+	lines := make([]string, 0, len(printed)+1)
+	for _, p := range printed {
+		lines = append(lines, p.text(e.Name))
+	}
+	if more := len(e.Problems) - len(printed); more > 0 {
+		lines = append(lines, fmt.Sprintf("%s: and %d more problems", e.Name, more))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns the system's error where the file could not be read, and nil otherwise.
+func (e *Error) Unwrap() error { return e.cause }
+
+// newError returns an Error of problems brought into the order of the file.
+func newError(name string, problems []Problem) *Error {
+	sortProblems(problems)
+	return &Error{Name: name, Problems: problems}
+}
+
+func sortProblems(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}

@@ -1,0 +1,93 @@
+package cloudconfig
+
+import (
+	"gopkg.in/yaml.v3"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// config reads the whole file.
+func (w *walker) config(n *yaml.Node) Config {
+	c := defaultConfig()
+	keys := map[string]reader{
+		"apiVersion":        func(v *yaml.Node, at string) { w.constant(v, at, APIVersion) },
+		"kind":              func(v *yaml.Node, at string) { w.constant(v, at, Kind) },
+		"loadBalancerClass": func(v *yaml.Node, at string) { c.LoadBalancerClass = w.class(v, at) },
+		"pools":             func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
+		"onShrink":          func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
+		// Read below: they refer to the pools, which may come later in the file.
+		"reservations": func(*yaml.Node, string) {},
+
+		"bgp":        w.refuse,
+		"sight":      w.refuse,
+		"rebalance":  w.refuse,
+		"nodeHealth": w.refuse,
+		"nodes":      w.refuse,
+	}
+	w.object(n, "", keys, "apiVersion", "kind")
+	if n.Kind != yaml.MappingNode {
+		return c
+	}
+	w.overlaps()
+	if v := lookup(n, "reservations"); v != nil && !isNull(v) {
+		c.Reservations = w.reservations(v, "reservations")
+	}
+	if len(c.Pools) == 0 && len(w.problems) == 0 {
+		w.warn(n, "pools", "", "there are no pools: no Service will get an address")
+	}
+	return c
+}
+
+// unsupported reports whether key is one of the design that this version does not act on.
+// Ignoring it would promise what does not happen.
+func unsupported(key string) bool {
+	switch key {
+	case "bgp", "sight", "rebalance", "nodeHealth", "nodes":
+		return true
+	}
+	return false
+}
+
+// refuse is the reader of the unsupported keys.
+func (w *walker) refuse(n *yaml.Node, path string) {
+	w.fail(n, path, "remove it", "not supported by this version")
+}
+
+// constant reads a string that can only be want.
+func (w *walker) constant(n *yaml.Node, path, want string) {
+	if s, ok := w.text(n, path); ok && s != want {
+		w.fail(n, path, "write "+want, "%q is not a version or kind that this program reads", s)
+	}
+}
+
+func (w *walker) class(n *yaml.Node, path string) string {
+	s, ok := w.text(n, path)
+	if !ok || s == "" {
+		return ""
+	}
+	for _, why := range validation.IsQualifiedName(s) {
+		w.fail(n, path, "", "%q: %s", s, why)
+	}
+	return s
+}
+
+func (w *walker) shrinkPolicy(n *yaml.Node, path string) ShrinkPolicy {
+	s, ok := w.text(n, path)
+	switch p := ShrinkPolicy(s); {
+	case !ok:
+	case p == ShrinkRefuse, p == ShrinkReassign:
+		return p
+	default:
+		w.fail(n, path, "write Refuse or Reassign", "%q is not a policy", s)
+	}
+	return ShrinkRefuse
+}
+
+// lookup returns the value of the first key of that name in the mapping n, or nil.
+func lookup(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Kind == yaml.ScalarNode && n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}

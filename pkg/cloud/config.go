@@ -1,0 +1,99 @@
+package cloud
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+)
+
+// configPeriod is how often the cloud-config's file is looked at. Its text is compared:
+// a ConfigMap mount swaps a symbolic link, which no watch on the file itself sees.
+const configPeriod = 2 * time.Second
+
+// coreConfig translates a checked cloud-config.
+func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
+	out := loadbalancer.Config{
+		Config: ipam.Config{
+			Reservations: c.Reservations,
+			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
+		},
+		L2: map[string]loadbalancer.L2{},
+	}
+	for _, p := range c.Pools {
+		out.Pools = append(out.Pools, p.Pool)
+		if p.L2 != nil {
+			out.L2[p.Name] = loadbalancer.L2{Interface: p.L2.Interface, NodeSelector: p.L2.NodeSelector}
+		}
+	}
+	return out
+}
+
+// followConfig reloads the cloud-config when its text changes, until ctx ends. A bad one
+// changes nothing: the last good one stays.
+func (p *Provider) followConfig(ctx context.Context) error {
+	tick := time.NewTicker(configPeriod)
+	defer tick.Stop()
+	var last, kept []byte
+	told := map[string]bool{}
+	for {
+		text, err := os.ReadFile(p.options.ConfigPath)
+		if err != nil {
+			p.configRejected(err)
+		} else if last == nil || !bytes.Equal(text, last) {
+			p.reload(text)
+			last = text
+		}
+		if last != nil && p.configError.Load() == nil && !bytes.Equal(last, kept) {
+			if err := p.keepConfig(ctx, last); err != nil {
+				p.options.Logger.Warn("the cloud-config could not be kept for the next start", "err", err)
+			} else {
+				kept = last
+			}
+		}
+		p.warn(told)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// reload takes over a new cloud-config, or says why not.
+func (p *Provider) reload(text []byte) {
+	config, warnings, err := cloudconfig.Parse(text, p.options.ConfigPath)
+	if err == nil {
+		err = p.core.configure(coreConfig(config))
+	}
+	if err != nil {
+		p.configRejected(err)
+		return
+	}
+	p.config.Store(config)
+	p.configError.Store(nil)
+	for _, w := range warnings {
+		p.options.Logger.Warn("cloud-config", "warning", w.String())
+	}
+	p.options.Logger.Info("cloud-config in use", "file", p.options.ConfigPath, "pools", len(config.Pools))
+	for _, svc := range p.allServices() {
+		p.queue.Add(svc)
+	}
+}
+
+// configRejected says, once for each cause, that the file is not what is in use.
+func (p *Provider) configRejected(cause error) {
+	text := cause.Error()
+	if before := p.configError.Swap(&text); before != nil && *before == text {
+		return
+	}
+	p.options.Logger.Error("cloud-config refused; the last good one stays in use", "file", p.options.ConfigPath, "err", cause)
+	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
+}

@@ -1,0 +1,199 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
+
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// workers is how many Services are settled at the same time.
+const workers = 8
+
+func newQueue() workqueue.TypedRateLimitingInterface[string] {
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[string](50*time.Millisecond, 30*time.Second)
+	return workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[string]{Name: "baremetal-services"})
+}
+
+// RunController is the leader's own controller beside the stock one, on the same core.
+// It restores what is held, publishes plans, writes status, conditions and Events, and
+// follows the cloud-config. It returns when ctx ends.
+func (p *Provider) RunController(ctx context.Context) error {
+	if !cache.WaitForCacheSync(ctx.Done(), syncFuncs(p.synced)...) {
+		return ctx.Err()
+	}
+	cluster, err := p.listers.namespaces.Get(metav1.NamespaceSystem)
+	if err != nil {
+		return fmt.Errorf("the cluster's identity is the UID of namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	if err := p.restore(); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.publish(ctx, string(cluster.UID)) })
+	group.Go(func() error { return p.followConfig(ctx) })
+	for range workers {
+		group.Go(func() error { return p.work(ctx) })
+	}
+	group.Go(func() error { <-ctx.Done(); p.queue.ShutDown(); return nil })
+	return group.Wait()
+}
+
+func syncFuncs(in []func() bool) []cache.InformerSynced {
+	out := make([]cache.InformerSynced, 0, len(in))
+	for _, f := range in {
+		out = append(out, f)
+	}
+	return out
+}
+
+// restore takes over every address in a status before the first is given out.
+func (p *Provider) restore() error {
+	services, err := p.listers.services.List(labels.Everything())
+	if err != nil {
+		return err
+	}
+	var known []loadbalancer.Service
+	clashing := map[string]bool{}
+	for _, svc := range services {
+		if !wanted(svc, p.class()) || len(svc.Status.LoadBalancer.Ingress) == 0 {
+			continue
+		}
+		known = append(known, p.translate(svc))
+		if c := condition(svc, ConditionAllocated); c != nil && c.Reason == string(reason.SharingClash) {
+			clashing[string(svc.UID)] = true
+		}
+	}
+	for _, f := range p.core.restore(known, clashing) {
+		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
+	}
+	p.options.Logger.Info("restored addresses", "services", len(known))
+	for _, svc := range services {
+		p.queue.Add(svc.Namespace + "/" + svc.Name)
+	}
+	close(p.restored)
+	return nil
+}
+
+// translate turns svc into a value.
+func (p *Provider) translate(svc *corev1.Service) loadbalancer.Service {
+	var namespaceLabels map[string]string
+	if ns, err := p.listers.namespaces.Get(svc.Namespace); err == nil {
+		namespaceLabels = ns.Labels
+	}
+	return serviceOf(svc, namespaceLabels)
+}
+
+// work settles Services until the queue is shut down.
+func (p *Provider) work(ctx context.Context) error {
+	for {
+		key, shutdown := p.queue.Get()
+		if shutdown {
+			return nil
+		}
+		p.settle(ctx, key)
+		p.queue.Done(key)
+	}
+}
+
+func (p *Provider) settle(ctx context.Context, key string) {
+	err := p.sync(ctx, key)
+	if err == nil {
+		p.queue.Forget(key)
+		return
+	}
+	if ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		p.options.Logger.Warn("Service will be tried again", "service", key, "err", err)
+	}
+	p.queue.AddRateLimited(key)
+}
+
+// sync brings one Service's status in line with the core.
+func (p *Provider) sync(ctx context.Context, key string) error {
+	namespace, name, err := cache.SplitMetaNamespaceKey(key)
+	if err != nil {
+		return err
+	}
+	svc, err := p.listers.services.Services(namespace).Get(name)
+	if apierrors.IsNotFound(err) {
+		p.core.releaseOthers(key, "")
+		p.said.forget(key)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	uid := string(svc.UID)
+	p.core.releaseOthers(key, uid)
+	switch {
+	case !wanted(svc, p.class()) || svc.DeletionTimestamp != nil:
+		return p.retire(ctx, svc)
+	case classed(svc, p.class()):
+		// The stock controller does not see Services with a class.
+		if svc, err = p.addFinalizer(ctx, svc); err != nil {
+			return err
+		}
+		_ = p.core.ensure(p.translate(svc)) // a refusal is kept in the core, for the condition
+	case p.core.has(uid):
+		// Labels and ipFamilyPolicy change without the stock controller noticing.
+		_ = p.core.ensure(p.translate(svc))
+	default:
+		return nil // the stock controller asks first
+	}
+	return p.writeStatus(ctx, svc)
+}
+
+// retire lets go of a Service that wants no load balancer any more.
+func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
+	ours := slices.Contains(svc.Finalizers, Finalizer)
+	if ours || !servicehelpers.HasLBFinalizer(svc) {
+		// Otherwise the stock controller calls EnsureLoadBalancerDeleted.
+		p.core.release(string(svc.UID))
+	}
+	changed := svc.DeepCopy()
+	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == Finalizer })
+	if svc.DeletionTimestamp == nil {
+		changed.Status.Conditions = slices.DeleteFunc(changed.Status.Conditions, func(c metav1.Condition) bool {
+			return c.Type == ConditionAllocated || c.Type == ConditionAnnounced
+		})
+	}
+	if len(changed.Finalizers) == len(svc.Finalizers) && len(changed.Status.Conditions) == len(svc.Status.Conditions) {
+		return nil
+	}
+	return p.patch(ctx, svc, changed)
+}
+
+func (p *Provider) addFinalizer(_ context.Context, svc *corev1.Service) (*corev1.Service, error) {
+	if slices.Contains(svc.Finalizers, Finalizer) {
+		return svc, nil
+	}
+	changed := svc.DeepCopy()
+	changed.Finalizers = append(changed.Finalizers, Finalizer)
+	return servicehelpers.PatchService(p.client.CoreV1(), svc, changed)
+}
+
+// patch writes the difference between two versions of a Service. A Service that is gone
+// needs nothing.
+func (p *Provider) patch(_ context.Context, before, after *corev1.Service) error {
+	_, err := servicehelpers.PatchService(p.client.CoreV1(), before, after)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write status of Service %s/%s", before.Namespace, before.Name), err)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package cloud
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// core is the one mutex around the cluster-side core. Its methods take values and give
+// values; none waits for anything but the mutex.
+type core struct {
+	now func() time.Time
+	// wake has room for one: "something changed, plan again".
+	wake chan struct{}
+	// settle is told the keys of Services whose status may have to change. It must not
+	// block.
+	settle func(keys ...string)
+
+	mu sync.Mutex
+	// lb is guarded by mu, and so is everything below.
+	lb *loadbalancer.Balancer
+	// keys are the Services' keys by UID.
+	keys map[string]string
+}
+
+func newCore(now func() time.Time, settle func(keys ...string)) *core {
+	return &core{now: now, wake: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}}
+}
+
+// kick wakes the publish loop.
+func (c *core) kick() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// configure takes over a configuration and asks again for every Service.
+func (c *core) configure(config loadbalancer.Config) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.lb.Configure(config); err != nil {
+		return err
+	}
+	c.settleLocked(c.lb.Reassign(c.now()))
+	c.kick()
+	return nil
+}
+
+// restore takes over what the Services' status says.
+func (c *core) restore(services []loadbalancer.Service, clashing map[string]bool) []ipam.Finding {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range services {
+		c.keys[s.Holder.UID] = s.Key()
+	}
+	findings := c.lb.Restore(services, clashing)
+	c.settleLocked(c.lb.Reassign(c.now()))
+	c.kick()
+	return findings
+}
+
+// ensure gives a Service its addresses. The error is a *ipam.Refusal or nil. Its own
+// status is the caller's business.
+func (c *core) ensure(s loadbalancer.Service) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keys[s.Holder.UID] = s.Key()
+	err := c.lb.Ensure(s, c.now())
+	c.retryLocked()
+	c.kick()
+	return err
+}
+
+// release frees what the Service with that UID holds.
+func (c *core) release(uid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.releaseLocked(uid)
+}
+
+// releaseOthers frees what Services with that key but another UID hold.
+func (c *core) releaseOthers(key, uid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, other := range c.lb.UIDs(key) {
+		if other != uid {
+			c.releaseLocked(other)
+		}
+	}
+}
+
+func (c *core) releaseLocked(uid string) {
+	c.lb.Release(uid, c.now())
+	delete(c.keys, uid)
+	c.retryLocked()
+	c.kick()
+}
+
+// retryLocked serves Services that wait, where an address has become free.
+func (c *core) retryLocked() {
+	if c.lb.Freed() {
+		c.settleLocked(c.lb.Retry(c.now()))
+	}
+}
+
+// has reports whether the Service is known.
+func (c *core) has(uid string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Has(uid)
+}
+
+// status says how a Service fares.
+func (c *core) status(uid string) (loadbalancer.Status, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Status(uid)
+}
+
+func (c *core) setNode(n loadbalancer.Node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lb.SetNode(n)
+	c.kick()
+}
+
+func (c *core) deleteNode(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lb.DeleteNode(name)
+	c.retryLocked()
+	c.kick()
+}
+
+func (c *core) setEndpoints(key string, e loadbalancer.Endpoints) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lb.SetEndpoints(key, e) {
+		c.kick()
+	}
+}
+
+// observe takes over what an announcer reports.
+func (c *core) observe(node string, report announcement.Report) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := c.lb.Observe(node, report)
+	c.retryLocked()
+	c.settleAddressesLocked(changed)
+	c.kick()
+}
+
+func (c *core) disconnect(node string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lb.Disconnect(node)
+}
+
+// awaited returns the nodes that have not reported since the leader began.
+func (c *core) awaited() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Awaited()
+}
+
+// plan decides what is to be decided, in the name of a leader.
+func (c *core) plan(cluster string, term uint64) map[string]announcement.Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lb.SetLeader(cluster, term)
+	plans := c.lb.Plan()
+	c.settleAddressesLocked(c.lb.Decided())
+	return plans
+}
+
+// summary returns how many Services there are by the reason of their allocation, and the
+// fill of the pools.
+func (c *core) summary() (map[reason.Reason]int, []ipam.Usage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Reasons(), c.lb.Usage()
+}
+
+// links returns the on-link prefixes of the nodes' interfaces.
+func (c *core) links() []netip.Prefix {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Links()
+}
+
+func (c *core) settleLocked(uids []string) {
+	for _, uid := range uids {
+		if key, ok := c.keys[uid]; ok {
+			c.settle(key)
+		}
+	}
+}
+
+func (c *core) settleAddressesLocked(addresses []netip.Addr) {
+	for _, address := range addresses {
+		c.settleLocked(c.lb.HoldersOf(address))
+	}
+}
+
+// refusalError is what the stock controller gets to print in its own Event.
+func refusalError(err error) error {
+	if refusal, ok := errors.AsType[*ipam.Refusal](err); ok {
+		return fmt.Errorf("%s: %w", refusal.Reason, refusal)
+	}
+	return err
+}
+
+// keysIn returns the keys of the known Services of a namespace.
+func (c *core) keysIn(namespace string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for _, key := range c.keys {
+		if strings.HasPrefix(key, namespace+"/") {
+			out = append(out, key)
+		}
+	}
+	return out
+}

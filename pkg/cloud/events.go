@@ -1,0 +1,113 @@
+package cloud
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// newRecorder returns a recorder of our own, so that the stock controller's Events do
+// not use up the allowance that client-go's spam filter gives each source.
+func newRecorder(client kubernetes.Interface, stop <-chan struct{}) record.EventRecorder {
+	broadcaster := record.NewBroadcaster()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	go func() { <-stop; broadcaster.Shutdown() }()
+	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: EventSource})
+}
+
+// sayings remember what was told of each Service, so that an Event tells of a change
+// and not of a repetition.
+type sayings struct {
+	mu sync.Mutex
+	// by is guarded by mu; by the Service's key.
+	by map[string]*said
+}
+
+type said struct {
+	uid                  string
+	allocated, announced string
+	answering            map[netip.Addr]string
+	// waiting is since when an announced Service has been between two nodes.
+	waiting time.Time
+}
+
+// of returns what was said of svc. What its conditions say was said by a leader before.
+func (s *sayings) of(svc *corev1.Service) *said {
+	key := svc.Namespace + "/" + svc.Name
+	if known, ok := s.by[key]; ok && known.uid == string(svc.UID) {
+		return known
+	}
+	fresh := &said{uid: string(svc.UID)}
+	if c := condition(svc, ConditionAllocated); c != nil {
+		fresh.allocated = c.Reason + c.Message
+	}
+	if c := condition(svc, ConditionAnnounced); c != nil {
+		fresh.announced = c.Reason
+	}
+	if s.by == nil {
+		s.by = map[string]*said{}
+	}
+	s.by[key] = fresh
+	return fresh
+}
+
+// forget drops a Service that is gone.
+func (s *sayings) forget(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.by, key)
+}
+
+// tell emits an Event for each condition whose reason changed and for each address that
+// another node answers for than was told last.
+func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := s.of(svc)
+	if text := string(status.Allocated.Reason) + status.Allocated.Message; text != said.allocated {
+		said.allocated = text
+		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message)
+	}
+	first := said.announced != string(status.Announced.Reason)
+	said.announced = string(status.Announced.Reason)
+	if first && !status.Announced.OK {
+		recorder.Event(svc, eventType(status.Announced), string(status.Announced.Reason), status.Announced.Message)
+	}
+	for _, address := range slices.SortedFunc(maps.Keys(status.Answering), netip.Addr.Compare) {
+		node := status.Answering[address]
+		before, known := said.answering[address]
+		switch {
+		case known && before != node:
+			recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), fmt.Sprintf("node %s answers for %s now, after node %s", node, address, before))
+		case !known && first:
+			recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), fmt.Sprintf("node %s answers for %s", node, address))
+		}
+		if said.answering == nil {
+			said.answering = map[netip.Addr]string{}
+		}
+		said.answering[address] = node
+	}
+	maps.DeleteFunc(said.answering, func(a netip.Addr, _ string) bool {
+		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
+	})
+}
+
+func eventType(v loadbalancer.Verdict) string {
+	if v.OK || v.Reason == reason.WaitingForAnnouncer || v.Reason == reason.NothingAllocated {
+		return corev1.EventTypeNormal
+	}
+	return corev1.EventTypeWarning
+}

@@ -1,0 +1,236 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"baremetal.cloud/ccm/pkg/announcer/control"
+)
+
+var _ control.Authenticator = (*Authenticator)(nil)
+
+// Keys of what the API server adds to the user of a token that is bound to a Pod
+// (KEP-4193).
+const (
+	extraPodName  = "authentication.kubernetes.io/pod-name"
+	extraPodUID   = "authentication.kubernetes.io/pod-uid"
+	extraNodeName = "authentication.kubernetes.io/node-name"
+)
+
+const (
+	// trustFor is how long an accepted token is not reviewed again, at most: after that
+	// the token of a deleted Pod is not accepted any more.
+	trustFor = 10 * time.Minute
+	// trustWithoutExpiry is the same for a token that does not say when it expires.
+	trustWithoutExpiry = time.Minute
+	// reviewsAtOnce bounds the questions asked of the API server at the same time.
+	reviewsAtOnce = 16
+	// tokensKnown bounds the accepted tokens that are remembered.
+	tokensKnown = 16384
+)
+
+// AuthenticatorOptions are what an Authenticator needs.
+type AuthenticatorOptions struct {
+	// Client asks for token reviews, Pods and Nodes; it must not be behind the leader's fence.
+	Client kubernetes.Interface
+	// Namespace and ServiceAccount are the announcers'.
+	Namespace, ServiceAccount string
+	// Audience is what a token must have been issued for.
+	Audience string
+	// Now is the wall clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Authenticator is a control.Authenticator that asks the API server.
+type Authenticator struct {
+	options AuthenticatorOptions
+	user    string
+	known   *cache
+	asking  chan struct{} // held while the API server is asked
+}
+
+// reviewed is what the API server says of an accepted token.
+type reviewed struct {
+	node       string
+	podUID     string
+	podCreated time.Time
+	addresses  []netip.Addr // the Node's
+}
+
+// NewAuthenticator returns an Authenticator.
+func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	return &Authenticator{
+		options: options,
+		user:    "system:serviceaccount:" + options.Namespace + ":" + options.ServiceAccount,
+		known:   newCache(tokensKnown),
+		asking:  make(chan struct{}, reviewsAtOnce),
+	}
+}
+
+// Authenticate implements control.Authenticator. The token must be one of the announcers'
+// ServiceAccount, issued for our audience and bound to a living Pod on node, and remote
+// must be an address of that Node. A token is reviewed once; the address is held against
+// the Node each time. Errors other than a *control.DeniedError mean that the API server
+// gave no answer.
+func (a *Authenticator) Authenticate(ctx context.Context, token, node string, remote netip.Addr) (control.Identity, error) {
+	remote = remote.Unmap().WithZone("")
+	now := a.options.Now()
+	found, ok := a.known.get(token, now)
+	if ok && found.node == node && slices.Contains(found.addresses, remote) {
+		return found.identity(), nil
+	}
+	said, err := a.precheck(token, now)
+	if err != nil {
+		return control.Identity{}, err
+	}
+	select {
+	case a.asking <- struct{}{}:
+		defer func() { <-a.asking }()
+	case <-ctx.Done():
+		return control.Identity{}, fmt.Errorf("wait for other reviews: %w", ctx.Err())
+	}
+	if !ok {
+		if found, err = a.review(ctx, token); err != nil {
+			return control.Identity{}, err
+		}
+	}
+	if found.node != node {
+		return control.Identity{}, denied(control.CauseNodeMismatch, "the token's Pod is on node %q, the stream claims %q", found.node, node)
+	}
+	if found.addresses, err = a.nodeAddresses(ctx, node); err != nil {
+		return control.Identity{}, err
+	}
+	if !ok {
+		a.known.put(token, found, now, trustUntil(said, now))
+	}
+	if !slices.Contains(found.addresses, remote) {
+		return control.Identity{}, denied(control.CauseSourceAddress,
+			"the stream comes from %s, but Node %q has %v", remote, node, found.addresses)
+	}
+	return found.identity(), nil
+}
+
+func (r reviewed) identity() control.Identity {
+	return control.Identity{Node: r.node, PodUID: r.podUID, PodCreated: r.podCreated}
+}
+
+// precheck refuses what the API server would refuse as well, and says why more exactly.
+func (a *Authenticator) precheck(token string, now time.Time) (claims, error) {
+	if token == "" {
+		return claims{}, denied(control.CauseToken, "there is no token")
+	}
+	said, err := parseClaims(token)
+	switch {
+	case err != nil:
+		return said, denied(control.CauseToken, "the token cannot be read: %v", err)
+	case said.Subject != a.user:
+		return said, denied(control.CauseServiceAccount, "the token is one of %q, not of %q", clip(said.Subject), a.user)
+	case !said.hasAudience(a.options.Audience):
+		return said, denied(control.CauseAudience, "the token was not issued for the audience %q", a.options.Audience)
+	case !said.expiry().IsZero() && !now.Before(said.expiry().Add(time.Minute)): // clocks differ; the review is exact
+		return said, denied(control.CauseToken, "the token expired at %s", said.expiry().UTC().Format(time.RFC3339))
+	}
+	return said, nil
+}
+
+// review asks the API server whose token it is.
+func (a *Authenticator) review(ctx context.Context, token string) (reviewed, error) {
+	answer, err := a.options.Client.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
+		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{a.options.Audience}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return reviewed{}, fmt.Errorf("token review: %w", err)
+	}
+	status := answer.Status
+	switch {
+	case !status.Authenticated:
+		return reviewed{}, denied(control.CauseToken, "the API server does not accept the token: %s", clip(status.Error))
+	case !slices.Contains(status.Audiences, a.options.Audience):
+		return reviewed{}, denied(control.CauseAudience, "the API server does not know audiences, or accepts the token for %q only", status.Audiences)
+	case status.User.Username != a.user:
+		return reviewed{}, denied(control.CauseServiceAccount, "the token is one of %q, not of %q", status.User.Username, a.user)
+	}
+	return a.podOf(ctx, status.User)
+}
+
+// podOf looks up the Pod that the reviewed token is bound to.
+func (a *Authenticator) podOf(ctx context.Context, user authenticationv1.UserInfo) (reviewed, error) {
+	node, name, uid := extra(user, extraNodeName), extra(user, extraPodName), extra(user, extraPodUID)
+	if node == "" || name == "" || uid == "" {
+		return reviewed{}, denied(control.CauseToken,
+			"the API server names no Pod and node for the token: it must be projected into the announcer's Pod, by Kubernetes 1.30 or newer")
+	}
+	pod, err := a.options.Client.CoreV1().Pods(a.options.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && string(pod.UID) != uid {
+		return reviewed{}, denied(control.CauseToken, "the token's Pod %s is gone", name)
+	}
+	if err != nil {
+		return reviewed{}, fmt.Errorf("read Pod %s/%s: %w", a.options.Namespace, name, err)
+	}
+	return reviewed{node: node, podUID: uid, podCreated: pod.CreationTimestamp.Time}, nil
+}
+
+// nodeAddresses returns the IP addresses in the Node's status.
+func (a *Authenticator) nodeAddresses(ctx context.Context, name string) ([]netip.Addr, error) {
+	node, err := a.options.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, denied(control.CauseNodeMismatch, "there is no Node %q", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Node %s: %w", name, err)
+	}
+	var addresses []netip.Addr
+	for _, address := range node.Status.Addresses {
+		if address.Type != corev1.NodeInternalIP && address.Type != corev1.NodeExternalIP {
+			continue
+		}
+		if parsed, err := netip.ParseAddr(address.Address); err == nil {
+			addresses = append(addresses, parsed.Unmap())
+		}
+	}
+	return addresses, nil
+}
+
+func extra(user authenticationv1.UserInfo, key string) string {
+	if values := user.Extra[key]; len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
+// trustUntil returns when an accepted token has to be reviewed again.
+func trustUntil(said claims, now time.Time) time.Time {
+	expires := said.expiry()
+	if expires.IsZero() {
+		return now.Add(trustWithoutExpiry)
+	}
+	if limit := now.Add(trustFor); limit.Before(expires) {
+		return limit
+	}
+	return expires
+}
+
+// clip shortens text that comes from outside.
+func clip(text string) string {
+	const most = 300
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
+
+func denied(cause, format string, arguments ...any) error {
+	return &control.DeniedError{Cause: cause, Message: fmt.Sprintf(format, arguments...)}
+}

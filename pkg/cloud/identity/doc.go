@@ -1,0 +1,15 @@
+// Package identity is how the CCM and the announcers know each other.
+//
+// The Keeper has the CCM's serving certificate. Whichever replica comes first makes a
+// certificate authority and a certificate for the DNS name ServerName and keeps them in a
+// Secret that the manifests ship empty; the authority's certificate goes to a ConfigMap
+// that announcers mount. Every replica, standby or leader, follows the Secret.
+//
+// The Authenticator asks the API server whose a token is that an announcer presents, and
+// holds the answer against what the stream claims. Neither acts as the leader: both need
+// a client that is not behind the leader's fence.
+package identity
+
+// ServerName is the DNS name in the CCM's certificate. Announcers expect it whatever
+// address they dial.
+const ServerName = "baremetal-ccm"

@@ -1,0 +1,104 @@
+package identity
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Keys of the Secret; keyCA is the ConfigMap's too.
+const (
+	keyCA          = "ca.crt"
+	keyCAKey       = "ca.key"
+	keyCertificate = corev1.TLSCertKey
+	keyPrivateKey  = corev1.TLSPrivateKeyKey
+)
+
+// material is what the Secret holds, judged.
+type material struct {
+	// ca is the bundle that announcers trust.
+	ca []byte
+	// pair is what the CCM serves with.
+	pair *tls.Certificate
+}
+
+// judge reads the Secret's data. It returns what data holds and, where that has to
+// change at now, the data that should be there instead: everything where data is empty,
+// the serving certificate where a third of its life is left. Data without an authority's
+// key belongs to somebody else (cert-manager, say), who renews it. Data that is there
+// but makes no sense is an error: it is not ours to throw away.
+func judge(data map[string][]byte, now time.Time) (*material, map[string][]byte, error) {
+	if empty(data) {
+		return remake(nil, now)
+	}
+	pair, err := tls.X509KeyPair(data[keyCertificate], data[keyPrivateKey])
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s and %s: %w", keyCertificate, keyPrivateKey, err)
+	}
+	if !x509.NewCertPool().AppendCertsFromPEM(data[keyCA]) {
+		return nil, nil, fmt.Errorf("%s: holds no certificate", keyCA)
+	}
+	found := &material{ca: data[keyCA], pair: &pair}
+	if len(data[keyCAKey]) == 0 || !due(pair.Leaf, now) {
+		return found, nil, nil
+	}
+	return remake(data, now)
+}
+
+// remake returns data with a new serving certificate, of a new authority where there is
+// none, and the material that it holds.
+func remake(data map[string][]byte, now time.Time) (*material, map[string][]byte, error) {
+	made := maps.Clone(data)
+	if made == nil {
+		made = map[string][]byte{}
+	}
+	issuer, err := ensureAuthority(made, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	if made[keyCertificate], made[keyPrivateKey], err = issuer.newLeaf(now); err != nil {
+		return nil, nil, err
+	}
+	pair, err := tls.X509KeyPair(made[keyCertificate], made[keyPrivateKey])
+	if err != nil {
+		return nil, nil, fmt.Errorf("a certificate just made: %w", err)
+	}
+	return &material{ca: made[keyCA], pair: &pair}, made, nil
+}
+
+// ensureAuthority returns the authority in data, and makes one into it if there is none.
+func ensureAuthority(data map[string][]byte, now time.Time) (*authority, error) {
+	if len(data[keyCA]) > 0 {
+		issuer, err := parseAuthority(data[keyCA], data[keyCAKey])
+		if err != nil {
+			return nil, fmt.Errorf("%s and %s: %w", keyCA, keyCAKey, err)
+		}
+		return issuer, nil
+	}
+	issuer, err := newAuthority(now)
+	if err != nil {
+		return nil, err
+	}
+	data[keyCA] = encodeCertificate(issuer.certificate)
+	data[keyCAKey], err = encodeKey(issuer.key)
+	return issuer, err
+}
+
+// empty reports whether none of the keys has a value, as the manifests ship the Secret.
+func empty(data map[string][]byte) bool {
+	for _, key := range []string{keyCA, keyCAKey, keyCertificate, keyPrivateKey} {
+		if len(data[key]) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// due reports whether a third of the leaf's life, or less, is left at now.
+func due(leaf *x509.Certificate, now time.Time) bool {
+	return leaf.NotAfter.Sub(now) <= leaf.NotAfter.Sub(leaf.NotBefore)/3
+}

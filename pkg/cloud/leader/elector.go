@@ -1,0 +1,303 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/klog/v2"
+)
+
+// ErrSuperseded is returned by Run when another replica led, or may have led, since this
+// one did. What this process remembers may be wrong by then: it has to end and come back
+// as a standby.
+var ErrSuperseded = errors.New("leadership was taken over")
+
+// Options are what an Elector needs. All fields but Clock are mandatory.
+type Options struct {
+	// Leases reaches the Lease. It must be a client of its own (so that it never waits
+	// for the controllers' rate limit) that is not behind the Fence.
+	Leases coordinationclient.LeasesGetter
+	// Namespace and Name are the Lease's.
+	Namespace, Name string
+	// Identity names this process; no other process may ever have the same one.
+	Identity string
+	// Elect is false where this is the only replica: it then leads without asking.
+	Elect bool
+	// LeaseDuration is for how long others believe in a Lease that is not renewed.
+	// RenewDeadline is for how long its holder does; it must be shorter. RetryPeriod is
+	// the time between two renewals or attempts. They are checked without Elect too, where
+	// half of RenewDeadline bounds a request and RetryPeriod is the time between attempts.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+	// Clock is the clock of the Fence; nil means BootClock.
+	Clock  func() time.Duration
+	Logger *slog.Logger
+}
+
+// Elector stands for election for as long as its Run runs.
+type Elector struct {
+	options Options
+	fence   *Fence
+	lock    *lock
+	log     *slog.Logger
+
+	leading chan struct{}   // closed when this process first leads
+	first   sync.Once       // guards leading
+	changed chan struct{}   // of one, for the owner
+	renewed chan struct{}   // of one, for watchFence
+	lost    context.Context // done, with the cause, once superseded
+	lose    context.CancelCauseFunc
+}
+
+// New returns an Elector that does nothing until Run. Its error is about the options.
+func New(options Options) (*Elector, error) {
+	if options.Clock == nil {
+		options.Clock = BootClock
+	}
+	e := &Elector{
+		options: options,
+		fence:   newFence(options.Clock, options.RenewDeadline),
+		log:     options.Logger,
+		leading: make(chan struct{}),
+		changed: make(chan struct{}, 1),
+		renewed: make(chan struct{}, 1),
+	}
+	e.lost, e.lose = context.WithCancelCause(context.Background())
+	e.lock = &lock{
+		leases:     options.Leases.Leases(options.Namespace),
+		namespace:  options.Namespace,
+		name:       options.Name,
+		identity:   options.Identity,
+		timeout:    max(options.RenewDeadline/2, time.Millisecond),
+		fence:      e.fence,
+		log:        options.Logger,
+		patience:   options.LeaseDuration,
+		missing:    -1,
+		changed:    e.wrote,
+		superseded: e.lose,
+		turn:       make(chan struct{}, 1),
+	}
+	if !options.Elect {
+		e.lock.patience = 0 // nobody else may lead
+	}
+	if _, err := e.campaigner(); err != nil {
+		return nil, fmt.Errorf("leader election: %w", err)
+	}
+	return e, nil
+}
+
+// campaigner returns a client-go elector for one campaign.
+func (e *Elector) campaigner() (*leaderelection.LeaderElector, error) {
+	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock:          e.lock,
+		Name:          e.options.Name,
+		LeaseDuration: e.options.LeaseDuration,
+		RenewDeadline: e.options.RenewDeadline,
+		RetryPeriod:   e.options.RetryPeriod,
+		// What matters is done by the lock, in order; these are called at some time.
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) {},
+			OnStoppedLeading: func() {},
+			OnNewLeader:      e.reportLeader,
+		},
+	})
+}
+
+func (e *Elector) reportLeader(identity string) {
+	if identity != "" && identity != e.options.Identity {
+		e.log.Info("another replica leads", "leader", identity, "lease", e.lock.Describe())
+	}
+}
+
+// Leading is closed when this replica first leads; Term is known then.
+func (e *Elector) Leading() <-chan struct{} { return e.leading }
+
+// Fence returns what to ask before anything leaves this replica as the leader's word.
+func (e *Elector) Fence() *Fence { return e.fence }
+
+// Term returns the term of this replica's leadership, 0 before it first led. It only grows.
+func (e *Elector) Term() uint64 { return e.lock.term.Load() }
+
+// Changed is a channel of one that receives after the fence opened or closed or the term
+// changed. It has one reader and is never closed.
+func (e *Elector) Changed() <-chan struct{} { return e.changed }
+
+// Raise makes the term greater than heard, a term that a node obeyed under another
+// leader. A standby remembers it for the time when it leads. On an error (the API server
+// did not answer, say) the next renewal of the Lease raises the term; ErrImplausible
+// means that heard is ignored.
+func (e *Elector) Raise(ctx context.Context, heard uint64) error {
+	term := e.lock.term.Load()
+	if heard > maxTerm || heard > max(term, e.lock.heard.Load())+maxLeap {
+		return fmt.Errorf("term %d, ours is %d: %w", heard, term, ErrImplausible)
+	}
+	for {
+		known := e.lock.heard.Load()
+		if heard <= known || e.lock.heard.CompareAndSwap(known, heard) {
+			break
+		}
+	}
+	if err := e.lock.raise(ctx); err != nil {
+		return fmt.Errorf("raise the term above %d: %w", heard, err)
+	}
+	return nil
+}
+
+// Run stands for election and holds the Lease until ctx is done; it then waits for
+// writes in flight, gives the Lease back and returns nil. It returns an ErrSuperseded,
+// with the fence closed, once another replica led after this one. A lost API server
+// closes the fence but does not end Run. Run must be called once.
+func (e *Elector) Run(ctx context.Context) error {
+	var watch sync.WaitGroup
+	watching, stop := context.WithCancel(ctx)
+	watch.Go(func() { e.watchFence(watching) })
+	defer watch.Wait()
+	defer stop()
+
+	var err error
+	if e.options.Elect {
+		err = e.stand(ctx)
+	} else {
+		err = e.rule(ctx)
+	}
+	e.fence.close()
+	if err != nil {
+		return err
+	}
+	e.resign(context.WithoutCancel(ctx))
+	return nil
+}
+
+// stand campaigns until ctx is done or this replica is superseded.
+func (e *Elector) stand(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.lost, cancel)()
+	// client-go logs every failed attempt; the lock logs what matters.
+	quiet := klog.NewContext(ctx, logr.Discard())
+
+	e.log.Info("standing for election", "lease", e.lock.Describe(), "identity", e.options.Identity)
+	for ctx.Err() == nil {
+		campaign, err := e.campaigner()
+		if err != nil {
+			return err
+		}
+		campaign.Run(quiet)
+		if ctx.Err() == nil {
+			e.fence.close()
+			e.kick()
+			e.log.Warn("the Lease could not be renewed in time; nothing is changed until it is ours again",
+				"lease", e.lock.Describe(), "renewDeadline", e.options.RenewDeadline)
+		}
+	}
+	return context.Cause(e.lost)
+}
+
+// rule takes the Lease without asking and leads until ctx is done.
+func (e *Elector) rule(ctx context.Context) error {
+	record := resourcelock.LeaderElectionRecord{
+		HolderIdentity:       e.options.Identity,
+		LeaseDurationSeconds: int(e.options.LeaseDuration / time.Second),
+	}
+	for {
+		record.AcquireTime = metav1.Now()
+		record.RenewTime = record.AcquireTime
+		err := e.lock.seize(ctx, record)
+		if err == nil {
+			break
+		}
+		e.log.Warn("the Lease could not be taken; trying on", "lease", e.lock.Describe(), "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(e.options.RetryPeriod):
+		}
+	}
+	e.fence.open()
+	e.kick()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-e.lost.Done():
+		return context.Cause(e.lost)
+	}
+}
+
+// resign gives the Lease back once nothing is under way any more in its name.
+func (e *Elector) resign(ctx context.Context) {
+	if e.Term() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.options.RenewDeadline)
+	defer cancel()
+	if err := e.fence.drain(ctx); err != nil {
+		e.log.Warn("the Lease is left to expire: writes are still unanswered", "lease", e.lock.Describe())
+		return
+	}
+	if err := e.lock.release(ctx); err != nil {
+		e.log.Warn("the Lease could not be given back and is left to expire", "lease", e.lock.Describe(), "err", err)
+		return
+	}
+	e.log.Info("gave the Lease back", "lease", e.lock.Describe())
+}
+
+// wrote is called by the lock after each successful write.
+func (e *Elector) wrote() {
+	e.first.Do(func() {
+		e.log.Info("leading", "lease", e.lock.Describe(), "identity", e.options.Identity, "term", e.Term())
+		close(e.leading)
+	})
+	e.kick()
+}
+
+func (e *Elector) kick() {
+	select {
+	case e.renewed <- struct{}{}:
+	default:
+	}
+}
+
+// watchFence tells the owner when the fence opens or closes or the term changes.
+func (e *Elector) watchFence(ctx context.Context) {
+	var open bool
+	var term uint64
+	for {
+		closing := e.closing()
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.renewed:
+		case <-closing:
+		}
+		cause, now := e.fence.Err(), e.Term()
+		if open == (cause == nil) && term == now {
+			continue
+		}
+		if open && cause != nil {
+			e.log.Warn("the leader fence closed", "cause", cause)
+		}
+		open, term = cause == nil, now
+		select {
+		case e.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// closing returns a channel that receives when the fence will have closed if nothing
+// renews it, and nil if it is closed or closes only on demand.
+func (e *Elector) closing() <-chan time.Time {
+	left, bounded := e.fence.remaining()
+	if !bounded || left == 0 {
+		return nil
+	}
+	return time.After(left)
+}

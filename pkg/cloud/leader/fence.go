@@ -1,0 +1,129 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrFenced is returned, wrapped with the cause, for what only a leader may do while
+// this replica cannot prove that it leads.
+var ErrFenced = errors.New("refused by the leader fence")
+
+// Fence says whether this replica may act as the leader right now.
+type Fence struct {
+	clock    func() time.Duration
+	deadline time.Duration
+
+	mu      sync.Mutex
+	leading bool          // the Lease is ours as far as we know
+	forever bool          // no election: nothing to renew
+	renewed time.Duration // by clock, when the last successful renewal began
+	acting  int           // writes that passed and have not been answered
+	idle    chan struct{} // closed when acting drops to 0; nil while nobody waits
+}
+
+func newFence(clock func() time.Duration, deadline time.Duration) *Fence {
+	return &Fence{clock: clock, deadline: deadline}
+}
+
+// Err returns nil while this replica leads and began the last successful renewal of its
+// Lease less than the renew deadline ago. Otherwise it is an ErrFenced with the cause.
+func (f *Fence) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.errLocked()
+}
+
+func (f *Fence) errLocked() error {
+	if !f.leading {
+		return fmt.Errorf("%w: this replica does not lead", ErrFenced)
+	}
+	if f.forever {
+		return nil
+	}
+	if age := f.clock() - f.renewed; age >= f.deadline {
+		return fmt.Errorf("%w: the lease was last renewed %v ago, renew deadline %v",
+			ErrFenced, age.Round(time.Millisecond), f.deadline)
+	}
+	return nil
+}
+
+// remaining returns for how long the fence stays open without a further renewal, and
+// false if only close will end that. A closed fence has 0 left.
+func (f *Fence) remaining() (time.Duration, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case !f.leading:
+		return 0, true
+	case f.forever:
+		return 0, false
+	}
+	return max(0, f.renewed+f.deadline-f.clock()), true
+}
+
+// renew opens the fence for a renewal that began at start and succeeded.
+func (f *Fence) renew(start time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leading = true
+	f.renewed = max(f.renewed, start)
+}
+
+// open opens the fence until it is closed.
+func (f *Fence) open() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leading, f.forever = true, true
+}
+
+// close closes the fence until the next renewal.
+func (f *Fence) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leading, f.forever = false, false
+}
+
+// enter lets one write pass if the fence is open. The caller calls leave when the write
+// has been answered.
+func (f *Fence) enter() (leave func(), err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.errLocked(); err != nil {
+		return nil, err
+	}
+	f.acting++
+	return f.leave, nil
+}
+
+func (f *Fence) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.acting--
+	if f.acting == 0 && f.idle != nil {
+		close(f.idle)
+		f.idle = nil
+	}
+}
+
+// drain waits until every write that passed has been answered, or ctx is done. The
+// fence must be closed, and one caller at a time may wait.
+func (f *Fence) drain(ctx context.Context) error {
+	f.mu.Lock()
+	if f.acting == 0 {
+		f.mu.Unlock()
+		return nil
+	}
+	idle := make(chan struct{})
+	f.idle = idle
+	f.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

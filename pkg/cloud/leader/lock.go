@@ -1,0 +1,337 @@
+package leader
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
+)
+
+var _ resourcelock.Interface = (*lock)(nil)
+
+// lock is the Lease as client-go's elector sees it. Beyond client-go's own LeaseLock it
+// keeps the term in the same write that takes the Lease, opens the fence with each
+// renewal, and notices at once when somebody else held the Lease meanwhile.
+type lock struct {
+	leases    coordinationclient.LeaseInterface
+	namespace string
+	name      string
+	identity  string
+	timeout   time.Duration // of one request
+	patience  time.Duration // before another's Lease that is gone is made again
+	fence     *Fence
+	log       *slog.Logger
+	// changed is called after every successful write.
+	changed func()
+	// superseded is called once it is known that somebody else held the Lease.
+	superseded func(error)
+
+	term  atomic.Uint64 // 0 until this process led
+	heard atomic.Uint64 // the highest term that nodes know
+
+	// turn is held, as a channel so that waiting for it ends with a context, by who
+	// owns the fields below and may write the Lease.
+	turn  chan struct{}
+	lease *coordinationv1.Lease // as last read or written; nil before
+	held  *tenure               // nil until this process led
+	// missing is when, by the fence's clock, the Lease was first found to be gone by
+	// the reads since it was last seen; negative while it is there.
+	missing time.Duration
+	// failing is whether the last request of the elector failed.
+	failing bool
+	// waiting is whether it was logged that the Lease is gone.
+	waiting bool
+}
+
+// errMissing is why a Lease that is gone is not made again at once.
+var errMissing = errors.New("the Lease is gone and whoever held it may still lead")
+
+// Identity implements resourcelock.Interface.
+func (l *lock) Identity() string { return l.identity }
+
+// Describe implements resourcelock.Interface.
+func (l *lock) Describe() string { return l.namespace + "/" + l.name }
+
+// RecordEvent implements resourcelock.Interface. Who leads is seen in the Lease itself.
+func (l *lock) RecordEvent(string) {}
+
+// begin takes the turn and bounds the request that follows.
+func (l *lock) begin(ctx context.Context) (context.Context, func(), error) {
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	return ctx, func() { cancel(); <-l.turn }, nil
+}
+
+// Get implements resourcelock.Interface. Once this process led, it fails with
+// ErrSuperseded if anybody else has held the Lease since.
+func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	ctx, end, err := l.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer end()
+	if err := l.note(l.read(ctx)); err != nil {
+		return nil, nil, err
+	}
+	// The elector takes the raw bytes for news of the holder only. A record counts time
+	// in seconds, the Lease in microseconds: give the latter, so that no renewal is missed.
+	raw, err := json.Marshal(l.lease.Spec)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode Lease %s: %w", l.Describe(), err)
+	}
+	return resourcelock.LeaseSpecToLeaderElectionRecord(&l.lease.Spec), raw, nil
+}
+
+// Create implements resourcelock.Interface.
+func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	ctx, end, err := l.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	return l.note(l.create(ctx, record))
+}
+
+// Update implements resourcelock.Interface. The record must have been derived from what
+// the last Get, Create or Update saw; a Lease changed since by others is a conflict.
+func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	ctx, end, err := l.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if l.lease == nil {
+		return fmt.Errorf("update Lease %s: it was not read before", l.Describe())
+	}
+	return l.note(l.update(ctx, record))
+}
+
+// note logs when requests begin to fail and when they succeed again, instead of once
+// per retry, and returns err.
+func (l *lock) note(err error) error {
+	switch reached := err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
+		apierrors.IsAlreadyExists(err) || errors.Is(err, ErrSuperseded) || errors.Is(err, errMissing); {
+	case errors.Is(err, errMissing) && !l.waiting:
+		l.waiting = true
+		l.log.Warn("waiting for whoever may hold the Lease", "lease", l.Describe(), "err", err)
+	case reached && l.failing:
+		l.failing = false
+		l.log.Info("the Lease can be reached again", "lease", l.Describe())
+	case !reached && !l.failing:
+		l.failing = true
+		l.log.Warn("the Lease cannot be read or written; trying on", "lease", l.Describe(), "err", err)
+	}
+	return err
+}
+
+// read fetches the Lease and judges whose it is. The caller has the turn.
+func (l *lock) read(ctx context.Context) error {
+	lease, err := l.leases.Get(ctx, l.name, metav1.GetOptions{})
+	if err != nil {
+		if apierrors.IsNotFound(err) && l.missing < 0 {
+			l.missing = l.fence.clock()
+		}
+		return err
+	}
+	l.lease, l.missing, l.waiting = lease, -1, false
+	if l.held != nil {
+		if err := l.held.continues(lease, l.identity); err != nil {
+			l.lose(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes the Lease that is not there. The caller has the turn.
+func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if err := l.mayCreate(); err != nil {
+		return err
+	}
+	term := l.termFor(0, record.LeaderTransitions)
+	start := l.fence.clock()
+	lease, err := l.leases.Create(ctx, &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        l.name,
+			Namespace:   l.namespace,
+			Annotations: map[string]string{TermAnnotation: strconv.FormatUint(term, 10)},
+		},
+		Spec: resourcelock.LeaderElectionRecordToLeaseSpec(&record),
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	l.wrote(lease, term, start)
+	return nil
+}
+
+// mayCreate says why a missing Lease must not be made. A Lease is deleted by people or
+// by a restore, never by us, and whoever held it has had no sign of it yet: it is the
+// one to make it again. To others a missing Lease is one that is not renewed: they wait
+// as long. The manifests ship the Lease without a holder, so that a first start does not.
+func (l *lock) mayCreate() error {
+	if l.held != nil {
+		if err := l.fence.Err(); err != nil {
+			err = fmt.Errorf("%w: the Lease was deleted while it was not being renewed: %w", ErrSuperseded, err)
+			l.lose(err)
+			return err
+		}
+		return nil
+	}
+	if l.missing < 0 {
+		return nil
+	}
+	if left := l.missing + l.patience - l.fence.clock(); left > 0 {
+		return fmt.Errorf("%w: making it in %v", errMissing, left.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// update writes record and the term over the Lease as last seen. The caller has the turn.
+func (l *lock) update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	lease := l.lease.DeepCopy()
+	recorded, err := termOf(lease)
+	if err != nil {
+		l.log.Warn("the Lease's term cannot be read and is replaced", "lease", l.Describe(), "err", err)
+	}
+	term := l.termFor(recorded, record.LeaderTransitions)
+	if lease.Annotations == nil {
+		lease.Annotations = map[string]string{}
+	}
+	lease.Annotations[TermAnnotation] = strconv.FormatUint(max(recorded, term), 10)
+	lease.Spec = resourcelock.LeaderElectionRecordToLeaseSpec(&record)
+
+	start := l.fence.clock()
+	lease, err = l.leases.Update(ctx, lease, metav1.UpdateOptions{})
+	if err != nil {
+		return err
+	}
+	l.wrote(lease, term, start)
+	return nil
+}
+
+// termFor returns the term to write: a new one where this process never led, otherwise
+// its own, above what nodes have heard.
+func (l *lock) termFor(recorded uint64, transitions int) uint64 {
+	term, heard := l.term.Load(), l.heard.Load()
+	switch {
+	case term == 0:
+		return nextTerm(recorded, heard, transitions)
+	case heard >= term:
+		return heard + 1
+	}
+	return term
+}
+
+// wrote takes note of a successful write of a Lease that we hold, begun at start.
+func (l *lock) wrote(lease *coordinationv1.Lease, term uint64, start time.Duration) {
+	l.lease, l.missing = lease, -1
+	l.held = ptr.To(tenureOf(lease))
+	l.term.Store(term)
+	l.fence.renew(start)
+	l.changed()
+}
+
+func (l *lock) lose(cause error) {
+	l.fence.close()
+	l.superseded(cause)
+}
+
+// raise writes a term above heard if this process leads and its term is not.
+func (l *lock) raise(ctx context.Context) error {
+	for {
+		err := l.tryRaise(ctx)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+	}
+}
+
+func (l *lock) tryRaise(ctx context.Context) error {
+	ctx, end, err := l.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if l.held == nil || l.heard.Load() < l.term.Load() {
+		return nil
+	}
+	err = l.read(ctx)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	// The write counts as a renewal, so it has to look like one to the other replicas.
+	record := resourcelock.LeaseSpecToLeaderElectionRecord(&l.lease.Spec)
+	record.RenewTime = metav1.Now()
+	if err != nil {
+		return l.create(ctx, *record)
+	}
+	return l.update(ctx, *record)
+}
+
+// seize takes the Lease whoever holds it.
+func (l *lock) seize(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	ctx, end, err := l.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	switch err := l.read(ctx); {
+	case apierrors.IsNotFound(err):
+		return l.create(ctx, record)
+	case err != nil:
+		return err
+	}
+	record.LeaderTransitions = int(ptr.Deref(l.lease.Spec.LeaseTransitions, 0)) + 1
+	return l.update(ctx, record)
+}
+
+// release gives the Lease back if this process holds it, so that the next replica need
+// not wait for it to expire. The term stays in it.
+func (l *lock) release(ctx context.Context) error {
+	for {
+		err := l.tryRelease(ctx)
+		if !apierrors.IsConflict(err) {
+			return err
+		}
+	}
+}
+
+func (l *lock) tryRelease(ctx context.Context) error {
+	ctx, end, err := l.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if l.held == nil {
+		return nil
+	}
+	err = l.read(ctx)
+	if errors.Is(err, ErrSuperseded) || apierrors.IsNotFound(err) {
+		return nil // nothing of ours to give back
+	}
+	if err != nil {
+		return err
+	}
+	lease := l.lease.DeepCopy()
+	lease.Spec.HolderIdentity = ptr.To("")
+	lease.Spec.LeaseDurationSeconds = ptr.To[int32](1)
+	lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
+	_, err = l.leases.Update(ctx, lease, metav1.UpdateOptions{})
+	return err
+}

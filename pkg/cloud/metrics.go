@@ -1,0 +1,76 @@
+package cloud
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of the cluster side. Gauges are read when they are asked for.
+var (
+	descPublishing = prometheus.NewDesc("baremetal_ccm_publishing", "Whether this replica leads and its plans go out (1) or not (0).", nil, nil)
+	descTerm       = prometheus.NewDesc("baremetal_ccm_term", "The term in whose name this replica speaks; 0 on a standby.", nil, nil)
+	descConfig     = prometheus.NewDesc("baremetal_ccm_cloud_config_valid", "Whether the cloud-config in the file is the one in use (1) or the last good one is (0).", nil, nil)
+	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
+	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
+	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
+	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
+	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
+	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
+	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
+	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
+)
+
+// collector reads a Provider's state.
+type collector struct{ p *Provider }
+
+// Collector returns the Provider's metrics.
+func (p *Provider) Collector() prometheus.Collector { return collector{p} }
+
+// Describe lists the metrics.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
+		descStreams, descRefused, descPlans, descPlanBytes, descReports,
+	} {
+		out <- d
+	}
+}
+
+// Collect reads the metrics.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(descPublishing, truth(c.p.publishing.Load()))
+	gauge(descTerm, float64(c.p.options.Elector.Term()))
+	gauge(descConfig, truth(c.p.configError.Load() == nil))
+	reasons, usage := c.p.core.summary()
+	for why, n := range reasons {
+		gauge(descServices, float64(n), string(why))
+	}
+	for _, u := range usage {
+		size, _ := u.Size.Float64()
+		gauge(descHeld, float64(u.Held), u.Pool, u.Family.String())
+		gauge(descSize, size, u.Pool, u.Family.String())
+	}
+	control := c.p.server.Counters()
+	gauge(descStreams, float64(control.Pending), "pending")
+	gauge(descStreams, float64(control.Silent), "silent")
+	gauge(descStreams, float64(control.Planned), "planned")
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	for cause, n := range control.Refused {
+		count(descRefused, n, cause)
+	}
+	count(descPlans, control.Snapshots, "snapshot")
+	count(descPlans, control.Differences, "difference")
+	count(descPlanBytes, control.PlanBytes)
+	count(descReports, control.Reports)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

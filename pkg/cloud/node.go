@@ -1,0 +1,38 @@
+package cloud
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+)
+
+// nodeOf translates a Node. Ready and unschedulable are left out on purpose: they move
+// nothing, because a node whose kubelet is silent may well be answering.
+func nodeOf(n *corev1.Node) loadbalancer.Node {
+	out := loadbalancer.Node{
+		Name:     n.Name,
+		Labels:   n.Labels,
+		Zone:     n.Labels[zoneLabel],
+		Excluded: excluded(n.Labels),
+		Deleting: n.DeletionTimestamp != nil,
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {
+			out.NetworkUnavailable = true
+		}
+	}
+	return out
+}
+
+// excluded reads the exclude label as the stock service controller does: any value but
+// one that parses as false excludes.
+func excluded(labels map[string]string) bool {
+	value, ok := labels[corev1.LabelNodeExcludeBalancers]
+	if !ok {
+		return false
+	}
+	exclude, err := strconv.ParseBool(value)
+	return err != nil || exclude
+}

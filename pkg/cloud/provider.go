@@ -1,0 +1,157 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
+	cloudprovider "k8s.io/cloud-provider"
+
+	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/identity"
+	"baremetal.cloud/ccm/pkg/cloud/leader"
+)
+
+// Options are what a Provider is built from. All are required.
+type Options struct {
+	// ConfigPath is the cloud-config's file, Config what was in it, or what was last good.
+	ConfigPath string
+	Config     *cloudconfig.Config
+	// Elector decides who leads. The owner of the Provider runs it.
+	Elector *leader.Elector
+	// Authenticator and TLS secure the control channel, ListenAddress is where it listens.
+	Authenticator control.Authenticator
+	TLS           *identity.Keeper
+	ListenAddress string
+	// Client is not fenced: it works on standbys too. Writes that only a leader may do go
+	// through the client that Initialize is given.
+	Client kubernetes.Interface
+	// Namespace is our own.
+	Namespace string
+	Software  string
+	Logger    *slog.Logger
+}
+
+// Provider is the cloud provider "baremetal".
+type Provider struct {
+	options Options
+	core    *core
+	server  *control.Server
+	queue   workqueue.TypedRateLimitingInterface[string]
+	config  atomic.Pointer[cloudconfig.Config]
+	// configError is why the cloud-config in the file is not the one in use, or nil.
+	configError atomic.Pointer[string]
+	// heard is the highest term that an announcer spoke of.
+	heard atomic.Uint64
+
+	initialize sync.Once
+	stop       <-chan struct{}
+	// client is fenced; it is set by Initialize.
+	client   kubernetes.Interface
+	recorder record.EventRecorder
+	listers  listers
+	synced   []func() bool
+	// restored is closed once the core knows what every Service holds.
+	restored chan struct{}
+	// publishing says that this replica's plans go out.
+	publishing atomic.Bool
+	said       sayings
+}
+
+var (
+	_ cloudprovider.Interface    = (*Provider)(nil)
+	_ cloudprovider.InformerUser = (*Provider)(nil)
+	_ cloudprovider.LoadBalancer = (*Provider)(nil)
+	_ control.Observer           = (*Provider)(nil)
+)
+
+// New returns a Provider. It starts nothing and asks the API server nothing.
+func New(options Options) (*Provider, error) {
+	p := &Provider{
+		options:  options,
+		queue:    newQueue(),
+		restored: make(chan struct{}),
+	}
+	p.core = newCore(time.Now, func(keys ...string) {
+		for _, key := range keys {
+			p.queue.Add(key)
+		}
+	})
+	p.server = control.NewServer(control.ServerOptions{
+		Authenticator: options.Authenticator,
+		Observer:      p,
+		Logger:        options.Logger.With("component", "control"),
+		Software:      options.Software,
+		// Asked right before each plan leaves: a leader in doubt says nothing.
+		Fence: func() error { return options.Elector.Fence().Err() },
+	})
+	if err := p.core.configure(coreConfig(options.Config)); err != nil {
+		return nil, fmt.Errorf("cloud-config %s: %w", options.ConfigPath, err)
+	}
+	p.config.Store(options.Config)
+	return p, nil
+}
+
+// Run serves the control channel, on a standby as well as on the leader, until ctx ends.
+func (p *Provider) Run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.options.ListenAddress)
+	if err != nil {
+		return fmt.Errorf("control channel: %w", err)
+	}
+	return p.server.Run(ctx, listener, p.options.TLS.TLSConfig())
+}
+
+// Initialize waits until this replica leads: everything that the cloud-controller-manager
+// does after it is the leader's work (k8s.io/cloud-provider app.startControllers).
+func (p *Provider) Initialize(clientBuilder cloudprovider.ControllerClientBuilder, stop <-chan struct{}) {
+	p.initialize.Do(func() {
+		p.stop = stop
+		p.client = clientBuilder.ClientOrDie("baremetal-ccm")
+		p.recorder = newRecorder(p.client, stop)
+		p.options.Logger.Info("standing by until this replica leads")
+		select {
+		case <-p.options.Elector.Leading():
+			p.options.Logger.Info("this replica leads", "term", p.options.Elector.Term())
+		case <-stop:
+		}
+	})
+}
+
+// SetInformers registers what the provider watches.
+func (p *Provider) SetInformers(factory informers.SharedInformerFactory) { p.watch(factory) }
+
+// ProviderName returns "baremetal".
+func (p *Provider) ProviderName() string { return ProviderName }
+
+// HasClusterID returns true: addresses are not tagged with a cluster.
+func (p *Provider) HasClusterID() bool { return true }
+
+// LoadBalancer returns the implementation of Services of type LoadBalancer.
+func (p *Provider) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return p, true }
+
+// Instances is not implemented; it is superseded by InstancesV2.
+func (p *Provider) Instances() (cloudprovider.Instances, bool) { return nil, false }
+
+// InstancesV2 is not implemented: nodes are managed by whoever installed them.
+func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) { return nil, false }
+
+// Zones is not implemented; it is superseded by InstancesV2.
+func (p *Provider) Zones() (cloudprovider.Zones, bool) { return nil, false }
+
+// Clusters is not implemented.
+func (p *Provider) Clusters() (cloudprovider.Clusters, bool) { return nil, false }
+
+// Routes is not implemented: Pod routes belong to the network plugin.
+func (p *Provider) Routes() (cloudprovider.Routes, bool) { return nil, false }
+
+// class returns the loadBalancerClass that is served beside none, or "".
+func (p *Provider) class() string { return p.config.Load().LoadBalancerClass }

@@ -1,0 +1,367 @@
+package cloud
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+	cloudprovider "k8s.io/cloud-provider"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/leader"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// These tests run the provider and its controller against a fake API server, and play
+// the stock service controller and the announcers by hand. What a real API server does
+// is proved in test/e2e.
+
+const pools = `apiVersion: baremetal.cloud/v1alpha1
+kind: CloudConfig
+loadBalancerClass: baremetal.cloud/lb
+onShrink: Refuse
+pools:
+- name: default
+  addresses: [10.0.0.0/30, 2001:db8::/64]
+`
+
+type cluster struct {
+	t      *testing.T
+	client *fake.Clientset
+	p      *Provider
+	path   string
+}
+
+// builder hands out the fake client.
+type builder struct{ client kubernetes.Interface }
+
+func (b builder) Config(string) (*rest.Config, error)         { return &rest.Config{}, nil }
+func (b builder) ConfigOrDie(string) *rest.Config             { return &rest.Config{} }
+func (b builder) Client(string) (kubernetes.Interface, error) { return b.client, nil }
+func (b builder) ClientOrDie(string) kubernetes.Interface     { return b.client }
+
+var _ cloudprovider.ControllerClientBuilder = builder{}
+
+// start runs a leader on a cluster with those objects, until the test ends.
+func start(t *testing.T, objects ...runtime.Object) *cluster {
+	t.Helper()
+	objects = append(objects,
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}},
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "baremetal-ccm", Name: LastGoodConfigMapName}},
+	)
+	c := &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
+	require.NoError(t, os.WriteFile(c.path, []byte(pools), 0o600))
+	config, _, err := cloudconfig.Load(c.path)
+	require.NoError(t, err)
+	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	elector, err := leader.New(leader.Options{
+		Leases: c.client.CoordinationV1(), Namespace: "baremetal-ccm", Name: LeaseName, Identity: "me",
+		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
+	})
+	require.NoError(t, err)
+	c.p, err = New(Options{ConfigPath: c.path, Config: config, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	go func() { done <- elector.Run(ctx) }()
+	c.p.Initialize(builder{c.client}, ctx.Done())
+	factory := informers.NewSharedInformerFactory(c.client, 0)
+	c.p.SetInformers(factory)
+	go func() { done <- c.p.RunController(ctx) }()
+	factory.Start(ctx.Done())
+	c.announce()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-done)
+		require.NoError(t, <-done)
+		factory.Shutdown()
+	})
+	return c
+}
+
+func loadBalancer(name string, change ...func(*corev1.Service)) *corev1.Service {
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, UID: types.UID("uid-" + name), Annotations: map[string]string{}},
+		Spec: corev1.ServiceSpec{
+			Type:       corev1.ServiceTypeLoadBalancer,
+			Ports:      []corev1.ServicePort{{Port: 80}},
+			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
+		},
+	}
+	for _, f := range change {
+		f(svc)
+	}
+	return svc
+}
+
+func withStatus(addresses ...string) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		var parsed []netip.Addr
+		for _, a := range addresses {
+			parsed = append(parsed, netip.MustParseAddr(a))
+		}
+		svc.Status.LoadBalancer = *statusOf(parsed)
+	}
+}
+
+func endpointsFor(name string) *discoveryv1.EndpointSlice {
+	node := "node1"
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name + "-slice", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+		Endpoints:  []discoveryv1.Endpoint{{NodeName: &node}},
+	}
+}
+
+// create does what a user and then the stock service controller do.
+func (c *cluster) create(svc *corev1.Service) error {
+	c.t.Helper()
+	_, err := c.client.CoreV1().Services(svc.Namespace).Create(c.t.Context(), svc, metav1.CreateOptions{})
+	require.NoError(c.t, err)
+	require.Eventually(c.t, func() bool {
+		_, err := c.p.listers.services.Services(svc.Namespace).Get(svc.Name)
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+	_, err = c.p.EnsureLoadBalancer(c.t.Context(), "", svc, nil)
+	return err
+}
+
+func (c *cluster) service(name string) *corev1.Service {
+	c.t.Helper()
+	svc, err := c.client.CoreV1().Services("default").Get(c.t.Context(), name, metav1.GetOptions{})
+	require.NoError(c.t, err)
+	return svc
+}
+
+// published waits until the Service's status holds exactly those addresses.
+func (c *cluster) published(name string, want ...string) {
+	c.t.Helper()
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		require.Equal(t, "["+strings.Join(want, " ")+"]", text(publishedAddresses(c.service(name))))
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// says waits until a condition of the Service has that reason.
+func (c *cluster) says(name, kind string, want reason.Reason) {
+	c.t.Helper()
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		got := condition(c.service(name), kind)
+		require.NotNil(t, got)
+		require.Equal(t, string(want), got.Reason, got.Message)
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// announce plays node1's announcer: it claims everything that it owns.
+func (c *cluster) announce() {
+	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}})
+}
+
+// acknowledge waits for a plan with that address and carries it out.
+func (c *cluster) acknowledge(address string) {
+	c.t.Helper()
+	want := netip.MustParseAddr(address)
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		set := c.p.core.plan("cluster", c.p.options.Elector.Term())["node1"]
+		list, ok := set.Find(want)
+		require.True(t, ok, "node1 is not told to announce %s", want)
+		c.p.NodeReported("node1", announcement.Report{
+			Plan: set.Stamp, Highest: set.Stamp, Claims: []announcement.Claim{{Address: want, Stamp: list.Stamp}},
+			Interfaces: []announcement.Interface{{Name: "eth0", Default: true}},
+		})
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+func TestAddressIsPublishedOnceANodeAnswers(t *testing.T) {
+	c := start(t, endpointsFor("web"))
+	require.NoError(t, c.create(loadBalancer("web")))
+	c.says("web", ConditionAnnounced, reason.WaitingForAnnouncer)
+	require.Empty(t, publishedAddresses(c.service("web")))
+	c.acknowledge("10.0.0.0")
+	c.published("web", "10.0.0.0")
+	c.says("web", ConditionAllocated, reason.Allocated)
+	c.says("web", ConditionAnnounced, reason.Announced)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		require.Contains(t, c.events(), "Allocated: 10.0.0.0 from pool default")
+		require.Contains(t, c.events(), "Announced: node node1 answers for 10.0.0.0")
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// Row L3, and promise 5: where nobody may answer, the address is published with the Reason.
+func TestAddressWithoutEndpointsIsPublishedWithTheReason(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("web")))
+	c.published("web", "10.0.0.0")
+	c.says("web", ConditionAnnounced, reason.NoEndpoints)
+}
+
+// Row IP12: a Service that waits gets the address of one that goes, without being touched.
+func TestWaitingServiceIsServedWhenAnAddressIsFreed(t *testing.T) {
+	c := start(t)
+	for i := range 4 {
+		require.NoError(t, c.create(loadBalancer(fmt.Sprint("web", i))))
+	}
+	require.ErrorContains(t, c.create(loadBalancer("late")), string(reason.PoolExhausted))
+	c.says("late", ConditionAllocated, reason.PoolExhausted)
+	require.NoError(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", c.service("web2")))
+	c.published("late", "10.0.0.2")
+}
+
+func TestStatusIsRestoredAndRepaired(t *testing.T) {
+	c := start(t, loadBalancer("web", withStatus("10.0.0.2")))
+	require.NoError(t, c.create(loadBalancer("new")))
+	c.published("new", "10.0.0.0")
+	status, exists, err := c.p.GetLoadBalancer(t.Context(), "", c.service("web"))
+	require.NoError(t, err)
+	require.True(t, exists)
+	require.Equal(t, "10.0.0.2", status.Ingress[0].IP)
+
+	for _, wrong := range [][]string{{}, {"192.0.2.9"}} {
+		svc := c.service("web")
+		withStatus(wrong...)(svc)
+		_, err = c.client.CoreV1().Services("default").UpdateStatus(t.Context(), svc, metav1.UpdateOptions{})
+		require.NoError(t, err)
+		c.published("web", "10.0.0.2")
+	}
+}
+
+// Row IP20: the older Service keeps the address, the other gets a new one.
+func TestTwoServicesWithOneAddressAtStart(t *testing.T) {
+	at := func(hour int) func(*corev1.Service) {
+		return func(svc *corev1.Service) {
+			svc.CreationTimestamp = metav1.NewTime(time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC))
+		}
+	}
+	c := start(t, loadBalancer("older", withStatus("10.0.0.1"), at(1)), loadBalancer("younger", withStatus("10.0.0.1"), at(2)))
+	c.published("younger", "10.0.0.0")
+	c.published("older", "10.0.0.1")
+}
+
+// The stock controller does not see Services with a class; ours serves them whole.
+func TestServiceWithOurClass(t *testing.T) {
+	ours, foreign := "baremetal.cloud/lb", "example.org/lb"
+	c := start(t)
+	for name, class := range map[string]*string{"ours": &ours, "foreign": &foreign} {
+		_, err := c.client.CoreV1().Services("default").Create(t.Context(), loadBalancer(name, func(svc *corev1.Service) { svc.Spec.LoadBalancerClass = class }), metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	c.published("ours", "10.0.0.0")
+	require.Equal(t, []string{Finalizer}, c.service("ours").Finalizers)
+
+	svc := c.service("ours")
+	now := metav1.Now()
+	svc.DeletionTimestamp = &now
+	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		require.False(t, c.p.core.has("uid-ours"))
+		svc, err := c.client.CoreV1().Services("default").Get(context.Background(), "ours", metav1.GetOptions{})
+		require.True(t, err != nil || len(svc.Finalizers) == 0)
+	}, 10*time.Second, 5*time.Millisecond)
+	require.Empty(t, c.service("foreign").Status.LoadBalancer.Ingress)
+	require.Empty(t, c.service("foreign").Finalizers)
+}
+
+// A label decides which pools serve a Service, and the stock controller does not see
+// labels change; a type change while nobody looked frees the address.
+func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("web")))
+	c.published("web", "10.0.0.0")
+	svc := c.service("web")
+	svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	c.published("web", "10.0.0.0", "2001:db8::")
+
+	svc = c.service("web")
+	svc.Spec.Type = corev1.ServiceTypeClusterIP
+	svc.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	_, err = c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		require.False(t, c.p.core.has("uid-web"))
+		require.Empty(t, c.service("web").Status.Conditions)
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// Promise 8: a bad cloud-config changes nothing; a good one is used and kept.
+func TestReload(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("web")))
+	c.published("web", "10.0.0.0")
+	for bad, want := range map[string]string{
+		"":         "is empty",
+		"pools: [": ":1:",
+		// The holder that would lose its address is named.
+		strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.1/32"): "default/web",
+	} {
+		require.NoError(t, os.WriteFile(c.path, []byte(bad), 0o600))
+		require.EventuallyWithT(t, func(t *assert.CollectT) {
+			require.NotNil(t, c.p.configError.Load())
+			require.Contains(t, *c.p.configError.Load(), want)
+		}, 10*time.Second, 10*time.Millisecond)
+		require.Equal(t, "default", c.p.config.Load().Pools[0].Name)
+	}
+	grown := strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/24")
+	require.NoError(t, os.WriteFile(c.path, []byte(grown), 0o600))
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		require.Nil(t, c.p.configError.Load())
+		kept, err := c.client.CoreV1().ConfigMaps("baremetal-ccm").Get(context.Background(), LastGoodConfigMapName, metav1.GetOptions{})
+		require.NoError(t, err)
+		require.Equal(t, grown, kept.Data[ConfigMapKey])
+	}, 10*time.Second, 10*time.Millisecond)
+	c.published("web", "10.0.0.0")
+}
+
+func TestStartConfigFallsBackToTheLastGoodOne(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cloud-config.yaml")
+	kept := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: LastGoodConfigMapName}}
+	client := fake.NewClientset(kept)
+	_, err := StartConfig(t.Context(), client, "ns", path)
+	require.ErrorContains(t, err, path)
+
+	kept.Data = map[string]string{ConfigMapKey: pools}
+	started, err := StartConfig(t.Context(), fake.NewClientset(kept), "ns", path)
+	require.NoError(t, err)
+	require.ErrorContains(t, started.Stale, path)
+	require.Len(t, started.Config.Pools, 1)
+
+	require.NoError(t, os.WriteFile(path, []byte(pools), 0o600))
+	started, err = StartConfig(t.Context(), client, "ns", path)
+	require.NoError(t, err)
+	require.NoError(t, started.Stale)
+}
+
+func (c *cluster) events() []string {
+	list, err := c.client.CoreV1().Events("default").List(c.t.Context(), metav1.ListOptions{})
+	require.NoError(c.t, err)
+	var out []string
+	for _, e := range list.Items {
+		out = append(out, e.Reason+": "+e.Message)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func text(addresses []netip.Addr) string { return fmt.Sprint(addresses) }

@@ -1,0 +1,68 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/cloud/leader"
+)
+
+// gather is how long a new leader waits for the nodes to say what they answer for.
+const gather = 10 * time.Second
+
+// publish turns what the core decided into the nodes' plans, for as long as this replica
+// leads. It says nothing until every node has reported, or gather has passed: the nodes
+// that answer now are to go on.
+func (p *Provider) publish(ctx context.Context, cluster string) error {
+	defer p.server.Publish(nil)
+	timeout := time.NewTimer(gather)
+	defer timeout.Stop()
+	gathered := false
+	for {
+		if !gathered && len(p.core.awaited()) == 0 {
+			gathered = true
+		}
+		if gathered {
+			p.publishOnce(ctx, cluster)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.core.wake:
+		case <-p.options.Elector.Changed():
+		case <-timeout.C:
+			if nodes := p.core.awaited(); !gathered && len(nodes) > 0 {
+				p.options.Logger.Warn("some nodes have not reported; going on without them", "nodes", nodes, "waited", gather)
+			}
+			gathered = true
+		}
+	}
+}
+
+// publishOnce hands the newest plans to the control server, if this replica leads beyond
+// doubt.
+func (p *Provider) publishOnce(ctx context.Context, cluster string) {
+	elector := p.options.Elector
+	if heard := p.heard.Load(); heard > elector.Term() {
+		err := elector.Raise(ctx, heard)
+		if errors.Is(err, leader.ErrImplausible) {
+			p.heard.CompareAndSwap(heard, 0) // it must not hide what honest announcers say
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			p.options.Logger.Warn("an announcer knows of a higher term and ours could not be raised above it", "heard", heard, "term", elector.Term(), "err", err)
+		}
+	}
+	if err := elector.Fence().Err(); err != nil {
+		if p.publishing.Swap(false) {
+			p.options.Logger.Warn("plans are withheld", "reason", err)
+		}
+		p.server.Publish(nil)
+		return
+	}
+	plans := p.core.plan(cluster, elector.Term())
+	if !p.publishing.Swap(true) {
+		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
+	}
+	p.server.Publish(plans)
+}

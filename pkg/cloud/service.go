@@ -1,0 +1,158 @@
+package cloud
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+)
+
+// wanted reports whether svc asks for a load balancer and is of a class that is served:
+// none, or ours.
+func wanted(svc *corev1.Service, class string) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && served(svc, class)
+}
+
+// served reports whether svc's loadBalancerClass is ours to serve.
+func served(svc *corev1.Service, class string) bool {
+	return svc.Spec.LoadBalancerClass == nil || classed(svc, class)
+}
+
+// classed reports whether svc names our class, which the stock controller ignores.
+func classed(svc *corev1.Service, class string) bool {
+	return svc.Spec.LoadBalancerClass != nil && class != "" && *svc.Spec.LoadBalancerClass == class
+}
+
+// serviceOf translates a Service. svc is not modified. What cannot be understood in it
+// makes the request unreadable, which refuses it and releases nothing.
+func serviceOf(svc *corev1.Service, namespaceLabels map[string]string) loadbalancer.Service {
+	req := ipam.Request{
+		Holder:          holderOf(svc),
+		Labels:          svc.Labels,
+		NamespaceLabels: namespaceLabels,
+		Families:        familiesOf(svc),
+		Pool:            strings.TrimSpace(svc.Annotations[AnnotationPool]),
+		Sharing: ipam.Sharing{
+			Key:      strings.TrimSpace(svc.Annotations[AnnotationSharingKey]),
+			Ports:    portsOf(svc),
+			Local:    svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+			Selector: selectorOf(svc),
+		},
+	}
+	if p := svc.Spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
+		req.RequireAll = true
+	}
+	var err error
+	if req.Addresses, err = requestedAddresses(svc); err != nil {
+		req.Unreadable = err.Error()
+	}
+	return loadbalancer.Service{Request: req, Published: publishedAddresses(svc)}
+}
+
+func holderOf(svc *corev1.Service) ipam.Holder {
+	return ipam.Holder{
+		UID:       string(svc.UID),
+		Namespace: svc.Namespace,
+		Name:      svc.Name,
+		Created:   svc.CreationTimestamp.Time,
+	}
+}
+
+func familiesOf(svc *corev1.Service) []ipam.Family {
+	var out []ipam.Family
+	for _, f := range svc.Spec.IPFamilies {
+		if f == corev1.IPv6Protocol {
+			out = append(out, ipam.IPv6)
+		} else {
+			out = append(out, ipam.IPv4)
+		}
+	}
+	return out
+}
+
+func portsOf(svc *corev1.Service) []ipam.Port {
+	out := make([]ipam.Port, 0, len(svc.Spec.Ports))
+	for _, p := range svc.Spec.Ports {
+		protocol := p.Protocol
+		if protocol == "" {
+			protocol = corev1.ProtocolTCP
+		}
+		out = append(out, ipam.Port{Protocol: string(protocol), Number: uint16(p.Port)})
+	}
+	return out
+}
+
+// selectorOf returns a text that is equal for Services with the same Pods. A Service
+// without a selector has endpoints of its own that nobody else shares.
+func selectorOf(svc *corev1.Service) string {
+	if len(svc.Spec.Selector) == 0 {
+		return "endpoints of " + svc.Namespace + "/" + svc.Name
+	}
+	return svc.Namespace + "/" + labels.Set(svc.Spec.Selector).String()
+}
+
+// requestedAddresses reads the addresses annotation and spec.loadBalancerIP, which must
+// agree where both are set.
+func requestedAddresses(svc *corev1.Service) ([]netip.Addr, error) {
+	var out []netip.Addr
+	if text, ok := svc.Annotations[AnnotationAddresses]; ok {
+		for part := range strings.SplitSeq(text, ",") {
+			address, err := parseAddress(part)
+			if err != nil {
+				return nil, fmt.Errorf("annotation %s: %w", AnnotationAddresses, err)
+			}
+			out = append(out, address)
+		}
+	}
+	if svc.Spec.LoadBalancerIP == "" {
+		return out, nil
+	}
+	address, err := parseAddress(svc.Spec.LoadBalancerIP)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("spec.loadBalancerIP: %w", err)
+	case len(out) > 0 && !slices.Contains(out, address):
+		return nil, fmt.Errorf("spec.loadBalancerIP asks for %s, annotation %s for %s; make them agree or remove one", address, AnnotationAddresses, svc.Annotations[AnnotationAddresses])
+	case len(out) > 0:
+		return out, nil
+	}
+	return []netip.Addr{address}, nil
+}
+
+func parseAddress(text string) (netip.Addr, error) {
+	text = strings.TrimSpace(text)
+	address, err := netip.ParseAddr(text)
+	if err != nil || address.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address", text)
+	}
+	return address.Unmap(), nil
+}
+
+// publishedAddresses returns the addresses in svc's status that can be read.
+func publishedAddresses(svc *corev1.Service) []netip.Addr {
+	var out []netip.Addr
+	for _, ingress := range svc.Status.LoadBalancer.Ingress {
+		if address, err := parseAddress(ingress.IP); err == nil {
+			out = append(out, address)
+		}
+	}
+	return out
+}
+
+// statusOf is the status that publishes addresses. ipMode VIP makes kube-proxy answer
+// on every node (KEP-1860); it is set explicitly because the API server would default
+// it and the stock controller would then see a difference for ever.
+func statusOf(addresses []netip.Addr) *corev1.LoadBalancerStatus {
+	mode := corev1.LoadBalancerIPModeVIP
+	out := &corev1.LoadBalancerStatus{}
+	for _, address := range addresses {
+		out.Ingress = append(out.Ingress, corev1.LoadBalancerIngress{IP: address.String(), IPMode: &mode})
+	}
+	return out
+}

@@ -1,0 +1,87 @@
+package cloud
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// patience is how long an address that was announced may be between two nodes before
+// the condition says so. A move changes no condition: with a thousand addresses on a
+// node it would be a thousand writes that every kube-proxy sees.
+const patience = 10 * time.Second
+
+// writeStatus brings addresses and conditions in line with the core, in one patch, and
+// tells of what changed in Events.
+func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
+	status, ok := p.core.status(string(svc.UID))
+	if !ok {
+		return nil
+	}
+	key := svc.Namespace + "/" + svc.Name
+	if wait := p.said.hesitate(svc, &status, p.core.now()); wait > 0 {
+		p.queue.AddAfter(key, wait)
+	}
+	changed := svc.DeepCopy()
+	if want := statusOf(status.Published); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
+		changed.Status.LoadBalancer = *want
+	}
+	now := metav1.NewTime(p.core.now())
+	setCondition(changed, ConditionAllocated, status.Allocated, now)
+	setCondition(changed, ConditionAnnounced, status.Announced, now)
+	if !reflect.DeepEqual(svc.Status, changed.Status) {
+		if err := p.patch(ctx, svc, changed); err != nil {
+			return err
+		}
+	}
+	p.said.tell(p.recorder, svc, status)
+	return nil
+}
+
+func setCondition(svc *corev1.Service, kind string, v loadbalancer.Verdict, now metav1.Time) {
+	status := metav1.ConditionFalse
+	if v.OK {
+		status = metav1.ConditionTrue
+	}
+	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
+		Type:               kind,
+		Status:             status,
+		Reason:             string(v.Reason),
+		Message:            v.Message,
+		LastTransitionTime: now,
+	})
+}
+
+func condition(svc *corev1.Service, kind string) *metav1.Condition {
+	return meta.FindStatusCondition(svc.Status.Conditions, kind)
+}
+
+// hesitate replaces a verdict that is likely to pass, while nodes hand an address over,
+// by what the condition says now, and returns when to look again; 0 where there is
+// nothing to wait for.
+func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := s.of(svc)
+	before := condition(svc, ConditionAnnounced)
+	if status.Announced.Reason != reason.WaitingForAnnouncer || before == nil || before.Status != metav1.ConditionTrue {
+		said.waiting = time.Time{}
+		return 0
+	}
+	if said.waiting.IsZero() {
+		said.waiting = now
+	}
+	left := patience - now.Sub(said.waiting)
+	if left <= 0 {
+		return 0
+	}
+	status.Announced = loadbalancer.Verdict{OK: true, Reason: reason.Reason(before.Reason), Message: before.Message}
+	return left
+}

@@ -1,0 +1,129 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// mayTake says why the Service may not take that very address, or nil.
+func (a *Allocator) mayTake(req *Request, address netip.Addr) *Refusal {
+	p := a.poolOf(address)
+	if p == nil {
+		return refuse(reason.AddressOutsidePools, "address %s is in no pool", address)
+	}
+	if req.Pool != "" && req.Pool != p.Name {
+		return refuse(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, req.Pool)
+	}
+	if refusal := a.admits(p, req, FamilyOf(address)); refusal != nil && !(refusal.Reason == reason.QuotaExceeded && p.usage[req.Holder.Namespace][address]) {
+		return refusal
+	}
+	switch r, reserved := a.reserved[address]; {
+	case p.avoids(address):
+		return refuse(reason.AddressAvoided, "address %s ends in .0 or .255, which pool %q avoids (avoidBuggyIPs)", address, p.Name)
+	case reserved && (r.Namespace != req.Holder.Namespace || r.Name != req.Holder.Name):
+		return refuse(reason.AddressReserved, "address %s is reserved for another Service", address)
+	case a.blocked[address] == Quarantined:
+		return refuse(reason.AddressQuarantined, "address %s is used by another machine on the network", address)
+	}
+	return a.mayJoin(req, address)
+}
+
+// admits says why p does not serve the Service with an address of family f, or nil.
+// Whether one is free is another question.
+func (a *Allocator) admits(p *pool, req *Request, f Family) *Refusal {
+	switch {
+	case p.Disabled:
+		return refuse(reason.PoolDisabled, "pool %q is disabled and gives out nothing new", p.Name)
+	case !p.allowsNamespace(req):
+		return refuse(reason.PoolNotAllowed, "pool %q is not for namespace %q", p.Name, req.Holder.Namespace)
+	case p.ServiceSelector != nil && !p.ServiceSelector.Matches(req.Labels):
+		return refuse(reason.PoolNotAllowed, "pool %q is only for Services with labels %s", p.Name, p.ServiceSelector)
+	case p.spaces[f] == nil:
+		return refuse(reason.FamilyUnavailable, "pool %q has no %s addresses", p.Name, f)
+	case p.MaxPerNamespace > 0 && len(p.usage[req.Holder.Namespace]) >= p.MaxPerNamespace:
+		return refuse(reason.QuotaExceeded, "namespace %q holds %d addresses of pool %q, which is all it may (maxPerNamespace)",
+			req.Holder.Namespace, len(p.usage[req.Holder.Namespace]), p.Name)
+	}
+	return nil
+}
+
+func (p *pool) allowsNamespace(req *Request) bool {
+	if len(p.Namespaces) == 0 && p.NamespaceSelector == nil {
+		return true
+	}
+	return slices.Contains(p.Namespaces, req.Holder.Namespace) ||
+		p.NamespaceSelector != nil && p.NamespaceSelector.Matches(req.NamespaceLabels)
+}
+
+// specific reports whether p names the Services that it is for.
+func (p *pool) specific() bool {
+	return len(p.Namespaces) > 0 || p.NamespaceSelector != nil || p.ServiceSelector != nil
+}
+
+// admitted returns the pools that may serve the Service, in the order in which to draw
+// from them: those that name its namespace or labels first.
+func (a *Allocator) admitted(req *Request, f Family) ([]*pool, *Refusal) {
+	if req.Pool != "" {
+		return a.named(req, f)
+	}
+	var specific, general []*pool
+	var nearest *Refusal
+	for _, p := range a.pools {
+		if !p.AutoAssign {
+			continue
+		}
+		if refusal := a.admits(p, req, f); refusal != nil {
+			nearest = nearer(nearest, refusal)
+			continue
+		}
+		if p.specific() {
+			specific = append(specific, p)
+		} else {
+			general = append(general, p)
+		}
+	}
+	if len(specific)+len(general) > 0 {
+		return append(specific, general...), nil
+	}
+	return nil, a.nobody(req, f, nearest)
+}
+
+func (a *Allocator) named(req *Request, f Family) ([]*pool, *Refusal) {
+	i := slices.IndexFunc(a.pools, func(p *pool) bool { return p.Name == req.Pool })
+	if i < 0 {
+		return nil, refuse(reason.PoolUnknown, "there is no pool %q", req.Pool)
+	}
+	if refusal := a.admits(a.pools[i], req, f); refusal != nil {
+		return nil, refusal
+	}
+	return a.pools[i : i+1], nil
+}
+
+// nobody says why no pool serves the Service automatically.
+func (a *Allocator) nobody(req *Request, f Family, nearest *Refusal) *Refusal {
+	switch {
+	case nearest == nil:
+		return refuse(reason.NoPool, "no pool gives out addresses automatically; ask for a pool or an address by name, or set autoAssign on a pool")
+	case nearest.Reason == reason.QuotaExceeded:
+		return nearest
+	case nearest.Reason == reason.FamilyUnavailable:
+		return refuse(reason.FamilyUnavailable, "no pool that may serve %s has %s addresses", req.Holder, f)
+	}
+	return refuse(reason.NoPool, "no pool may serve %s automatically: %s", req.Holder, nearest.Message)
+}
+
+// nearer returns the refusal of the pool that came closest to serving.
+func nearer(x, y *Refusal) *Refusal {
+	rank := func(r *Refusal) int {
+		if r == nil {
+			return -1
+		}
+		return slices.Index([]reason.Reason{reason.PoolNotAllowed, reason.PoolDisabled, reason.FamilyUnavailable, reason.QuotaExceeded}, r.Reason)
+	}
+	if rank(y) > rank(x) {
+		return y
+	}
+	return x
+}

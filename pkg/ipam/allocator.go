@@ -1,0 +1,341 @@
+package ipam
+
+import (
+	"cmp"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Allocator knows the pools and who holds which address. The zero value is not
+// usable; call New. It is not safe for concurrent use.
+type Allocator struct {
+	config Config
+	// pools are in the order in which they are drawn from: by priority, then name.
+	pools []*pool
+	// spans are all ranges of all pools in address order, to find an address's pool.
+	spans []span
+	// reserved is derived from config.Reservations.
+	reserved map[netip.Addr]Reservation
+	// records are the Services that hold something, by UID.
+	records map[string]*record
+	// holders are, by address, the UIDs of those who hold it, oldest first.
+	holders map[netip.Addr][]*record
+	// keys are, by sharing key, the addresses whose holders name it.
+	keys map[string]map[netip.Addr]bool
+	// blocked are addresses that must not be given out for now, with what is known.
+	blocked map[netip.Addr]Block
+}
+
+// Block is why an address is not given out.
+type Block uint8
+
+const (
+	// Withdrawing: its last claimant has not acknowledged that it stopped answering. It
+	// is not given out automatically; a Service that asks for it by name gets it, because
+	// then the claimant simply goes on answering.
+	Withdrawing Block = iota + 1
+	// Quarantined: another machine on the network uses it. Nobody gets it.
+	Quarantined
+)
+
+// Config is what an administrator decides about addresses.
+type Config struct {
+	Pools        []Pool
+	Reservations []Reservation
+	// Reassign lets a Service whose address no pool contains any more get another one.
+	// Otherwise a Configure that would cause this is refused.
+	Reassign bool
+}
+
+type pool struct {
+	Pool
+	spaces map[Family]*space
+	// usage is, by namespace, the addresses that its Services hold.
+	usage map[string]map[netip.Addr]bool
+}
+
+type span struct {
+	Range
+	pool *pool
+}
+
+// record is what one Service holds.
+type record struct {
+	holder  Holder
+	sharing Sharing
+	// addresses holds at most one of each family.
+	addresses []netip.Addr
+}
+
+func (r *record) address(f Family) netip.Addr {
+	for _, a := range r.addresses {
+		if FamilyOf(a) == f {
+			return a
+		}
+	}
+	return netip.Addr{}
+}
+
+// New returns an Allocator without pools.
+func New() *Allocator {
+	return &Allocator{
+		records: map[string]*record{},
+		holders: map[netip.Addr][]*record{},
+		keys:    map[string]map[netip.Addr]bool{},
+		blocked: map[netip.Addr]Block{},
+	}
+}
+
+// StrandedError says that a configuration would leave holders outside every pool.
+type StrandedError struct {
+	// Holders are the Services concerned with their addresses, oldest first.
+	Holders []Stranded
+}
+
+// Stranded is one address that a configuration would leave outside every pool.
+type Stranded struct {
+	Holder  Holder
+	Address netip.Addr
+}
+
+// Error names the holders.
+func (e *StrandedError) Error() string {
+	const most = 5
+	var b strings.Builder
+	b.WriteString("addresses in use would be in no pool: ")
+	for i, s := range e.Holders {
+		if i == most {
+			fmt.Fprintf(&b, " and %d more", len(e.Holders)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s of Service %s", s.Address, s.Holder)
+	}
+	b.WriteString("; keep them in a pool, or set onShrink: Reassign to have these Services moved")
+	return b.String()
+}
+
+// Configure replaces the configuration. No address changes hands. The error is a
+// *StrandedError, and then nothing is changed.
+func (a *Allocator) Configure(config Config) error {
+	next := a.build(config)
+	if !config.Reassign {
+		if stranded := a.stranded(next); len(stranded) > 0 {
+			return &StrandedError{Holders: stranded}
+		}
+	}
+	for address, block := range a.blocked {
+		next.blocked[address] = block
+	}
+	*a = *next
+	return nil
+}
+
+// build makes an Allocator with the new pools and the present holders.
+func (a *Allocator) build(config Config) *Allocator {
+	next := New()
+	next.config = config
+	next.records, next.holders, next.keys = a.records, a.holders, a.keys
+	next.reserved = map[netip.Addr]Reservation{}
+	for _, r := range config.Reservations {
+		for _, address := range r.Addresses {
+			next.reserved[address] = r
+		}
+	}
+	for _, p := range config.Pools {
+		next.addPool(p)
+	}
+	slices.SortFunc(next.pools, func(x, y *pool) int {
+		return cmp.Or(cmp.Compare(x.Priority, y.Priority), cmp.Compare(x.Name, y.Name))
+	})
+	slices.SortFunc(next.spans, func(x, y span) int { return x.First.Compare(y.First) })
+	next.inherit(a)
+	return next
+}
+
+func (a *Allocator) addPool(p Pool) {
+	added := &pool{Pool: p, spaces: map[Family]*space{}, usage: map[string]map[netip.Addr]bool{}}
+	byFamily := map[Family][]Range{}
+	for _, r := range p.Ranges {
+		f := FamilyOf(r.First)
+		byFamily[f] = append(byFamily[f], r)
+		a.spans = append(a.spans, span{r, added})
+	}
+	for f, ranges := range byFamily {
+		added.spaces[f] = newSpace(ranges)
+	}
+	a.pools = append(a.pools, added)
+}
+
+// inherit carries over when addresses were freed, and counts who uses the new pools.
+func (a *Allocator) inherit(old *Allocator) {
+	var freed []freedAddr
+	for _, p := range old.pools {
+		for _, s := range p.spaces {
+			for e := s.freed.Front(); e != nil; e = e.Next() {
+				freed = append(freed, e.Value.(freedAddr))
+			}
+			for address, at := range s.parked {
+				if !at.IsZero() {
+					freed = append(freed, freedAddr{address, at})
+				}
+			}
+		}
+	}
+	slices.SortFunc(freed, func(x, y freedAddr) int {
+		return cmp.Or(x.at.Compare(y.at), x.address.Compare(y.address))
+	})
+	for _, f := range freed {
+		if s := a.spaceOf(f.address); s != nil {
+			s.free(f.address, f.at)
+		}
+	}
+	for address, holders := range a.holders {
+		if p := a.poolOf(address); p != nil {
+			for _, r := range holders {
+				p.count(r.holder.Namespace, address)
+			}
+		}
+	}
+}
+
+// stranded returns who holds an address that is in a pool now and in none of next.
+func (a *Allocator) stranded(next *Allocator) []Stranded {
+	var out []Stranded
+	for address, holders := range a.holders {
+		if a.poolOf(address) == nil || next.poolOf(address) != nil {
+			continue
+		}
+		for _, r := range holders {
+			out = append(out, Stranded{r.holder, address})
+		}
+	}
+	slices.SortFunc(out, func(x, y Stranded) int {
+		return cmp.Or(x.Holder.Compare(y.Holder), x.Address.Compare(y.Address))
+	})
+	return out
+}
+
+// poolOf returns the pool that contains address, or nil.
+func (a *Allocator) poolOf(address netip.Addr) *pool {
+	i, found := slices.BinarySearchFunc(a.spans, address, func(s span, x netip.Addr) int { return s.First.Compare(x) })
+	if !found {
+		i--
+	}
+	if i < 0 || !a.spans[i].Contains(address) {
+		return nil
+	}
+	return a.spans[i].pool
+}
+
+func (a *Allocator) spaceOf(address netip.Addr) *space {
+	if p := a.poolOf(address); p != nil {
+		return p.spaces[FamilyOf(address)]
+	}
+	return nil
+}
+
+// PoolOf returns the name of the pool that contains address, or "".
+func (a *Allocator) PoolOf(address netip.Addr) string {
+	if p := a.poolOf(address); p != nil {
+		return p.Name
+	}
+	return ""
+}
+
+func (p *pool) count(namespace string, address netip.Addr) {
+	if p.usage[namespace] == nil {
+		p.usage[namespace] = map[netip.Addr]bool{}
+	}
+	p.usage[namespace][address] = true
+}
+
+// Held returns what the Service with that UID holds, sorted by address.
+func (a *Allocator) Held(uid string) []Assignment {
+	r, ok := a.records[uid]
+	if !ok {
+		return nil
+	}
+	out := make([]Assignment, 0, len(r.addresses))
+	for _, address := range r.addresses {
+		out = append(out, Assignment{address, a.PoolOf(address)})
+	}
+	slices.SortFunc(out, func(x, y Assignment) int { return x.Address.Compare(y.Address) })
+	return out
+}
+
+// InUse reports whether any Service holds anything.
+func (a *Allocator) InUse() bool { return len(a.records) > 0 }
+
+// Holders returns who holds address, oldest first.
+func (a *Allocator) Holders(address netip.Addr) []Holder {
+	var out []Holder
+	for _, r := range a.holders[address] {
+		out = append(out, r.holder)
+	}
+	return out
+}
+
+// Block keeps address from being given out until Unblock. A holder keeps it.
+func (a *Allocator) Block(address netip.Addr, why Block) {
+	a.blocked[address] = max(why, a.blocked[address])
+}
+
+// Unblock ends a Block for that cause or a lesser one.
+func (a *Allocator) Unblock(address netip.Addr, why Block) {
+	if a.blocked[address] > why {
+		return
+	}
+	delete(a.blocked, address)
+	if s := a.spaceOf(address); s != nil {
+		s.unpark(address)
+	}
+}
+
+// Usage is how full one family of a pool is.
+type Usage struct {
+	Pool   string
+	Family Family
+	// Held counts the addresses in use; Size all that the pool contains.
+	Held int
+	Size *big.Int
+}
+
+// Usage returns the fill of every pool and family, by pool name, IPv4 first.
+func (a *Allocator) Usage() []Usage {
+	var out []Usage
+	for _, p := range a.pools {
+		for f, s := range p.spaces {
+			out = append(out, Usage{Pool: p.Name, Family: f, Held: p.held(f), Size: sizeOf(s.ranges)})
+		}
+	}
+	slices.SortFunc(out, func(x, y Usage) int {
+		return cmp.Or(cmp.Compare(x.Pool, y.Pool), cmp.Compare(x.Family, y.Family))
+	})
+	return out
+}
+
+func (p *pool) held(f Family) int {
+	seen := map[netip.Addr]bool{}
+	for _, addresses := range p.usage {
+		for address := range addresses {
+			if FamilyOf(address) == f {
+				seen[address] = true
+			}
+		}
+	}
+	return len(seen)
+}
+
+func sizeOf(ranges []Range) *big.Int {
+	n := new(big.Int)
+	for _, r := range ranges {
+		n.Add(n, r.Size())
+	}
+	return n
+}

@@ -1,0 +1,286 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// Assign gives the Service what it asks for, as far as the rules allow, and returns
+// what it holds afterwards. What it holds already stays as long as that satisfies the
+// request; the rules are asked only when an address is taken. The error is a *Refusal
+// or nil; the Result is valid either way and never holds less than before, except for
+// families that are no longer wanted.
+func (a *Allocator) Assign(req Request, now time.Time) (Result, error) {
+	r := a.refresh(req)
+	if refusal := req.check(); refusal != nil {
+		return a.result(&req, nil, nil), refusal
+	}
+	chosen, refusals := a.choose(&req, r, now)
+	if refusal := a.verdict(&req, r, chosen, refusals); refusal != nil {
+		return a.result(&req, nil, nil), refusal
+	}
+	freed := a.commit(&req, chosen, now)
+	var missing *Refusal
+	if len(refusals) > 0 {
+		missing = refusals[0]
+	}
+	return a.result(&req, missing, freed), nil
+}
+
+// Release frees everything that the Service with that UID holds and returns it.
+// Releasing what is not held does nothing.
+func (a *Allocator) Release(uid string, now time.Time) []netip.Addr {
+	r, ok := a.records[uid]
+	if !ok {
+		return nil
+	}
+	freed := slices.Clone(r.addresses)
+	for _, address := range freed {
+		a.detach(r, address, now)
+	}
+	return freed
+}
+
+// refresh takes over what the request says of a Service that already holds something.
+// Its ports are facts, whatever becomes of the request.
+func (a *Allocator) refresh(req Request) *record {
+	r, ok := a.records[req.Holder.UID]
+	if !ok {
+		return &record{holder: req.Holder, sharing: req.Sharing}
+	}
+	oldKey := r.sharing.Key
+	r.holder, r.sharing = req.Holder, req.Sharing
+	if oldKey != req.Sharing.Key {
+		for _, address := range r.addresses {
+			a.index(oldKey, address)
+			a.index(req.Sharing.Key, address)
+		}
+	}
+	return r
+}
+
+// choose finds an address for each family, in their order, without changing who holds
+// what. Zero addresses are for families that got none.
+func (a *Allocator) choose(req *Request, r *record, now time.Time) (chosen []netip.Addr, refusals []*Refusal) {
+	for _, f := range req.Families {
+		address, refusal := a.chooseFamily(req, r, f, now)
+		if refusal != nil {
+			refusals = append(refusals, refusal)
+		}
+		chosen = append(chosen, address)
+	}
+	return chosen, refusals
+}
+
+// chooseFamily returns what the Service is to hold of family f. With a refusal it
+// returns what the Service holds already, if anything.
+func (a *Allocator) chooseFamily(req *Request, r *record, f Family, now time.Time) (netip.Addr, *Refusal) {
+	held := r.address(f)
+	if want := req.requested(f); want.IsValid() {
+		if want == held {
+			return held, nil
+		}
+		if refusal := a.mayTake(req, want); refusal != nil {
+			return held, refusal
+		}
+		return want, nil
+	}
+	if held.IsValid() && a.satisfies(req, held) {
+		return held, nil
+	}
+	address, refusal := a.pick(req, f, now)
+	if refusal != nil {
+		return held, refusal
+	}
+	return address, nil
+}
+
+// satisfies reports whether an address that is held, and was not asked for by name,
+// may stay.
+func (a *Allocator) satisfies(req *Request, held netip.Addr) bool {
+	p := a.poolOf(held)
+	if p == nil {
+		return !a.config.Reassign && req.Pool == ""
+	}
+	return req.Pool == "" || req.Pool == p.Name
+}
+
+// verdict decides whether what was chosen is good enough to be committed.
+func (a *Allocator) verdict(req *Request, r *record, chosen []netip.Addr, refusals []*Refusal) *Refusal {
+	if len(refusals) == 0 {
+		return nil
+	}
+	if req.RequireAll {
+		return refusals[0]
+	}
+	got := false
+	for i, f := range req.Families {
+		want, held := req.requested(f), r.address(f)
+		switch {
+		case want.IsValid() && chosen[i] != want:
+			return refusals[0]
+		case chosen[i].IsValid() && chosen[i] == held && !want.IsValid() && !a.satisfies(req, held):
+			return refusals[0]
+		case chosen[i].IsValid():
+			got = true
+		}
+	}
+	if !got {
+		return refusals[0]
+	}
+	return nil
+}
+
+// commit makes the Service hold exactly what was chosen and returns what it freed.
+func (a *Allocator) commit(req *Request, chosen []netip.Addr, now time.Time) (freed []netip.Addr) {
+	r, ok := a.records[req.Holder.UID]
+	if !ok {
+		r = &record{holder: req.Holder, sharing: req.Sharing}
+	}
+	for _, address := range slices.Clone(r.addresses) {
+		if !slices.Contains(chosen, address) {
+			a.detach(r, address, now)
+			freed = append(freed, address)
+		}
+	}
+	for _, address := range chosen {
+		if address.IsValid() && !slices.Contains(r.addresses, address) {
+			a.attach(r, address)
+		}
+	}
+	return freed
+}
+
+// attach makes r hold address.
+func (a *Allocator) attach(r *record, address netip.Addr) {
+	a.records[r.holder.UID] = r
+	r.addresses = append(r.addresses, address)
+	a.holders[address] = append(a.holders[address], r)
+	slices.SortFunc(a.holders[address], func(x, y *record) int { return x.holder.Compare(y.holder) })
+	a.index(r.sharing.Key, address)
+	if p := a.poolOf(address); p != nil {
+		p.count(r.holder.Namespace, address)
+		p.spaces[FamilyOf(address)].take(address)
+	}
+}
+
+// detach ends r's hold on address.
+func (a *Allocator) detach(r *record, address netip.Addr, now time.Time) {
+	r.addresses = slices.DeleteFunc(r.addresses, func(x netip.Addr) bool { return x == address })
+	if len(r.addresses) == 0 {
+		delete(a.records, r.holder.UID)
+	}
+	a.holders[address] = slices.DeleteFunc(a.holders[address], func(x *record) bool { return x == r })
+	a.index(r.sharing.Key, address)
+	p := a.poolOf(address)
+	if p != nil && !slices.ContainsFunc(a.holders[address], func(x *record) bool { return x.holder.Namespace == r.holder.Namespace }) {
+		delete(p.usage[r.holder.Namespace], address)
+		if len(p.usage[r.holder.Namespace]) == 0 {
+			delete(p.usage, r.holder.Namespace)
+		}
+	}
+	if len(a.holders[address]) > 0 {
+		return
+	}
+	delete(a.holders, address)
+	if p != nil {
+		p.spaces[FamilyOf(address)].free(address, now)
+	}
+}
+
+// result reports what the Service holds, in the order of its families.
+func (a *Allocator) result(req *Request, missing *Refusal, freed []netip.Addr) Result {
+	out := Result{Missing: missing, Freed: freed}
+	r, ok := a.records[req.Holder.UID]
+	if !ok {
+		return out
+	}
+	order := slices.Clone(req.Families)
+	for _, f := range []Family{IPv4, IPv6} {
+		if !slices.Contains(order, f) {
+			order = append(order, f)
+		}
+	}
+	for _, f := range order {
+		if address := r.address(f); address.IsValid() {
+			out.Assignments = append(out.Assignments, Assignment{address, a.PoolOf(address)})
+		}
+	}
+	out.Clashes = a.clashes(r)
+	return out
+}
+
+// pick finds an address that the Service did not ask for by name: one reserved for it,
+// the one of those it shares with, or a free one.
+func (a *Allocator) pick(req *Request, f Family, now time.Time) (netip.Addr, *Refusal) {
+	if address, ok := a.reservedFor(req, f); ok {
+		return address, a.mayTake(req, address)
+	}
+	if address, refusal, ok := a.join(req, f); ok {
+		return address, refusal
+	}
+	pools, refusal := a.admitted(req, f)
+	if refusal != nil {
+		return netip.Addr{}, refusal
+	}
+	// Addresses that still rest are looked at only when no pool has another one.
+	for _, rested := range []bool{true, false} {
+		for _, p := range pools {
+			var limit time.Time
+			if rested {
+				limit = now.Add(-p.ReuseAfter)
+			}
+			if address, ok := p.spaces[f].peek(limit, a.judge(p)); ok {
+				return address, nil
+			}
+		}
+	}
+	return netip.Addr{}, exhausted(req, pools, f)
+}
+
+func exhausted(req *Request, pools []*pool, f Family) *Refusal {
+	if len(pools) == 1 {
+		return refuse(reason.PoolExhausted, "pool %q has no free %s address; free one, or add addresses to the pool", pools[0].Name, f)
+	}
+	return refuse(reason.PoolExhausted, "none of the %d pools that may serve %s has a free %s address; free one, or add addresses", len(pools), req.Holder, f)
+}
+
+// judge says of an address of p, met in the search for a free one, whether it is.
+func (a *Allocator) judge(p *pool) func(netip.Addr) verdict {
+	return func(address netip.Addr) verdict {
+		_, reserved := a.reserved[address]
+		switch {
+		case len(a.holders[address]) > 0, p.avoids(address):
+			return taken
+		case reserved || a.blocked[address] != 0:
+			return blocked
+		}
+		return usable
+	}
+}
+
+func (p *pool) avoids(address netip.Addr) bool {
+	if !p.AvoidBuggyIPs || !address.Is4() {
+		return false
+	}
+	last := address.As4()[3]
+	return last == 0 || last == 255
+}
+
+// reservedFor returns a reserved address of family f that the Service does not hold yet.
+func (a *Allocator) reservedFor(req *Request, f Family) (netip.Addr, bool) {
+	for _, r := range a.config.Reservations {
+		if r.Namespace != req.Holder.Namespace || r.Name != req.Holder.Name {
+			continue
+		}
+		for _, address := range r.Addresses {
+			if FamilyOf(address) == f && (req.Pool == "" || req.Pool == a.PoolOf(address)) {
+				return address, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}

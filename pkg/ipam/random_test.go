@@ -1,0 +1,177 @@
+package ipam
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// naive is the allocator that one would write in an afternoon: it scans.
+type naive struct {
+	pools []Pool
+	held  map[string]netip.Addr
+	freed map[netip.Addr]int // when, in operations; absent is never
+}
+
+func (n *naive) taken(a netip.Addr) bool {
+	for _, h := range n.held {
+		if h == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *naive) assign(uid string, want netip.Addr) (netip.Addr, bool) {
+	if h, ok := n.held[uid]; ok && (!want.IsValid() || h == want) {
+		return h, true
+	}
+	if want.IsValid() {
+		if n.taken(want) || !slices.ContainsFunc(n.pools, func(p Pool) bool { return contains(p, want) }) {
+			return n.held[uid], false
+		}
+		return want, true
+	}
+	for _, p := range n.pools {
+		best, bestAt := netip.Addr{}, -1
+		for _, r := range p.Ranges {
+			for a := r.First; r.Contains(a); a = a.Next() {
+				if n.taken(a) {
+					continue
+				}
+				at, used := n.freed[a]
+				if !used {
+					return a, true
+				}
+				if !best.IsValid() || at < bestAt {
+					best, bestAt = a, at
+				}
+			}
+		}
+		if best.IsValid() {
+			return best, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func contains(p Pool, a netip.Addr) bool {
+	return slices.ContainsFunc(p.Ranges, func(r Range) bool { return r.Contains(a) })
+}
+
+// TestRandomAgainstNaiveModel does random operations on both and compares each answer.
+func TestRandomAgainstNaiveModel(t *testing.T) {
+	for seed := range uint64(60) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			// Without a rest the order of reuse is that of release, pool by pool.
+			pools := []Pool{newPool(t, "a", "10.0.0.6-10.0.0.9", "10.0.0.1-10.0.0.2"), newPool(t, "b", "10.0.0.20/30")}
+			for i := range pools {
+				pools[i].ReuseAfter = 0
+			}
+			a, model := newAllocator(t, pools...), &naive{pools: pools, held: map[string]netip.Addr{}, freed: map[netip.Addr]int{}}
+			for op := range 400 {
+				now := epoch.Add(time.Duration(op) * time.Second)
+				name := fmt.Sprint("s", random.IntN(14))
+				uid := "uid-" + name
+				switch random.IntN(4) {
+				case 0:
+					if h, ok := model.held[uid]; ok {
+						model.freed[h] = op
+						delete(model.held, uid)
+					}
+					a.Release(uid, now)
+				case 1:
+					want := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(26))})
+					check(t, a, model, service(name, asking(want.String())), want, now, op)
+				case 2:
+					require.NoError(t, a.Configure(a.config))
+				default:
+					check(t, a, model, service(name), netip.Addr{}, now, op)
+				}
+			}
+		})
+	}
+}
+
+func check(t *testing.T, a *Allocator, model *naive, req Request, want netip.Addr, now time.Time, op int) {
+	t.Helper()
+	before, held := model.held[req.Holder.UID]
+	expected, ok := model.assign(req.Holder.UID, want)
+	result, err := a.Assign(req, now)
+	require.Equal(t, ok, err == nil, "operation %d: %v", op, err)
+	if !expected.IsValid() {
+		require.Empty(t, result.Assignments)
+		return
+	}
+	require.Equal(t, []string{expected.String()}, texts(result), "operation %d", op)
+	if ok {
+		if held && before != expected {
+			model.freed[before] = op
+		}
+		model.held[req.Holder.UID] = expected
+	}
+}
+
+// TestRandomSharing checks promise 1 under random sharing: two Services hold one address
+// only under the sharing rule, and an unchanged request changes nothing.
+func TestRandomSharing(t *testing.T) {
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 2))
+		p := newPool(t, "p", "10.0.0.0/29", "2001:db8::/125")
+		p.SharedNamespaces = []string{"default", "friend"}
+		a := newAllocator(t, p)
+		requests := map[string]Request{}
+		for range 300 {
+			name := fmt.Sprint("s", random.IntN(20))
+			if random.IntN(3) == 0 {
+				a.Release("uid-"+name, epoch)
+				delete(requests, name)
+				continue
+			}
+			req, known := requests[name]
+			if !known {
+				req = service(name, in([]string{"default", "friend", "stranger"}[random.IntN(3)]),
+					sharing([]string{"", "k", "l"}[random.IntN(3)], "TCP", uint16(random.IntN(3))),
+					[]func(*Request){families(IPv4), preferDual, requireDual, families(IPv6)}[random.IntN(4)])
+			}
+			before := a.Held(req.Holder.UID)
+			result, err := a.Assign(req, epoch)
+			if known && err == nil {
+				require.Subset(t, a.Held(req.Holder.UID), before, "an address stays")
+			}
+			require.Empty(t, result.Clashes)
+			if len(result.Assignments) > 0 {
+				requests[name] = req
+			}
+			audit(t, a)
+		}
+	}
+}
+
+// audit checks the allocator's books against each other.
+func audit(t *testing.T, a *Allocator) {
+	t.Helper()
+	for uid, r := range a.records {
+		require.NotEmpty(t, r.addresses, uid)
+		require.Empty(t, a.clashes(r))
+		for _, address := range r.addresses {
+			require.Contains(t, a.holders[address], r)
+			require.True(t, a.poolOf(address).usage[r.holder.Namespace][address])
+			require.NotContains(t, a.spaceOf(address).where, address)
+			if r.sharing.Key != "" {
+				require.True(t, a.keys[r.sharing.Key][address])
+			}
+		}
+	}
+	for key, addresses := range a.keys {
+		for address := range addresses {
+			require.True(t, slices.ContainsFunc(a.holders[address], func(r *record) bool { return r.sharing.Key == key }))
+		}
+	}
+}

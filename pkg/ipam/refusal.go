@@ -1,0 +1,33 @@
+package ipam
+
+import (
+	"fmt"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// Refusal is why a request was not granted. A refused request releases nothing.
+type Refusal struct {
+	// Reason is the typed cause.
+	Reason reason.Reason
+	// Message is one sentence for the Service's owner. It never names a Service of
+	// another namespace.
+	Message string
+	// Holder is who holds the address that was asked for, where that is the cause.
+	Holder Holder
+}
+
+// Error returns the message.
+func (r *Refusal) Error() string { return r.Message }
+
+func refuse(why reason.Reason, format string, args ...any) *Refusal {
+	return &Refusal{Reason: why, Message: fmt.Sprintf(format, args...)}
+}
+
+// describe names holder to someone in namespace, or says only that it is elsewhere.
+func describe(holder Holder, namespace string) string {
+	if holder.Namespace != namespace {
+		return "a Service of another namespace"
+	}
+	return "Service " + holder.String()
+}

@@ -1,0 +1,73 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// Record is what a Service's status says that it holds.
+type Record struct {
+	Request Request
+	// Addresses are those in status.
+	Addresses []netip.Addr
+	// Clashing says that the Service was known to break the sharing rule by an edit, so
+	// that it keeps its address even so.
+	Clashing bool
+}
+
+// Finding is something that Restore could not take over as it was.
+type Finding struct {
+	Holder  Holder
+	Address netip.Addr
+	Refusal *Refusal
+	// Kept says that the address is held all the same.
+	Kept bool
+}
+
+// Restore takes over what the Services' status says, before the first Assign. Older
+// Services come first: of two that have one address without sharing it the older one,
+// then the one with the lower UID, keeps it. Findings are in that order.
+func (a *Allocator) Restore(records []Record) []Finding {
+	records = slices.Clone(records)
+	slices.SortStableFunc(records, func(x, y Record) int { return x.Request.Holder.Compare(y.Request.Holder) })
+	var out []Finding
+	for _, rec := range records {
+		for _, address := range rec.Addresses {
+			out = append(out, a.restore(&rec, address)...)
+		}
+	}
+	return out
+}
+
+func (a *Allocator) restore(rec *Record, address netip.Addr) []Finding {
+	req := &rec.Request
+	finding := func(refusal *Refusal, kept bool) []Finding {
+		return []Finding{{Holder: req.Holder, Address: address, Refusal: refusal, Kept: kept}}
+	}
+	r, ok := a.records[req.Holder.UID]
+	if !ok {
+		r = &record{holder: req.Holder, sharing: req.Sharing}
+	}
+	switch held := r.address(FamilyOf(address)); {
+	case !slices.Contains(req.Families, FamilyOf(address)):
+		return finding(refuse(reason.RequestInvalid, "status holds %s, but %s is not among the Service's ipFamilies", address, FamilyOf(address)), false)
+	case held == address:
+		return nil
+	case held.IsValid():
+		return finding(refuse(reason.RequestInvalid, "status holds a second %s address, %s", FamilyOf(address), address), false)
+	}
+	if refusal := a.mayJoin(req, address); refusal != nil {
+		if !rec.Clashing {
+			return finding(refusal, false)
+		}
+		a.attach(r, address)
+		return finding(refusal, true)
+	}
+	a.attach(r, address)
+	if a.poolOf(address) == nil {
+		return finding(refuse(reason.AddressOutsidePools, "address %s is in no pool", address), true)
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// index brings keys up to date on whether a holder of address names key.
+func (a *Allocator) index(key string, address netip.Addr) {
+	if key == "" {
+		return
+	}
+	if slices.ContainsFunc(a.holders[address], func(r *record) bool { return r.sharing.Key == key }) {
+		if a.keys[key] == nil {
+			a.keys[key] = map[netip.Addr]bool{}
+		}
+		a.keys[key][address] = true
+		return
+	}
+	delete(a.keys[key], address)
+	if len(a.keys[key]) == 0 {
+		delete(a.keys, key)
+	}
+}
+
+// join returns the address of family f that those who name the Service's sharing key
+// hold, with a refusal where the Service clashes with them. ok is false where there is
+// nobody to join.
+func (a *Allocator) join(req *Request, f Family) (_ netip.Addr, _ *Refusal, ok bool) {
+	var shared []netip.Addr
+	for address := range a.keys[req.Sharing.Key] {
+		p := a.poolOf(address)
+		if FamilyOf(address) == f && p != nil && (req.Pool == "" || p.Name == req.Pool) && a.reachable(p, req, address) {
+			shared = append(shared, address)
+		}
+	}
+	if len(shared) == 0 {
+		return netip.Addr{}, nil, false
+	}
+	slices.SortFunc(shared, netip.Addr.Compare)
+	var first *Refusal
+	for _, address := range shared {
+		refusal := a.mayTake(req, address)
+		if refusal == nil {
+			return address, nil, true
+		}
+		if first == nil {
+			first = refusal
+		}
+	}
+	return netip.Addr{}, first, true
+}
+
+// reachable reports whether a holder of address with the Service's key is of a
+// namespace that it may share with at all: keys of other namespaces are other keys.
+func (a *Allocator) reachable(p *pool, req *Request, address netip.Addr) bool {
+	return slices.ContainsFunc(a.holders[address], func(r *record) bool {
+		return r.holder.UID != req.Holder.UID && r.sharing.Key == req.Sharing.Key && p.mayMeet(req.Holder.Namespace, r.holder.Namespace)
+	})
+}
+
+// mayMeet reports whether Services of the two namespaces may share an address of p.
+func (p *pool) mayMeet(x, y string) bool {
+	return x == y || slices.Contains(p.SharedNamespaces, x) && slices.Contains(p.SharedNamespaces, y)
+}
+
+// mayJoin says why the Service may not hold address beside its present holders, or nil.
+func (a *Allocator) mayJoin(req *Request, address netip.Addr) *Refusal {
+	for _, r := range a.holders[address] {
+		if r.holder.UID == req.Holder.UID {
+			continue
+		}
+		breach := a.breach(address, &record{holder: req.Holder, sharing: req.Sharing}, r)
+		if breach == "" {
+			continue
+		}
+		// Where one of them shares with nobody it is plainly in use.
+		why := reason.SharingRefused
+		if req.Sharing.Key == "" || r.sharing.Key == "" {
+			why = reason.AddressInUse
+		}
+		refusal := refuse(why, "address %s is held by %s: %s", address, describe(r.holder, req.Holder.Namespace), breach)
+		refusal.Holder = r.holder
+		return refusal
+	}
+	return nil
+}
+
+// breach says which part of the sharing rule x and y break on address, or "".
+func (a *Allocator) breach(address netip.Addr, x, y *record) string {
+	p := a.poolOf(address)
+	sameNamespace := x.holder.Namespace == y.holder.Namespace
+	switch {
+	case x.sharing.Key == "" || y.sharing.Key == "":
+		return "both must name the same sharing key"
+	case !sameNamespace && (p == nil || !p.mayMeet(x.holder.Namespace, y.holder.Namespace)):
+		return "the pool does not let these namespaces share (sharedNamespaces)"
+	case x.sharing.Key != y.sharing.Key:
+		return "the sharing keys differ"
+	}
+	for _, port := range x.sharing.Ports {
+		if slices.Contains(y.sharing.Ports, port) {
+			return fmt.Sprintf("both use port %d/%s", port.Number, port.Protocol)
+		}
+	}
+	switch {
+	case x.sharing.Local != y.sharing.Local:
+		return "externalTrafficPolicy must be the same on both"
+	case x.sharing.Local && x.sharing.Selector != y.sharing.Selector:
+		return "with externalTrafficPolicy Local both must select the same Pods"
+	}
+	return ""
+}
+
+// clashes returns the breaches of the sharing rule on what r holds.
+func (a *Allocator) clashes(r *record) []Clash {
+	var out []Clash
+	for _, address := range slices.SortedFunc(slices.Values(r.addresses), netip.Addr.Compare) {
+		for _, other := range a.holders[address] {
+			if other == r {
+				continue
+			}
+			if breach := a.breach(address, r, other); breach != "" {
+				out = append(out, Clash{Address: address, With: other.holder, Why: breach})
+			}
+		}
+	}
+	return out
+}

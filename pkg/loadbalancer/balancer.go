@@ -1,0 +1,336 @@
+package loadbalancer
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// Balancer is the core. The zero value is not usable; call New. It is not safe for
+// concurrent use.
+type Balancer struct {
+	addresses *ipam.Allocator
+	l2        map[string]L2
+	services  map[string]*service        // by UID
+	uids      map[string]map[string]bool // by key; two while a Service is made anew
+	endpoints map[string]Endpoints
+	nodes     map[string]Node
+	announcer map[string]*announcer
+	// withdrawing are the addresses that nobody holds any more with the node that may
+	// still answer for them.
+	withdrawing map[netip.Addr]string
+	// freed is set when an address becomes available; see Freed.
+	freed bool
+	plan  plan
+}
+
+// service is a Service with what became of its last request.
+type service struct {
+	Service
+	result  ipam.Result
+	refusal *ipam.Refusal
+}
+
+// New returns an empty Balancer that plans under term 0.
+func New() *Balancer {
+	return &Balancer{
+		addresses:   ipam.New(),
+		l2:          map[string]L2{},
+		services:    map[string]*service{},
+		uids:        map[string]map[string]bool{},
+		endpoints:   map[string]Endpoints{},
+		nodes:       map[string]Node{},
+		announcer:   map[string]*announcer{},
+		withdrawing: map[netip.Addr]string{},
+		plan:        newPlan(),
+	}
+}
+
+// Configure replaces the configuration; call Retry afterwards. The error is a
+// *ipam.StrandedError, and then nothing is changed.
+func (b *Balancer) Configure(config Config) error {
+	if err := b.addresses.Configure(config.Config); err != nil {
+		return err
+	}
+	b.l2 = config.L2
+	b.plan.allDirty()
+	return nil
+}
+
+// Restore takes over what the Services' status says. It is called once, with all
+// Services, before the first Ensure.
+func (b *Balancer) Restore(services []Service, clashing map[string]bool) []ipam.Finding {
+	records := make([]ipam.Record, 0, len(services))
+	for _, s := range services {
+		rec := ipam.Record{Request: s.Request, Addresses: s.Published, Clashing: clashing[s.Holder.UID]}
+		records = append(records, rec)
+		b.add(&service{Service: s})
+	}
+	findings := b.addresses.Restore(records)
+	b.plan.allDirty()
+	return findings
+}
+
+// Ensure gives the Service its addresses, or takes over what it says now. The error is
+// a *ipam.Refusal or nil; what the Service holds stays in either case.
+func (b *Balancer) Ensure(s Service, now time.Time) error {
+	known, ok := b.services[s.Holder.UID]
+	if !ok {
+		known = &service{}
+	}
+	// What was published stays so in memory: the object may be older than our patch.
+	for _, p := range known.Published {
+		if !slices.Contains(s.Published, p) {
+			s.Published = append(s.Published, p)
+		}
+	}
+	known.Service = s
+	b.add(known)
+	return b.assign(known, now)
+}
+
+func (b *Balancer) assign(s *service, now time.Time) error {
+	before := b.addresses.Held(s.Holder.UID)
+	result, err := b.addresses.Assign(s.Request, now)
+	s.result, s.refusal = result, nil
+	if err != nil {
+		s.refusal = err.(*ipam.Refusal) //nolint:errorlint // Assign's documented error type
+	}
+	published := len(s.Published) > 0
+	s.Published = slices.DeleteFunc(slices.Clone(s.Published), func(p netip.Addr) bool {
+		return !slices.ContainsFunc(result.Assignments, func(q ipam.Assignment) bool { return q.Address == p })
+	})
+	if published && len(s.Published) == 0 {
+		// A status that has been filled is replaced, not emptied: DNS records follow it.
+		for _, a := range result.Assignments {
+			s.Published = append(s.Published, a.Address)
+		}
+	}
+	for _, a := range before {
+		b.plan.touch(a.Address)
+	}
+	for _, a := range result.Assignments {
+		b.plan.touch(a.Address)
+		b.endWithdrawal(a.Address)
+	}
+	b.freed = b.freed || len(result.Freed) > 0
+	b.startWithdrawals(result.Freed)
+	return err
+}
+
+// Release forgets the Service and frees what it holds. Releasing what is unknown does
+// nothing.
+func (b *Balancer) Release(uid string, now time.Time) {
+	s, ok := b.services[uid]
+	if !ok {
+		return
+	}
+	b.remove(s)
+	freed := b.addresses.Release(uid, now)
+	b.freed = b.freed || len(freed) > 0
+	for _, address := range freed {
+		b.plan.touch(address)
+	}
+	b.startWithdrawals(freed)
+}
+
+// Retry asks again for every Service that lacks an address, the oldest first, and
+// returns the UIDs of those for which something changed. Call it when an address may
+// have become free.
+func (b *Balancer) Retry(now time.Time) []string {
+	var waiting []*service
+	for _, s := range b.services {
+		if s.refusal != nil || s.result.Missing != nil {
+			waiting = append(waiting, s)
+		}
+	}
+	slices.SortFunc(waiting, func(x, y *service) int { return x.Holder.Compare(y.Holder) })
+	var changed []string
+	for _, s := range waiting {
+		before := s.result.Assignments
+		_ = b.assign(s, now) // the refusal is kept in s
+		if !slices.Equal(before, s.result.Assignments) {
+			changed = append(changed, s.Holder.UID)
+		}
+	}
+	return changed
+}
+
+// Reassign asks again for every Service, after a new configuration, and returns the
+// UIDs of all.
+func (b *Balancer) Reassign(now time.Time) []string {
+	all := slices.SortedFunc(maps.Values(b.services), func(x, y *service) int { return x.Holder.Compare(y.Holder) })
+	uids := make([]string, 0, len(all))
+	for _, s := range all {
+		_ = b.assign(s, now) // the refusal is kept in s
+		uids = append(uids, s.Holder.UID)
+	}
+	return uids
+}
+
+// Freed reports whether an address has become available since it was last asked, so that
+// Retry may find something.
+func (b *Balancer) Freed() bool {
+	freed := b.freed
+	b.freed = false
+	return freed
+}
+
+// UIDs returns the UIDs of the Services known under that key, sorted.
+func (b *Balancer) UIDs(key string) []string { return slices.Sorted(maps.Keys(b.uids[key])) }
+
+// Has reports whether the Service is known, with addresses or waiting for them.
+func (b *Balancer) Has(uid string) bool { _, ok := b.services[uid]; return ok }
+
+func (b *Balancer) add(s *service) {
+	b.services[s.Holder.UID] = s
+	if b.uids[s.Key()] == nil {
+		b.uids[s.Key()] = map[string]bool{}
+	}
+	b.uids[s.Key()][s.Holder.UID] = true
+}
+
+func (b *Balancer) remove(s *service) {
+	delete(b.services, s.Holder.UID)
+	delete(b.uids[s.Key()], s.Holder.UID)
+	if len(b.uids[s.Key()]) == 0 {
+		delete(b.uids, s.Key())
+	}
+}
+
+// SetNode takes over a Node.
+func (b *Balancer) SetNode(n Node) {
+	if old, ok := b.nodes[n.Name]; ok && old.equal(n) {
+		return
+	}
+	b.nodes[n.Name] = n
+	b.plan.allDirty()
+}
+
+// DeleteNode forgets a Node; its addresses move.
+func (b *Balancer) DeleteNode(name string) {
+	delete(b.nodes, name)
+	for address, node := range b.withdrawing {
+		if node == name {
+			b.endWithdrawal(address)
+		}
+	}
+	b.plan.allDirty()
+}
+
+// SetEndpoints takes over where the Service with that key ("namespace/name") can be
+// reached; the zero Endpoints where it has none. It reports whether that is news for an
+// address that is held.
+func (b *Balancer) SetEndpoints(key string, e Endpoints) (concerned bool) {
+	if b.endpoints[key].equal(e) {
+		return false
+	}
+	if e.equal(Endpoints{}) {
+		delete(b.endpoints, key)
+	} else {
+		b.endpoints[key] = e
+	}
+	for uid := range b.uids[key] {
+		for _, a := range b.addresses.Held(uid) {
+			b.plan.touch(a.Address)
+			concerned = true
+		}
+	}
+	return concerned
+}
+
+// Observe takes over what a node's announcer reports; it is connected from then on.
+// It returns the addresses whose answering changed.
+func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr {
+	known, ok := b.announcer[node]
+	if !ok {
+		known = &announcer{}
+		b.announcer[node] = known
+	}
+	if !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual) {
+		b.plan.allDirty()
+	}
+	changed := changedClaims(known.report, report)
+	known.connected, known.report = true, report
+	for address, withdrawer := range b.withdrawing {
+		if withdrawer == node && b.hasWithdrawn(node, address) {
+			b.endWithdrawal(address)
+		}
+	}
+	return changed
+}
+
+// Disconnect notes that a node's announcer lost its stream. Nothing moves for that.
+func (b *Balancer) Disconnect(node string) {
+	if known, ok := b.announcer[node]; ok {
+		known.connected = false
+	}
+}
+
+// Awaited returns the nodes that may answer for an address and have not reported yet,
+// sorted; none where no Service holds an address. A node that is not eligible any more
+// may still be answering.
+func (b *Balancer) Awaited() []string {
+	if !b.addresses.InUse() {
+		return nil
+	}
+	var out []string
+	for name := range b.nodes {
+		if known, ok := b.announcer[name]; !ok || !known.connected {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Links returns the on-link prefixes of all interfaces that announcers reported, sorted,
+// each network once.
+func (b *Balancer) Links() []netip.Prefix {
+	seen := map[netip.Prefix]bool{}
+	for _, known := range b.announcer {
+		for _, i := range known.report.Interfaces {
+			for _, p := range i.Prefixes {
+				seen[p.Masked()] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), netip.Prefix.Compare)
+}
+
+func interfaceEqual(x, y announcement.Interface) bool {
+	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && slices.Equal(x.Prefixes, y.Prefixes)
+}
+
+// changedClaims returns the addresses that one report names and the other does not, as
+// claimed under that stamp or as a problem.
+func changedClaims(before, after announcement.Report) []netip.Addr {
+	counts := map[any]int{}
+	note := func(r announcement.Report, n int) {
+		for _, c := range r.Claims {
+			counts[c] += n
+		}
+		for _, p := range r.Problems {
+			counts[p] += n
+		}
+	}
+	note(before, -1)
+	note(after, +1)
+	seen := map[netip.Addr]bool{}
+	for what, n := range counts {
+		if n == 0 {
+			continue
+		}
+		switch what := what.(type) {
+		case announcement.Claim:
+			seen[what.Address] = true
+		case announcement.Problem:
+			seen[what.Address] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), netip.Addr.Compare)
+}

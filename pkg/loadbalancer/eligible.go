@@ -1,0 +1,137 @@
+package loadbalancer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// eligible says why node may not answer for address, or "" where it may. It does not
+// ask whether the node's announcer is connected: that matters only for placing anew.
+func (b *Balancer) eligible(n Node, address netip.Addr, l2 L2) reason.Reason {
+	switch {
+	case n.Deleting:
+		return reason.NodeDeleting
+	case n.Excluded:
+		return reason.NodeExcluded
+	case n.NetworkUnavailable:
+		return reason.NodeNetworkUnavailable
+	case l2.NodeSelector != nil && !l2.NodeSelector.Matches(n.Labels):
+		return reason.NodeNotSelected
+	}
+	if why := b.carries(n.Name, address, l2.Interface); why != "" {
+		return why
+	}
+	if !b.reaches(n.Name, address) {
+		return reason.NodeNoEndpoint
+	}
+	return ""
+}
+
+// carries says why the node's interfaces, as its announcer reports them, cannot carry
+// address, or "". A node that was never heard is believed to; it is not placed on anyway.
+func (b *Balancer) carries(node string, address netip.Addr, selector string) reason.Reason {
+	known, ok := b.announcer[node]
+	if !ok {
+		return ""
+	}
+	for _, i := range known.report.Interfaces {
+		if slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == address }) {
+			return reason.AddressIsLocal
+		}
+	}
+	if _, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {
+		return reason.NodeNoInterface
+	}
+	return ""
+}
+
+// reaches reports whether a Service that holds address can be reached from node: with
+// externalTrafficPolicy Cluster when it has a usable endpoint anywhere, with Local when
+// it has one there.
+func (b *Balancer) reaches(node string, address netip.Addr) bool {
+	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool {
+		e := b.endpoints[s.Key()]
+		if s.Sharing.Local {
+			return e.has(node)
+		}
+		return e.Any
+	})
+}
+
+// holdersOf returns the Services that hold address, oldest first.
+func (b *Balancer) holdersOf(address netip.Addr) []*service {
+	var out []*service
+	for _, h := range b.addresses.Holders(address) {
+		if s, ok := b.services[h.UID]; ok {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// nobody says why no node may answer for address.
+func (b *Balancer) nobody(address netip.Addr) Verdict {
+	pool := b.addresses.PoolOf(address)
+	if pool == "" {
+		return Verdict{Reason: reason.AddressOutsidePools, Message: fmt.Sprintf("address %s is in no pool and is not announced", address)}
+	}
+	l2, announced := b.l2[pool]
+	switch {
+	case !announced:
+		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced on layer 2", pool)}
+	case !slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].Any }):
+		return Verdict{Reason: reason.NoEndpoints, Message: fmt.Sprintf("the Service has no usable endpoint, so no node answers for %s", address)}
+	case len(b.nodes) == 0:
+		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}
+	}
+	counts := map[reason.Reason]int{}
+	for _, n := range b.nodes {
+		why := b.eligible(n, address, l2)
+		if why == "" {
+			why = reason.NodeNotConnected
+		}
+		counts[why]++
+	}
+	if counts[reason.NodeNoEndpoint] > 0 {
+		return Verdict{Reason: reason.NoLocalEndpoints, Message: fmt.Sprintf("no node that may answer for %s has a usable endpoint (externalTrafficPolicy Local): %s", address, tally(counts))}
+	}
+	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may answer for %s: %s", address, tally(counts))}
+}
+
+func (b *Balancer) connected(node string) bool {
+	known, ok := b.announcer[node]
+	return ok && known.connected
+}
+
+// tally prints "NodeExcluded 2, NodeNotConnected 1", most first.
+func tally(counts map[reason.Reason]int) string {
+	type row struct {
+		why reason.Reason
+		n   int
+	}
+	var rows []row
+	for why, n := range counts {
+		rows = append(rows, row{why, n})
+	}
+	slices.SortFunc(rows, func(x, y row) int {
+		if x.n != y.n {
+			return y.n - x.n
+		}
+		if x.why < y.why {
+			return -1
+		}
+		return 1
+	})
+	out := ""
+	for i, r := range rows {
+		if i > 0 {
+			out += ", "
+		}
+		out += fmt.Sprintf("%s %d", r.why, r.n)
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package loadbalancer
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// Config is what an administrator decides.
+type Config struct {
+	ipam.Config
+	// L2 holds, by pool name, how the pool's addresses are announced on layer 2. The
+	// addresses of a pool that is not in it are not announced.
+	L2 map[string]L2
+}
+
+// L2 is how addresses are announced by ARP and NDP.
+type L2 struct {
+	// Interface selects interfaces on the node; see announcement.Announcement.
+	Interface string
+	// NodeSelector restricts the nodes; nil allows all.
+	NodeSelector ipam.Selector
+}
+
+// Service is a Service of type LoadBalancer that is served here.
+type Service struct {
+	ipam.Request
+	// Published are the addresses in the Service's status.
+	Published []netip.Addr
+}
+
+// Key returns "namespace/name".
+func (s *Service) Key() string { return s.Holder.String() }
+
+// Node is a Node object as far as announcing is concerned.
+type Node struct {
+	Name   string
+	Labels map[string]string
+	// Zone is the failure domain that backups are spread over; "" is unknown.
+	Zone string
+	// Excluded: label node.kubernetes.io/exclude-from-external-load-balancers.
+	Excluded bool
+	// NetworkUnavailable: the condition of that name is true.
+	NetworkUnavailable bool
+	// Deleting: the Node has a deletion timestamp.
+	Deleting bool
+}
+
+func (n Node) equal(o Node) bool {
+	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting &&
+		n.NetworkUnavailable == o.NetworkUnavailable && maps.Equal(n.Labels, o.Labels)
+}
+
+// Endpoint is one endpoint of a Service (discovery.k8s.io/v1 EndpointSlice).
+type Endpoint struct {
+	Node string
+	// Ready and Serving are the EndpointConditions; an endpoint that is Serving but not
+	// Ready is terminating.
+	Ready, Serving bool
+}
+
+// Endpoints says where a Service can be reached. The zero value is nowhere.
+type Endpoints struct {
+	// Nodes have a usable endpoint, sorted.
+	Nodes []string
+	// Any says that there is a usable endpoint, on a known node or not.
+	Any bool
+}
+
+// Usable reduces the endpoints of all slices of a Service: those that are ready, or
+// where nothing is ready those that still serve while they terminate, as kube-proxy
+// does (KEP-1669).
+func Usable(endpoints []Endpoint) Endpoints {
+	ready := slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Ready })
+	var out Endpoints
+	for _, e := range endpoints {
+		if e.Ready || !ready && e.Serving {
+			out.Any = true
+			if e.Node != "" {
+				out.Nodes = append(out.Nodes, e.Node)
+			}
+		}
+	}
+	slices.Sort(out.Nodes)
+	out.Nodes = slices.Compact(out.Nodes)
+	return out
+}
+
+func (e Endpoints) equal(o Endpoints) bool { return e.Any == o.Any && slices.Equal(e.Nodes, o.Nodes) }
+
+// has reports whether node has a usable endpoint.
+func (e Endpoints) has(node string) bool {
+	_, ok := slices.BinarySearch(e.Nodes, node)
+	return ok
+}
+
+// announcer is what is known of one node's announcer.
+type announcer struct {
+	// connected says that it has a stream to this leader now.
+	connected bool
+	// report is the last one, kept when the stream is lost.
+	report announcement.Report
+}

@@ -1,0 +1,196 @@
+package loadbalancer
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// plan is what was last decided, and what has to be decided again.
+type plan struct {
+	cluster string
+	stamp   announcement.Stamp
+	// lists are the candidate lists by address; only those with candidates.
+	lists map[netip.Addr]announcement.Announcement
+	// members are the addresses whose lists name a node.
+	members map[string]map[netip.Addr]bool
+	// owned counts, by node, the lists that name it first.
+	owned map[string]int
+	// sets are the nodes' plans; a node's set keeps its stamp while it says the same.
+	sets map[string]announcement.Set
+	// dirty are the addresses to decide again; everything is when all is set.
+	dirty map[netip.Addr]bool
+	all   bool
+	// nobody says of held addresses without a list why no node may answer for them.
+	nobody map[netip.Addr]Verdict
+	// decided are the addresses whose verdict a decision may have changed; see Decided.
+	decided map[netip.Addr]bool
+}
+
+func newPlan() plan {
+	return plan{
+		lists:   map[netip.Addr]announcement.Announcement{},
+		members: map[string]map[netip.Addr]bool{},
+		owned:   map[string]int{},
+		sets:    map[string]announcement.Set{},
+		dirty:   map[netip.Addr]bool{},
+		all:     true,
+		nobody:  map[netip.Addr]Verdict{},
+		decided: map[netip.Addr]bool{},
+	}
+}
+
+func (p *plan) touch(address netip.Addr) { p.dirty[address] = true }
+func (p *plan) allDirty()                { p.all = true }
+
+// owner returns the node that is to answer for address, or "".
+func (p *plan) owner(address netip.Addr) string {
+	if list, ok := p.lists[address]; ok {
+		return list.Candidates[0]
+	}
+	return ""
+}
+
+// SetLeader sets in whose name plans are made: the cluster's identity and the leader's
+// term, which never falls. With a new term every list and plan gets a new stamp, so
+// that it supersedes whatever another leader said before.
+func (b *Balancer) SetLeader(cluster string, term uint64) {
+	p := &b.plan
+	if p.cluster == cluster && p.stamp.Term == term {
+		return
+	}
+	p.cluster, p.stamp = cluster, announcement.Stamp{Term: term, Revision: 1}
+	for address, list := range p.lists {
+		list.Stamp = p.stamp
+		p.lists[address] = list
+	}
+	p.sets = map[string]announcement.Set{}
+	p.allDirty()
+}
+
+// Plan decides what is to be decided and returns every node's whole plan. Nothing is
+// decided twice: a node whose plan says the same keeps the same Set.
+func (b *Balancer) Plan() map[string]announcement.Set {
+	p := &b.plan
+	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
+	changed := map[string]bool{}
+	for _, address := range b.undecided() {
+		b.decide(address, next, changed)
+	}
+	for name := range b.nodes {
+		if _, ok := p.sets[name]; !ok {
+			changed[name] = true
+		}
+	}
+	for name := range changed {
+		p.sets[name] = p.set(name, next)
+	}
+	for name := range p.sets {
+		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {
+			delete(p.sets, name)
+		}
+	}
+	if len(changed) > 0 {
+		p.stamp = next
+	}
+	return maps.Clone(p.sets)
+}
+
+// Decided returns the addresses that Plan has decided anew since the last call, sorted.
+func (b *Balancer) Decided() []netip.Addr {
+	out := slices.SortedFunc(maps.Keys(b.plan.decided), netip.Addr.Compare)
+	b.plan.decided = map[netip.Addr]bool{}
+	return out
+}
+
+// undecided returns the addresses to decide, sorted, and empties the list.
+func (b *Balancer) undecided() []netip.Addr {
+	p := &b.plan
+	if p.all {
+		for address := range p.lists {
+			p.dirty[address] = true
+		}
+		for _, s := range b.services {
+			for _, a := range b.addresses.Held(s.Holder.UID) {
+				p.dirty[a.Address] = true
+			}
+		}
+	}
+	out := slices.SortedFunc(maps.Keys(p.dirty), netip.Addr.Compare)
+	p.dirty, p.all = map[netip.Addr]bool{}, false
+	return out
+}
+
+// decide makes the list of one address and notes whose plan that changes.
+func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed map[string]bool) {
+	p := &b.plan
+	old := p.lists[address]
+	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
+	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
+		list.Interface = l2.Interface
+		list.Candidates = b.place(address, l2, old.Candidates)
+	}
+	b.explain(address, len(list.Candidates) == 0)
+	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
+		return
+	}
+	p.decided[address] = true
+	list.Stamp = next
+	p.replace(old, list)
+	for _, name := range old.Candidates {
+		changed[name] = true
+	}
+	for _, name := range list.Candidates {
+		changed[name] = true
+	}
+}
+
+// explain keeps why no node may answer for an address that is held and has no list.
+func (b *Balancer) explain(address netip.Addr, none bool) {
+	p := &b.plan
+	if !none || len(b.addresses.Holders(address)) == 0 {
+		delete(p.nobody, address)
+		return
+	}
+	verdict := b.nobody(address)
+	if p.nobody[address] != verdict {
+		p.nobody[address] = verdict
+		p.decided[address] = true
+	}
+}
+
+// replace puts list in the place of old.
+func (p *plan) replace(old, list announcement.Announcement) {
+	for i, name := range old.Candidates {
+		delete(p.members[name], old.Address)
+		if i == 0 {
+			p.owned[name]--
+		}
+	}
+	delete(p.lists, list.Address)
+	if len(list.Candidates) == 0 {
+		return
+	}
+	p.lists[list.Address] = list
+	for i, name := range list.Candidates {
+		if p.members[name] == nil {
+			p.members[name] = map[netip.Addr]bool{}
+		}
+		p.members[name][list.Address] = true
+		if i == 0 {
+			p.owned[name]++
+		}
+	}
+}
+
+// set makes the plan of one node.
+func (p *plan) set(name string, stamp announcement.Stamp) announcement.Set {
+	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(p.members[name]))}
+	for address := range p.members[name] {
+		out.Announcements = append(out.Announcements, p.lists[address])
+	}
+	announcement.Sort(out.Announcements)
+	return out
+}

@@ -1,0 +1,348 @@
+package loadbalancer
+
+import (
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into testdata instead of comparing it")
+
+// TestScenarios runs testdata/*.txt: commands, "----", and what they print.
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			got := newWorld(t).play(string(text))
+			if *rewrite {
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+				return
+			}
+			require.Equal(t, string(text), got)
+		})
+	}
+}
+
+// world is a Balancer with nodes that can be told to carry out their plans.
+type world struct {
+	t      *testing.T
+	b      *Balancer
+	config Config
+	now    time.Time
+	plans  map[string]announcement.Set
+	ports  map[string][]announcement.Interface
+}
+
+func newWorld(t *testing.T) *world {
+	return &world{t: t, b: New(), now: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), plans: map[string]announcement.Set{}, ports: map[string][]announcement.Interface{}}
+}
+
+// play runs a scenario and returns it with the output as it really is.
+func (w *world) play(text string) string {
+	var out strings.Builder
+	blocks := strings.Split(strings.TrimRight(text, "\n"), "\n\n")
+	for i, block := range blocks {
+		commands, _, _ := strings.Cut(block, "\n----")
+		if i > 0 {
+			out.WriteString("\n")
+		}
+		out.WriteString(commands + "\n")
+		if !strings.Contains(block, "----") {
+			w.run(commands)
+			continue
+		}
+		out.WriteString("----\n" + w.run(commands))
+	}
+	return out.String()
+}
+
+func (w *world) run(commands string) string {
+	var out strings.Builder
+	for line := range strings.Lines(commands) {
+		words := strings.Fields(line)
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		out.WriteString(w.command(words[0], words[1:]))
+	}
+	return out.String()
+}
+
+func (w *world) command(name string, args []string) string {
+	switch name {
+	case "pool":
+		w.pool(args)
+	case "node":
+		w.b.SetNode(node(args))
+	case "delete-node":
+		w.b.DeleteNode(args[0])
+	case "interface":
+		w.ports[args[0]] = append(w.ports[args[0]], announcement.Interface{Name: args[1], Prefixes: prefixes(args[2:]), Default: slices.Contains(args, "default")})
+	case "connect":
+		for _, n := range args {
+			w.report(n, nil)
+		}
+	case "disconnect":
+		w.b.Disconnect(args[0])
+	case "leader":
+		var term uint64
+		_, err := fmt.Sscan(args[0], &term)
+		require.NoError(w.t, err)
+		w.b.SetLeader("cluster", term)
+	case "new-leader":
+		w.newLeader()
+	case "service":
+		return w.service(args)
+	case "release":
+		w.b.Release("uid-"+args[0], w.now)
+	case "retry":
+		return fmt.Sprintln("changed", w.b.Retry(w.now))
+	case "endpoints":
+		w.b.SetEndpoints("default/"+args[0], endpoints(args[1:]))
+	case "plan":
+		return w.plan()
+	case "ack":
+		for _, n := range args {
+			w.ack(n)
+		}
+	case "status":
+		return w.status(args[0])
+	case "awaited":
+		return fmt.Sprintln(w.b.Awaited())
+	case "spread":
+		return w.spread()
+	default:
+		w.t.Fatalf("unknown command %q", name)
+	}
+	return ""
+}
+
+func (w *world) pool(args []string) {
+	p := ipam.Pool{Name: args[0], AutoAssign: true}
+	l2 := L2{}
+	for _, arg := range args[1:] {
+		if selector, ok := strings.CutPrefix(arg, "nodes="); ok {
+			l2.NodeSelector = selects(selector)
+			continue
+		}
+		if port, ok := strings.CutPrefix(arg, "interface="); ok {
+			l2.Interface = port
+			continue
+		}
+		r, err := ipam.ParseRange(arg)
+		require.NoError(w.t, err)
+		p.Ranges = append(p.Ranges, r)
+	}
+	w.config.Pools = append(slices.DeleteFunc(w.config.Pools, func(q ipam.Pool) bool { return q.Name == p.Name }), p)
+	if w.config.L2 == nil {
+		w.config.L2 = map[string]L2{}
+	}
+	w.config.L2[p.Name] = l2
+	require.NoError(w.t, w.b.Configure(w.config))
+}
+
+// selects is a selector of one label, "key=value".
+type selects string
+
+func (s selects) Matches(labels map[string]string) bool {
+	key, value, _ := strings.Cut(string(s), "=")
+	return labels[key] == value
+}
+func (s selects) String() string { return string(s) }
+
+func node(args []string) Node {
+	n := Node{Name: args[0], Labels: map[string]string{}}
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "zone":
+			n.Zone = value
+		case "excluded":
+			n.Excluded = true
+		case "deleting":
+			n.Deleting = true
+		case "network-unavailable":
+			n.NetworkUnavailable = true
+		default:
+			n.Labels[key] = value
+		}
+	}
+	return n
+}
+
+func prefixes(args []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, arg := range args {
+		if p, err := netip.ParsePrefix(arg); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// endpoints reads "node1 node2:terminating :ready" (an endpoint without a node).
+func endpoints(args []string) Endpoints {
+	var out []Endpoint
+	for _, arg := range args {
+		name, state, _ := strings.Cut(arg, ":")
+		out = append(out, Endpoint{Node: name, Ready: state == "" || state == "ready", Serving: state != "unready"})
+	}
+	return Usable(out)
+}
+
+func (w *world) service(args []string) string {
+	name := args[0]
+	s := Service{Request: ipam.Request{
+		Holder:   ipam.Holder{UID: "uid-" + name, Namespace: "default", Name: name, Created: w.now},
+		Families: []ipam.Family{ipam.IPv4},
+	}}
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "v6":
+			s.Families = []ipam.Family{ipam.IPv6}
+		case "dual":
+			s.Families = []ipam.Family{ipam.IPv4, ipam.IPv6}
+		case "local":
+			s.Sharing.Local = true
+		case "key":
+			s.Sharing.Key = value
+		case "port":
+			var n uint16
+			_, err := fmt.Sscan(value, &n)
+			require.NoError(w.t, err)
+			s.Sharing.Ports = []ipam.Port{{Protocol: "TCP", Number: n}}
+		case "address":
+			s.Addresses = append(s.Addresses, netip.MustParseAddr(value))
+		case "published":
+			s.Published = append(s.Published, netip.MustParseAddr(value))
+		default:
+			w.t.Fatalf("unknown option %q", arg)
+		}
+	}
+	if err := w.b.Ensure(s, w.now); err != nil {
+		return fmt.Sprintf("%s: %v\n", name, err)
+	}
+	return fmt.Sprintf("%s: %s\n", name, list(w.b.services["uid-"+name].result.Assignments))
+}
+
+func (w *world) plan() string {
+	next := w.b.Plan()
+	var out strings.Builder
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for name := range next {
+			if !yield(name) {
+				return
+			}
+		}
+	}) {
+		set := next[name]
+		if before, ok := w.plans[name]; ok && before.Stamp == set.Stamp {
+			fmt.Fprintf(&out, "%s %s unchanged\n", name, stamp(set.Stamp))
+			continue
+		}
+		fmt.Fprintf(&out, "%s %s\n", name, stamp(set.Stamp))
+		for _, a := range set.Announcements {
+			fmt.Fprintf(&out, "  %s %s %v %s\n", a.Address, stamp(a.Stamp), a.Candidates, a.Interface)
+		}
+	}
+	w.plans = next
+	return strings.ReplaceAll(out.String(), " \n", "\n")
+}
+
+func stamp(s announcement.Stamp) string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }
+
+// ack has a node do what its plan says: claim what it is first for.
+func (w *world) ack(name string) {
+	set := w.plans[name]
+	var claims []announcement.Claim
+	for _, a := range set.Announcements {
+		if a.Candidates[0] == name {
+			claims = append(claims, announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+		}
+	}
+	w.b.Observe(name, announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Claims: claims, Interfaces: w.portsOf(name)})
+}
+
+func (w *world) report(name string, claims []announcement.Claim) {
+	w.b.Observe(name, announcement.Report{Claims: claims, Interfaces: w.portsOf(name)})
+}
+
+func (w *world) portsOf(name string) []announcement.Interface {
+	if ports, ok := w.ports[name]; ok {
+		return ports
+	}
+	return []announcement.Interface{{Name: "eth0", Default: true}}
+}
+
+// newLeader is another replica: it knows the configuration, what the objects say and
+// what the announcers report, and nothing else.
+func (w *world) newLeader() {
+	old := w.b
+	w.b, w.plans = New(), map[string]announcement.Set{}
+	require.NoError(w.t, w.b.Configure(w.config))
+	for _, n := range old.nodes {
+		w.b.SetNode(n)
+	}
+	var services []Service
+	for uid, s := range old.services {
+		restored := s.Service
+		restored.Published = nil
+		if status, ok := old.Status(uid); ok {
+			restored.Published = status.Published
+		}
+		services = append(services, restored)
+	}
+	require.Empty(w.t, w.b.Restore(services, nil))
+	w.b.Reassign(w.now)
+	for key, e := range old.endpoints {
+		w.b.SetEndpoints(key, e)
+	}
+	for name, a := range old.announcer {
+		if a.connected {
+			w.b.Observe(name, a.report)
+		}
+	}
+}
+
+func (w *world) status(name string) string {
+	s, ok := w.b.Status("uid-" + name)
+	if !ok {
+		return name + ": unknown\n"
+	}
+	return fmt.Sprintf("%s: published %v\n  Allocated %v %s: %s\n  Announced %v %s: %s\n", name, s.Published,
+		s.Allocated.OK, s.Allocated.Reason, s.Allocated.Message, s.Announced.OK, s.Announced.Reason, s.Announced.Message)
+}
+
+// spread prints how many addresses each node owns.
+func (w *world) spread() string {
+	counts := map[string]int{}
+	for _, list := range w.b.plan.lists {
+		counts[list.Candidates[0]]++
+	}
+	var names []string
+	for name := range counts {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var out strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&out, "%s %d\n", name, counts[name])
+	}
+	return out.String()
+}

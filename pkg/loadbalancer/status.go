@@ -1,0 +1,168 @@
+package loadbalancer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// Verdict is a condition of a Service: whether it holds, why, and a sentence.
+type Verdict struct {
+	OK      bool
+	Reason  reason.Reason
+	Message string
+}
+
+// Status is how a Service fares.
+type Status struct {
+	// Held are the addresses that it holds, in the order of its families.
+	Held []ipam.Assignment
+	// Published are those that belong into its status, in the same order.
+	Published []netip.Addr
+	// Allocated and Announced are the two conditions.
+	Allocated, Announced Verdict
+	// Answering are, by address, the node that acknowledged answering for it.
+	Answering map[netip.Addr]string
+	Clashes   []ipam.Clash
+}
+
+// Status returns how the Service with that UID fares, and notes that what it returns as
+// Published is published from now on. ok is false for an unknown Service.
+func (b *Balancer) Status(uid string) (_ Status, ok bool) {
+	s, ok := b.services[uid]
+	if !ok {
+		return Status{}, false
+	}
+	out := Status{
+		Held:      s.result.Assignments,
+		Allocated: s.allocated(),
+		Answering: map[netip.Addr]string{},
+		Clashes:   s.result.Clashes,
+	}
+	out.Announced = Verdict{Reason: reason.NothingAllocated, Message: "the Service has no address to announce"}
+	for _, a := range out.Held {
+		verdict, node := b.announced(a)
+		if node != "" {
+			out.Answering[a.Address] = node
+		}
+		out.Announced = worse(out.Announced, verdict)
+		if slices.Contains(s.Published, a.Address) || verdict.Reason != reason.WaitingForAnnouncer {
+			out.Published = append(out.Published, a.Address)
+		}
+	}
+	s.Published = out.Published
+	return out, true
+}
+
+// allocated is the condition of the Service's addresses.
+func (s *service) allocated() Verdict {
+	switch {
+	case s.refusal != nil:
+		return Verdict{Reason: s.refusal.Reason, Message: s.refusal.Message + s.keeps()}
+	case len(s.result.Clashes) > 0:
+		c := s.result.Clashes[0]
+		with := "another Service"
+		if c.With.Namespace == s.Holder.Namespace {
+			with = "Service " + c.With.String()
+		}
+		return Verdict{OK: true, Reason: reason.SharingClash, Message: fmt.Sprintf("address %s is kept although it clashes with %s: %s; the older Service's ports count", c.Address, with, c.Why)}
+	case slices.ContainsFunc(s.result.Assignments, func(a ipam.Assignment) bool { return a.Pool == "" }):
+		return Verdict{OK: true, Reason: reason.AddressOutsidePools, Message: "kept, but not announced, because no pool contains it: " + list(s.result.Assignments)}
+	case s.result.Missing != nil:
+		return Verdict{OK: true, Reason: reason.AllocatedPartly, Message: list(s.result.Assignments) + "; " + s.result.Missing.Message}
+	}
+	return Verdict{OK: true, Reason: reason.Allocated, Message: list(s.result.Assignments)}
+}
+
+func (s *service) keeps() string {
+	if len(s.result.Assignments) == 0 {
+		return ""
+	}
+	return "; the Service keeps " + list(s.result.Assignments)
+}
+
+// list prints "192.0.2.1 from pool default, …".
+func list(assignments []ipam.Assignment) string {
+	parts := make([]string, 0, len(assignments))
+	for _, a := range assignments {
+		if a.Pool == "" {
+			parts = append(parts, a.Address.String())
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s from pool %s", a.Address, a.Pool))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// announced says whether a node answers for an address, and which.
+func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
+	if a.Pool == "" {
+		return Verdict{Reason: reason.AddressOutsidePools, Message: fmt.Sprintf("address %s is in no pool and is not announced", a.Address)}, ""
+	}
+	list, ok := b.plan.lists[a.Address]
+	if !ok {
+		if verdict, decided := b.plan.nobody[a.Address]; decided {
+			return verdict, ""
+		}
+		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
+	}
+	owner := list.Candidates[0]
+	if known, heard := b.announcer[owner]; heard {
+		if claim, ok := findClaim(known.report, a.Address); ok && claim.Stamp.Compare(list.Stamp) >= 0 {
+			return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String()}, owner
+		}
+		if p, ok := findProblem(known.report, a.Address); ok && known.report.Plan.Compare(list.Stamp) >= 0 {
+			return Verdict{Reason: p.Reason, Message: fmt.Sprintf("node %s was told to answer for %s and cannot: %s", owner, a.Address, p.Message)}, ""
+		}
+	}
+	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("a node was told to answer for %s and has not acknowledged yet", a.Address)}, ""
+}
+
+func findProblem(report announcement.Report, address netip.Addr) (announcement.Problem, bool) {
+	for _, p := range report.Problems {
+		if p.Address == address {
+			return p, true
+		}
+	}
+	return announcement.Problem{}, false
+}
+
+// worse merges the verdicts of two addresses of one Service: what does not hold comes
+// first; what holds for both is said for both.
+func worse(x, y Verdict) Verdict {
+	switch {
+	case x.Reason == reason.NothingAllocated:
+		return y
+	case !x.OK:
+		return x
+	case !y.OK:
+		return y
+	}
+	return Verdict{OK: true, Reason: y.Reason, Message: x.Message + ", " + strings.TrimPrefix(y.Message, "answered: ")}
+}
+
+// Usage returns the fill of the pools.
+func (b *Balancer) Usage() []ipam.Usage { return b.addresses.Usage() }
+
+// Reasons counts the Services by the reason of their allocation.
+func (b *Balancer) Reasons() map[reason.Reason]int {
+	out := map[reason.Reason]int{}
+	for _, s := range b.services {
+		out[s.allocated().Reason]++
+	}
+	return out
+}
+
+// HoldersOf returns the UIDs of the Services that hold address.
+func (b *Balancer) HoldersOf(address netip.Addr) []string {
+	var out []string
+	for _, h := range b.addresses.Holders(address) {
+		out = append(out, h.UID)
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package reason
+
+// Scope says where a Reason shows.
+type Scope string
+
+// The scopes.
+const (
+	// ScopeAllocated is the Service condition baremetal.cloud/Allocated and its Events.
+	ScopeAllocated Scope = "baremetal.cloud/Allocated"
+	// ScopeAnnounced is the Service condition baremetal.cloud/Announced and its Events.
+	ScopeAnnounced Scope = "baremetal.cloud/Announced"
+	// ScopeNode is a node: why it may not announce an address, or does not although told.
+	// It shows in the message of baremetal.cloud/Announced, in logs and in metrics.
+	ScopeNode Scope = "node"
+)
+
+// Entry explains one Reason to an administrator.
+type Entry struct {
+	Reason Reason
+	Scope  Scope
+	// Meaning is one or two sentences on what is so.
+	Meaning string
+	// Cure is what to do about it, or "" where nothing is wrong.
+	Cure string
+}
+
+// Table returns an entry for every Reason, in the order in which they are declared.
+func Table() []Entry {
+	return append(append(allocated(), announced()...), node()...)
+}
+
+func allocated() []Entry {
+	return []Entry{
+		{Allocated, ScopeAllocated, "The Service holds every address it asked for.", ""},
+		{AllocatedPartly, ScopeAllocated,
+			"The Service prefers two families and holds an address of one of them. It gains the other as soon as there is one.",
+			"If it should have both now, add addresses of the missing family to a pool that may serve it."},
+		{PoolExhausted, ScopeAllocated,
+			"Every pool that may serve the Service is full. The Service waits and is served when an address is freed or a pool grows.",
+			"Delete a Service that is not needed, or add addresses to a pool."},
+		{NoPool, ScopeAllocated,
+			"No pool may serve the Service automatically: none has autoAssign, is open to its namespace and labels, and is enabled.",
+			"Name a pool or an address in the Service's annotations, or open a pool to it."},
+		{PoolUnknown, ScopeAllocated,
+			"The Service asks for a pool that is not in the cloud-config.",
+			"Correct the annotation baremetal.cloud/pool, or add the pool."},
+		{PoolNotAllowed, ScopeAllocated,
+			"The pool's namespaces or selectors exclude the Service. This holds for a requested address too.",
+			"Use another pool, or add the namespace or labels to the pool."},
+		{PoolDisabled, ScopeAllocated,
+			"The pool is being drained and gives out nothing new. Addresses in use stay.",
+			"Use another pool, or set disabled to false."},
+		{QuotaExceeded, ScopeAllocated,
+			"The namespace holds as many addresses of the pool as maxPerNamespace allows.",
+			"Delete a Service of the namespace, share an address, or raise maxPerNamespace."},
+		{FamilyUnavailable, ScopeAllocated,
+			"No pool that may serve the Service has addresses of a family that it needs.",
+			"Change ipFamilyPolicy or ipFamilies of the Service, or add addresses of that family to a pool."},
+		{AddressInUse, ScopeAllocated,
+			"The requested address is held by another Service. What the Service held before, it keeps.",
+			"Ask for another address, or delete the other Service; the address is given as soon as it is free."},
+		{AddressReserved, ScopeAllocated,
+			"The requested address is reserved for another Service in the cloud-config.",
+			"Ask for another address, or remove the reservation."},
+		{AddressOutsidePools, ScopeAllocated,
+			"An address is in no pool. A requested one is refused; one that the Service already holds is kept and not announced.",
+			"Ask for an address in a pool, or add the address to a pool again. With onShrink: Reassign a held one is replaced."},
+		{AddressAvoided, ScopeAllocated,
+			"The pool has avoidBuggyIPs, and the requested address ends in .0 or .255.",
+			"Ask for another address, or set avoidBuggyIPs to false."},
+		{AddressQuarantined, ScopeAllocated,
+			"Another machine on the network uses the address.",
+			"Find the machine by the MAC address in the Event and give it another address, or take the address out of the pool."},
+		{SharingRefused, ScopeAllocated,
+			"The address is held by Services that this one may not share it with: another namespace, another sharing key, a port that both use, or traffic policies that do not go together.",
+			"Give both Services the same baremetal.cloud/sharing-key, different ports, and externalTrafficPolicy Cluster (or Local with the same selector)."},
+		{SharingClash, ScopeAllocated,
+			"An edit made the Service clash with another on the same address. Both keep it; where they use the same port, the older Service's counts.",
+			"Undo the edit, or give one of them an address of its own."},
+		{RequestInvalid, ScopeAllocated,
+			"What the Service asks for contradicts itself or cannot be read, for instance spec.loadBalancerIP and the addresses annotation disagree. What it held before, it keeps.",
+			"Correct the annotations; the message says which and why."},
+	}
+}
+
+func announced() []Entry {
+	return []Entry{
+		{Announced, ScopeAnnounced, "A node has acknowledged that it answers for every address of the Service.", ""},
+		{WaitingForAnnouncer, ScopeAnnounced,
+			"A node was told to answer for the address and has not acknowledged it yet. This lasts for a moment after each change.",
+			"If it stays, look at the announcer's log and metrics on the node that the message names."},
+		{NoEligibleNode, ScopeAnnounced,
+			"No node may announce the address. The message says why for the nodes.",
+			"Correct the pool's nodeSelector or interface, or the labels and condition of the nodes, as the nodes' reasons below explain."},
+		{NoEndpoints, ScopeAnnounced,
+			"The Service has no usable endpoint anywhere, so nobody answers for its address.",
+			"Start Pods that match the Service's selector and become ready."},
+		{NoLocalEndpoints, ScopeAnnounced,
+			"The Service has externalTrafficPolicy Local, and no node that may announce its address has a usable endpoint.",
+			"Run its Pods on nodes that the pool allows, or use externalTrafficPolicy Cluster."},
+		{NothingAllocated, ScopeAnnounced,
+			"There is no address to announce.",
+			"See the condition baremetal.cloud/Allocated."},
+	}
+}
+
+func node() []Entry {
+	return []Entry{
+		{NodeExcluded, ScopeNode,
+			"The node carries the label node.kubernetes.io/exclude-from-external-load-balancers. Some installers put it on control plane nodes.",
+			"Remove the label if the node should announce addresses."},
+		{NodeNotSelected, ScopeNode,
+			"The nodeSelector of the pool does not match the node's labels.",
+			"Correct the selector or the labels, if that is not meant."},
+		{NodeNetworkUnavailable, ScopeNode,
+			"The Node's condition NetworkUnavailable is true: its network plugin has not set up the Pod network.",
+			"Look at the network plugin on that node."},
+		{NodeDeleting, ScopeNode, "The Node is being deleted.", ""},
+		{NodeNotConnected, ScopeNode,
+			"The announcer of the node has no stream to the leading CCM. The addresses that the node has it keeps; it gets no new ones.",
+			"See that the Pod baremetal-announcer runs there, and that it reaches port 10270 of the CCM's nodes; its log says what is refused."},
+		{NodeNoInterface, ScopeNode,
+			"The node has no interface that can carry the address: none on its segment, or none that the pool's interface setting selects, that is up and not part of a bridge or bond.",
+			"Correct l2.interface of the pool, or limit the pool to other nodes by nodeSelector."},
+		{NodeNoEndpoint, ScopeNode,
+			"The Service has externalTrafficPolicy Local, and the node has no usable endpoint of it.",
+			""},
+		{AddressIsLocal, ScopeNode,
+			"The address is one of the node itself or of its gateway; answering for it would break the node's own network.",
+			"Take the address out of the pool."},
+		{SocketFailed, ScopeNode,
+			"The node could not open its raw socket or write to it. The message holds the system's error.",
+			"See that the announcer runs with the capability NET_RAW; then look at the interface."},
+	}
+}
