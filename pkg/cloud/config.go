@@ -77,6 +77,7 @@ func (p *Provider) reload(text []byte) {
 		return
 	}
 	p.config.Store(config)
+	p.followNodes(config.Nodes)
 	p.configError.Store(nil)
 	for _, w := range warnings {
 		p.options.Logger.Warn("cloud-config", "warning", w.String())
@@ -94,8 +95,13 @@ func (p *Provider) configRejected(cause error) {
 		return
 	}
 	p.options.Logger.Error("cloud-config refused; the last good one stays in use", "file", p.options.ConfigPath, "err", cause)
+	p.configEvent("CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
+}
+
+// configEvent emits a warning on the cloud-config's ConfigMap.
+func (p *Provider) configEvent(reason, message string) {
 	p.recorder.Event(&corev1.ConfigMap{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.options.Namespace, Name: ConfigMapName},
-	}, corev1.EventTypeWarning, "CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
+	}, corev1.EventTypeWarning, reason, message)
 }
