@@ -50,6 +50,9 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 	command.Use = programName
 	command.Long = "baremetal-ccm gives Services of type LoadBalancer their addresses and has the nodes announce them."
 	command.SilenceUsage = true // an error is not buried under two hundred flags
+	command.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w; %s --help lists the flags", err, programName)
+	})
 	stock := command.RunE
 	command.RunE = func(command *cobra.Command, arguments []string) error {
 		switch {

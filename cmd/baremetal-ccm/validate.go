@@ -18,7 +18,11 @@ func validateConfig(out io.Writer, path string) error {
 	for _, warning := range warnings {
 		fmt.Fprintln(out, "warning:", warning)
 	}
-	fmt.Fprintf(out, "%s: ok, %d pools\n", path, len(config.Pools))
+	plural := "s"
+	if len(config.Pools) == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(out, "%s: ok, %d pool%s\n", path, len(config.Pools), plural)
 	for _, pool := range config.Pools {
 		size, ranges := new(big.Int), make([]string, 0, len(pool.Ranges))
 		for _, r := range pool.Ranges {

@@ -100,6 +100,7 @@ func TestManifestNames(t *testing.T) {
 		"ConfigMap baremetal-ccm/baremetal-cloud-config-last-good",
 		"DaemonSet baremetal-ccm/baremetal-announcer",
 		"Deployment baremetal-ccm/baremetal-ccm",
+		"Lease baremetal-ccm/baremetal-ccm",
 		"Namespace baremetal-ccm",
 		"PodDisruptionBudget baremetal-ccm/baremetal-ccm",
 		"Role baremetal-ccm/baremetal-ccm",

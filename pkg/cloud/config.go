@@ -8,7 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -43,6 +42,7 @@ func (p *Provider) followConfig(ctx context.Context) error {
 	tick := time.NewTicker(configPeriod)
 	defer tick.Stop()
 	var last, kept []byte
+	told := map[string]bool{}
 	for {
 		text, err := os.ReadFile(p.options.ConfigPath)
 		if err != nil {
@@ -58,6 +58,7 @@ func (p *Provider) followConfig(ctx context.Context) error {
 				kept = last
 			}
 		}
+		p.warn(told)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -95,13 +96,5 @@ func (p *Provider) configRejected(cause error) {
 		return
 	}
 	p.options.Logger.Error("cloud-config refused; the last good one stays in use", "file", p.options.ConfigPath, "err", cause)
-	p.configEvent("CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
-}
-
-// configEvent emits a warning on the cloud-config's ConfigMap.
-func (p *Provider) configEvent(reason, message string) {
-	p.recorder.Event(&corev1.ConfigMap{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.options.Namespace, Name: ConfigMapName},
-	}, corev1.EventTypeWarning, reason, message)
+	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
 }

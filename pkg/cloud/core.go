@@ -190,6 +190,13 @@ func (c *core) summary() (map[reason.Reason]int, []ipam.Usage) {
 	return c.lb.Reasons(), c.lb.Usage()
 }
 
+// links returns the on-link prefixes of the nodes' interfaces.
+func (c *core) links() []netip.Prefix {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Links()
+}
+
 func (c *core) settleLocked(uids []string) {
 	for _, uid := range uids {
 		if key, ok := c.keys[uid]; ok {

@@ -93,6 +93,8 @@ func New(options Options) (*Provider, error) {
 		Observer:      p,
 		Logger:        options.Logger.With("component", "control"),
 		Software:      options.Software,
+		// Asked right before each plan leaves: a leader in doubt says nothing.
+		Fence: func() error { return options.Elector.Fence().Err() },
 	})
 	if err := p.core.configure(coreConfig(options.Config)); err != nil {
 		return nil, fmt.Errorf("cloud-config %s: %w", options.ConfigPath, err)

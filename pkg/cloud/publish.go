@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"baremetal.cloud/ccm/pkg/cloud/leader"
 )
 
 // gather is how long a new leader waits for the nodes to say what they answer for.
@@ -43,7 +45,11 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 	elector := p.options.Elector
 	if heard := p.heard.Load(); heard > elector.Term() {
-		if err := elector.Raise(ctx, heard); err != nil && !errors.Is(err, context.Canceled) {
+		err := elector.Raise(ctx, heard)
+		if errors.Is(err, leader.ErrImplausible) {
+			p.heard.CompareAndSwap(heard, 0) // it must not hide what honest announcers say
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
 			p.options.Logger.Warn("an announcer knows of a higher term and ours could not be raised above it", "heard", heard, "term", elector.Term(), "err", err)
 		}
 	}

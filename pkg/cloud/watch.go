@@ -15,6 +15,7 @@ import (
 type listers struct {
 	services   corelisters.ServiceLister
 	namespaces corelisters.NamespaceLister
+	nodes      corelisters.NodeLister
 	slices     cache.Indexer
 }
 
@@ -22,15 +23,17 @@ type listers struct {
 func (p *Provider) watch(factory informers.SharedInformerFactory) {
 	services := factory.Core().V1().Services()
 	namespaces := factory.Core().V1().Namespaces()
+	nodes := factory.Core().V1().Nodes()
 	slices := factory.Discovery().V1().EndpointSlices()
 	utilruntime.Must(slices.Informer().AddIndexers(cache.Indexers{bySlicesService: indexBySlicesService}))
 	p.listers = listers{
 		services:   services.Lister(),
 		namespaces: namespaces.Lister(),
+		nodes:      nodes.Lister(),
 		slices:     slices.Informer().GetIndexer(),
 	}
 	p.handle(services.Informer(), func(obj any, _ bool) { p.serviceChanged(obj) })
-	p.handle(factory.Core().V1().Nodes().Informer(), p.nodeChanged)
+	p.handle(nodes.Informer(), p.nodeChanged)
 	p.handle(slices.Informer(), func(obj any, _ bool) { p.sliceChanged(obj) })
 	p.handle(namespaces.Informer(), func(obj any, _ bool) { p.namespaceChanged(obj) })
 }

@@ -288,6 +288,20 @@ func (b *Balancer) Awaited() []string {
 	return out
 }
 
+// Links returns the on-link prefixes of all interfaces that announcers reported, sorted,
+// each network once.
+func (b *Balancer) Links() []netip.Prefix {
+	seen := map[netip.Prefix]bool{}
+	for _, known := range b.announcer {
+		for _, i := range known.report.Interfaces {
+			for _, p := range i.Prefixes {
+				seen[p.Masked()] = true
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), netip.Prefix.Compare)
+}
+
 func interfaceEqual(x, y announcement.Interface) bool {
 	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && slices.Equal(x.Prefixes, y.Prefixes)
 }

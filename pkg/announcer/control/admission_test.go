@@ -291,7 +291,7 @@ func TestVersions(t *testing.T) {
 	require.Equal(t, "ccm-test", message.GetWelcome().GetSoftware())
 }
 
-// TestOlderTLSIsRefused.
+// TestOlderTLSIsRefused: TLS 1.2 would do for gRPC, but not for us.
 func TestOlderTLSIsRefused(t *testing.T) {
 	r := startReplica(t)
 	_, err := tls.Dial("tcp", r.address, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12, NextProtos: []string{"h2"}})

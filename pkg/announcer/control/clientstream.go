@@ -45,11 +45,27 @@ func (f *follower) attempt() error {
 	defer cancel(nil)
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 	st := &clientStream{follower: f, ctx: ctx, cancel: cancel}
-	welcome, err := st.open(pb.NewControlClient(conn))
+	timer := time.AfterFunc(welcomeTimeout, func() { cancel(errNoWelcome) })
+	defer timer.Stop()
+	if err := st.dial(pb.NewControlClient(conn)); err != nil {
+		return st.explain(err)
+	}
+	// From Hello on the replica knows what this node claims, so it is told the last report
+	// even if the follower is stopped before Welcome.
+	defer context.AfterFunc(f.ctx, st.leave)()
+	welcome, err := st.greet()
 	if err != nil {
 		return st.explain(err)
 	}
+	timer.Stop()
 	return &endedError{err: st.exchange(welcome)}
+}
+
+// leave gives the stream leaveTimeout to end by itself.
+func (st *clientStream) leave() {
+	if sleep(st.ctx, leaveTimeout) {
+		st.cancel(context.Canceled)
+	}
 }
 
 // connect prepares a connection; gRPC dials when the stream is opened. Each attempt has a
@@ -74,17 +90,15 @@ func (f *follower) connect() (*grpc.ClientConn, error) {
 	)
 }
 
-// open says Hello and waits for Welcome. The follower's end, or welcomeTimeout, cuts it short.
-func (st *clientStream) open(client pb.ControlClient) (*pb.Welcome, error) {
+// dial connects, with TLS, and opens the stream. The follower's end cuts it short.
+func (st *clientStream) dial(client pb.ControlClient) (err error) {
 	defer context.AfterFunc(st.follower.ctx, func() { st.cancel(context.Canceled) })()
-	timer := time.AfterFunc(welcomeTimeout, func() { st.cancel(errNoWelcome) })
-	defer timer.Stop()
+	st.rpc, err = client.Connect(st.ctx)
+	return err
+}
 
-	rpc, err := client.Connect(st.ctx)
-	if err != nil {
-		return nil, err
-	}
-	st.rpc = rpc
+// greet says Hello and waits for Welcome.
+func (st *clientStream) greet() (*pb.Welcome, error) {
 	options := st.follower.client.options
 	st.sent, _, _ = st.follower.client.reports.get()
 	hello := &pb.Hello{
@@ -92,10 +106,10 @@ func (st *clientStream) open(client pb.ControlClient) (*pb.Welcome, error) {
 		Node: options.Node, Software: boundText(options.Software, maxMessage), Report: reportSnapshot(st.sent),
 	}
 	// When the replica has ended the stream, Send says EOF and Recv why.
-	if err := rpc.Send(&pb.FromNode{Message: &pb.FromNode_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
+	if err := st.rpc.Send(&pb.FromNode{Message: &pb.FromNode_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	message, err := rpc.Recv()
+	message, err := st.rpc.Recv()
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +134,7 @@ func (st *clientStream) explain(err error) error {
 	return newStreamError(err, st.rpc.Trailer()) // complete, since the replica ended the stream
 }
 
-// exchange takes plans and sends reports until the stream ends, at the latest leaveTimeout
-// after the follower was stopped.
+// exchange takes plans and sends reports until the stream ends.
 func (st *clientStream) exchange(welcome *pb.Welcome) error {
 	f := st.follower
 	f.replica = welcome.GetReplica()
@@ -135,11 +148,6 @@ func (st *clientStream) exchange(welcome *pb.Welcome) error {
 	f.client.options.OnStream(f.address, true)
 	defer f.client.options.OnStream(f.address, false)
 
-	defer context.AfterFunc(f.ctx, func() {
-		if sleep(st.ctx, leaveTimeout) {
-			st.cancel(context.Canceled)
-		}
-	})()
 	sending := make(chan struct{})
 	go func() { // ends with the stream, and exchange waits for it
 		defer close(sending)

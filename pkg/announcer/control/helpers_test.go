@@ -87,12 +87,13 @@ func tokenNamesPod(_ context.Context, token, node string, _ netip.Addr) (Identit
 type recorder struct {
 	mu      sync.Mutex
 	events  map[string][]string
-	reports map[string]announcement.Report
+	reports map[string]announcement.Report // of connected nodes
+	lasts   map[string]announcement.Report // of all
 	faults  []string
 }
 
 func newRecorder() *recorder {
-	return &recorder{events: map[string][]string{}, reports: map[string]announcement.Report{}}
+	return &recorder{events: map[string][]string{}, reports: map[string]announcement.Report{}, lasts: map[string]announcement.Report{}}
 }
 
 func (r *recorder) NodeConnected(node string, report announcement.Report) {
@@ -116,7 +117,14 @@ func (r *recorder) record(node, event string, connectedBefore bool, report *anno
 		delete(r.reports, node)
 		return
 	}
-	r.reports[node] = *report
+	r.reports[node], r.lasts[node] = *report, *report
+}
+
+// last is what node said last, connected or not.
+func (r *recorder) last(node string) announcement.Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lasts[node]
 }
 
 func (r *recorder) report(node string) (announcement.Report, bool) {

@@ -67,7 +67,7 @@ func Run(ctx context.Context, options Options) (int, error) {
 		for _, service := range services.Items {
 			done, err := release(ctx, options, &service)
 			if err != nil {
-				failed = append(failed, fmt.Errorf("Service %s/%s: %w", service.Namespace, service.Name, err))
+				failed = append(failed, fmt.Errorf("free Service %s/%s: %w", service.Namespace, service.Name, err))
 			}
 			if done {
 				changed++

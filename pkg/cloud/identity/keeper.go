@@ -139,14 +139,14 @@ func (k *Keeper) secret(ctx context.Context) (*material, error) {
 	secrets, name := k.options.Client.CoreV1().Secrets(k.options.Namespace), k.options.Namespace+"/"+k.options.Secret
 	secret, err := secrets.Get(ctx, k.options.Secret, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("Secret %s is missing: apply the manifests, which ship it empty: %w", name, err)
+		return nil, fmt.Errorf("no Secret %s: apply the manifests, which ship it empty: %w", name, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read Secret %s: %w", name, err)
 	}
 	found, change, err := judge(secret.Data, k.options.Now())
 	if err != nil {
-		return nil, fmt.Errorf("Secret %s: %w; correct it, or empty its data to have all of it made anew", name, err)
+		return nil, fmt.Errorf("read Secret %s: %w; correct it, or empty its data to have all of it made anew", name, err)
 	}
 	if change == nil {
 		return found, nil
@@ -166,7 +166,7 @@ func (k *Keeper) publish(ctx context.Context, ca []byte) error {
 	configMaps, name := k.options.Client.CoreV1().ConfigMaps(k.options.Namespace), k.options.Namespace+"/"+k.options.ConfigMap
 	configMap, err := configMaps.Get(ctx, k.options.ConfigMap, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("ConfigMap %s is missing: apply the manifests, which ship it empty: %w", name, err)
+		return fmt.Errorf("no ConfigMap %s: apply the manifests, which ship it empty: %w", name, err)
 	}
 	if err != nil {
 		return fmt.Errorf("read ConfigMap %s: %w", name, err)

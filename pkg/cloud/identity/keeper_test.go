@@ -235,8 +235,8 @@ func handshakeUnready(k *Keeper) error {
 
 func TestMissingObjectsAreNamed(t *testing.T) {
 	objects := shipped()
-	require.ErrorContains(t, newTestKeeper(t, newCluster(objects[1])).refresh(t.Context()), "Secret baremetal-ccm/baremetal-ccm-tls is missing: apply the manifests")
-	require.ErrorContains(t, newTestKeeper(t, newCluster(objects[0])).refresh(t.Context()), "ConfigMap baremetal-ccm/baremetal-ccm-ca is missing: apply the manifests")
+	require.ErrorContains(t, newTestKeeper(t, newCluster(objects[1])).refresh(t.Context()), "no Secret baremetal-ccm/baremetal-ccm-tls: apply the manifests")
+	require.ErrorContains(t, newTestKeeper(t, newCluster(objects[0])).refresh(t.Context()), "no ConfigMap baremetal-ccm/baremetal-ccm-ca: apply the manifests")
 }
 
 func TestSecretOfSomebodyElseIsServedAndNeverRenewed(t *testing.T) {

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/cloud-provider/names"
+)
+
+const goodConfig = `apiVersion: baremetal.cloud/v1alpha1
+kind: CloudConfig
+pools:
+- name: default
+  addresses: [192.0.2.0/28]
+- name: second
+  addresses: [198.51.100.7, "2001:db8::/64"]
+`
+
+// execute runs the command with arguments and returns what it printed and its error.
+func execute(t *testing.T, arguments ...string) (string, error) {
+	t.Helper()
+	command, err := newCommand(t.Context())
+	require.NoError(t, err)
+	var out bytes.Buffer
+	command.SetOut(&out)
+	command.SetErr(&out)
+	command.SilenceErrors = true
+	command.SetArgs(arguments)
+	err = command.Execute()
+	return out.String(), err
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cloud-config.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+// kubeconfig returns a file that points to an API server at url.
+func kubeconfig(t *testing.T, url string) string {
+	t.Helper()
+	return write(t, `{apiVersion: v1, kind: Config, current-context: c,
+contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}],
+clusters: [{name: c, cluster: {server: "`+url+`"}}]}`)
+}
+
+func TestVersion(t *testing.T) {
+	t.Cleanup(func() { // component-base has one such flag per process
+		flag := pflag.Lookup("version")
+		require.NoError(t, flag.Value.Set("false"))
+		flag.Changed = false
+	})
+	out, err := execute(t, "--version")
+	require.NoError(t, err)
+	require.Regexp(t, `^baremetal-ccm \S+ go1\.\d+`, out)
+}
+
+func TestValidateConfig(t *testing.T) {
+	path := write(t, goodConfig)
+	out, err := execute(t, "--validate-config", path)
+	require.NoError(t, err)
+	require.Equal(t, path+": ok, 2 pools\n"+
+		"  default: 16 addresses: 192.0.2.0-192.0.2.15\n"+
+		"  second: 18446744073709551617 addresses: 198.51.100.7, 2001:db8::-2001:db8::ffff:ffff:ffff:ffff\n", out)
+
+	bad := write(t, goodConfig+"- {name: third, addresses: [192.0.2.9]}\n- {name: third}\n")
+	_, err = execute(t, "--validate-config", bad)
+	require.ErrorContains(t, err, bad+":8:")
+	require.ErrorContains(t, err, bad+":9:", "all problems at once")
+}
+
+// A first start with a cloud-config that cannot be used, and no last good one, names the
+// file, and the line where there is one.
+func TestFirstStartWithBadConfig(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" {
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	wrong := write(t, "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npool: []\n")
+	empty := write(t, "")
+	missing := filepath.Join(t.TempDir(), "none.yaml")
+	for path, want := range map[string]string{
+		wrong:   wrong + ":3:1: ",
+		empty:   empty + ": is empty",
+		missing: missing + ": cannot be read",
+		"":      "--cloud-config: no file was given",
+	} {
+		out, err := execute(t, "--cloud-config="+path, "--kubeconfig="+kubeconfig(t, server.URL))
+		require.ErrorContains(t, err, want)
+		require.NotContains(t, out, "Usage", "the cause is not buried")
+	}
+}
+
+func TestBadFlags(t *testing.T) {
+	path := write(t, goodConfig)
+	for flag, want := range map[string]string{
+		"--bogus":                           "--help lists the flags",
+		"--use-service-account-credentials": "remove the flag",
+		"--controllers=bogus":               `"bogus" is not in the list of known controllers`,
+		"--webhooks=x":                      "unknown flag",
+	} {
+		_, err := execute(t, "--cloud-config="+path, flag)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	o, err := newOptions("somewhere")
+	require.NoError(t, err)
+	require.Equal(t, "baremetal", o.KubeCloudShared.CloudProvider.Name)
+	require.Equal(t, "somewhere", o.Generic.LeaderElection.ResourceNamespace)
+	require.Greater(t, o.ServiceController.ConcurrentServiceSyncs, int32(1))
+
+	command, err := newCommand(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, programName, command.Name())
+	require.Equal(t, ":10270", command.Flags().Lookup("announcer-listen-address").DefValue)
+	require.Equal(t, "10s", command.Flags().Lookup("leader-elect-lease-duration").DefValue)
+
+	p := &program{options: o}
+	require.Contains(t, p.controllers(), names.ServiceLBController)
+	require.NotContains(t, p.controllers(), names.CloudNodeLifecycleController, "it deletes Nodes")
+}
+
+func clientOf(t *testing.T, url string) kubernetes.Interface {
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: url})
+	require.NoError(t, err)
+	return client
+}
+
+func TestWaitForAPIServer(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch asked.Add(1) {
+		case 1:
+			w.WriteHeader(http.StatusInternalServerError)
+		case 2:
+			w.WriteHeader(http.StatusForbidden) // it works; we may not ask
+		}
+	}))
+	defer server.Close()
+	var text bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	require.NoError(t, waitForAPIServer(t.Context(), clientOf(t, server.URL), log))
+	require.Equal(t, int32(2), asked.Load())
+	require.Contains(t, text.String(), "waiting for the API server")
+	require.Contains(t, text.String(), "the API server answers")
+
+	server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, waitForAPIServer(ctx, clientOf(t, server.URL), log), "connection refused")
+}

@@ -1,0 +1,128 @@
+package cloud
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// surroundings are the addresses of the cluster that a pool should stay clear of.
+type surroundings struct {
+	nodes    []*corev1.Node
+	services []*corev1.Service
+	// links are the on-link prefixes of the nodes' interfaces.
+	links []netip.Prefix
+}
+
+// doubts says which pools contain what they had better not: an address of a node, a
+// prefix of the Pods, an address of a Service inside the cluster, the network or the
+// broadcast address of a link. None of it is certain to be wrong, so the cloud-config is
+// used all the same. One sentence for each pool and kind, sorted.
+func doubts(pools []cloudconfig.Pool, s surroundings) []string {
+	found := map[string]bool{}
+	for _, p := range pools {
+		for _, r := range p.Ranges {
+			s.nodeAddresses(p.Name, r, found)
+			s.clusterAddresses(p.Name, r, found)
+			s.linkAddresses(p.Name, r, found)
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+func (s surroundings) nodeAddresses(pool string, r ipam.Range, found map[string]bool) {
+	for _, n := range s.nodes {
+		for _, a := range n.Status.Addresses {
+			if ip, err := netip.ParseAddr(a.Address); err == nil && r.Contains(ip.Unmap()) {
+				found[fmt.Sprintf("pool %q contains %s, which is an address of node %s; take it out of the pool", pool, ip, n.Name)] = true
+			}
+		}
+		for _, cidr := range n.Spec.PodCIDRs {
+			if p, err := netip.ParsePrefix(cidr); err == nil && overlaps(r, p) {
+				found[fmt.Sprintf("pool %q overlaps %s, which is for the Pods of node %s", pool, cidr, n.Name)] = true
+			}
+		}
+	}
+}
+
+func (s surroundings) clusterAddresses(pool string, r ipam.Range, found map[string]bool) {
+	for _, svc := range s.services {
+		for _, text := range svc.Spec.ClusterIPs {
+			if ip, err := netip.ParseAddr(text); err == nil && r.Contains(ip) {
+				// One is enough: the whole range of the cluster's Services is concerned.
+				found[fmt.Sprintf("pool %q overlaps the range of cluster IPs: it contains %s", pool, firstOf(s.services, r))] = true
+				return
+			}
+		}
+	}
+}
+
+// firstOf returns the lowest cluster IP within r.
+func firstOf(services []*corev1.Service, r ipam.Range) netip.Addr {
+	var lowest netip.Addr
+	for _, svc := range services {
+		for _, text := range svc.Spec.ClusterIPs {
+			if ip, err := netip.ParseAddr(text); err == nil && r.Contains(ip) && (!lowest.IsValid() || ip.Less(lowest)) {
+				lowest = ip
+			}
+		}
+	}
+	return lowest
+}
+
+func (s surroundings) linkAddresses(pool string, r ipam.Range, found map[string]bool) {
+	for _, p := range s.links {
+		if !p.Addr().Is4() || p.Bits() > 30 {
+			continue // IPv6 has no broadcast, and /31 links use both addresses (RFC 3021)
+		}
+		whole, err := ipam.ParseRange(p.Masked().String())
+		if err != nil {
+			continue // a link-local prefix, say, which no pool can contain
+		}
+		for what, ip := range map[string]netip.Addr{"network": whole.First, "broadcast": whole.Last} {
+			if r.Contains(ip) {
+				found[fmt.Sprintf("pool %q contains %s, the %s address of %s on the nodes' network", pool, ip, what, p.Masked())] = true
+			}
+		}
+	}
+}
+
+func overlaps(r ipam.Range, p netip.Prefix) bool {
+	return r.Contains(p.Masked().Addr()) || p.Contains(r.First)
+}
+
+// warn tells, once each, of doubts about the cloud-config in use.
+func (p *Provider) warn(told map[string]bool) {
+	nodes, err := p.listers.nodes.List(labels.Everything())
+	if err != nil {
+		return
+	}
+	services, err := p.listers.services.List(labels.Everything())
+	if err != nil {
+		return
+	}
+	for _, doubt := range doubts(p.config.Load().Pools, surroundings{nodes, services, p.core.links()}) {
+		if told[doubt] {
+			continue
+		}
+		told[doubt] = true
+		p.options.Logger.Warn("cloud-config", "warning", doubt)
+		p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigDoubtful", doubt)
+	}
+}
+
+// configMap names the ConfigMap that Events about the cloud-config are attached to.
+func (p *Provider) configMap() *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.options.Namespace, Name: ConfigMapName},
+	}
+}
