@@ -72,11 +72,12 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 // controllers are those that run on the leader. The stock cloud-node-lifecycle-controller
 // is not one of them: it deletes the Nodes of machines that it takes for gone.
 func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
+	stockNodes := app.DefaultInitFuncConstructors[names.CloudNodeController]
 	return map[string]app.ControllerInitFuncConstructor{
 		names.ServiceLBController: app.DefaultInitFuncConstructors[names.ServiceLBController],
 		names.CloudNodeController: {
-			InitContext: app.DefaultInitFuncConstructors[names.CloudNodeController].InitContext,
-			Constructor: nodeController,
+			InitContext: stockNodes.InitContext,
+			Constructor: nodeController(stockNodes.Constructor),
 		},
 		"baremetal-controller": {
 			InitContext: app.ControllerInitContext{ClientName: "baremetal-controller"},

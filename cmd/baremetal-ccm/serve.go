@@ -202,14 +202,16 @@ func (p *program) control(ctx context.Context) error {
 }
 
 // nodeController is how the stock app starts its own controller of nodes: only where the
-// cloud-config had the key nodes when this process started, because it asks for more
-// permissions than others have been given.
-func nodeController(init app.ControllerInitContext, config *appconfig.CompletedConfig, provider cloudprovider.Interface) app.InitFunc {
-	if _, served := provider.InstancesV2(); served {
-		return app.DefaultInitFuncConstructors[names.CloudNodeController].Constructor(init, config, provider)
-	}
-	return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
-		return nil, false, nil
+// cloud-config had the key nodes when this process started. The permissions for it are
+// not in the base manifests.
+func nodeController(stock app.InitFuncConstructor) app.InitFuncConstructor {
+	return func(init app.ControllerInitContext, config *appconfig.CompletedConfig, provider cloudprovider.Interface) app.InitFunc {
+		if _, served := provider.InstancesV2(); served {
+			return stock(init, config, provider)
+		}
+		return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
+			return nil, false, nil
+		}
 	}
 }
 
