@@ -13,6 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
+
+	"baremetal.cloud/ccm/test/e2e/history"
 )
 
 // namespaces are those that Services are made in. The second may share addresses with
@@ -183,7 +185,7 @@ func plus(a netip.Addr, n int) netip.Addr {
 func (r *randomOperations) reload() {
 	r.Helper()
 	r.config = cloudConfig(r.random, r.c.PoolV4().Addr(), r.c.PoolV6().Addr())
-	r.note("write the cloud-config\n%s", r.config)
+	r.note("write the cloud-config:\n%s", history.Indent(r.config))
 	configMaps := r.client.CoreV1().ConfigMaps(system)
 	require.NoError(r, retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		configMap, err := configMaps.Get(r.Context(), "baremetal-cloud-config", metav1.GetOptions{})

@@ -34,6 +34,7 @@ type judge struct {
 	held map[string][]netip.Addr
 	// forged is the status that somebody else wrote, as long as it stands.
 	forged  map[string][]netip.Addr
+	// configs are all of the history.
 	configs []Change
 	out     []Complaint
 }
@@ -44,10 +45,12 @@ type judge struct {
 func (h History) Complaints(byHand ...uint64) []Complaint {
 	j := &judge{lives: lives{}, held: map[string][]netip.Addr{}, forged: map[string][]netip.Addr{}}
 	for _, c := range h {
-		switch {
-		case c.Config != nil:
+		if c.Config != nil {
 			j.configs = append(j.configs, c)
-		case c.Service != nil:
+		}
+	}
+	for _, c := range h {
+		if c.Service != nil {
 			j.version(c, slices.Contains(byHand, c.Revision))
 		}
 	}
@@ -144,14 +147,14 @@ func (j *judge) lost(c Change, of *life, a netip.Addr) {
 }
 
 // recent returns the configs that the leader may have used for what was seen at a time.
-// It says that it uses one after it has begun to.
+// It says that it uses one only after it has begun to.
 func (j *judge) recent(at time.Time) []*Config {
 	var out []*Config
 	for i, c := range j.configs {
-		if i+1 < len(j.configs) && j.configs[i+1].At.Before(at.Add(-slack)) {
-			continue
+		over := i+1 < len(j.configs) && j.configs[i+1].At.Before(at.Add(-slack))
+		if !over && c.At.Before(at.Add(slack)) {
+			out = append(out, c.Config)
 		}
-		out = append(out, c.Config)
 	}
 	return out
 }

@@ -163,6 +163,17 @@ func TestComplaints(t *testing.T) {
 			s.add(Change{Config: NewConfig(moved)})
 			s.service("x", "10.1.0.0")
 		}, nil},
+		"moved by a reload that is told of later": {func(s *script) {
+			s.service("x", "10.0.0.0")
+			s.service("x", "10.1.0.0")
+			s.history[2].At = s.history[2].At.Add(8 * time.Second)
+			s.add(Change{Config: NewConfig(moved)})
+		}, nil},
+		"moved long before the reload": {func(s *script) {
+			s.service("x", "10.0.0.0")
+			s.service("x", "10.1.0.0")
+			s.add(Change{Config: NewConfig(moved)})
+		}, []string{"revision 3: default/x: loses 10.0.0.0 for 10.1.0.0 without a cause"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newScript()

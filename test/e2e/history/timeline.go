@@ -40,7 +40,7 @@ func (c Change) describe() string {
 	case c.Leader != nil:
 		return *c.Leader + " leads"
 	case c.Config != nil:
-		return "cloud-config in use:\n" + indent(c.Config.Text)
+		return "cloud-config in use:\n" + Indent(c.Config.Text)
 	}
 	return c.Service.describe(c.Gone)
 }
@@ -80,6 +80,7 @@ func (s *Service) describe(gone bool) string {
 	return b.String()
 }
 
-func indent(text string) string {
+// Indent sets a text of several lines off from the lines of a timeline.
+func Indent(text string) string {
 	return "                       | " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n                       | ")
 }
