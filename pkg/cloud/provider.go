@@ -52,6 +52,9 @@ type Provider struct {
 	nodes atomic.Pointer[cloudconfig.Nodes]
 	// configError is why the cloud-config in the file is not the one in use, or nil.
 	configError atomic.Pointer[string]
+	// stranded says that the only fault of the file is that somebody holds an address
+	// that it leaves out.
+	stranded atomic.Bool
 	// heard is the highest term that an announcer spoke of.
 	heard atomic.Uint64
 

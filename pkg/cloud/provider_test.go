@@ -75,8 +75,10 @@ func startWith(t *testing.T, config string, objects ...runtime.Object) *cluster 
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}},
-		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "baremetal-ccm", Name: LastGoodConfigMapName}},
 	)
+	if !slices.ContainsFunc(objects, func(o runtime.Object) bool { _, ok := o.(*corev1.ConfigMap); return ok }) {
+		objects = append(objects, lastGood(""))
+	}
 	c := &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
 	require.NoError(t, os.WriteFile(c.path, []byte(config), 0o600))
 	loaded, _, err := cloudconfig.Load(c.path)
@@ -105,6 +107,11 @@ func startWith(t *testing.T, config string, objects ...runtime.Object) *cluster 
 		factory.Shutdown()
 	})
 	return c
+}
+
+// lastGood is the ConfigMap in which the leader before kept its cloud-config.
+func lastGood(text string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "baremetal-ccm", Name: LastGoodConfigMapName}, Data: map[string]string{ConfigMapKey: text}}
 }
 
 func loadBalancer(name string, change ...func(*corev1.Service)) *corev1.Service {

@@ -23,7 +23,7 @@ type Balancer struct {
 	// withdrawing are the addresses that nobody holds any more with the node that may
 	// still answer for them.
 	withdrawing map[netip.Addr]string
-	// freed is set when an address becomes available; see Freed.
+	// freed is set when an address becomes available, to share or to hold; see Freed.
 	freed bool
 	plan  plan
 }
@@ -88,6 +88,9 @@ func (b *Balancer) Ensure(s Service, now time.Time) error {
 			s.Published = append(s.Published, p)
 		}
 	}
+	if ok && len(known.result.Assignments) > 0 && !known.Sharing.Equal(s.Sharing) {
+		b.freed = true // others may be able to share its address now
+	}
 	known.Service = s
 	b.add(known)
 	return b.assign(known, now)
@@ -100,16 +103,7 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 	if err != nil {
 		s.refusal = err.(*ipam.Refusal) //nolint:errorlint // Assign's documented error type
 	}
-	published := len(s.Published) > 0
-	s.Published = slices.DeleteFunc(slices.Clone(s.Published), func(p netip.Addr) bool {
-		return !slices.ContainsFunc(result.Assignments, func(q ipam.Assignment) bool { return q.Address == p })
-	})
-	if published && len(s.Published) == 0 {
-		// A status that has been filled is replaced, not emptied: DNS records follow it.
-		for _, a := range result.Assignments {
-			s.Published = append(s.Published, a.Address)
-		}
-	}
+	s.Published = published(s.Published, result.Assignments)
 	for _, a := range before {
 		b.plan.touch(a.Address)
 	}
@@ -117,9 +111,35 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 		b.plan.touch(a.Address)
 		b.endWithdrawal(a.Address)
 	}
-	b.freed = b.freed || len(result.Freed) > 0
+	b.freed = b.freed || len(result.Freed) > 0 || s.Sharing.Key != "" && gained(before, result.Assignments)
 	b.startWithdrawals(result.Freed)
 	return err
+}
+
+func gained(before, after []ipam.Assignment) bool {
+	return slices.ContainsFunc(after, func(a ipam.Assignment) bool { return !slices.Contains(before, a) })
+}
+
+// published returns what of the addresses that a Service holds now belongs into a status
+// that held the addresses before. An address that was there is replaced by the new one of
+// its family at once, before a node has acknowledged it: DNS records follow the status.
+func published(before []netip.Addr, held []ipam.Assignment) []netip.Addr {
+	var out []netip.Addr
+	lost := map[ipam.Family]bool{}
+	for _, p := range before {
+		if slices.ContainsFunc(held, func(a ipam.Assignment) bool { return a.Address == p }) {
+			out = append(out, p)
+		} else {
+			lost[ipam.FamilyOf(p)] = true
+		}
+	}
+	emptied := len(before) > 0 && len(out) == 0
+	for _, a := range held {
+		if (emptied || lost[ipam.FamilyOf(a.Address)]) && !slices.Contains(out, a.Address) {
+			out = append(out, a.Address)
+		}
+	}
+	return out
 }
 
 // Release forgets the Service and frees what it holds. Releasing what is unknown does
