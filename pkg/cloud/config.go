@@ -3,6 +3,7 @@ package cloud
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -36,18 +37,20 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 	return out
 }
 
-// followConfig reloads the cloud-config when its text changes, until ctx ends. A bad one
-// changes nothing: the last good one stays.
-func (p *Provider) followConfig(ctx context.Context) error {
+// followConfig reloads the cloud-config when its text, which was last, changes, until ctx
+// ends. A bad one changes nothing: the last good one stays. One that is refused only for
+// the sake of those who hold an address is tried again: they may be gone.
+func (p *Provider) followConfig(ctx context.Context, last []byte) error {
 	tick := time.NewTicker(configPeriod)
 	defer tick.Stop()
-	var last, kept []byte
+	var kept []byte
 	told := map[string]bool{}
 	for {
 		text, err := os.ReadFile(p.options.ConfigPath)
 		if err != nil {
 			p.configRejected(err)
-		} else if last == nil || !bytes.Equal(text, last) {
+			last = nil
+		} else if last == nil || !bytes.Equal(text, last) || p.stranded.Load() {
 			p.reload(text)
 			last = text
 		}
@@ -73,11 +76,14 @@ func (p *Provider) reload(text []byte) {
 	if err == nil {
 		err = p.core.configure(coreConfig(config))
 	}
+	_, stranded := errors.AsType[*ipam.StrandedError](err)
+	p.stranded.Store(stranded)
 	if err != nil {
 		p.configRejected(err)
 		return
 	}
 	p.config.Store(config)
+	p.followNodes(config.Nodes)
 	p.configError.Store(nil)
 	for _, w := range warnings {
 		p.options.Logger.Warn("cloud-config", "warning", w.String())

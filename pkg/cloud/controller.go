@@ -11,13 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 
 	"baremetal.cloud/ccm/pkg/loadbalancer"
-	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // workers is how many Services are settled at the same time.
@@ -39,12 +37,13 @@ func (p *Provider) RunController(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the cluster's identity is the UID of namespace %s: %w", metav1.NamespaceSystem, err)
 	}
-	if err := p.restore(); err != nil {
+	text, err := p.restore(ctx)
+	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.publish(ctx, string(cluster.UID)) })
-	group.Go(func() error { return p.followConfig(ctx) })
+	group.Go(func() error { return p.followConfig(ctx, text) })
 	for range workers {
 		group.Go(func() error { return p.work(ctx) })
 	}
@@ -58,34 +57,6 @@ func syncFuncs(in []func() bool) []cache.InformerSynced {
 		out = append(out, f)
 	}
 	return out
-}
-
-// restore takes over every address in a status before the first is given out.
-func (p *Provider) restore() error {
-	services, err := p.listers.services.List(labels.Everything())
-	if err != nil {
-		return err
-	}
-	var known []loadbalancer.Service
-	clashing := map[string]bool{}
-	for _, svc := range services {
-		if !wanted(svc, p.class()) || len(svc.Status.LoadBalancer.Ingress) == 0 {
-			continue
-		}
-		known = append(known, p.translate(svc))
-		if c := condition(svc, ConditionAllocated); c != nil && c.Reason == string(reason.SharingClash) {
-			clashing[string(svc.UID)] = true
-		}
-	}
-	for _, f := range p.core.restore(known, clashing) {
-		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
-	}
-	p.options.Logger.Info("restored addresses", "services", len(known))
-	for _, svc := range services {
-		p.queue.Add(svc.Namespace + "/" + svc.Name)
-	}
-	close(p.restored)
-	return nil
 }
 
 // translate turns svc into a value.

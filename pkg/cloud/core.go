@@ -50,22 +50,35 @@ func (c *core) configure(config loadbalancer.Config) error {
 	if err := c.lb.Configure(config); err != nil {
 		return err
 	}
-	c.settleLocked(c.lb.Reassign(c.now()))
-	c.kick()
+	c.reassignLocked()
 	return nil
 }
 
-// restore takes over what the Services' status says.
-func (c *core) restore(services []loadbalancer.Service, clashing map[string]bool) []ipam.Finding {
+// restore takes over what the Services' status says, under a configuration that may be
+// older than the newest one. Nobody is given anything before reassign.
+func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Service, clashing map[string]bool) ([]ipam.Finding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.lb.Configure(config); err != nil {
+		return nil, err
+	}
 	for _, s := range services {
 		c.keys[s.Holder.UID] = s.Key()
 	}
-	findings := c.lb.Restore(services, clashing)
+	return c.lb.Restore(services, clashing), nil
+}
+
+// reassign asks again for every Service.
+func (c *core) reassign() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reassignLocked()
+}
+
+func (c *core) reassignLocked() {
 	c.settleLocked(c.lb.Reassign(c.now()))
+	c.retryLocked()
 	c.kick()
-	return findings
 }
 
 // ensure gives a Service its addresses. The error is a *ipam.Refusal or nil. Its own
@@ -105,9 +118,10 @@ func (c *core) releaseLocked(uid string) {
 	c.kick()
 }
 
-// retryLocked serves Services that wait, where an address has become free.
+// retryLocked serves Services that wait, where an address has become free. One that is
+// served may free another address by it.
 func (c *core) retryLocked() {
-	if c.lb.Freed() {
+	for c.lb.Freed() {
 		c.settleLocked(c.lb.Retry(c.now()))
 	}
 }
@@ -124,6 +138,13 @@ func (c *core) status(uid string) (loadbalancer.Status, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Status(uid)
+}
+
+// holders returns the UIDs of the Services that hold address.
+func (c *core) holders(address netip.Addr) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.HoldersOf(address)
 }
 
 func (c *core) setNode(n loadbalancer.Node) {

@@ -42,6 +42,8 @@ type said struct {
 	answering            map[netip.Addr]string
 	// waiting is since when an announced Service has been between two nodes.
 	waiting time.Time
+	// yielding is since when an address waits for another Service's status to let go of it.
+	yielding time.Time
 }
 
 // of returns what was said of svc. What its conditions say was said by a leader before.

@@ -30,7 +30,8 @@ func (p *Provider) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1
 		return nil, api.NewRetryError(refusalError(err).Error(), retryRefused)
 	}
 	status, _ := p.core.status(string(svc.UID))
-	return statusOf(status.Published), nil
+	published, _ := p.afterOthers(svc, status.Published)
+	return statusOf(published), nil
 }
 
 // GetLoadBalancer says whether svc holds anything. It answers from memory, because the

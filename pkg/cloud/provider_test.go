@@ -65,15 +65,23 @@ var _ cloudprovider.ControllerClientBuilder = builder{}
 // start runs a leader on a cluster with those objects, until the test ends.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
+	return startWith(t, pools, objects...)
+}
+
+// startWith is start with that cloud-config.
+func startWith(t *testing.T, config string, objects ...runtime.Object) *cluster {
+	t.Helper()
 	objects = append(objects,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}},
-		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "baremetal-ccm", Name: LastGoodConfigMapName}},
 	)
+	if !slices.ContainsFunc(objects, func(o runtime.Object) bool { _, ok := o.(*corev1.ConfigMap); return ok }) {
+		objects = append(objects, lastGood(""))
+	}
 	c := &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
-	require.NoError(t, os.WriteFile(c.path, []byte(pools), 0o600))
-	config, _, err := cloudconfig.Load(c.path)
+	require.NoError(t, os.WriteFile(c.path, []byte(config), 0o600))
+	loaded, _, err := cloudconfig.Load(c.path)
 	require.NoError(t, err)
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	elector, err := leader.New(leader.Options{
@@ -81,7 +89,7 @@ func start(t *testing.T, objects ...runtime.Object) *cluster {
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: config, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
+	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
@@ -99,6 +107,11 @@ func start(t *testing.T, objects ...runtime.Object) *cluster {
 		factory.Shutdown()
 	})
 	return c
+}
+
+// lastGood is the ConfigMap in which the leader before kept its cloud-config.
+func lastGood(text string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "baremetal-ccm", Name: LastGoodConfigMapName}, Data: map[string]string{ConfigMapKey: text}}
 }
 
 func loadBalancer(name string, change ...func(*corev1.Service)) *corev1.Service {
@@ -354,7 +367,13 @@ func TestStartConfigFallsBackToTheLastGoodOne(t *testing.T) {
 }
 
 func (c *cluster) events() []string {
-	list, err := c.client.CoreV1().Events("default").List(c.t.Context(), metav1.ListOptions{})
+	c.t.Helper()
+	return c.eventsIn("default")
+}
+
+func (c *cluster) eventsIn(namespace string) []string {
+	c.t.Helper()
+	list, err := c.client.CoreV1().Events(namespace).List(c.t.Context(), metav1.ListOptions{})
 	require.NoError(c.t, err)
 	var out []string
 	for _, e := range list.Items {

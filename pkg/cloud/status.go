@@ -29,8 +29,12 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 	if wait := p.said.hesitate(svc, &status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
+	published, wait := p.afterOthers(svc, status.Published)
+	if wait {
+		p.queue.AddAfter(key, othersPeriod)
+	}
 	changed := svc.DeepCopy()
-	if want := statusOf(status.Published); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
+	if want := statusOf(published); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
 		changed.Status.LoadBalancer = *want
 	}
 	now := metav1.NewTime(p.core.now())

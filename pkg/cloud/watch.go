@@ -17,6 +17,8 @@ type listers struct {
 	namespaces corelisters.NamespaceLister
 	nodes      corelisters.NodeLister
 	slices     cache.Indexer
+	// published are the Services by the addresses in their status.
+	published cache.Indexer
 }
 
 // watch registers the handlers that feed the core. The informers start after it.
@@ -26,11 +28,13 @@ func (p *Provider) watch(factory informers.SharedInformerFactory) {
 	nodes := factory.Core().V1().Nodes()
 	slices := factory.Discovery().V1().EndpointSlices()
 	utilruntime.Must(slices.Informer().AddIndexers(cache.Indexers{bySlicesService: indexBySlicesService}))
+	utilruntime.Must(services.Informer().AddIndexers(cache.Indexers{byPublished: indexByPublished}))
 	p.listers = listers{
 		services:   services.Lister(),
 		namespaces: namespaces.Lister(),
 		nodes:      nodes.Lister(),
 		slices:     slices.Informer().GetIndexer(),
+		published:  services.Informer().GetIndexer(),
 	}
 	p.handle(services.Informer(), func(obj any, _ bool) { p.serviceChanged(obj) })
 	p.handle(nodes.Informer(), p.nodeChanged)

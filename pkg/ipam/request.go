@@ -69,6 +69,12 @@ type Sharing struct {
 	Selector string
 }
 
+// Equal reports whether s and o say the same; the order of the ports says nothing.
+func (s Sharing) Equal(o Sharing) bool {
+	return s.Key == o.Key && s.Local == o.Local && s.Selector == o.Selector && len(s.Ports) == len(o.Ports) &&
+		!slices.ContainsFunc(s.Ports, func(p Port) bool { return !slices.Contains(o.Ports, p) })
+}
+
 // Request is everything the allocator has to know of a Service.
 type Request struct {
 	Holder Holder

@@ -23,7 +23,7 @@ type Balancer struct {
 	// withdrawing are the addresses that nobody holds any more with the node that may
 	// still answer for them.
 	withdrawing map[netip.Addr]string
-	// freed is set when an address becomes available; see Freed.
+	// freed is set when an address becomes available, to share or to hold; see Freed.
 	freed bool
 	plan  plan
 }
@@ -88,6 +88,9 @@ func (b *Balancer) Ensure(s Service, now time.Time) error {
 			s.Published = append(s.Published, p)
 		}
 	}
+	if ok && len(known.result.Assignments) > 0 && !known.Sharing.Equal(s.Sharing) {
+		b.freed = true // others may be able to share its address now
+	}
 	known.Service = s
 	b.add(known)
 	return b.assign(known, now)
@@ -100,16 +103,7 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 	if err != nil {
 		s.refusal = err.(*ipam.Refusal) //nolint:errorlint // Assign's documented error type
 	}
-	published := len(s.Published) > 0
-	s.Published = slices.DeleteFunc(slices.Clone(s.Published), func(p netip.Addr) bool {
-		return !slices.ContainsFunc(result.Assignments, func(q ipam.Assignment) bool { return q.Address == p })
-	})
-	if published && len(s.Published) == 0 {
-		// A status that has been filled is replaced, not emptied: DNS records follow it.
-		for _, a := range result.Assignments {
-			s.Published = append(s.Published, a.Address)
-		}
-	}
+	s.Published = published(s.Published, result.Assignments)
 	for _, a := range before {
 		b.plan.touch(a.Address)
 	}
@@ -117,9 +111,35 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 		b.plan.touch(a.Address)
 		b.endWithdrawal(a.Address)
 	}
-	b.freed = b.freed || len(result.Freed) > 0
+	b.freed = b.freed || len(result.Freed) > 0 || s.Sharing.Key != "" && gained(before, result.Assignments)
 	b.startWithdrawals(result.Freed)
 	return err
+}
+
+func gained(before, after []ipam.Assignment) bool {
+	return slices.ContainsFunc(after, func(a ipam.Assignment) bool { return !slices.Contains(before, a) })
+}
+
+// published returns what of the addresses that a Service holds now belongs into a status
+// that held the addresses before. An address that was there is replaced by the new one of
+// its family at once, before a node has acknowledged it: DNS records follow the status.
+func published(before []netip.Addr, held []ipam.Assignment) []netip.Addr {
+	var out []netip.Addr
+	lost := map[ipam.Family]bool{}
+	for _, p := range before {
+		if slices.ContainsFunc(held, func(a ipam.Assignment) bool { return a.Address == p }) {
+			out = append(out, p)
+		} else {
+			lost[ipam.FamilyOf(p)] = true
+		}
+	}
+	emptied := len(before) > 0 && len(out) == 0
+	for _, a := range held {
+		if (emptied || lost[ipam.FamilyOf(a.Address)]) && !slices.Contains(out, a.Address) {
+			out = append(out, a.Address)
+		}
+	}
+	return out
 }
 
 // Release forgets the Service and frees what it holds. Releasing what is unknown does
@@ -307,30 +327,30 @@ func interfaceEqual(x, y announcement.Interface) bool {
 }
 
 // changedClaims returns the addresses that one report names and the other does not, as
-// claimed under that stamp or as a problem.
+// claimed under that stamp or as a problem, sorted.
 func changedClaims(before, after announcement.Report) []netip.Addr {
-	counts := map[any]int{}
-	note := func(r announcement.Report, n int) {
-		for _, c := range r.Claims {
-			counts[c] += n
-		}
-		for _, p := range r.Problems {
-			counts[p] += n
+	out := changed(before.Claims, after.Claims, func(c announcement.Claim) netip.Addr { return c.Address })
+	out = append(out, changed(before.Problems, after.Problems, func(p announcement.Problem) netip.Addr { return p.Address })...)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// changed walks two lists that are sorted by address and returns the addresses of the
+// elements that are not in both.
+func changed[T comparable](before, after []T, address func(T) netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for len(before) > 0 || len(after) > 0 {
+		switch {
+		case len(after) == 0 || len(before) > 0 && address(before[0]).Less(address(after[0])):
+			out, before = append(out, address(before[0])), before[1:]
+		case len(before) == 0 || address(after[0]).Less(address(before[0])):
+			out, after = append(out, address(after[0])), after[1:]
+		default:
+			if before[0] != after[0] {
+				out = append(out, address(after[0]))
+			}
+			before, after = before[1:], after[1:]
 		}
 	}
-	note(before, -1)
-	note(after, +1)
-	seen := map[netip.Addr]bool{}
-	for what, n := range counts {
-		if n == 0 {
-			continue
-		}
-		switch what := what.(type) {
-		case announcement.Claim:
-			seen[what.Address] = true
-		case announcement.Problem:
-			seen[what.Address] = true
-		}
-	}
-	return slices.SortedFunc(maps.Keys(seen), netip.Addr.Compare)
+	return out
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// options are what the command line says.
+type options struct {
+	node          string
+	controllers   []string
+	caFile        string
+	tokenFile     string
+	statusAddress string
+	logLevel      slog.Level
+	version       bool
+}
+
+// parse reads the command line. It prints usage and what is wrong with a flag to stderr.
+func parse(args []string, getenv func(string) string, stderr io.Writer) (options, error) {
+	var o options
+	set := flag.NewFlagSet(programName, flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.StringVar(&o.node, "node", getenv("NODE_NAME"), "`name` of the Node that this runs on; the environment variable NODE_NAME is the default")
+	controllers := set.String("controllers", "baremetal-ccm.baremetal-ccm.svc:10270", "where baremetal-ccm listens, as `HOST:PORT`, comma-separated; every address of every host is a replica")
+	set.StringVar(&o.caFile, "ca-file", "/etc/baremetal/ca/ca.crt", "`file` with the certificates, in PEM, that replicas of baremetal-ccm are verified by")
+	set.StringVar(&o.tokenFile, "token-file", "/var/run/secrets/baremetal.cloud/token", "`file` with the token that shows which node this is")
+	set.StringVar(&o.statusAddress, "status-address", "127.0.0.1:10271", "`address` to serve /healthz and /metrics on")
+	set.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` to log: debug, info, warn or error")
+	set.BoolVar(&o.version, "version", false, "print the version and end")
+	if err := set.Parse(args); err != nil {
+		return options{}, err
+	}
+	for c := range strings.SplitSeq(*controllers, ",") {
+		if c = strings.TrimSpace(c); c != "" {
+			o.controllers = append(o.controllers, c)
+		}
+	}
+	return o, o.check(set.Args())
+}
+
+// check says what cannot work.
+func (o options) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("unexpected argument %q", rest[0])
+	case o.version:
+		return nil
+	case o.node == "":
+		return errors.New("--node is empty and NODE_NAME is not set; set it from spec.nodeName")
+	case len(o.controllers) == 0:
+		return errors.New("--controllers names nobody")
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func environment(pairs ...string) func(string) string {
+	return func(name string) string {
+		for _, p := range pairs {
+			if value, ok := strings.CutPrefix(p, name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+}
+
+func TestParse(t *testing.T) {
+	o, err := parse(nil, environment("NODE_NAME=node1"), &bytes.Buffer{})
+	require.NoError(t, err)
+	require.Equal(t, options{
+		node: "node1", controllers: []string{"baremetal-ccm.baremetal-ccm.svc:10270"},
+		caFile: "/etc/baremetal/ca/ca.crt", tokenFile: "/var/run/secrets/baremetal.cloud/token",
+		statusAddress: "127.0.0.1:10271",
+	}, o)
+	o, err = parse([]string{"--node=n", "--controllers=a:1, b:2,", "--log-level=debug"}, environment(), &bytes.Buffer{})
+	require.NoError(t, err)
+	require.Equal(t, "n", o.node)
+	require.Equal(t, []string{"a:1", "b:2"}, o.controllers)
+	require.Equal(t, "DEBUG", o.logLevel.String())
+}
+
+func TestExitStatus(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	for name, test := range map[string]struct {
+		args   []string
+		want   int
+		output string
+	}{
+		"version":        {[]string{"--version"}, 0, "baremetal-announcer "},
+		"help":           {[]string{"--help"}, 0, "-status-address"},
+		"no node":        {nil, 2, "--node is empty and NODE_NAME is not set"},
+		"unknown flag":   {[]string{"--nod=x"}, 2, "flag provided but not defined: -nod"},
+		"argument":       {[]string{"--node=x", "y"}, 2, `unexpected argument "y"`},
+		"no controllers": {[]string{"--node=x", "--controllers="}, 2, "--controllers names nobody"},
+		"log level":      {[]string{"--node=x", "--log-level=loud"}, 2, `invalid value "loud" for flag -log-level`},
+		"address taken":  {[]string{"--node=x", "--status-address=" + taken.Addr().String()}, 1, "--status-address: listen tcp"},
+		"no port":        {[]string{"--node=x", "--controllers=ccm", "--status-address=127.0.0.1:0"}, 1, "ccm"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			require.Equal(t, test.want, run(t.Context(), test.args, environment(), &stdout, &stderr), stderr.String())
+			require.Contains(t, stdout.String()+stderr.String(), test.output)
+		})
+	}
+}
+
+// TestEndsCleanly: a signal ends the program with status 0, with nobody to talk to.
+func TestEndsCleanly(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	status := make(chan int)
+	var stderr bytes.Buffer
+	go func() {
+		status <- run(ctx, []string{"--node=x", "--controllers=127.0.0.1:1", "--ca-file=/none", "--token-file=/none", "--status-address=127.0.0.1:0"},
+			environment(), &bytes.Buffer{}, &stderr)
+	}()
+	cancel()
+	select {
+	case s := <-status:
+		require.Zero(t, s, stderr.String())
+	case <-time.After(10 * time.Second):
+		t.Fatal("does not end")
+	}
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+
+	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/status"
+)
+
+// serverName is the DNS name that every replica's certificate has.
+const serverName = "baremetal-ccm"
+
+// serve builds everything and runs it until ctx is done. The control client ends last,
+// so that replicas hear that nothing is claimed any more.
+func serve(ctx context.Context, o options, logs io.Writer) error {
+	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
+	var client *control.Client
+	node := announcer.New(announcer.Options{
+		Node: o.node, Logger: log,
+		IPv4:   newResponder(arp.Protocol{}),
+		IPv6:   newResponder(ndp.Protocol{}),
+		Report: func(r announcement.Report) { client.SetReport(r) },
+	})
+	client = control.NewClient(control.ClientOptions{
+		Node: o.node, Software: programName + "/" + versionText(), Controllers: o.controllers,
+		ServerName: serverName, CAFile: o.caFile, TokenFile: o.tokenFile, Logger: log,
+		OnPlan: node.OnPlan, OnStream: node.OnStream,
+	})
+	watcher := link.NewWatcher(link.Options{Logger: log, OnSnapshot: node.OnLinks})
+	handler, err := status.NewHandler(node.Status, versionText())
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", o.statusAddress)
+	if err != nil {
+		return fmt.Errorf("--status-address: %w", err)
+	}
+
+	log.Info("starting", "version", versionText(), "node", o.node, "controllers", o.controllers)
+	running, ctx := errgroup.WithContext(ctx)
+	clientCtx, endClient := context.WithCancel(context.WithoutCancel(ctx))
+	defer endClient()
+	running.Go(func() error {
+		defer endClient()
+		return node.Run(ctx)
+	})
+	running.Go(func() error { return watcher.Run(ctx) })
+	running.Go(func() error { return status.Serve(ctx, listener, handler) })
+	running.Go(func() error { return client.Run(clientCtx) })
+	if err := running.Wait(); err != nil {
+		return err
+	}
+	log.Info("ended")
+	return nil
+}
+
+// newResponder returns what makes a responder of protocol.
+func newResponder(protocol responder.Protocol) func(socketFailed func()) announcer.Responder {
+	return func(socketFailed func()) announcer.Responder {
+		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed})
+	}
+}

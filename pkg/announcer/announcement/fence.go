@@ -1,0 +1,54 @@
+package announcement
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrIncomplete says that a plan names no cluster or carries no stamp, so that nobody
+// can tell what it supersedes.
+var ErrIncomplete = errors.New("plan names no cluster or has no stamp")
+
+// ForeignError says that a plan comes from another cluster than the one whose plan is held.
+type ForeignError struct {
+	// Have and Got are the UIDs of the two clusters' namespaces kube-system.
+	Have, Got string
+}
+
+// Error implements error.
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("plan of cluster %s refused: this node carries out plans of cluster %s; restart the announcer if the node was moved", e.Got, e.Have)
+}
+
+// StaleError says that a plan is not newer than the newest that was accepted.
+type StaleError struct {
+	// Have is the newest stamp accepted so far, Got the one that was offered.
+	Have, Got Stamp
+}
+
+// Error implements error.
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("plan %s refused: plan %s was accepted before", e.Got, e.Have)
+}
+
+// Duplicate reports whether the very plan was offered again, as each new stream does.
+func (e *StaleError) Duplicate() bool { return e.Have == e.Got }
+
+// String returns the stamp as people read it: "term.revision".
+func (s Stamp) String() string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }
+
+// Accept is the fencing rule: it says whether a node that holds the plan have, the zero
+// Set if it holds none, may replace it by got. Nil means yes. Otherwise the error is
+// ErrIncomplete, a *ForeignError or a *StaleError, and have stays in force untouched.
+func Accept(have, got Set) error {
+	if got.Cluster == "" || got.Stamp.IsZero() {
+		return ErrIncomplete
+	}
+	if have.Cluster != "" && have.Cluster != got.Cluster {
+		return &ForeignError{Have: have.Cluster, Got: got.Cluster}
+	}
+	if got.Stamp.Compare(have.Stamp) <= 0 {
+		return &StaleError{Have: have.Stamp, Got: got.Stamp}
+	}
+	return nil
+}

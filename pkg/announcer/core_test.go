@@ -1,0 +1,254 @@
+package announcer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+var began = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func ip(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+func ifi(index int, name string, prefixes ...string) link.Interface {
+	i := link.Interface{
+		Index: index, Name: name, Kind: "device", MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(index)},
+		Up: true, Running: true, Broadcast: true,
+	}
+	for _, p := range prefixes {
+		i.Prefixes = append(i.Prefixes, netip.MustParsePrefix(p))
+	}
+	return i
+}
+
+func links(interfaces ...link.Interface) link.Snapshot {
+	return link.Snapshot{Interfaces: interfaces, Gateways: []netip.Addr{ip("192.0.2.1")}}
+}
+
+// plan is revision r of term 1: each word is "address=node,node" or
+// "address@selector=node,node".
+func plan(r uint64, words ...string) announcement.Set {
+	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: r}}
+	for _, w := range words {
+		where, nodes, _ := strings.Cut(w, "=")
+		address, selector, _ := strings.Cut(where, "@")
+		a := announcement.Announcement{Address: ip(address), Stamp: set.Stamp, Interface: selector}
+		if nodes != "" {
+			a.Candidates = strings.Split(nodes, ",")
+		}
+		set.Announcements = append(set.Announcements, a)
+	}
+	announcement.Sort(set.Announcements)
+	return set
+}
+
+// turn lets the core carry out what it wants with sockets that all work, or fail as failed says.
+func turn(c *core, now time.Time, failed failures) *announcement.Report {
+	return c.applied(now, c.wanted(), failed)
+}
+
+func TestDecide(t *testing.T) {
+	slave, down := ifi(4, "eth3"), ifi(5, "eth4", "198.51.100.7/24")
+	slave.Master = 9
+	down.Up = false
+	uplink := ifi(3, "eth1", "203.0.113.5/24")
+	uplink.Default = true
+	state := links(ifi(2, "eth0", "192.0.2.10/24", "2001:db8::10/64"), uplink, slave, down)
+	for name, test := range map[string]struct {
+		announcement string
+		want         string
+	}{
+		"on-link prefix":                          {"192.0.2.200=a", "eth0"},
+		"on-link prefix, IPv6":                    {"2001:db8::200=a", "eth0"},
+		"no prefix: the default route":            {"10.0.0.1=a", "eth1"},
+		"only the first candidate answers":        {"192.0.2.200=b,a", "standby"},
+		"no candidate":                            {"192.0.2.200=", "standby"},
+		"by name":                                 {"10.0.0.1@eth0=a", "eth0"},
+		"by expression":                           {"10.0.0.1@/eth[01]/=a", "eth0+eth1"},
+		"by reach":                                {"10.0.0.1@can_reach:192.0.2.9=a", "eth0"},
+		"the node's own address":                  {"192.0.2.10=a", "AddressIsLocal: 192.0.2.10 is this node's own address on eth0"},
+		"the gateway":                             {"192.0.2.1=a", "AddressIsLocal: 192.0.2.1 is a gateway of this node"},
+		"an address of an interface that is down": {"198.51.100.7=a", "AddressIsLocal: 198.51.100.7 is this node's own address on eth4"},
+		"no such interface":                       {"10.0.0.1@eth9=a", `NodeNoInterface: there is no usable interface "eth9"`},
+		"an enslaved one":                         {"10.0.0.1@eth3=a", "NodeNoInterface: eth3 is a port of another interface; use that one"},
+		"one that is down":                        {"10.0.0.1@eth4=a", "NodeNoInterface: eth4 is down"},
+		"no match":                                {"10.0.0.1@/wlan.*/=a", "NodeNoInterface: no interface matches /wlan.*/"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, test.want, show(decide("a", plan(1, test.announcement), state)))
+		})
+	}
+}
+
+// show prints a decision about one address.
+func show(d decision) string {
+	switch {
+	case len(d.problems) > 0:
+		return fmt.Sprint(d.problems[0].Reason, ": ", d.problems[0].Message)
+	case len(d.answers) == 0:
+		return "standby"
+	}
+	var names []string
+	for _, i := range d.answers[0].interfaces {
+		names = append(names, i.Name)
+	}
+	return strings.Join(names, "+")
+}
+
+func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
+	c := newCore("a")
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=a")))
+	require.Nil(t, turn(c, began, nil))
+	require.True(t, c.plan.IsZero(), "nothing was carried out")
+	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	r := turn(c, began, nil)
+	require.Equal(t, announcement.Report{
+		Plan: announcement.Stamp{Term: 1, Revision: 1}, Highest: announcement.Stamp{Term: 1, Revision: 1}, Cluster: "c",
+		Claims: []announcement.Claim{{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 1}}},
+		Interfaces: []announcement.Interface{{
+			Name: "eth0", MAC: "02:00:00:00:00:02", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")},
+		}},
+	}, *r)
+	require.Nil(t, turn(c, began, nil), "said once")
+}
+
+func TestStaleAndForeignPlansChangeNothing(t *testing.T) {
+	c := newCore("a")
+	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	require.NoError(t, c.offer(plan(5, "192.0.2.200=a")))
+	turn(c, began, nil)
+	require.Error(t, c.offer(plan(4)))
+	require.Error(t, c.offer(plan(5)))
+	foreign := plan(9)
+	foreign.Cluster = "other"
+	require.Error(t, c.offer(foreign))
+	require.Nil(t, turn(c, began, nil))
+	require.Len(t, c.claims, 1)
+}
+
+func TestClaimLastsThroughAnotherList(t *testing.T) {
+	c := newCore("a")
+	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=a,b")))
+	turn(c, began, nil)
+	c.schedule.take(began)
+	require.NoError(t, c.offer(plan(2, "192.0.2.200=a,c")))
+	r := turn(c, began.Add(time.Minute), nil)
+	require.Equal(t, []announcement.Claim{{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 2}}}, r.Claims)
+	require.Equal(t, began, c.claims[ip("192.0.2.200")].since, "answered all along")
+	require.Equal(t, burst-1, c.schedule.entries[ip("192.0.2.200")].left, "nothing that neighbours need to hear again")
+}
+
+// TestWhatNeighboursMustHear: a burst begins when the address is claimed, when it moves to
+// other interfaces and when the hardware address changes.
+func TestWhatNeighboursMustHear(t *testing.T) {
+	c := newCore("a")
+	eth0, eth1 := ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "192.0.2.11/24")
+	now := began
+	heard := func(state link.Snapshot) bool {
+		now = now.Add(time.Hour)
+		c.schedule.take(now) // what is due anyway
+		c.see(state)
+		turn(c, now, nil)
+		return len(c.schedule.take(now)) > 0
+	}
+	require.NoError(t, c.offer(plan(1, "192.0.2.200@/eth./=a")))
+	require.True(t, heard(links(eth0)), "claimed")
+	require.False(t, heard(links(eth0, ifi(7, "docker0", "172.17.0.1/16"))), "another interface appears")
+	require.True(t, heard(links(eth0, eth1)), "also on eth1")
+	eth0.MAC = net.HardwareAddr{2, 9, 9, 9, 9, 9}
+	require.True(t, heard(links(eth0, eth1)), "another MAC")
+	eth1.Index = 33
+	require.True(t, heard(links(eth0, eth1)), "deleted and made again")
+	eth0.Running = false
+	require.True(t, heard(links(eth0, eth1)), "only eth1 has a carrier")
+}
+
+func TestFailedSockets(t *testing.T) {
+	c := newCore("a")
+	c.see(links(ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "192.0.2.11/24")))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200@/eth./=a", "192.0.2.201@eth1=a", "2001:db8::1@eth1=a")))
+	eth1 := failures{ipv4: {3: errors.New("arp on eth1: no buffers")}}
+	r := turn(c, began, eth1)
+	require.Equal(t, []announcement.Problem{{Address: ip("192.0.2.201"), Reason: reason.SocketFailed, Message: "arp on eth1: no buffers"}}, r.Problems)
+	require.Equal(t, []netip.Addr{ip("192.0.2.200"), ip("2001:db8::1")}, claimed(*r), "one interface is enough, and the other family has sockets of its own")
+	require.Equal(t, "eth0", c.claims[ip("192.0.2.200")].where)
+
+	require.False(t, c.retryDue(began))
+	require.True(t, c.retryDue(began.Add(retryAfter)))
+	r = turn(c, began.Add(retryAfter), nil)
+	require.Empty(t, r.Problems)
+	require.Len(t, r.Claims, 3)
+	require.False(t, c.retryDue(began.Add(time.Hour)))
+
+	now := began.Add(time.Hour)
+	c.socketFailed(now)
+	require.True(t, c.retryDue(now), "the first failure after a quiet time is mended at once")
+	turn(c, now, nil)
+	c.socketFailed(now)
+	require.False(t, c.retryDue(now), "the next has to wait")
+	require.Equal(t, now.Add(retryAfter), c.retryAt)
+}
+
+func TestLeave(t *testing.T) {
+	c := newCore("a")
+	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=a", "192.0.2.10=a")))
+	turn(c, began, nil)
+	c.journal.flush(began, "1.1")
+	c.leave()
+	r := turn(c, began, nil)
+	require.Empty(t, r.Claims)
+	require.Empty(t, r.Problems)
+	require.Empty(t, r.Interfaces, "others get its addresses")
+	require.Equal(t, []line{{text: "stopped answering for 192.0.2.200: the announcer ends (plan 1.1)"}}, c.journal.flush(began, "1.1"))
+}
+
+func TestJournalOfACore(t *testing.T) {
+	c := newCore("a")
+	eth0 := ifi(2, "eth0", "192.0.2.10/24")
+	var log []string
+	now := began
+	step := func() {
+		now = now.Add(time.Hour)
+		turn(c, now, nil)
+		for _, l := range c.journal.take(now, c.plan.String()) {
+			log = append(log, l.level.String()+" "+l.text)
+		}
+	}
+	c.see(links(eth0))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=a", "192.0.2.201=a", "192.0.2.202=a", "192.0.2.10=a")))
+	step()
+	require.NoError(t, c.offer(plan(2, "192.0.2.200=b,a", "192.0.2.201=a", "192.0.2.10=a")))
+	step()
+	eth0.Running = false
+	c.see(links(eth0))
+	step()
+	step()
+	require.Equal(t, []string{
+		"WARN not answering for 192.0.2.10: 192.0.2.10 is this node's own address on eth0 (plan 1.1)",
+		"INFO answering for 3 addresses on eth0 (plan 1.1): 192.0.2.200, 192.0.2.201, 192.0.2.202",
+		"INFO stopped answering for 192.0.2.200: given to b (plan 1.2)",
+		"INFO stopped answering for 192.0.2.202: withdrawn (plan 1.2)",
+		"WARN not answering for 192.0.2.201: the node has no interface that can carry an address (plan 1.2)",
+	}, log)
+}
+
+func claimed(r announcement.Report) []netip.Addr {
+	var out []netip.Addr
+	for _, c := range r.Claims {
+		out = append(out, c.Address)
+	}
+	return slices.Clip(out)
+}

@@ -1,0 +1,48 @@
+package announcer
+
+import (
+	"sync"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/link"
+)
+
+// inbox collects what others tell the announcer until its owner looks. Of each kind only
+// the newest is kept, so that nobody ever waits and nothing piles up.
+type inbox struct {
+	wake chan struct{} // of one; never closed
+
+	mu      sync.Mutex
+	pending news
+}
+
+// news is what happened since the owner last looked.
+type news struct {
+	// plans holds the newest plan of each replica: which counts is the core's to say.
+	plans map[string]announcement.Set
+	links *link.Snapshot
+	// socketFailed says that a reader's socket failed.
+	socketFailed bool
+}
+
+func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+
+// put changes the pending news and wakes the owner.
+func (b *inbox) put(change func(*news)) {
+	b.mu.Lock()
+	change(&b.pending)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the pending news and leaves none.
+func (b *inbox) take() news {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.pending
+	b.pending = news{}
+	return taken
+}

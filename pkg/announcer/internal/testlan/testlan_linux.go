@@ -1,0 +1,140 @@
+// Package testlan gives tests network namespaces of their own, joined by veth pairs.
+//
+// A namespace has no name and vanishes with its last user; the thread that entered it
+// ends with it and is never given back to the Go scheduler, so that no other test can
+// end up in it. Without root the tests that need one are skipped.
+package testlan
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is a network namespace that lives as long as its test.
+type Namespace struct {
+	fd   int
+	jobs chan func()
+}
+
+// New returns a fresh namespace, or skips the test where the process may not make one.
+func New(t testing.TB) *Namespace {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	n := &Namespace{jobs: make(chan func())}
+	ready := make(chan error)
+	go n.live(ready)
+	require.NoError(t, <-ready)
+	t.Cleanup(func() {
+		close(n.jobs)
+		_ = unix.Close(n.fd)
+	})
+	n.Do(func() {
+		// Duplicate address detection would make every test wait for a second.
+		for _, name := range []string{"default", "all"} {
+			_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0o644)
+		}
+		lo, err := netlink.LinkByName("lo")
+		require.NoError(t, err)
+		require.NoError(t, netlink.LinkSetUp(lo))
+	})
+	return n
+}
+
+// live runs jobs in the namespace, on a thread that ends with it.
+func (n *Namespace) live(ready chan<- error) {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		ready <- err
+		return
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	n.fd = fd
+	ready <- err
+	for job := range n.jobs {
+		job()
+	}
+}
+
+// Do runs f in the namespace and waits for it. f must not end its goroutine, which
+// require's functions do when they fail; errors are better carried out of it.
+func (n *Namespace) Do(f func()) {
+	done := make(chan struct{})
+	n.jobs <- func() {
+		defer close(done)
+		f()
+	}
+	<-done
+}
+
+// Go runs f in the namespace on a thread of its own. The channel is closed when f ends.
+func (n *Namespace) Go(f func()) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
+			panic(err) // The descriptor is ours: a test that closed it too early is broken.
+		}
+		f()
+	}()
+	return done
+}
+
+// Veth joins a and b by a pair of interfaces that are both up.
+func Veth(t testing.TB, a *Namespace, nameA string, b *Namespace, nameB string) {
+	t.Helper()
+	var err error
+	a.Do(func() {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = nameA
+		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: nameB, PeerNamespace: netlink.NsFd(b.fd)}
+		if err = netlink.LinkAdd(veth); err == nil {
+			err = netlink.LinkSetUp(veth)
+		}
+	})
+	require.NoError(t, err)
+	b.Change(t, nameB, netlink.LinkSetUp)
+}
+
+// Change applies change to the interface called name.
+func (n *Namespace) Change(t testing.TB, name string, change func(netlink.Link) error) {
+	t.Helper()
+	var err error
+	n.Do(func() {
+		var found netlink.Link
+		if found, err = netlink.LinkByName(name); err == nil {
+			err = change(found)
+		}
+	})
+	require.NoError(t, err, name)
+}
+
+// Address puts prefix, an address with the length of its subnet, on the interface.
+func (n *Namespace) Address(t testing.TB, name, prefix string) {
+	t.Helper()
+	p := netip.MustParsePrefix(prefix)
+	n.Change(t, name, func(l netlink.Link) error {
+		return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{
+			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
+		}, Flags: unix.IFA_F_NODAD})
+	})
+}
+
+// Interface returns the interface called name as package net sees it.
+func (n *Namespace) Interface(t testing.TB, name string) *net.Interface {
+	t.Helper()
+	var found *net.Interface
+	var err error
+	n.Do(func() { found, err = net.InterfaceByName(name) })
+	require.NoError(t, err)
+	return found
+}

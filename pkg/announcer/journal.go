@@ -1,0 +1,119 @@
+package announcer
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// journalPause is the least time between two lots of lines; what happens in between
+	// is told together.
+	journalPause = time.Second
+	// journalNames is how many addresses a line about several names.
+	journalNames = 3
+)
+
+// change is the kind of a line, in the order in which kinds are written.
+type change uint8
+
+const (
+	stopped change = iota
+	hindered
+	answering
+)
+
+// event is what happened last to an address.
+type event struct {
+	change change
+	// detail is where or why; addresses with the same detail share a line.
+	detail string
+}
+
+// line is one line for the log.
+type line struct {
+	level slog.Level
+	text  string
+}
+
+// journal turns what happens to addresses into few lines that a person can read. It is pure.
+type journal struct {
+	events map[netip.Addr]event
+	last   time.Time
+}
+
+func newJournal() *journal { return &journal{events: map[netip.Addr]event{}} }
+
+// add notes what happened to address; a later event replaces an earlier one that was not
+// written yet.
+func (j *journal) add(address netip.Addr, e event) { j.events[address] = e }
+
+// next returns when there is something to write, or the zero time.
+func (j *journal) next() time.Time {
+	if len(j.events) == 0 {
+		return time.Time{}
+	}
+	return j.last.Add(journalPause)
+}
+
+// take returns the lines that are due at now; plan is named as their cause.
+func (j *journal) take(now time.Time, plan string) []line {
+	if next := j.next(); next.IsZero() || next.After(now) {
+		return nil
+	}
+	return j.flush(now, plan)
+}
+
+// flush returns all lines, due or not.
+func (j *journal) flush(now time.Time, plan string) []line {
+	groups := map[event][]netip.Addr{}
+	for address, e := range j.events {
+		groups[e] = append(groups[e], address)
+	}
+	clear(j.events)
+	j.last = now
+	order := make([]event, 0, len(groups))
+	for e := range groups {
+		order = append(order, e)
+	}
+	slices.SortFunc(order, func(a, b event) int {
+		return cmp.Or(cmp.Compare(a.change, b.change), cmp.Compare(a.detail, b.detail))
+	})
+	lines := make([]line, 0, len(order))
+	for _, e := range order {
+		lines = append(lines, e.line(groups[e], plan))
+	}
+	return lines
+}
+
+func (e event) line(addresses []netip.Addr, plan string) line {
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	what, list := addresses[0].String(), ""
+	if n := len(addresses); n > 1 {
+		what, list = fmt.Sprintf("%d addresses", n), ": "+names(addresses)
+	}
+	switch e.change {
+	case stopped:
+		return line{slog.LevelInfo, fmt.Sprintf("stopped answering for %s: %s (plan %s)%s", what, e.detail, plan, list)}
+	case hindered:
+		return line{slog.LevelWarn, fmt.Sprintf("not answering for %s: %s (plan %s)%s", what, e.detail, plan, list)}
+	default:
+		return line{slog.LevelInfo, fmt.Sprintf("answering for %s on %s (plan %s)%s", what, e.detail, plan, list)}
+	}
+}
+
+// names lists a few of addresses and counts the others.
+func names(addresses []netip.Addr) string {
+	var out []string
+	for _, a := range addresses[:min(len(addresses), journalNames)] {
+		out = append(out, a.String())
+	}
+	if more := len(addresses) - journalNames; more > 0 {
+		return strings.Join(out, ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,70 @@
+package link_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/link"
+)
+
+func good(name string) link.Interface {
+	return link.Interface{
+		Index: 2, Name: name, Kind: "device", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1},
+		Up: true, Running: true, Broadcast: true,
+		Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")},
+	}
+}
+
+func TestCarries(t *testing.T) {
+	require.NoError(t, good("eth0").Carries())
+	for why, spoil := range map[string]func(*link.Interface){
+		"eth0 is a loopback interface":                      func(i *link.Interface) { i.Loopback = true },
+		"eth0 is a port of another interface; use that one": func(i *link.Interface) { i.Master = 7 },
+		"eth0 is down":                   func(i *link.Interface) { i.Up, i.Running = false, false },
+		"eth0 has no carrier":            func(i *link.Interface) { i.Running = false },
+		"eth0 does no ARP":               func(i *link.Interface) { i.NoARP = true },
+		"eth0 is no broadcast interface": func(i *link.Interface) { i.Broadcast = false },
+		"eth0 is no Ethernet interface":  func(i *link.Interface) { i.MAC = make(net.HardwareAddr, 20) },
+	} {
+		i := good("eth0")
+		spoil(&i)
+		require.EqualError(t, i.Carries(), why)
+	}
+}
+
+func TestReportLeavesOutPods(t *testing.T) {
+	pod := good("cali1")
+	pod.Kind, pod.Prefixes = "veth", nil
+	uplink := pod
+	uplink.Name, uplink.Default = "veth0", true
+	bare := pod
+	bare.Name = "eth0"
+	spare := good("storage0")
+	spare.Prefixes = nil
+	down := good("eth9")
+	down.Up = false
+	s := link.Snapshot{Interfaces: []link.Interface{pod, bare, down, spare, uplink}}
+	var names []string
+	for _, i := range s.Report() {
+		names = append(names, i.Name)
+	}
+	require.Equal(t, []string{"eth0", "storage0", "veth0"}, names)
+}
+
+// TestOwnIgnoresIPVS: kube-proxy in IPVS mode binds every Service address on every node.
+func TestOwnIgnoresIPVS(t *testing.T) {
+	ipvs := good("kube-ipvs0")
+	ipvs.Prefixes = []netip.Prefix{netip.MustParsePrefix("192.0.2.200/32")}
+	own := link.Snapshot{
+		Interfaces: []link.Interface{good("eth0"), ipvs},
+		Gateways:   []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1")},
+	}.Own()
+	require.Equal(t, link.Own{
+		netip.MustParseAddr("192.0.2.10"): "this node's own address on eth0",
+		netip.MustParseAddr("192.0.2.1"):  "a gateway of this node",
+		netip.MustParseAddr("fe80::1"):    "a gateway of this node",
+	}, own)
+}

@@ -1,0 +1,206 @@
+package link
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/socket"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// minPause and maxPause bound the time between two readings of the kernel's tables;
+	// the first change after a quiet time is read at once.
+	minPause = 20 * time.Millisecond
+	maxPause = 5 * time.Second
+	// pauseFactor is how many times as long as the last reading took the pause is, so
+	// that tables of any size take at most a twentieth of a processor.
+	pauseFactor = 20
+	// retryPause is the time before a failed subscription or reading is tried again.
+	retryPause = time.Second
+	// messageSize holds the head of a notification; the rest is cut off, because the
+	// tables are read whole.
+	messageSize = 4096
+)
+
+// groups are the rtnetlink multicast groups that are listened to.
+const groups = 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
+	1<<(unix.RTNLGRP_IPV4_ROUTE-1) | 1<<(unix.RTNLGRP_IPV6_ROUTE-1)
+
+// Options are what a Watcher needs.
+type Options struct {
+	// Logger takes failures of netlink; nil discards them.
+	Logger *slog.Logger
+	// OnSnapshot takes the first state and every later one that differs. It is called
+	// from Run's goroutine and must not block long.
+	OnSnapshot func(Snapshot)
+}
+
+// Watcher reports the node's interfaces and their changes.
+type Watcher struct {
+	options Options
+	log     *slog.Logger
+}
+
+// NewWatcher returns a Watcher that does nothing until Run.
+func NewWatcher(options Options) *Watcher {
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Watcher{options: options, log: options.Logger}
+}
+
+// Run watches the calling thread's network namespace until ctx is done and then returns
+// nil. Failures of netlink, a receive
+// buffer that overflowed among them, are logged, and everything is read anew.
+func (w *Watcher) Run(ctx context.Context) error {
+	var last *Snapshot
+	for {
+		err := w.watch(ctx, &last)
+		if ctx.Err() != nil {
+			return nil
+		}
+		w.log.Warn("watching network interfaces failed; starting over", "error", err)
+		if !sleep(ctx, retryPause) {
+			return nil
+		}
+	}
+}
+
+// watch subscribes, reads everything, and then whatever notifications point to.
+func (w *Watcher) watch(ctx context.Context, last **Snapshot) error {
+	notifications, err := socket.Socket(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE, "netlink", nil)
+	if err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	defer notifications.Close()
+	if err := notifications.Bind(&unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		return fmt.Errorf("subscribe to rtnetlink: %w", err)
+	}
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	defer handle.Close()
+
+	changes := newDirty()
+	changes.add(classes{true, true, true})
+	var receiving sync.WaitGroup
+	defer receiving.Wait()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	receiving.Go(func() { cancel(receive(ctx, notifications, changes)) })
+	return w.follow(ctx, handle, changes, last)
+}
+
+// follow reads the tables whenever changes say so and hands out what differs.
+func (w *Watcher) follow(ctx context.Context, handle *netlink.Handle, changes *dirty, last **Snapshot) error {
+	var state tables
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-changes.wake:
+		}
+		began := time.Now()
+		if err := state.read(handle, changes.take()); err != nil {
+			return err
+		}
+		if snapshot := state.snapshot(); *last == nil || !snapshot.Equal(**last) {
+			*last = &snapshot
+			w.options.OnSnapshot(snapshot)
+		}
+		if !sleep(ctx, min(max(minPause, pauseFactor*time.Since(began)), maxPause)) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// receive notes what each notification is about, until ctx is done or the socket fails.
+func receive(ctx context.Context, notifications *socket.Conn, changes *dirty) error {
+	stop := context.AfterFunc(ctx, func() { _ = notifications.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	buffer := make([]byte, messageSize)
+	for {
+		n, _, err := notifications.Recvfrom(context.Background(), buffer, 0)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, unix.ENOBUFS):
+			// Notifications were lost, which ones is unknown.
+			changes.add(classes{true, true, true})
+		case err != nil:
+			return fmt.Errorf("read rtnetlink notification: %w", err)
+		default:
+			changes.add(about(buffer[:n]))
+		}
+	}
+}
+
+// about returns what a datagram of netlink messages is about, by the first one's type:
+// the kernel sends each notification by itself.
+func about(datagram []byte) classes {
+	if len(datagram) < unix.NLMSG_HDRLEN {
+		return classes{}
+	}
+	switch binary.NativeEndian.Uint16(datagram[4:6]) {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		return classes{links: true}
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		return classes{addresses: true}
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		return classes{routes: true}
+	}
+	return classes{}
+}
+
+// dirty collects what has to be read again. The kernel tells of no IPv4 route that goes
+// with its interface or address, so that routes are read again with those.
+type dirty struct {
+	wake chan struct{} // of one
+
+	mu      sync.Mutex
+	pending classes
+}
+
+func newDirty() *dirty { return &dirty{wake: make(chan struct{}, 1)} }
+
+func (d *dirty) add(c classes) {
+	if !c.any() {
+		return
+	}
+	c.routes = true
+	d.mu.Lock()
+	d.pending = d.pending.or(c)
+	d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (d *dirty) take() classes {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	taken := d.pending
+	d.pending = classes{}
+	return taken
+}
+
+// sleep reports whether the whole pause passed before ctx was done.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

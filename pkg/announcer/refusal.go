@@ -1,0 +1,49 @@
+package announcer
+
+import (
+	"errors"
+	"maps"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// Why a plan was not accepted, as a metric label.
+const (
+	refusedStale      = "stale"
+	refusedForeign    = "foreign"
+	refusedIncomplete = "incomplete"
+)
+
+// RefusalCauses returns the keys that Status.Refused may have.
+func RefusalCauses() []string { return []string{refusedStale, refusedForeign, refusedIncomplete} }
+
+// refusalCause returns the cause of an error of announcement.Accept, or "" for a plan
+// that was accepted before: every new stream begins with one.
+func refusalCause(err error) string {
+	if stale, ok := errors.AsType[*announcement.StaleError](err); ok {
+		if stale.Duplicate() {
+			return ""
+		}
+		return refusedStale
+	}
+	if _, ok := errors.AsType[*announcement.ForeignError](err); ok {
+		return refusedForeign
+	}
+	return refusedIncomplete
+}
+
+// refuse counts a refusal, and logs it once for as long as it stays the same.
+func (a *Announcer) refuse(replica string, err error) {
+	cause := refusalCause(err)
+	if cause == "" {
+		return
+	}
+	// A Status that was handed out keeps its own map.
+	a.refused = maps.Clone(a.refused)
+	a.refused[cause]++
+	a.publish()
+	if a.told[replica] != err.Error() {
+		a.told[replica] = err.Error()
+		a.log.Warn("plan refused", "replica", replica, "error", err)
+	}
+}

@@ -1,0 +1,115 @@
+package responder
+
+import (
+	"cmp"
+	"slices"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// accept is the snap length that a filter returns for a frame to keep: all of it.
+const accept = 1 << 16
+
+// prelude drops what does not belong to the interface itself before anything else is
+// looked at. A socket on an interface is also handed the frames of its VLANs, with the
+// tag removed, and of other machines while something keeps the interface promiscuous.
+func prelude(index int) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(index), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		// PACKET_HOST, PACKET_BROADCAST and PACKET_MULTICAST are 0, 1 and 2.
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: unix.PACKET_MULTICAST, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// Require returns instructions that drop the frame unless the size bytes at offset are value.
+func Require(offset uint32, size int, value uint32) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offset, Size: size},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
+}
+
+// MatchKeys returns instructions that end the program: they accept the frame if the four
+// bytes at offset are among keys and drop it otherwise. The search is binary, so that a
+// frame costs about ten comparisons among a thousand keys. Runs of keys that follow each
+// other count once; if there are more than size runs, those nearest to each other are
+// joined, and keys between them are accepted too.
+func MatchKeys(offset uint32, keys []uint32, size int) []bpf.Instruction {
+	found := runs(keys)
+	if len(found) == 0 {
+		return []bpf.Instruction{bpf.RetConstant{Val: 0}}
+	}
+	return append([]bpf.Instruction{bpf.LoadAbsolute{Off: offset, Size: 4}}, search(join(found, size))...)
+}
+
+// run is a range of keys, both ends included.
+type run struct{ first, last uint32 }
+
+// runs returns the ranges that keys make up, in order.
+func runs(keys []uint32) []run {
+	sorted := slices.Clone(keys)
+	slices.Sort(sorted)
+	var out []run
+	for _, key := range slices.Compact(sorted) {
+		if n := len(out); n > 0 && out[n-1].last+1 == key {
+			out[n-1].last = key
+			continue
+		}
+		out = append(out, run{key, key})
+	}
+	return out
+}
+
+// join closes the smallest gaps between runs until at most size are left.
+func join(in []run, size int) []run {
+	excess := len(in) - max(size, 1)
+	if excess <= 0 {
+		return in
+	}
+	gaps := make([]int, len(in)-1) // gaps[i] is before in[i+1]
+	for i := range gaps {
+		gaps[i] = i + 1
+	}
+	slices.SortStableFunc(gaps, func(a, b int) int {
+		return cmp.Compare(in[a].first-in[a-1].last, in[b].first-in[b-1].last)
+	})
+	closed := make(map[int]bool, excess)
+	for _, gap := range gaps[:excess] {
+		closed[gap] = true
+	}
+	var out []run
+	for i, r := range in {
+		if closed[i] {
+			out[len(out)-1].last = r.last
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// search returns a binary search for the accumulator in runs, which are not empty.
+func search(in []run) []bpf.Instruction {
+	if len(in) == 1 {
+		return []bpf.Instruction{
+			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: in[0].first, SkipFalse: 2},
+			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: in[0].last, SkipTrue: 1},
+			bpf.RetConstant{Val: accept},
+			bpf.RetConstant{Val: 0},
+		}
+	}
+	middle := len(in) / 2
+	left, right := search(in[:middle]), search(in[middle:])
+	// Conditional jumps reach 255 instructions only, so that the far one is a Jump.
+	out := []bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: in[middle].first, SkipFalse: 1},
+		bpf.Jump{Skip: uint32(len(left))},
+	}
+	return append(append(out, left...), right...)
+}

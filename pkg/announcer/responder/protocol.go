@@ -1,0 +1,83 @@
+package responder
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"golang.org/x/net/bpf"
+)
+
+// Port is one interface and the addresses that are answered on it. A Port that was
+// handed over is not written to any more.
+type Port struct {
+	// Index and Name are the interface's.
+	Index int
+	Name  string
+	// MAC is the interface's hardware address: what answers carry.
+	MAC net.HardwareAddr
+	// Addresses are sorted, and all of the protocol's family.
+	Addresses []netip.Addr
+}
+
+// Has reports whether the Port answers for address.
+func (p *Port) Has(address netip.Addr) bool {
+	_, ok := slices.BinarySearchFunc(p.Addresses, address, netip.Addr.Compare)
+	return ok
+}
+
+// Outcome is what became of a received frame, as a metric label.
+type Outcome uint8
+
+// The outcomes. All but Answered mean that nothing was sent.
+const (
+	// Answered says that a reply was due.
+	Answered Outcome = iota
+	// Malformed says that the frame is none of the protocol's, or damaged.
+	Malformed
+	// NotRequest says that the frame asks nothing.
+	NotRequest
+	// NotForUs says that the frame was sent to another machine's hardware address.
+	NotForUs
+	// NotOurs says that the frame asks for an address that is not answered here.
+	NotOurs
+	// BadSender says that the frame cannot come from whom it says, or names nobody to answer.
+	BadSender
+	// Conflict says that another machine announces one of our addresses as its own.
+	Conflict
+	// OwnFrame says that the frame is one of ours that came back.
+	OwnFrame
+
+	outcomes
+)
+
+// String returns the outcome as the value of a metric label.
+func (o Outcome) String() string {
+	names := [outcomes]string{
+		"answered", "malformed", "not_request", "not_for_us", "not_ours", "bad_sender", "conflict", "own_frame",
+	}
+	if o >= outcomes {
+		return "unknown"
+	}
+	return names[o]
+}
+
+// Protocol is address resolution of one family. Its methods are pure and may be called
+// from several goroutines at once.
+type Protocol interface {
+	// Name is the protocol's name for people and metrics: "arp" or "ndp".
+	Name() string
+	// EtherType is what frames of the protocol carry.
+	EtherType() int
+	// Filter returns a program that accepts at least the frames that Decide answers on
+	// port, in at most size comparisons of addresses; a smaller size accepts more.
+	Filter(port *Port, size int) []bpf.Instruction
+	// Decide returns the whole Ethernet frame to send in answer to frame, or nil, and why.
+	Decide(frame []byte, port *Port) ([]byte, Outcome)
+	// Announcement returns the frames that tell the whole segment, unasked, that address
+	// is at port.
+	Announcement(port *Port, address netip.Addr) [][]byte
+	// Groups returns the multicast groups that port has to be a member of to be asked at
+	// all, sorted, each once.
+	Groups(port *Port) []netip.Addr
+}

@@ -1,0 +1,190 @@
+package responder
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// writeTimeout bounds how long a full transmit queue may hold up announcements.
+const writeTimeout = time.Second
+
+// Options are what a Responder needs.
+type Options struct {
+	Protocol Protocol
+	// Listen opens the socket of a Port; nil is Listen of this package.
+	Listen ListenFunc
+	// OnFailure, if not nil, is called from a reader's goroutine when its socket failed.
+	// The next Apply opens it anew.
+	OnFailure func()
+}
+
+// Responder answers requests of one protocol. Apply, Announce and Close are called by one
+// owner; Counts may be called by anybody.
+type Responder struct {
+	options Options
+	open    map[int]*socket
+	counts  counts
+	readers sync.WaitGroup
+}
+
+// New returns a Responder that has no socket and answers nothing until Apply.
+func New(options Options) *Responder {
+	if options.Listen == nil {
+		options.Listen = Listen
+	}
+	if options.OnFailure == nil {
+		options.OnFailure = func() {}
+	}
+	return &Responder{options: options, open: make(map[int]*socket)}
+}
+
+// Apply makes ports, each interface once, the whole of what is answered; none means
+// nothing. What is no longer wanted stops before anything new starts, and when Apply
+// returns the kernel's filters let through what is wanted. The result says, by interface
+// index, where that failed and nothing is answered; Apply with the same ports tries again. It does not wait for
+// readers and takes well under a millisecond per port.
+func (r *Responder) Apply(ports []*Port) map[int]error {
+	wanted := make(map[int]*Port, len(ports))
+	for _, p := range ports {
+		if len(p.Addresses) > 0 {
+			wanted[p.Index] = p
+		}
+	}
+	for index, s := range r.open {
+		if wanted[index] == nil || s.failed.Load() {
+			s.stop()
+			delete(r.open, index)
+			continue
+		}
+		s.narrow(wanted[index])
+	}
+	failures := map[int]error{}
+	for index, port := range wanted {
+		if err := r.apply(port); err != nil {
+			failures[index] = fmt.Errorf("%s on %s: %w", r.options.Protocol.Name(), port.Name, err)
+		}
+	}
+	return failures
+}
+
+func (r *Responder) apply(port *Port) error {
+	if s := r.open[port.Index]; s != nil {
+		err := s.update(r.options.Protocol, port)
+		if err != nil {
+			s.stop()
+			delete(r.open, port.Index)
+		}
+		return err
+	}
+	s, err := open(r.options.Protocol, r.options.Listen, port)
+	if err != nil {
+		return err
+	}
+	r.open[port.Index] = s
+	r.readers.Go(func() { r.read(s) })
+	return nil
+}
+
+// Announce tells the segments of every port that answers for one of addresses where it
+// is, unasked. The error joins one error for each port that could not send.
+func (r *Responder) Announce(addresses []netip.Addr) error {
+	var failures []error
+	for _, s := range r.open {
+		if err := r.announce(s, addresses); err != nil {
+			failures = append(failures, fmt.Errorf("%s on %s: %w", r.options.Protocol.Name(), s.port.Load().Name, err))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+func (r *Responder) announce(s *socket, addresses []netip.Addr) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	defer func() { _ = s.conn.SetWriteDeadline(time.Time{}) }()
+	port := s.port.Load()
+	for _, address := range addresses {
+		if !port.Has(address) {
+			continue
+		}
+		for _, frame := range r.options.Protocol.Announcement(port, address) {
+			if err := s.send(frame); err != nil {
+				r.counts.failed.Add(1)
+				return err
+			}
+			r.counts.announced.Add(1)
+		}
+	}
+	return nil
+}
+
+// Close stops answering, and returns once every reader has ended.
+func (r *Responder) Close() {
+	r.Apply(nil)
+	r.readers.Wait()
+}
+
+// read answers until the socket is stopped or fails. Nothing that a frame holds ends it.
+func (r *Responder) read(s *socket) {
+	defer func() { _ = s.conn.Close() }()
+	buffer := make([]byte, maxFrame)
+	for {
+		n, err := s.receive(buffer)
+		port := s.port.Load()
+		if port == nil {
+			return
+		}
+		if err != nil {
+			// Also where the interface went down for a moment: the socket would go on, but
+			// it is also all that is ever heard of an interface that was deleted.
+			s.failed.Store(true)
+			r.options.OnFailure()
+			return
+		}
+		reply, outcome := r.options.Protocol.Decide(buffer[:n], port)
+		r.counts.outcomes[outcome].Add(1)
+		if reply != nil && s.send(reply) != nil {
+			r.counts.failed.Add(1)
+		}
+	}
+}
+
+// Counts is what a Responder did since it was made.
+type Counts struct {
+	// Outcomes is the number of frames that came through the kernel's filter, by Outcome.
+	Outcomes [outcomes]uint64
+	// Announced is the number of frames sent unasked, Failed that of frames of either
+	// kind that could not be sent.
+	Announced, Failed uint64
+}
+
+type counts struct {
+	outcomes          [outcomes]atomic.Uint64
+	announced, failed atomic.Uint64
+}
+
+// Counts returns what was done so far.
+func (r *Responder) Counts() Counts {
+	c := Counts{Announced: r.counts.announced.Load(), Failed: r.counts.failed.Load()}
+	for i := range r.counts.outcomes {
+		c.Outcomes[i] = r.counts.outcomes[i].Load()
+	}
+	return c
+}
+
+// same reports whether two ports say the same.
+func same(a, b *Port) bool {
+	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && slices.Equal(a.Addresses, b.Addresses)
+}
+
+// common returns port with those of its addresses that wanted has too, under wanted's MAC.
+func common(port, wanted *Port) *Port {
+	kept := slices.DeleteFunc(slices.Clone(port.Addresses), func(a netip.Addr) bool { return !wanted.Has(a) })
+	return &Port{Index: wanted.Index, Name: wanted.Name, MAC: wanted.MAC, Addresses: kept}
+}

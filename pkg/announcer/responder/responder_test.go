@@ -1,0 +1,243 @@
+package responder_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	codec "github.com/mdlayher/arp"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+const (
+	vip     = "192.0.2.200"
+	vip2    = "192.0.2.201"
+	control = "192.0.2.250"
+)
+
+func setMAC(mac net.HardwareAddr) func(netlink.Link) error {
+	return func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, mac) }
+}
+
+func newResponder(t testing.TB, l *lan, onFailure func()) *responder.Responder {
+	t.Helper()
+	r := responder.New(responder.Options{Protocol: arp.Protocol{}, Listen: l.listen, OnFailure: onFailure})
+	t.Cleanup(r.Close)
+	return r
+}
+
+func TestAnswersWhatIsApplied(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *lan) {
+		r := newResponder(t, l, nil)
+		l.apply(r, l.with(vip, control))
+		require.Equal(t, l.port.MAC, l.ask(vip, control))
+		require.Nil(t, l.ask(vip2, control), "not applied")
+
+		l.apply(r, l.with(vip2, control))
+		require.Nil(t, l.ask(vip, control), "no longer applied")
+		require.Equal(t, l.port.MAC, l.ask(vip2, control))
+	})
+}
+
+// TestMalformedIsNotFatal: whatever a host on the LAN sends, the next question is answered.
+func TestMalformedIsNotFatal(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *lan) {
+		r := newResponder(t, l, nil)
+		l.apply(r, l.with(vip, control))
+		good := append(append(append([]byte{}, broadcast...), askerMAC...), 8, 6)
+		random := rand.New(rand.NewPCG(1, 2))
+		for range 60 {
+			frame := slices.Clone(good)
+			for range random.IntN(60) {
+				frame = append(frame, byte(random.Uint32()))
+			}
+			l.send(frame)
+		}
+		require.Equal(t, l.port.MAC, l.ask(vip, control))
+	})
+}
+
+func TestAnnounce(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *lan) {
+		r := newResponder(t, l, nil)
+		l.apply(r, l.with(vip, vip2))
+		require.NoError(t, r.Announce([]netip.Addr{netip.MustParseAddr(vip), netip.MustParseAddr("192.0.2.9")}))
+		var got []string
+		for range 2 {
+			p := l.receive()
+			got = append(got, fmt.Sprint(p.Operation, " ", p.SenderIP, " ", p.TargetIP, " ", p.SenderHardwareAddr))
+		}
+		mac := l.port.MAC.String()
+		require.Equal(t, []string{
+			codec.OperationRequest.String() + " " + vip + " " + vip + " " + mac,
+			codec.OperationReply.String() + " " + vip + " " + vip + " " + mac,
+		}, got)
+		require.EqualValues(t, 2, r.Counts().Announced)
+	})
+}
+
+// TestFailedSocketIsOpenedAnew: a socket that fails says so once and is replaced.
+func TestFailedSocketIsOpenedAnew(t *testing.T) {
+	l := memoryLAN(t)
+	first := newMemoryConn()
+	second, _ := l.listen(nil, 0, nil)
+	conns := []responder.Conn{first, second}
+	l.listen = func(*responder.Port, int, []bpf.RawInstruction) (responder.Conn, error) {
+		c := conns[0]
+		conns = conns[1:]
+		return c, nil
+	}
+	failed := make(chan struct{}, 10)
+	r := newResponder(t, l, func() { failed <- struct{}{} })
+	l.apply(r, l.with(vip, control))
+	first.fail(unix.ENETDOWN)
+	<-failed
+	l.apply(r, l.with(vip, control))
+	require.Equal(t, l.port.MAC, l.ask(vip, control))
+	require.Empty(t, failed)
+}
+
+func TestFailureToOpenIsReported(t *testing.T) {
+	l := memoryLAN(t)
+	l.listen = func(*responder.Port, int, []bpf.RawInstruction) (responder.Conn, error) {
+		return nil, os.NewSyscallError("socket", unix.EPERM)
+	}
+	r := newResponder(t, l, nil)
+	failures := r.Apply([]*responder.Port{l.with(vip)})
+	require.Len(t, failures, 1)
+	require.EqualError(t, failures[3], "arp on eth0: open packet socket: socket: operation not permitted")
+	require.ErrorIs(t, failures[3], unix.EPERM)
+}
+
+// TestFilterGivesWayToMemory: where the kernel has no room for an exact filter, a coarser
+// one does, and nothing is lost.
+func TestFilterGivesWayToMemory(t *testing.T) {
+	l := memoryLAN(t)
+	inner := l.listen
+	var sizes []int
+	l.listen = func(p *responder.Port, etherType int, filter []bpf.RawInstruction) (responder.Conn, error) {
+		sizes = append(sizes, len(filter))
+		if len(filter) > 200 {
+			return nil, os.NewSyscallError("setsockopt", unix.ENOMEM)
+		}
+		return inner(p, etherType, filter)
+	}
+	var addresses []string
+	for i := range 120 {
+		addresses = append(addresses, fmt.Sprintf("192.0.2.%d", 2*i))
+	}
+	slices.SortFunc(addresses, func(a, b string) int { return netip.MustParseAddr(a).Compare(netip.MustParseAddr(b)) })
+	r := newResponder(t, l, nil)
+	l.apply(r, l.with(addresses...))
+	require.Greater(t, len(sizes), 1)
+	require.Equal(t, l.port.MAC, l.ask("192.0.2.0", "192.0.2.238"))
+	require.Nil(t, l.ask("192.0.2.3", "192.0.2.238"), "what the coarser filter lets through is still decided")
+}
+
+// TestFollowsTheInterface is behaviour L8 on a real one, without an IPv4 address of its own.
+func TestFollowsTheInterface(t *testing.T) {
+	l := vethLAN(t)
+	failed := make(chan struct{}, 10)
+	r := newResponder(t, l.lan, func() { failed <- struct{}{} })
+	l.apply(r, l.with(vip, control))
+	require.Equal(t, l.port.MAC, l.ask(vip, control))
+
+	t.Run("another MAC", func(t *testing.T) {
+		mac := net.HardwareAddr{2, 0, 0, 0, 0, 0x77}
+		l.node.Change(t, "eth0", setMAC(mac))
+		l.port.MAC = mac
+		l.apply(r, l.with(vip, control))
+		require.Equal(t, mac, l.ask(vip, control))
+	})
+	t.Run("down and up", func(t *testing.T) {
+		l.node.Change(t, "eth0", netlink.LinkSetDown)
+		<-failed
+		l.node.Change(t, "eth0", netlink.LinkSetUp)
+		l.apply(r, l.with(vip, control))
+		require.Equal(t, l.port.MAC, l.askAgain(vip))
+	})
+	t.Run("deleted and made again", func(t *testing.T) {
+		old := l.port.Index
+		l.node.Change(t, "eth0", netlink.LinkDel)
+		<-failed
+		require.Len(t, l.applyFails(r, l.with(vip)), 1, "gone")
+		again := vethAgain(t, l)
+		require.NotEqual(t, old, again.port.Index)
+		again.apply(r, again.with(vip, control))
+		require.Equal(t, again.port.MAC, again.askAgain(vip))
+	})
+}
+
+// TestSilentForOthers shows that questions for others' addresses wake nobody, also those
+// between two of ours.
+func TestSilentForOthers(t *testing.T) {
+	l := vethLAN(t)
+	r := newResponder(t, l.lan, nil)
+	l.apply(r, l.with(vip, "192.0.2.202", control))
+	for i := range 200 {
+		l.request(fmt.Sprintf("192.0.2.%d", i%190))
+	}
+	l.request(vip2)
+	require.Equal(t, l.port.MAC, l.ask(vip, control))
+	counts := r.Counts()
+	require.EqualValues(t, 2, counts.Outcomes[responder.Answered])
+	for o := responder.Malformed; o <= responder.OwnFrame; o++ {
+		require.Zero(t, counts.Outcomes[o], o.String())
+	}
+}
+
+// TestOneThousandAddresses on a real socket, where the kernel has to take the filter.
+func TestOneThousandAddresses(t *testing.T) {
+	l := vethLAN(t)
+	r := newResponder(t, l.lan, nil)
+	p := l.port
+	for i := range 1000 {
+		p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
+	}
+	began := time.Now()
+	l.apply(r, &p)
+	t.Logf("applied in %s", time.Since(began))
+	require.Equal(t, p.MAC, l.ask("10.1.0.0", "10.1.9.198"))
+	require.Nil(t, l.ask("10.1.0.1", "10.1.9.198"))
+}
+
+// TestCloseLeavesNothing: no goroutine and no descriptor outlives Close.
+func TestCloseLeavesNothing(t *testing.T) {
+	l := vethLAN(t)
+	before := sockets(t)
+	r := responder.New(responder.Options{Protocol: arp.Protocol{}})
+	l.apply(r, l.with(vip, control))
+	require.Equal(t, l.port.MAC, l.ask(vip, control))
+	require.Greater(t, sockets(t), before)
+	r.Close()
+	require.Equal(t, before, sockets(t))
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	require.NotContains(t, string(stacks), "responder.(*Responder).read")
+}
+
+func sockets(t testing.TB) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	count := 0
+	for _, e := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.HasPrefix(target, "socket:") {
+			count++
+		}
+	}
+	return count
+}

@@ -1,0 +1,130 @@
+package responder
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxFrame is the longest frame that is read whole; a longer one asks nothing.
+	maxFrame = 2048
+	// maxRuns is the largest size of a filter: six instructions for each run of
+	// addresses, of the 4096 that the kernel takes.
+	maxRuns = 640
+)
+
+// Conn is a packet socket on one interface.
+type Conn interface {
+	ReadFrom(frame []byte) (int, net.Addr, error)
+	WriteTo(frame []byte, to net.Addr) (int, error)
+	SetBPF(filter []bpf.RawInstruction) error
+	SetDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+	Close() error
+}
+
+// ListenFunc opens a packet socket on port's interface for frames with etherType that
+// pass filter.
+type ListenFunc func(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error)
+
+var _ Conn = (*packet.Conn)(nil)
+
+// Listen is a ListenFunc: an AF_PACKET socket in the calling thread's network namespace.
+func Listen(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error) {
+	ifi := &net.Interface{Index: port.Index, Name: port.Name, HardwareAddr: port.MAC}
+	return packet.Listen(ifi, packet.Raw, etherType, &packet.Config{Filter: filter})
+}
+
+// socket is an open port. Its reader reads and closes conn; everything else is its
+// owner's.
+type socket struct {
+	conn   Conn
+	groups *memberships
+	failed atomic.Bool
+	// port is what is answered; nil once the socket is stopped.
+	port atomic.Pointer[Port]
+	// filtered is the port that the filter in the kernel was made for.
+	filtered *Port
+}
+
+func open(protocol Protocol, listen ListenFunc, port *Port) (*socket, error) {
+	s := &socket{groups: newMemberships(port.Index)}
+	if err := s.groups.set(protocol.Groups(port)); err != nil {
+		return nil, errors.Join(err, s.groups.close())
+	}
+	err := attach(protocol, port, func(filter []bpf.RawInstruction) (err error) {
+		s.conn, err = listen(port, protocol.EtherType(), filter)
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open packet socket: %w", err), s.groups.close())
+	}
+	s.filtered = port
+	s.port.Store(port)
+	return s, nil
+}
+
+// narrow stops what wanted has no more. What it has besides comes by update.
+func (s *socket) narrow(wanted *Port) {
+	if now := s.port.Load(); !same(now, wanted) {
+		s.port.Store(common(now, wanted))
+	}
+}
+
+// update answers for all of port.
+func (s *socket) update(protocol Protocol, port *Port) error {
+	if err := s.groups.set(protocol.Groups(port)); err != nil {
+		return err
+	}
+	if !slices.Equal(s.filtered.Addresses, port.Addresses) {
+		if err := attach(protocol, port, s.conn.SetBPF); err != nil {
+			return fmt.Errorf("filter packet socket: %w", err)
+		}
+		s.filtered = port
+	}
+	s.port.Store(port)
+	return nil
+}
+
+// attach hands apply the most exact filter that the kernel has memory for
+// (net.core.optmem_max bounds it per socket).
+func attach(protocol Protocol, port *Port, apply func([]bpf.RawInstruction) error) error {
+	for size := maxRuns; ; size /= 2 {
+		filter, err := bpf.Assemble(append(prelude(port.Index), protocol.Filter(port, size)...))
+		if err != nil {
+			return fmt.Errorf("assemble filter: %w", err)
+		}
+		err = apply(filter)
+		if err == nil || size == 1 || !errors.Is(err, unix.ENOMEM) {
+			return err
+		}
+	}
+}
+
+// receive reads one frame.
+func (s *socket) receive(buffer []byte) (int, error) {
+	n, _, err := s.conn.ReadFrom(buffer)
+	return n, err
+}
+
+// send sends a frame to where its Ethernet header says.
+func (s *socket) send(frame []byte) error {
+	_, err := s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])})
+	return err
+}
+
+// stop ends all answers at once and makes the reader close the connection: closing one
+// waits for the kernel, which the owner should not. A reader that failed has closed it.
+func (s *socket) stop() {
+	s.port.Store(nil)
+	_ = s.conn.SetDeadline(time.Unix(1, 0))
+	_ = s.groups.close()
+}

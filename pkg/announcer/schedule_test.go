@@ -1,0 +1,82 @@
+package announcer
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestScheduleOfOne(t *testing.T) {
+	s := newSchedule()
+	require.True(t, s.next().IsZero())
+	address := ip("192.0.2.200")
+	s.start(address, began)
+	var times []time.Duration
+	for len(times) < 8 {
+		at := s.next()
+		require.Equal(t, []netip.Addr{address}, s.take(at))
+		require.Empty(t, s.take(at), "once")
+		times = append(times, at.Sub(began))
+	}
+	require.Equal(t, []time.Duration{0, 1100 * time.Millisecond, 2200 * time.Millisecond, 3300 * time.Millisecond, 4400 * time.Millisecond}, times[:5])
+	require.GreaterOrEqual(t, times[5]-times[4], period/2)
+	require.Less(t, times[5]-times[4], period)
+	require.Equal(t, period, times[6]-times[5])
+	require.Equal(t, period, times[7]-times[6])
+	s.stop(address)
+	require.True(t, s.next().IsZero())
+}
+
+// TestScheduleOfAThousand: claimed at once, each is announced within every period, never
+// many of them together, and the process is woken at most about once a second.
+func TestScheduleOfAThousand(t *testing.T) {
+	s := newSchedule()
+	const count = 1000
+	for i := range count {
+		s.start(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), began)
+	}
+	now := began
+	for range burst {
+		now = s.next()
+		require.Len(t, s.take(now), count)
+	}
+	settled := now.Add(10 * period)
+	last := map[netip.Addr]time.Time{}
+	wakes, most := 0, 0
+	for now.Before(settled.Add(2 * period)) {
+		now = s.next()
+		due := s.take(now)
+		require.NotEmpty(t, due)
+		for _, address := range due {
+			if before, ok := last[address]; ok {
+				require.LessOrEqual(t, now.Sub(before), period)
+			}
+			last[address] = now
+		}
+		if now.After(settled) {
+			wakes++
+			most = max(most, len(due))
+		}
+	}
+	require.Len(t, last, count)
+	require.LessOrEqual(t, wakes, int(2*period/slack)+1)
+	require.Less(t, most, count/4)
+}
+
+func TestJournalSaysFewLines(t *testing.T) {
+	j := newJournal()
+	for i := range 1000 {
+		j.add(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), event{answering, "eth0"})
+	}
+	require.Equal(t, []line{{slog.LevelInfo, "answering for 1000 addresses on eth0 (plan 3.17): 10.0.0.0, 10.0.0.1, 10.0.0.2 and 997 more"}}, j.take(began, "3.17"))
+	require.True(t, j.next().IsZero(), "nothing left")
+
+	j.add(ip("10.0.0.9"), event{stopped, "withdrawn"})
+	require.Empty(t, j.take(began.Add(journalPause/2), "3.18"), "not twice a second")
+	require.Equal(t, began.Add(journalPause), j.next())
+	j.add(ip("10.0.0.9"), event{answering, "eth1"})
+	require.Equal(t, []line{{slog.LevelInfo, "answering for 10.0.0.9 on eth1 (plan 3.19)"}}, j.take(began.Add(journalPause), "3.19"), "the last word")
+}

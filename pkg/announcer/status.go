@@ -1,0 +1,69 @@
+package announcer
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+// Status is what an announcer does at one time, for people and metrics. It is shared and
+// never written to.
+type Status struct {
+	// Started says that the interfaces are known, so that plans can be carried out.
+	Started bool
+	// Plan is the stamp of the newest plan that was carried out; zero before any.
+	Plan announcement.Stamp
+	// Claims and Problems are sorted by address.
+	Claims   []Claim
+	Problems []announcement.Problem
+	// Standby is how many addresses the plan gives to other nodes first.
+	Standby int
+	// Streams are sorted by replica.
+	Streams []Stream
+	// Refused counts plans that were not accepted, by one of RefusalCauses.
+	Refused map[string]uint64
+	// Responders are what the responders did so far, by address family.
+	Responders map[string]responder.Counts
+}
+
+// Claim is an address that is being answered.
+type Claim struct {
+	Address netip.Addr
+	// Interfaces are the names of those it is answered on, separated by ", ".
+	Interfaces string
+	// Since is when answering began.
+	Since time.Time
+	// List is the stamp of the candidate list behind the claim.
+	List announcement.Stamp
+}
+
+// Stream is the state of the control stream to one replica.
+type Stream struct {
+	Replica string
+	Up      bool
+	// Since is when the stream came up or went down.
+	Since time.Time
+}
+
+// claimStatus returns the claims as a Status has them.
+func (c *core) claimStatus() []Claim {
+	out := make([]Claim, 0, len(c.claims))
+	for address, h := range c.claims {
+		out = append(out, Claim{Address: address, Interfaces: h.where, Since: h.since, List: h.claim.Stamp})
+	}
+	slices.SortFunc(out, func(a, b Claim) int { return a.Address.Compare(b.Address) })
+	return out
+}
+
+func sortStreams(streams map[string]Stream) []Stream {
+	out := make([]Stream, 0, len(streams))
+	for _, s := range streams {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b Stream) int { return cmp.Compare(a.Replica, b.Replica) })
+	return out
+}

@@ -1,0 +1,99 @@
+package status
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+// collector turns a Status into metrics at each scrape.
+type collector struct {
+	status  func() announcer.Status
+	version string
+
+	planTerm, planRevision, plansRefused *prometheus.Desc
+	addresses, claimStart                *prometheus.Desc
+	answered, ignored                    *prometheus.Desc
+	unsolicited, sendFailures            *prometheus.Desc
+	stream, build                        *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*collector)(nil)
+
+func newCollector(status func() announcer.Status, version string) *collector {
+	describe := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &collector{
+		status: status, version: version,
+		planTerm:     describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
+		planRevision: describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
+		plansRefused: describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
+		addresses:    describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (other nodes first) or problem (should be answered here and is not).", "state"),
+		claimStart:   describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
+		answered:     describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
+		ignored:      describe("baremetal_announcer_requests_ignored_total", "Frames that passed the filter in the kernel and were not answered, by reason.", "family", "reason"),
+		unsolicited:  describe("baremetal_announcer_unsolicited_sent_total", "Frames sent unasked: gratuitous ARP and unsolicited Neighbor Advertisements.", "family"),
+		sendFailures: describe("baremetal_announcer_send_failures_total", "Frames that could not be sent.", "family"),
+		stream:       describe("baremetal_announcer_control_stream_up", "1 if the control stream to the replica is up, else 0.", "replica"),
+		build:        describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.planTerm, c.planRevision, c.plansRefused, c.addresses, c.claimStart, c.answered, c.ignored,
+		c.unsolicited, c.sendFailures, c.stream, c.build,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	s := c.status()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	counter := func(d *prometheus.Desc, value uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+	}
+	gauge(c.build, 1, c.version, runtime.Version())
+	gauge(c.planTerm, float64(s.Plan.Term))
+	gauge(c.planRevision, float64(s.Plan.Revision))
+	gauge(c.addresses, float64(len(s.Claims)), "claimed")
+	gauge(c.addresses, float64(s.Standby), "planned")
+	gauge(c.addresses, float64(len(s.Problems)), "problem")
+	for _, claim := range s.Claims {
+		gauge(c.claimStart, float64(claim.Since.UnixMilli())/1000, claim.Address.String(), claim.Interfaces)
+	}
+	for _, stream := range s.Streams {
+		up := 0.0
+		if stream.Up {
+			up = 1
+		}
+		gauge(c.stream, up, stream.Replica)
+	}
+	for _, cause := range announcer.RefusalCauses() {
+		counter(c.plansRefused, s.Refused[cause], cause)
+	}
+	for family, counts := range s.Responders {
+		c.collectResponder(counter, family, counts)
+	}
+}
+
+func (c *collector) collectResponder(counter func(*prometheus.Desc, uint64, ...string), family string, counts responder.Counts) {
+	for o, n := range counts.Outcomes {
+		if outcome := responder.Outcome(o); outcome == responder.Answered {
+			counter(c.answered, n, family)
+		} else {
+			counter(c.ignored, n, family, outcome.String())
+		}
+	}
+	counter(c.unsolicited, counts.Announced, family)
+	counter(c.sendFailures, counts.Failed, family)
+}

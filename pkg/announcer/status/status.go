@@ -1,0 +1,99 @@
+// Package status shows what an announcer does: /healthz in words and /metrics for
+// Prometheus. Both read the announcer's Status at the moment they are asked and keep
+// nothing of their own.
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"baremetal.cloud/ccm/pkg/announcer"
+)
+
+const (
+	headerTimeout   = 5 * time.Second
+	writeTimeout    = 30 * time.Second
+	idleTimeout     = 2 * time.Minute
+	shutdownTimeout = time.Second
+)
+
+// NewHandler serves /healthz and /metrics from what status returns; version is the
+// program's.
+func NewHandler(status func() announcer.Status, version string) (http.Handler, error) {
+	registry := prometheus.NewRegistry()
+	for _, c := range []prometheus.Collector{
+		newCollector(status, version),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { health(w, status()) })
+	return mux, nil
+}
+
+// Serve serves handler on listener until ctx is done, then closes both and returns nil.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		_ = server.Shutdown(last) // What a scraper still reads is cut off when it takes too long.
+		_ = server.Close()
+	})
+	err := server.Serve(listener)
+	if !stop() {
+		<-ended
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("status server: %w", err)
+}
+
+// health answers 200 once the announcer is able to carry out plans. A lost stream is no
+// illness: a restart would not mend it and would end what is being answered.
+func health(w http.ResponseWriter, s announcer.Status) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !s.Started {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "starting: the network interfaces are not known yet")
+		return
+	}
+	var text strings.Builder
+	text.WriteString("ok\n")
+	if s.Plan.IsZero() {
+		text.WriteString("plan: none yet\n")
+	} else {
+		fmt.Fprintf(&text, "plan: %s\n", s.Plan)
+	}
+	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d of other nodes first\n", len(s.Claims), len(s.Problems), s.Standby)
+	if len(s.Streams) == 0 {
+		text.WriteString("streams: none yet\n")
+	}
+	for _, stream := range s.Streams {
+		state := "down"
+		if stream.Up {
+			state = "up"
+		}
+		fmt.Fprintf(&text, "stream to %s: %s since %s\n", stream.Replica, state, stream.Since.UTC().Format(time.RFC3339))
+	}
+	fmt.Fprint(w, text.String())
+}

@@ -1,0 +1,129 @@
+package status_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/status"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+var since = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+func busy() announcer.Status {
+	arp := responder.Counts{Announced: 10, Failed: 1}
+	arp.Outcomes[responder.Answered], arp.Outcomes[responder.BadSender] = 7, 2
+	return announcer.Status{
+		Started: true,
+		Plan:    announcement.Stamp{Term: 3, Revision: 17},
+		Claims:  []announcer.Claim{{Address: netip.MustParseAddr("192.0.2.1"), Interfaces: "eth0", Since: since}},
+		Problems: []announcement.Problem{
+			{Address: netip.MustParseAddr("192.0.2.2"), Reason: reason.SocketFailed, Message: "no"},
+		},
+		Standby:    4,
+		Streams:    []announcer.Stream{{Replica: "10.0.0.1:10270", Up: true, Since: since}, {Replica: "10.0.0.2:10270", Since: since}},
+		Refused:    map[string]uint64{"stale": 5},
+		Responders: map[string]responder.Counts{"ipv4": arp, "ipv6": {}},
+	}
+}
+
+func get(t *testing.T, s announcer.Status, path string) (int, string) {
+	t.Helper()
+	handler, err := status.NewHandler(func() announcer.Status { return s }, "v1")
+	require.NoError(t, err)
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
+	return recorder.Code, recorder.Body.String()
+}
+
+func TestHealth(t *testing.T) {
+	code, text := get(t, announcer.Status{}, "/healthz")
+	require.Equal(t, http.StatusServiceUnavailable, code)
+	require.Equal(t, "starting: the network interfaces are not known yet\n", text)
+
+	code, text = get(t, announcer.Status{Started: true}, "/healthz")
+	require.Equal(t, http.StatusOK, code, "a node that nobody has told anything is well")
+	require.Equal(t, "ok\nplan: none yet\naddresses: 0 answered, 0 with a problem, 0 of other nodes first\nstreams: none yet\n", text)
+
+	code, text = get(t, busy(), "/healthz")
+	require.Equal(t, http.StatusOK, code, "a lost stream is no illness")
+	require.Equal(t, `ok
+plan: 3.17
+addresses: 1 answered, 1 with a problem, 4 of other nodes first
+stream to 10.0.0.1:10270: up since 2026-11-01T12:00:00Z
+stream to 10.0.0.2:10270: down since 2026-11-01T12:00:00Z
+`, text)
+}
+
+func TestMetrics(t *testing.T) {
+	code, text := get(t, busy(), "/metrics")
+	require.Equal(t, http.StatusOK, code)
+	for _, line := range []string{
+		`baremetal_announcer_plan_term 3`,
+		`baremetal_announcer_plan_revision 17`,
+		`baremetal_announcer_plans_refused_total{cause="stale"} 5`,
+		`baremetal_announcer_plans_refused_total{cause="foreign"} 0`,
+		`baremetal_announcer_addresses{state="claimed"} 1`,
+		`baremetal_announcer_addresses{state="planned"} 4`,
+		`baremetal_announcer_addresses{state="problem"} 1`,
+		`baremetal_announcer_claim_start_timestamp_seconds{address="192.0.2.1",interfaces="eth0"} 1.7935344e+09`,
+		`baremetal_announcer_requests_answered_total{family="ipv4"} 7`,
+		`baremetal_announcer_requests_ignored_total{family="ipv4",reason="bad_sender"} 2`,
+		`baremetal_announcer_requests_ignored_total{family="ipv6",reason="not_ours"} 0`,
+		`baremetal_announcer_unsolicited_sent_total{family="ipv4"} 10`,
+		`baremetal_announcer_send_failures_total{family="ipv4"} 1`,
+		`baremetal_announcer_control_stream_up{replica="10.0.0.1:10270"} 1`,
+		`baremetal_announcer_control_stream_up{replica="10.0.0.2:10270"} 0`,
+	} {
+		require.Contains(t, text, "\n"+line+"\n")
+	}
+	require.Contains(t, text, `baremetal_announcer_build_info{goversion="go`)
+	require.NotContains(t, text, `reason="answered"`)
+}
+
+// TestMetricsLint holds all of them to the conventions of Prometheus.
+func TestMetricsLint(t *testing.T) {
+	_, text := get(t, busy(), "/metrics")
+	var ours []string
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, "baremetal_") {
+			ours = append(ours, line)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(strings.Join(ours, ""))).Lint()
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	handler, err := status.NewHandler(busy, "v1")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- status.Serve(ctx, listener, handler) }()
+	response, err := http.Get("http://" + listener.Addr().String() + "/healthz")
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Contains(t, string(body), "ok\n")
+	cancel()
+	require.NoError(t, <-ended)
+	_, err = net.Dial("tcp", listener.Addr().String())
+	require.Error(t, err)
+}

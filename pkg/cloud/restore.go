@@ -1,0 +1,107 @@
+package cloud
+
+import (
+	"context"
+	"os"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
+
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// restore takes over every address in a status before the first is given out, and then
+// the cloud-config in the file, whose text it returns; nil where it cannot be read.
+//
+// The addresses are restored under the cloud-config that the leader before used. So a
+// file that leaves a Service's address out is refused by a leader that has just begun as
+// by one that leads for long, and an address that was answered goes on being answered.
+func (p *Provider) restore(ctx context.Context) ([]byte, error) {
+	if config := p.lastGood(ctx); config != nil {
+		p.config.Store(config)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	services, err := p.listers.services.List(labels.Everything())
+	if err != nil {
+		return nil, err
+	}
+	known, clashing := p.known(services)
+	findings, err := p.core.restore(coreConfig(p.config.Load()), known, clashing)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range findings {
+		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
+	}
+	text, err := os.ReadFile(p.options.ConfigPath)
+	if err != nil {
+		text = nil
+		p.configRejected(err)
+	} else {
+		p.reload(text)
+	}
+	if p.configError.Load() != nil {
+		p.core.reassign() // under the last good one
+	}
+	p.options.Logger.Info("restored addresses", "services", len(known))
+	for _, svc := range services {
+		p.queue.Add(svc.Namespace + "/" + svc.Name)
+	}
+	close(p.restored)
+	return text, nil
+}
+
+// known translates the Services that may hold an address, and says which of them are
+// known to break the sharing rule by an edit.
+func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, clashing map[string]bool) {
+	clashing = map[string]bool{}
+	for _, svc := range services {
+		if !wanted(svc, p.class()) || len(svc.Status.LoadBalancer.Ingress) == 0 || letGo(svc) {
+			continue
+		}
+		known = append(known, p.translate(svc))
+		if c := condition(svc, ConditionAllocated); c != nil && c.Reason == string(reason.SharingClash) {
+			clashing[string(svc.UID)] = true
+		}
+	}
+	return known, clashing
+}
+
+// letGo reports whether svc is being deleted and its address was freed already: what it
+// waits for is somebody else's finalizer.
+func letGo(svc *corev1.Service) bool {
+	return svc.DeletionTimestamp != nil && !servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer)
+}
+
+// lastGood returns the cloud-config that the leader before used, or nil where there was
+// none. It asks until the API server answers or ctx ends.
+func (p *Provider) lastGood(ctx context.Context) *cloudconfig.Config {
+	for {
+		kept, err := p.client.CoreV1().ConfigMaps(p.options.Namespace).Get(ctx, LastGoodConfigMapName, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err) || err == nil && kept.Data[ConfigMapKey] == "":
+			return nil
+		case err == nil:
+			config, _, err := cloudconfig.Parse([]byte(kept.Data[ConfigMapKey]), "ConfigMap "+p.options.Namespace+"/"+LastGoodConfigMapName)
+			if err != nil {
+				p.options.Logger.Warn("the last good cloud-config cannot be read; going on without it", "err", err)
+			}
+			return config
+		}
+		p.options.Logger.Warn("the last good cloud-config cannot be fetched; trying on", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package cloud
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// shrunk leaves out 10.0.0.0.
+var shrunk = strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.2-10.0.0.3")
+
+// Promise 8, row IP18: what one leader refuses, the next one refuses too, and an address
+// that was announced under the last good cloud-config goes on being announced. Once the
+// holder is gone the cloud-config is used without anybody touching it.
+func TestRefusedReloadOutlivesTheLeader(t *testing.T) {
+	c := startWith(t, shrunk, lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")), endpointsFor("web"))
+	c.refused("default/web")
+	c.acknowledge("10.0.0.0")
+	c.says("web", ConditionAllocated, reason.Allocated)
+	c.says("web", ConditionAnnounced, reason.Announced)
+	c.published("web", "10.0.0.0")
+
+	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	c.inUse(shrunk)
+	require.NoError(t, c.create(loadBalancer("new")))
+	c.published("new", "10.0.0.2")
+}
+
+// A standby may have read the file long ago: a leader begins with the file as it is now.
+func TestNewLeaderReadsTheFileAgain(t *testing.T) {
+	c := startWith(t, pools, lastGood(pools), loadBalancer("web", withStatus("10.0.1.0")))
+	require.NoError(t, os.WriteFile(c.path, []byte(strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.1.0/30")), 0o600))
+	c.says("web", ConditionAllocated, reason.Allocated)
+}
+
+// With onShrink: Reassign the new leader moves the holder, as the old one would have.
+func TestReassignAtStart(t *testing.T) {
+	c := startWith(t, strings.ReplaceAll(shrunk, "Refuse", "Reassign"), lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")))
+	c.published("web", "10.0.0.2")
+}
+
+// A last good cloud-config that cannot be read any more does no harm.
+func TestUnreadableLastGood(t *testing.T) {
+	c := startWith(t, pools, lastGood("pools: ["), loadBalancer("web", withStatus("10.0.0.0")))
+	c.says("web", ConditionAllocated, reason.Allocated)
+	c.inUse(pools)
+}
+
+// A file that vanishes for a moment and comes back as it was is in use again.
+func TestFileVanishesForAMoment(t *testing.T) {
+	c := start(t)
+	c.inUse(pools)
+	require.NoError(t, os.Remove(c.path))
+	c.refused("no such file")
+	require.NoError(t, os.WriteFile(c.path, []byte(pools), 0o600))
+	c.inUse(pools)
+}
+
+// Who only waits for somebody else's finalizer has let go of its address.
+func TestDeletedServiceIsNotRestored(t *testing.T) {
+	deleted := loadBalancer("old", withStatus("10.0.0.0"))
+	now := metav1.Now()
+	deleted.DeletionTimestamp, deleted.Finalizers = &now, []string{"somebody.example/else"}
+	c := start(t, deleted, loadBalancer("web", withStatus("10.0.0.0")))
+	c.says("web", ConditionAllocated, reason.Allocated)
+	c.published("web", "10.0.0.0")
+}
+
+// refused waits until the file is refused for that cause.
+func (c *cluster) refused(cause string) {
+	c.t.Helper()
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		require.NotNil(t, c.p.configError.Load())
+		require.Contains(t, *c.p.configError.Load(), cause)
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+// inUse waits until the cloud-config with that text is in use and kept.
+func (c *cluster) inUse(text string) {
+	c.t.Helper()
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		require.Nil(t, c.p.configError.Load())
+		kept, err := c.client.CoreV1().ConfigMaps("baremetal-ccm").Get(context.Background(), LastGoodConfigMapName, metav1.GetOptions{})
+		require.NoError(t, err)
+		require.Equal(t, text, kept.Data[ConfigMapKey])
+	}, 10*time.Second, 5*time.Millisecond)
+}
