@@ -65,6 +65,12 @@ var _ cloudprovider.ControllerClientBuilder = builder{}
 // start runs a leader on a cluster with those objects, until the test ends.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
+	return startWith(t, time.Now, objects...)
+}
+
+// startWith runs a leader whose decisions are made by that clock.
+func startWith(t *testing.T, now func() time.Time, objects ...runtime.Object) *cluster {
+	t.Helper()
 	objects = append(objects,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
@@ -83,6 +89,7 @@ func start(t *testing.T, objects ...runtime.Object) *cluster {
 	require.NoError(t, err)
 	c.p, err = New(Options{ConfigPath: c.path, Config: config, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
 	require.NoError(t, err)
+	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- elector.Run(ctx) }()
