@@ -69,10 +69,16 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 	return command, nil
 }
 
-// controllers are the stock service controller and our own; both run on the leader only.
+// controllers are those that run on the leader. The stock cloud-node-lifecycle-controller
+// is not one of them: it deletes the Nodes of machines that it takes for gone.
 func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
+	stockNodes := app.DefaultInitFuncConstructors[names.CloudNodeController]
 	return map[string]app.ControllerInitFuncConstructor{
 		names.ServiceLBController: app.DefaultInitFuncConstructors[names.ServiceLBController],
+		names.CloudNodeController: {
+			InitContext: stockNodes.InitContext,
+			Constructor: nodeController(stockNodes.Constructor),
+		},
 		"baremetal-controller": {
 			InitContext: app.ControllerInitContext{ClientName: "baremetal-controller"},
 			Constructor: p.ownController,

@@ -16,7 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/app"
+	appconfig "k8s.io/cloud-provider/app/config"
+	fakecloud "k8s.io/cloud-provider/fake"
 	"k8s.io/cloud-provider/names"
+	genericcontrollermanager "k8s.io/controller-manager/app"
+	"k8s.io/controller-manager/controller"
 )
 
 const goodConfig = `apiVersion: baremetal.cloud/v1alpha1
@@ -135,6 +141,23 @@ func TestDefaults(t *testing.T) {
 	p := &program{options: o}
 	require.Contains(t, p.controllers(), names.ServiceLBController)
 	require.NotContains(t, p.controllers(), names.CloudNodeLifecycleController, "it deletes Nodes")
+}
+
+// Without nodes in the cloud-config the stock controller of nodes is not even built.
+func TestNodeControllerIsStartedOnlyForNodes(t *testing.T) {
+	built := false
+	start := nodeController(func(app.ControllerInitContext, *appconfig.CompletedConfig, cloudprovider.Interface) app.InitFunc {
+		built = true
+		return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
+			return nil, true, nil
+		}
+	})
+	for _, served := range []bool{false, true} {
+		_, started, err := start(app.ControllerInitContext{}, nil, &fakecloud.Cloud{EnableInstancesV2: served})(t.Context(), genericcontrollermanager.ControllerContext{})
+		require.NoError(t, err)
+		require.Equal(t, served, built)
+		require.Equal(t, served, started)
+	}
 }
 
 func clientOf(t *testing.T, url string) kubernetes.Interface {

@@ -201,6 +201,20 @@ func (p *program) control(ctx context.Context) error {
 	}
 }
 
+// nodeController is how the stock app starts its own controller of nodes: only where the
+// cloud-config had the key nodes when this process started. The permissions for it are
+// not in the base manifests.
+func nodeController(stock app.InitFuncConstructor) app.InitFuncConstructor {
+	return func(init app.ControllerInitContext, config *appconfig.CompletedConfig, provider cloudprovider.Interface) app.InitFunc {
+		if _, served := provider.InstancesV2(); served {
+			return stock(init, config, provider)
+		}
+		return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
+			return nil, false, nil
+		}
+	}
+}
+
 // ownController is how the stock app starts ours.
 func (p *program) ownController(app.ControllerInitContext, *appconfig.CompletedConfig, cloudprovider.Interface) app.InitFunc {
 	return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {

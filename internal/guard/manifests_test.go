@@ -58,6 +58,20 @@ func manifests(t *testing.T) []runtime.Object {
 	return objects
 }
 
+// The component for nodes gives the CCM what the stock cloud-node-controller writes, and
+// nothing else to anybody.
+func TestNodesComponent(t *testing.T) {
+	objects := decode(t, "rbac.yaml", read(t, "deploy/components/nodes/rbac.yaml"))
+	require.Len(t, objects, 2)
+	role, binding := of[*rbacv1.ClusterRole](objects)[0], of[*rbacv1.ClusterRoleBinding](objects)[0]
+	require.Equal(t, []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"patch", "update"}},
+		{APIGroups: []string{""}, Resources: []string{"nodes/status"}, Verbs: []string{"patch"}},
+	}, role.Rules)
+	require.Equal(t, rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name}, binding.RoleRef)
+	require.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: "baremetal-ccm", Namespace: "baremetal-ccm"}}, binding.Subjects)
+}
+
 // of returns the objects of one type.
 func of[T runtime.Object](objects []runtime.Object) []T {
 	var typed []T

@@ -104,7 +104,8 @@ func (a *Announcer) OnLinks(links link.Snapshot) {
 }
 
 // Run carries out plans, in the calling thread's network namespace, until ctx is done.
-// Then it stops answering, reports that it claims nothing and returns nil.
+// Then it stops answering, reports that it claims nothing and has no interface to carry
+// anything, and returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.close()
 	timer := time.NewTimer(0)

@@ -194,13 +194,22 @@ func (c *core) report() *announcement.Report {
 	}
 	r := announcement.Report{
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
-		Claims: c.held(), Problems: c.decision.problems, Interfaces: c.links.Report(),
+		Claims: c.held(), Problems: c.decision.problems, Interfaces: c.carriers(),
 	}
 	if c.spoke && reflect.DeepEqual(r, c.reported) {
 		return nil
 	}
 	c.spoke, c.reported = true, r
 	return &r
+}
+
+// carriers returns the interfaces that can carry addresses. Of an announcer that ends none
+// can: so the cluster side gives its addresses to others without waiting for it to return.
+func (c *core) carriers() []announcement.Interface {
+	if c.leaving {
+		return nil
+	}
+	return c.links.Report()
 }
 
 // wake returns when the core wants to be woken without anything having happened, or the

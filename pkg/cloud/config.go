@@ -83,6 +83,7 @@ func (p *Provider) reload(text []byte) {
 		return
 	}
 	p.config.Store(config)
+	p.followNodes(config.Nodes)
 	p.configError.Store(nil)
 	for _, w := range warnings {
 		p.options.Logger.Warn("cloud-config", "warning", w.String())

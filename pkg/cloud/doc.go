@@ -7,4 +7,7 @@
 // comes back as an input (observer.go), and the controller writes addresses, conditions
 // and Events (controller.go, status.go). The stock service controller calls in through
 // loadbalancer.go.
+//
+// Beside that, and only where the cloud-config asks for it, the stock
+// cloud-node-controller asks instances.go what to initialise a node with.
 package cloud

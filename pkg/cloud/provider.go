@@ -48,6 +48,8 @@ type Provider struct {
 	server  *control.Server
 	queue   workqueue.TypedRateLimitingInterface[string]
 	config  atomic.Pointer[cloudconfig.Config]
+	// nodes is how nodes are initialised; nil from the start on if they are not.
+	nodes atomic.Pointer[cloudconfig.Nodes]
 	// configError is why the cloud-config in the file is not the one in use, or nil.
 	configError atomic.Pointer[string]
 	// stranded says that the only fault of the file is that somebody holds an address
@@ -101,6 +103,7 @@ func New(options Options) (*Provider, error) {
 		return nil, fmt.Errorf("cloud-config %s: %w", options.ConfigPath, err)
 	}
 	p.config.Store(options.Config)
+	p.nodes.Store(options.Config.Nodes)
 	return p, nil
 }
 
@@ -143,9 +146,6 @@ func (p *Provider) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return p,
 
 // Instances is not implemented; it is superseded by InstancesV2.
 func (p *Provider) Instances() (cloudprovider.Instances, bool) { return nil, false }
-
-// InstancesV2 is not implemented: nodes are managed by whoever installed them.
-func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) { return nil, false }
 
 // Zones is not implemented; it is superseded by InstancesV2.
 func (p *Provider) Zones() (cloudprovider.Zones, bool) { return nil, false }

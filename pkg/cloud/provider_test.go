@@ -367,7 +367,13 @@ func TestStartConfigFallsBackToTheLastGoodOne(t *testing.T) {
 }
 
 func (c *cluster) events() []string {
-	list, err := c.client.CoreV1().Events("default").List(c.t.Context(), metav1.ListOptions{})
+	c.t.Helper()
+	return c.eventsIn("default")
+}
+
+func (c *cluster) eventsIn(namespace string) []string {
+	c.t.Helper()
+	list, err := c.client.CoreV1().Events(namespace).List(c.t.Context(), metav1.ListOptions{})
 	require.NoError(c.t, err)
 	var out []string
 	for _, e := range list.Items {

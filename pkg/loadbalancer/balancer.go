@@ -327,30 +327,30 @@ func interfaceEqual(x, y announcement.Interface) bool {
 }
 
 // changedClaims returns the addresses that one report names and the other does not, as
-// claimed under that stamp or as a problem.
+// claimed under that stamp or as a problem, sorted.
 func changedClaims(before, after announcement.Report) []netip.Addr {
-	counts := map[any]int{}
-	note := func(r announcement.Report, n int) {
-		for _, c := range r.Claims {
-			counts[c] += n
-		}
-		for _, p := range r.Problems {
-			counts[p] += n
+	out := changed(before.Claims, after.Claims, func(c announcement.Claim) netip.Addr { return c.Address })
+	out = append(out, changed(before.Problems, after.Problems, func(p announcement.Problem) netip.Addr { return p.Address })...)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// changed walks two lists that are sorted by address and returns the addresses of the
+// elements that are not in both.
+func changed[T comparable](before, after []T, address func(T) netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for len(before) > 0 || len(after) > 0 {
+		switch {
+		case len(after) == 0 || len(before) > 0 && address(before[0]).Less(address(after[0])):
+			out, before = append(out, address(before[0])), before[1:]
+		case len(before) == 0 || address(after[0]).Less(address(before[0])):
+			out, after = append(out, address(after[0])), after[1:]
+		default:
+			if before[0] != after[0] {
+				out = append(out, address(after[0]))
+			}
+			before, after = before[1:], after[1:]
 		}
 	}
-	note(before, -1)
-	note(after, +1)
-	seen := map[netip.Addr]bool{}
-	for what, n := range counts {
-		if n == 0 {
-			continue
-		}
-		switch what := what.(type) {
-		case announcement.Claim:
-			seen[what.Address] = true
-		case announcement.Problem:
-			seen[what.Address] = true
-		}
-	}
-	return slices.SortedFunc(maps.Keys(seen), netip.Addr.Compare)
+	return out
 }

@@ -75,17 +75,17 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 func (b *Balancer) Plan() map[string]announcement.Set {
 	p := &b.plan
 	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
-	changed := map[string]bool{}
+	changed := changes{}
 	for _, address := range b.undecided() {
 		b.decide(address, next, changed)
 	}
 	for name := range b.nodes {
-		if _, ok := p.sets[name]; !ok {
-			changed[name] = true
+		if _, ok := p.sets[name]; !ok && changed[name] == nil {
+			changed[name] = []netip.Addr{}
 		}
 	}
-	for name := range changed {
-		p.sets[name] = p.set(name, next)
+	for name, addresses := range changed {
+		p.sets[name] = p.set(name, next, addresses)
 	}
 	for name := range p.sets {
 		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {
@@ -124,7 +124,7 @@ func (b *Balancer) undecided() []netip.Addr {
 }
 
 // decide makes the list of one address and notes whose plan that changes.
-func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed map[string]bool) {
+func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed changes) {
 	p := &b.plan
 	old := p.lists[address]
 	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
@@ -140,10 +140,21 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed m
 	list.Stamp = next
 	p.replace(old, list)
 	for _, name := range old.Candidates {
-		changed[name] = true
+		changed.note(name, address)
 	}
 	for _, name := range list.Candidates {
-		changed[name] = true
+		changed.note(name, address)
+	}
+}
+
+// changes are the addresses whose lists changed, by node, in the order in which they
+// were decided, which is sorted.
+type changes map[string][]netip.Addr
+
+// note adds an address once.
+func (c changes) note(node string, address netip.Addr) {
+	if n := len(c[node]); n == 0 || c[node][n-1] != address {
+		c[node] = append(c[node], address)
 	}
 }
 
@@ -185,12 +196,32 @@ func (p *plan) replace(old, list announcement.Announcement) {
 	}
 }
 
-// set makes the plan of one node.
-func (p *plan) set(name string, stamp announcement.Stamp) announcement.Set {
-	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(p.members[name]))}
-	for address := range p.members[name] {
-		out.Announcements = append(out.Announcements, p.lists[address])
+// set makes the plan of one node from its last one and the addresses that changed since.
+// With ten thousand addresses on a node, collecting and sorting all of them for each new
+// Service would take most of a leader's time.
+func (p *plan) set(name string, stamp announcement.Stamp, changed []netip.Addr) announcement.Set {
+	members := p.members[name]
+	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(members))}
+	last, ok := p.sets[name]
+	if !ok {
+		for address := range members {
+			out.Announcements = append(out.Announcements, p.lists[address])
+		}
+		announcement.Sort(out.Announcements)
+		return out
 	}
-	announcement.Sort(out.Announcements)
+	rest := last.Announcements
+	for _, address := range changed {
+		i, found := slices.BinarySearchFunc(rest, address, func(a announcement.Announcement, x netip.Addr) int { return a.Address.Compare(x) })
+		out.Announcements = append(out.Announcements, rest[:i]...)
+		if found {
+			i++
+		}
+		rest = rest[i:]
+		if members[address] {
+			out.Announcements = append(out.Announcements, p.lists[address])
+		}
+	}
+	out.Announcements = append(out.Announcements, rest...)
 	return out
 }

@@ -40,7 +40,7 @@ func TestScenarios(t *testing.T) {
 
 // world is a Balancer with nodes that can be told to carry out their plans.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	b      *Balancer
 	config Config
 	now    time.Time
@@ -48,7 +48,7 @@ type world struct {
 	ports  map[string][]announcement.Interface
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	return &world{t: t, b: New(), now: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), plans: map[string]announcement.Set{}, ports: map[string][]announcement.Interface{}}
 }
 

@@ -2,6 +2,7 @@ package loadbalancer
 
 import (
 	"net/netip"
+	"slices"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -44,10 +45,9 @@ func (b *Balancer) hasWithdrawn(node string, address netip.Addr) bool {
 }
 
 func findClaim(report announcement.Report, address netip.Addr) (announcement.Claim, bool) {
-	for _, c := range report.Claims {
-		if c.Address == address {
-			return c, true
-		}
+	i, ok := slices.BinarySearchFunc(report.Claims, address, func(c announcement.Claim, x netip.Addr) int { return c.Address.Compare(x) })
+	if !ok {
+		return announcement.Claim{}, false
 	}
-	return announcement.Claim{}, false
+	return report.Claims[i], true
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Reservations []ipam.Reservation
 	// OnShrink is never "".
 	OnShrink ShrinkPolicy
+	// Nodes is nil where nodes are not initialised.
+	Nodes *Nodes
 }
 
 // Pool is a pool of addresses and how they are announced.
@@ -63,6 +65,9 @@ func defaultConfig() Config {
 func defaultPool() Pool {
 	return Pool{Pool: ipam.Pool{AutoAssign: true, ReuseAfter: 10 * time.Minute}}
 }
+
+// defaultNodes holds the value of each key that nodes leaves out.
+func defaultNodes() *Nodes { return &Nodes{ProviderID: "baremetal://" + nodeName} }
 
 // defaultL2 is how a pool is announced that does not say how.
 func defaultL2() *L2 { return &L2{} }

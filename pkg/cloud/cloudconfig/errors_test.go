@@ -11,6 +11,10 @@ import (
 // pool is one pool, from line 3 to 5; what a test adds to it begins on line 6.
 const pool = "pools:\n- name: a\n  addresses: [192.0.2.0/24]\n"
 
+// badName is how Kubernetes says that a text is no qualified name.
+const badName = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character " +
+	"(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+
 // Each bad file with every line that is printed about it.
 func TestErrors(t *testing.T) {
 	tests := map[string]struct {
@@ -69,13 +73,34 @@ func TestErrors(t *testing.T) {
 			"c.yaml:6:15: pools[0].reuseAfter: -1m0s is negative"},
 		"namespace twice": {pool + "  namespaces: [x, y, x]\n",
 			`c.yaml:6:22: pools[0].namespaces[2]: "x" is listed twice; remove one of the two`},
-		"not yet supported": {"bgp: {peers: []}\nsight: {}\nrebalance: {}\nnodeHealth: {}\nnodes: {}\n" + pool + "  bgp: []\n",
+		"not yet supported": {"bgp: {peers: []}\nsight: {}\nrebalance: {}\nnodeHealth: {}\n" + pool + "  bgp: []\n",
 			"c.yaml:3:6: bgp: not supported by this version; remove it\n" +
 				"c.yaml:4:8: sight: not supported by this version; remove it\n" +
 				"c.yaml:5:12: rebalance: not supported by this version; remove it\n" +
 				"c.yaml:6:13: nodeHealth: not supported by this version; remove it\n" +
-				"c.yaml:7:8: nodes: not supported by this version; remove it\n" +
-				"c.yaml:11:8: pools[0].bgp: not supported by this version; remove it"},
+				"c.yaml:10:8: pools[0].bgp: not supported by this version; remove it"},
+		"nodes unknown key": {"nodes: {providerId: a}\n",
+			"c.yaml:3:9: nodes.providerId: unknown key; did you mean providerID?"},
+		"nodes is a boolean": {"nodes: true\n",
+			"c.yaml:3:8: nodes: want a mapping (key: value), got the boolean true"},
+		"providerID without a scheme": {"nodes:\n  providerID: \"{name}\"\n",
+			`c.yaml:4:15: nodes.providerID: "{name}" does not begin with a scheme in lower case and ://; write it like baremetal://{name}`},
+		"providerID of a scheme alone": {"nodes: {providerID: \"baremetal://\"}\n",
+			`c.yaml:3:21: nodes.providerID: "baremetal://" does not begin with a scheme in lower case and ://; write it like baremetal://{name}` + "\n" +
+				`c.yaml:3:21: nodes.providerID: "baremetal://" has no {name}: all nodes would have the same ID; write it like baremetal://{name}`},
+		"providerID the same for all": {"nodes: {providerID: \"metal://rack1\"}\n",
+			`c.yaml:3:21: nodes.providerID: "metal://rack1" has no {name}: all nodes would have the same ID; write it like baremetal://{name}`},
+		"providerID with another placeholder": {"nodes: {providerID: \"metal://{rack}/{name}\"}\n",
+			`c.yaml:3:21: nodes.providerID: "{rack}" is not a placeholder; the only one is {name}`},
+		"providerID with a stray brace": {"nodes: {providerID: \"metal://{name}}\"}\n",
+			`c.yaml:3:21: nodes.providerID: "}" is not a placeholder; the only one is {name}`},
+		"providerID with a space": {"nodes: {providerID: \"metal:// {name}\"}\n",
+			`c.yaml:3:21: nodes.providerID: "metal:// {name}" contains white space or a control character; remove it`},
+		"providerID a number": {"nodes: {providerID: 1}\n",
+			`c.yaml:3:21: nodes.providerID: want a string, got the number 1; write "1"`},
+		"labels of nodes": {"nodes: {zoneLabel: \"a b\", regionLabel: -r}\n",
+			`c.yaml:3:20: nodes.zoneLabel: "a b" is not the key of a label: ` + badName + "\n" +
+				`c.yaml:3:40: nodes.regionLabel: "-r" is not the key of a label: ` + badName},
 		"onShrink": {"onShrink: refuse\n",
 			`c.yaml:3:11: onShrink: "refuse" is not a policy; write Refuse or Reassign`},
 		"interface too long": {pool + "  l2: {interface: averyverylongname}\n",

@@ -17,6 +17,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(string(reference))
 	f.Add(head + pool)
 	f.Add(head + pool + "  l2: {interface: can_reach:192.0.2.1}\nreservations: [{service: a/b, addresses: [192.0.2.1]}]\n")
+	f.Add(head + "nodes: {providerID: \"a://{name}\", zoneLabel: rack}\n")
 	f.Add(head + "pools: &a [*a]\n")
 	f.Add("[[[{{{")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -47,6 +48,10 @@ func checkError(t *testing.T, text string, err error) {
 
 func checkConfig(t *testing.T, c *Config) {
 	require.Contains(t, []ShrinkPolicy{ShrinkRefuse, ShrinkReassign}, c.OnShrink)
+	if c.Nodes != nil {
+		require.NotEqual(t, c.Nodes.ProviderIDOf("a"), c.Nodes.ProviderIDOf("b"))
+		require.NotContains(t, c.Nodes.ProviderIDOf("a"), "{")
+	}
 	names := map[string]bool{}
 	for i, p := range c.Pools {
 		require.NotEmpty(t, p.Name)

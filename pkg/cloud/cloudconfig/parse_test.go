@@ -104,6 +104,25 @@ func TestReferenceStatesDefaults(t *testing.T) {
 	require.Empty(t, written.Namespaces)
 	require.Empty(t, written.SharedNamespaces)
 	require.Equal(t, defaultConfig().OnShrink, c.OnShrink)
+	require.Equal(t, defaultNodes(), c.Nodes)
+}
+
+func TestNodes(t *testing.T) {
+	tests := map[string]struct {
+		text string
+		want *Nodes
+	}{
+		"not given":       {"", nil},
+		"without a value": {"nodes:\n", nil},
+		"defaults":        {"nodes: {}\n", &Nodes{ProviderID: "baremetal://{name}"}},
+		"all": {"nodes: {providerID: \"metal3://dc1/{name}.example\", zoneLabel: rack, regionLabel: example.org/site}\n",
+			&Nodes{ProviderID: "metal3://dc1/{name}.example", ZoneLabel: "rack", RegionLabel: "example.org/site"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) { require.Equal(t, tt.want, parse(t, pool+tt.text).Nodes) })
+	}
+	n := Nodes{ProviderID: "metal://{name}/{name}"}
+	require.Equal(t, "metal://node1/node1", n.ProviderIDOf("node1"))
 }
 
 func TestInterfaceSelectors(t *testing.T) {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"gopkg.in/yaml.v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"baremetal.cloud/ccm/test/e2e/testbed"
+)
+
+// system is where our programs run, namespace where the Services are made.
+const (
+	system    = "baremetal-ccm"
+	namespace = "default"
+)
+
+// lab is a testbed and what is needed to measure on it.
+type lab struct {
+	cluster *testbed.Cluster
+	client  kubernetes.Interface
+	watch   *watcher
+	// stop ends the watch, and ended is closed then.
+	stop   context.CancelFunc
+	group  *errgroup.Group
+	parent string // the directory to remove at the end
+	pools  map[string]bool
+}
+
+// up boots a testbed and begins to watch its Services.
+func up(ctx context.Context, nodes int) (*lab, error) {
+	dir, err := os.MkdirTemp("", "baremetal-bench-")
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := testbed.Up(ctx, testbed.Options{
+		Dir: filepath.Join(dir, "testbed"), Nodes: nodes, OwnerPID: os.Getpid(), Progress: os.Stdout,
+	})
+	if err != nil {
+		return nil, err // the directory has the logs
+	}
+	bed := &lab{cluster: cluster, parent: dir, watch: newWatcher(), stop: func() {}, group: &errgroup.Group{}, pools: map[string]bool{}}
+	if err := bed.begin(ctx); err != nil {
+		return nil, errors.Join(err, bed.down())
+	}
+	return bed, nil
+}
+
+func (l *lab) begin(ctx context.Context) error {
+	config, err := clientcmd.BuildConfigFromFlags("", l.cluster.HostKubeconfig())
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // no limit: it would be what is measured
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	if l.client, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	ctx, l.stop = context.WithCancel(ctx)
+	l.group.Go(func() error { return l.watch.run(ctx, l.client.CoreV1().Services(namespace)) })
+	return nil
+}
+
+// down removes the testbed, also after an interrupt. An error of the watch counts: its
+// figures would be wrong.
+func (l *lab) down() error {
+	l.stop()
+	err := errors.Join(l.group.Wait(), l.cluster.Down(context.Background()))
+	return errors.Join(err, os.RemoveAll(l.parent))
+}
+
+// addPool adds a pool to the cloud-config that only Services which name it use. It is in
+// use once such a Service has an address.
+func (l *lab) addPool(ctx context.Context, name, prefix string) error {
+	if l.pools[name] {
+		return nil
+	}
+	configs := l.client.CoreV1().ConfigMaps(system)
+	object, err := configs.Get(ctx, "baremetal-cloud-config", metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	const key = "cloud-config.yaml"
+	if object.Data[key], err = withPool(object.Data[key], name, prefix); err != nil {
+		return err
+	}
+	if _, err = configs.Update(ctx, object, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	l.pools[name] = true
+	return nil
+}
+
+// withPool returns a cloud-config with one more pool.
+func withPool(config, name, prefix string) (string, error) {
+	var parsed map[string]any
+	if err := yaml.Unmarshal([]byte(config), &parsed); err != nil {
+		return "", err
+	}
+	list, ok := parsed["pools"].([]any)
+	if !ok {
+		return "", fmt.Errorf("the cloud-config has no pools:\n%s", config)
+	}
+	parsed["pools"] = append(list, map[string]any{
+		"name": name, "addresses": []string{prefix}, "autoAssign": false,
+	})
+	out, err := yaml.Marshal(parsed)
+	return string(out), err
+}
+
+// fromPool makes a Service ask for one pool.
+func fromPool(pool string) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		svc.Annotations = map[string]string{"baremetal.cloud/pool": pool}
+	}
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// measure is one row of the numbers to reach.
+type measure struct {
+	name, title string
+	// onTestbed says that take needs a lab.
+	onTestbed bool
+	take      func(ctx context.Context, bed *lab, runs int) (result, error)
+}
+
+// measures are taken in this order: what leaves most behind comes last.
+var measures = []measure{
+	{"assign", "one address from pools of different size and fill", false, assign},
+	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime},
+	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait},
+	{"burst", "1000 Services created by 32 writers", true, burst},
+	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover},
+}
+
+func names() []string {
+	var out []string
+	for _, m := range measures {
+		out = append(out, m.name)
+	}
+	return out
+}
+
+// repeat takes a measure several times.
+func repeat(ctx context.Context, runs int, once func(ctx context.Context, i int) (sample, error)) (result, error) {
+	var r result
+	for i := range runs {
+		s, err := once(ctx, i)
+		if err != nil {
+			return r, fmt.Errorf("run %d: %w", i+1, err)
+		}
+		say("run %d of %d: %s", i+1, runs, s)
+		r.Runs = append(r.Runs, s)
+	}
+	return r, nil
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// established is how many Services have addresses when a new leader begins.
+	established = 10_000
+	// newcomers is how many wait for it.
+	newcomers = 10
+	largePool = "large"
+)
+
+// takeover measures how soon a new leader allocates: both replicas are stopped, Services
+// are created, and the replicas are started. The clock begins with the acquireTime that
+// the leader writes into the Lease, on this same machine.
+func takeover(ctx context.Context, bed *lab, runs int) (result, error) {
+	if err := bed.addPool(ctx, largePool, "198.19.0.0/17"); err != nil {
+		return result{}, err
+	}
+	say("creating %d Services", established)
+	names := series("established", established)
+	if _, err := bed.createAll(ctx, names, inLargePool); err != nil {
+		return result{}, err
+	}
+	if _, err := bed.watch.addressed(ctx, names); err != nil {
+		return result{}, err
+	}
+	return repeat(ctx, runs, func(ctx context.Context, i int) (sample, error) {
+		if err := bed.quiet(ctx); err != nil {
+			return sample{}, err
+		}
+		return bed.takeOver(ctx, series(fmt.Sprintf("newcomer-%d", i), newcomers))
+	})
+}
+
+// inLargePool makes a Service of which there may be more than there are node ports.
+func inLargePool(svc *corev1.Service) {
+	fromPool(largePool)(svc)
+	svc.Spec.AllocateLoadBalancerNodePorts = ptr.To(false)
+}
+
+func (l *lab) takeOver(ctx context.Context, names []string) (sample, error) {
+	s := newSample()
+	if err := l.cluster.Stop(ctx, "ccm"); err != nil {
+		return s, err
+	}
+	if _, err := l.createAll(ctx, names, inLargePool); err != nil {
+		return s, err
+	}
+	if err := l.cluster.Start(ctx, "ccm"); err != nil {
+		return s, err
+	}
+	seen, err := l.watch.addressed(ctx, names)
+	if err != nil {
+		return s, err
+	}
+	acquired, err := l.acquired(ctx)
+	if err != nil {
+		return s, err
+	}
+	for _, of := range []struct {
+		name string
+		at   func(sighting) time.Time
+	}{
+		{"allocated", func(s sighting) time.Time { return s.allocated }},
+		{"address", func(s sighting) time.Time { return s.addressed }},
+		{"announced", func(s sighting) time.Time { return s.announced }},
+	} {
+		var after []float64
+		for _, one := range seen {
+			after = append(after, ms(of.at(one).Sub(acquired)))
+		}
+		if slices.Min(after) < 0 {
+			return s, errors.New("the Lease changed hands while it was measured")
+		}
+		s.Raw[of.name+"_ms"] = after
+		s.Figures["first_"+of.name+"_ms"] = slices.Min(after)
+		s.Figures["last_"+of.name+"_ms"] = slices.Max(after)
+	}
+	return s, l.deleteAll(ctx, names)
+}
+
+// acquired returns when the present leader took the Lease.
+func (l *lab) acquired(ctx context.Context) (time.Time, error) {
+	lease, err := l.client.CoordinationV1().Leases(system).Get(ctx, "baremetal-ccm", metav1.GetOptions{})
+	if err != nil {
+		return time.Time{}, err
+	}
+	if lease.Spec.AcquireTime == nil || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
+		return time.Time{}, errors.New("nobody holds the Lease")
+	}
+	return lease.Spec.AcquireTime.Time, nil
+}
