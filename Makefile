@@ -21,6 +21,9 @@ WHAT    ?=
 ONLY    ?=
 RUNS    ?= 3
 QUOTE   ?=
+# How long `make chaos` goes on, and which operations it does; a new seed each time by default.
+DURATION ?= 10m
+SEED     ?=
 
 ##@ Try it
 demo: root build testbed-deps ## a cluster on a LAN of network namespaces: create a Service, see who answers, request it, delete it
@@ -51,8 +54,10 @@ bench-alternatives: ## the same of what Debian packages
 	@echo "make bench-alternatives: nothing to measure yet. The measures so far are about giving out addresses;" >&2; \
 	echo "keepalived and FRR, which Debian packages, give out none. They will be measured at failover and BGP." >&2; exit 1
 
-chaos: ## random faults against a testbed
-	@echo "make chaos: there is no chaos suite yet; it comes with the failover work." >&2; exit 1
+chaos: root build testbed-deps ## DURATION=10m SEED=n: random operations and faults of the control plane, against a naive model
+	@echo "==> chaos: random operations on Services and pools while the CCM's replicas stop, die and come back."; \
+	echo "    Faults on the wire, of nodes and of routers are not part of it yet: they come with the failover work."; \
+	DURATION=$(DURATION) SEED=$(SEED) go test -tags e2e -count=1 -timeout 0 -v -run '^TestRandomOperations$$' ./test/e2e
 
 ##@ Look around in a testbed
 testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate: boot one, then `source d/env`

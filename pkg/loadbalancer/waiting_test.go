@@ -77,4 +77,3 @@ func addressesOf(b *Balancer, uid string) []netip.Addr {
 	}
 	return out
 }
-

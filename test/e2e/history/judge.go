@@ -33,7 +33,7 @@ type judge struct {
 	// in its status, unless somebody else put them there.
 	held map[string][]netip.Addr
 	// forged is the status that somebody else wrote, as long as it stands.
-	forged  map[string][]netip.Addr
+	forged map[string][]netip.Addr
 	// configs are all of the history.
 	configs []Change
 	out     []Complaint

@@ -32,6 +32,13 @@ func Do(name string, f func() error) error {
 	go func() {
 		// Never unlocked: the runtime ends a locked thread with its goroutine.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// All but the first thread, which stays, and whose namespace counts as that of
+			// the whole process. While this goroutine keeps it another thread does the work.
+			done <- Do(name, f)
+			runtime.UnlockOSThread()
+			return
+		}
 		if err := enter(name); err != nil {
 			done <- err
 			return
