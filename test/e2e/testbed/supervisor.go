@@ -231,15 +231,20 @@ func (s *supervisor) writeEnv() error {
 func await(ctx context.Context, patience time.Duration, what string, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("timed out"))
 	defer cancel()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		// What the end of the patience interrupts says nothing about the cause.
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w after %s; last: %w", what, context.Cause(ctx), patience, err)
+			return fmt.Errorf("%s: %w after %s; last: %w", what, context.Cause(ctx), patience, last)
 		}
 	}
 }
