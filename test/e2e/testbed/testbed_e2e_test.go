@@ -232,9 +232,11 @@ spec:
 			url = "http://[" + ip.IP + "]:8080/"
 		}
 		for _, from := range c.Nodes() {
-			body, err := get(ctx, c.NetNS(from), url)
-			require.NoError(t, err, "from %s", from)
-			require.Equal(t, "probe\n", string(body))
+			require.EventuallyWithT(t, func(t *assert.CollectT) {
+				body, err := get(ctx, c.NetNS(from), url)
+				require.NoError(t, err, "from %s", from)
+				require.Equal(t, "probe\n", string(body))
+			}, 10*time.Second, 10*time.Millisecond)
 		}
 	}
 	volumes := filepath.Join(c.Dir, "pods", string(pod.UID))
