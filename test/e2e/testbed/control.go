@@ -47,6 +47,10 @@ func (s *supervisor) serveControl(ctx context.Context) error {
 	defer server.Close()
 	select {
 	case <-down:
+		// Lets the answer to the order go out.
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_ = server.Shutdown(ctx)
 		return errDown
 	case err := <-served:
 		return err

@@ -2,42 +2,65 @@ package lan
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
 
-// Every host reaches every other on both families, and the LAN leaves nothing behind.
+// Every host reaches every other on both families, and the network leaves nothing
+// behind.
 func TestBuildConnectsHosts(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making network namespaces needs root")
+	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
+		t.Skip("making network namespaces needs root and iproute2")
 	}
-	for _, separate := range []bool{false, true} {
-		l, err := New(ID(t.TempDir()), 2, separate)
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, Remove(context.WithoutCancel(t.Context()), l.ID)) })
-		require.NoError(t, l.Build(t.Context()))
-		for _, from := range []string{l.Nodes[0].NetNS, l.Client.NetNS} {
-			for _, to := range []Pair{l.Nodes[1].LAN, l.FRR.LAN, l.BIRD.LAN} {
-				ping(t, from, to.V4.String())
-				ping(t, from, to.V6.String())
+	for name, separate := range map[string]bool{"management on the LAN": false, "separate management": true} {
+		t.Run(name, func(t *testing.T) {
+			l, err := New(ID(t.TempDir()), 2, separate)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, Remove(context.WithoutCancel(t.Context()), l.ID)) })
+			require.NoError(t, l.Build(t.Context()))
+			for _, to := range []Host{l.Nodes[1].Host, l.FRR, l.BIRD, l.Client} {
+				reach(t, l.Nodes[0].NetNS, to.NetNS, to.LAN)
+				reach(t, to.NetNS, l.Nodes[0].NetNS, l.Nodes[0].LAN)
 			}
-		}
-		ping(t, l.Nodes[0].NetNS, l.ControlPlane.Primary().V6.String())
-		require.NoError(t, Remove(t.Context(), l.ID))
-		left, err := netns.List(Prefix(l.ID))
-		require.NoError(t, err)
-		require.Empty(t, left)
-		require.NoError(t, Remove(t.Context(), l.ID), "removing twice")
+			reach(t, l.Nodes[0].NetNS, l.ControlPlane.NetNS, l.ControlPlane.Primary())
+			pod := l.Nodes[1].PodAddress(2)
+			podNS := Prefix(l.ID) + "pod"
+			require.NoError(t, AddNetNS(t.Context(), podNS))
+			for _, s := range l.Nodes[1].PodScript(podNS, "pod", pod) {
+				require.NoError(t, netns.Batch(t.Context(), s.NetNS, s.Commands))
+			}
+			reach(t, l.Nodes[0].NetNS, podNS, pod)
+			require.NoError(t, Remove(t.Context(), l.ID))
+			left, err := netns.List(Prefix(l.ID))
+			require.NoError(t, err)
+			require.Empty(t, left)
+			require.NoError(t, Remove(t.Context(), l.ID), "removing twice")
+		})
 	}
 }
 
-func ping(t *testing.T, ns, to string) {
+// reach connects from one namespace to addresses of another.
+func reach(t *testing.T, from, to string, addresses Pair) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ip", "netns", "exec", ns, "ping", "-c1", "-W1", to).CombinedOutput()
-	require.NoError(t, err, "from %s to %s: %s", ns, to, out)
+	for _, a := range []netip.Addr{addresses.V4, addresses.V6} {
+		var l net.Listener
+		require.NoError(t, netns.Do(to, func() (err error) {
+			l, err = net.Listen("tcp", netip.AddrPortFrom(a, 0).String())
+			return err
+		}))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		conn, err := netns.Dialer(from)(ctx, "tcp", l.Addr().String())
+		cancel()
+		require.NoError(t, err, "from %s to %s", from, a)
+		require.NoError(t, conn.Close())
+		require.NoError(t, l.Close())
+	}
 }

@@ -99,8 +99,10 @@ func mounts(c Command) error {
 // hostRoot keeps the host's files, but /sys has to show the devices of the process's
 // own network namespace.
 func hostRoot(c Command) error {
-	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
-		return fmt.Errorf("mount /sys: %w", err)
+	if c.NetNS != "" {
+		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+			return fmt.Errorf("mount /sys: %w", err)
+		}
 	}
 	return binds(c)
 }
