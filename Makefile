@@ -17,6 +17,10 @@ NODES   ?= 3
 PROXY   ?= nftables
 MGMT    ?= lan
 WHAT    ?=
+# What make bench measures, and how often: make bench ONLY=one,burst RUNS=1
+ONLY    ?=
+RUNS    ?= 3
+QUOTE   ?=
 # How long `make chaos` goes on, and which operations it does; a new seed each time by default.
 DURATION ?= 10m
 SEED     ?=
@@ -43,8 +47,12 @@ lint: go ## gofmt, go vet and staticcheck
 verify: go ## generated files, manifests, Dockerfile, docs and go.mod are as they should be
 	@hack/verify
 
-bench: go ## benchmarks
-	@go test -run '^$$' -bench . -benchmem ./pkg/...
+bench: root build testbed-deps ## the numbers of docs/performance.md; raw results in .cache/bench, QUOTE=yes writes them into the docs
+	@go run ./test/bench --runs=$(RUNS) --only=$(ONLY) $(if $(QUOTE),--quote)
+
+bench-alternatives: ## the same of what Debian packages
+	@echo "make bench-alternatives: nothing to measure yet. The measures so far are about giving out addresses;" >&2; \
+	echo "keepalived and FRR, which Debian packages, give out none. They will be measured at failover and BGP." >&2; exit 1
 
 chaos: root build testbed-deps ## DURATION=10m SEED=n: random operations and faults of the control plane, against a naive model
 	@echo "==> chaos: random operations on Services and pools while the CCM's replicas stop, die and come back."; \
@@ -94,5 +102,5 @@ dir:
 what:
 	@[ -n "$(WHAT)" ] || { echo "say what: WHAT=ccm, apiserver, etcd, kube-proxy:NODE or announcer:NODE" >&2; exit 1; }
 
-.PHONY: demo test unit race e2e lint verify bench chaos build generate image help go root dir what
+.PHONY: demo test unit race e2e lint verify bench bench-alternatives chaos build generate image help go root dir what
 .PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps

@@ -58,7 +58,7 @@ func TestPurePackages(t *testing.T) {
 
 // Only the cluster side knows Kubernetes. These tests do too, to check the manifests.
 func TestKubernetesStaysOnItsSide(t *testing.T) {
-	allowed := []string{"pkg/cloud", "cmd/baremetal-ccm", "test/e2e", "internal/guard"}
+	allowed := []string{"pkg/cloud", "cmd/baremetal-ccm", "test/e2e", "test/bench", "internal/guard"}
 	for _, s := range sources(t) {
 		for _, path := range s.imports() {
 			if !isKubernetes(path) {

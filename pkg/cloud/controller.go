@@ -107,6 +107,7 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	svc = p.said.newest(svc)
 	uid := string(svc.UID)
 	p.core.releaseOthers(key, uid)
 	switch {
@@ -159,12 +160,13 @@ func (p *Provider) addFinalizer(_ context.Context, svc *corev1.Service) (*corev1
 // patch writes the difference between two versions of a Service. A Service that is gone
 // needs nothing.
 func (p *Provider) patch(_ context.Context, before, after *corev1.Service) error {
-	_, err := servicehelpers.PatchService(p.client.CoreV1(), before, after)
+	written, err := servicehelpers.PatchService(p.client.CoreV1(), before, after)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write status of Service %s/%s", before.Namespace, before.Name), err)
 	}
+	p.said.wrote(written)
 	return nil
 }

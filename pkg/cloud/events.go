@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -40,6 +41,10 @@ type said struct {
 	uid                  string
 	allocated, announced string
 	answering            map[netip.Addr]string
+	// began is since when a new Service has been about to be announced.
+	began time.Time
+	// written is what our last write left, until the watch has shown it.
+	written *corev1.Service
 	// waiting is since when an announced Service has been between two nodes.
 	waiting time.Time
 	// yielding is since when an address waits for another Service's status to let go of it.
@@ -64,6 +69,30 @@ func (s *sayings) of(svc *corev1.Service) *said {
 	}
 	s.by[key] = fresh
 	return fresh
+}
+
+// wrote remembers what a write of ours left.
+func (s *sayings) wrote(svc *corev1.Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.of(svc).written = svc
+}
+
+// newest returns svc as our last write left it, where the watch has not come as far yet.
+// Otherwise whatever happens in between would have the same written again.
+func (s *sayings) newest(svc *corev1.Service) *corev1.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.by[svc.Namespace+"/"+svc.Name]
+	if !ok || known.written == nil {
+		return svc
+	}
+	order, err := resourceversion.CompareResourceVersion(svc.ResourceVersion, known.written.ResourceVersion)
+	if known.uid != string(svc.UID) || err != nil || order >= 0 {
+		known.written = nil
+		return svc
+	}
+	return known.written
 }
 
 // forget drops a Service that is gone.

@@ -265,7 +265,7 @@ func TestNodesAreTakenOverAtTheStart(t *testing.T) {
 		{pools, with, "RestartNeeded: the key nodes was added: nodes are initialised once baremetal-ccm is restarted"},
 		{with, pools, "RestartNeeded: the key nodes was removed: nodes are initialised as before until baremetal-ccm is restarted"},
 	} {
-		c := startWith(t, tt.before)
+		c := startWith(t, tt.before, time.Now)
 		_, served := c.p.InstancesV2()
 		require.Equal(t, tt.before == with, served)
 		require.NoError(t, os.WriteFile(c.path, []byte(tt.after), 0o600))
@@ -279,7 +279,7 @@ func TestNodesAreTakenOverAtTheStart(t *testing.T) {
 
 // What nodes says may change at any time.
 func TestNodesAreReloaded(t *testing.T) {
-	c := startWith(t, pools+"nodes: {}\n")
+	c := startWith(t, pools+"nodes: {}\n", time.Now)
 	require.NoError(t, os.WriteFile(c.path, []byte(pools+"nodes: {providerID: \"metal3://{name}\"}\n"), 0o600))
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		i, served := c.p.InstancesV2()

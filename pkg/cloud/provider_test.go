@@ -65,11 +65,11 @@ var _ cloudprovider.ControllerClientBuilder = builder{}
 // start runs a leader on a cluster with those objects, until the test ends.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
-	return startWith(t, pools, objects...)
+	return startWith(t, pools, time.Now, objects...)
 }
 
-// startWith is start with that cloud-config.
-func startWith(t *testing.T, config string, objects ...runtime.Object) *cluster {
+// startWith is start with that cloud-config, and decisions are made by that clock.
+func startWith(t *testing.T, config string, now func() time.Time, objects ...runtime.Object) *cluster {
 	t.Helper()
 	objects = append(objects,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
@@ -91,6 +91,7 @@ func startWith(t *testing.T, config string, objects ...runtime.Object) *cluster 
 	require.NoError(t, err)
 	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
 	require.NoError(t, err)
+	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- elector.Run(ctx) }()

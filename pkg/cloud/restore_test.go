@@ -21,7 +21,7 @@ var shrunk = strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.2-10.0.0.3")
 // that was announced under the last good cloud-config goes on being announced. Once the
 // holder is gone the cloud-config is used without anybody touching it.
 func TestRefusedReloadOutlivesTheLeader(t *testing.T) {
-	c := startWith(t, shrunk, lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")), endpointsFor("web"))
+	c := startWith(t, shrunk, time.Now, lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")), endpointsFor("web"))
 	c.refused("default/web")
 	c.acknowledge("10.0.0.0")
 	c.says("web", ConditionAllocated, reason.Allocated)
@@ -36,20 +36,20 @@ func TestRefusedReloadOutlivesTheLeader(t *testing.T) {
 
 // A standby may have read the file long ago: a leader begins with the file as it is now.
 func TestNewLeaderReadsTheFileAgain(t *testing.T) {
-	c := startWith(t, pools, lastGood(pools), loadBalancer("web", withStatus("10.0.1.0")))
+	c := startWith(t, pools, time.Now, lastGood(pools), loadBalancer("web", withStatus("10.0.1.0")))
 	require.NoError(t, os.WriteFile(c.path, []byte(strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.1.0/30")), 0o600))
 	c.says("web", ConditionAllocated, reason.Allocated)
 }
 
 // With onShrink: Reassign the new leader moves the holder, as the old one would have.
 func TestReassignAtStart(t *testing.T) {
-	c := startWith(t, strings.ReplaceAll(shrunk, "Refuse", "Reassign"), lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")))
+	c := startWith(t, strings.ReplaceAll(shrunk, "Refuse", "Reassign"), time.Now, lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")))
 	c.published("web", "10.0.0.2")
 }
 
 // A last good cloud-config that cannot be read any more does no harm.
 func TestUnreadableLastGood(t *testing.T) {
-	c := startWith(t, pools, lastGood("pools: ["), loadBalancer("web", withStatus("10.0.0.0")))
+	c := startWith(t, pools, time.Now, lastGood("pools: ["), loadBalancer("web", withStatus("10.0.0.0")))
 	c.says("web", ConditionAllocated, reason.Allocated)
 	c.inUse(pools)
 }

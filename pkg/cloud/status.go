@@ -18,6 +18,12 @@ import (
 // node it would be a thousand writes that every kube-proxy sees.
 const patience = 10 * time.Second
 
+// settling is how long a new Service, of which nothing was said yet, may wait for its
+// first announcement before the condition says that it waits. Nearly always the
+// acknowledgement comes within milliseconds: then everything is one write, which does
+// not queue behind another that is outdated when it lands.
+const settling = 500 * time.Millisecond
+
 // writeStatus brings addresses and conditions in line with the core, in one patch, and
 // tells of what changed in Events.
 func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
@@ -26,6 +32,10 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 		return nil
 	}
 	key := svc.Namespace + "/" + svc.Name
+	if wait := p.said.settle(svc, status, p.core.now()); wait > 0 {
+		p.queue.AddAfter(key, wait)
+		return nil
+	}
 	if wait := p.said.hesitate(svc, &status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
@@ -65,6 +75,21 @@ func setCondition(svc *corev1.Service, kind string, v loadbalancer.Verdict, now 
 
 func condition(svc *corev1.Service, kind string) *metav1.Condition {
 	return meta.FindStatusCondition(svc.Status.Conditions, kind)
+}
+
+// settle returns for how long nothing needs to be said of a new Service, because a node
+// was told just now to answer for its address; 0 where there is something to say.
+func (s *sayings) settle(svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
+	if status.Announced.Reason != reason.WaitingForAnnouncer || len(status.Published) > 0 || condition(svc, ConditionAnnounced) != nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := s.of(svc)
+	if said.began.IsZero() {
+		said.began = now
+	}
+	return settling - now.Sub(said.began)
 }
 
 // hesitate replaces a verdict that is likely to pass, while nodes hand an address over,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"gopkg.in/yaml.v3"
@@ -29,30 +30,44 @@ type lab struct {
 	cluster *testbed.Cluster
 	client  kubernetes.Interface
 	watch   *watcher
-	// stop ends the watch, and ended is closed then.
-	stop   context.CancelFunc
-	group  *errgroup.Group
-	parent string // the directory to remove at the end
-	pools  map[string]bool
+	// stop ends the watch, which runs in group.
+	stop  context.CancelFunc
+	group *errgroup.Group
+	// remove removes the testbed, unless it was there before.
+	remove func() error
 }
 
-// up boots a testbed and begins to watch its Services.
-func up(ctx context.Context, nodes int) (*lab, error) {
-	dir, err := os.MkdirTemp("", "baremetal-bench-")
+// lab boots a testbed, or takes the one that it was told of, and begins to watch its
+// Services.
+func (s settings) lab(ctx context.Context) (*lab, error) {
+	bed := &lab{watch: newWatcher(), stop: func() {}, group: &errgroup.Group{}, remove: func() error { return nil }}
+	var err error
+	if s.bed != "" {
+		bed.cluster, err = testbed.Attach(s.bed)
+	} else {
+		err = bed.up(ctx, s.nodes)
+	}
 	if err != nil {
 		return nil, err
 	}
-	cluster, err := testbed.Up(ctx, testbed.Options{
-		Dir: filepath.Join(dir, "testbed"), Nodes: nodes, OwnerPID: os.Getpid(), Progress: os.Stdout,
-	})
-	if err != nil {
-		return nil, err // the directory has the logs
-	}
-	bed := &lab{cluster: cluster, parent: dir, watch: newWatcher(), stop: func() {}, group: &errgroup.Group{}, pools: map[string]bool{}}
 	if err := bed.begin(ctx); err != nil {
 		return nil, errors.Join(err, bed.down())
 	}
 	return bed, nil
+}
+
+// up boots a testbed. Should that fail, its logs stay.
+func (l *lab) up(ctx context.Context, nodes int) error {
+	dir, err := os.MkdirTemp("", "baremetal-bench-")
+	if err != nil {
+		return err
+	}
+	l.cluster, err = testbed.Up(ctx, testbed.Options{
+		Dir: filepath.Join(dir, "testbed"), Nodes: nodes, OwnerPID: os.Getpid(), Progress: os.Stdout,
+	})
+	// Not with ctx: what was made is removed after an interrupt too.
+	l.remove = func() error { return errors.Join(l.cluster.Down(context.Background()), os.RemoveAll(dir)) }
+	return err
 }
 
 func (l *lab) begin(ctx context.Context) error {
@@ -66,39 +81,40 @@ func (l *lab) begin(ctx context.Context) error {
 	if l.client, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
+	services := l.client.CoreV1().Services(namespace)
+	version, err := l.watch.list(ctx, services)
+	if err != nil {
+		return err
+	}
 	ctx, l.stop = context.WithCancel(ctx)
-	l.group.Go(func() error { return l.watch.run(ctx, l.client.CoreV1().Services(namespace)) })
+	l.group.Go(func() error { return l.watch.run(ctx, services, version) })
 	return nil
 }
 
-// down removes the testbed, also after an interrupt. An error of the watch counts: its
-// figures would be wrong.
+// down ends the watch and removes the testbed. An error of the watch counts: its figures
+// would be wrong.
 func (l *lab) down() error {
 	l.stop()
-	err := errors.Join(l.group.Wait(), l.cluster.Down(context.Background()))
-	return errors.Join(err, os.RemoveAll(l.parent))
+	return errors.Join(l.group.Wait(), l.remove())
 }
 
 // addPool adds a pool to the cloud-config that only Services which name it use. It is in
 // use once such a Service has an address.
 func (l *lab) addPool(ctx context.Context, name, prefix string) error {
-	if l.pools[name] {
-		return nil
-	}
 	configs := l.client.CoreV1().ConfigMaps(system)
 	object, err := configs.Get(ctx, "baremetal-cloud-config", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	const key = "cloud-config.yaml"
+	if strings.Contains(object.Data[key], prefix) {
+		return nil
+	}
 	if object.Data[key], err = withPool(object.Data[key], name, prefix); err != nil {
 		return err
 	}
-	if _, err = configs.Update(ctx, object, metav1.UpdateOptions{}); err != nil {
-		return err
-	}
-	l.pools[name] = true
-	return nil
+	_, err = configs.Update(ctx, object, metav1.UpdateOptions{})
+	return err
 }
 
 // withPool returns a cloud-config with one more pool.

@@ -42,6 +42,7 @@ type settings struct {
 	out   string
 	runs  int
 	nodes int
+	bed   string
 	only  []string
 	quote bool
 }
@@ -53,6 +54,7 @@ func parse(args []string) (settings, error) {
 	flags.StringVar(&s.out, "out", ".cache/bench", "directory to write NAME.json into")
 	flags.IntVar(&s.runs, "runs", 3, "how often to measure everything; the tables show the median")
 	flags.IntVar(&s.nodes, "nodes", 3, "nodes of the testbed")
+	flags.StringVar(&s.bed, "testbed", "", "directory of a testbed that is up, to measure on it and leave it there; one is booted otherwise")
 	flags.StringVar(&only, "only", "", "measure only these, separated by commas: "+strings.Join(names(), ", "))
 	flags.BoolVar(&s.quote, "quote", false, "copy the results to "+quotedResults+" and write the tables of "+document)
 	if err := flags.Parse(args); err != nil {
@@ -103,7 +105,7 @@ func bench(ctx context.Context, args []string) (err error) {
 			continue
 		}
 		if m.onTestbed && bed == nil {
-			if bed, err = up(ctx, s.nodes); err != nil {
+			if bed, err = s.lab(ctx); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,10 +44,21 @@ func newWatcher() *watcher {
 	return &watcher{seen: map[string]sighting{}, changed: make(chan struct{})}
 }
 
-// run watches until ctx ends. An API server ends every watch after half an hour or more;
-// the next one goes on from the last version seen.
-func (w *watcher) run(ctx context.Context, services corev1client.ServiceInterface) error {
-	version := ""
+// list takes note of the Services that exist, and returns where a watch goes on.
+func (w *watcher) list(ctx context.Context, services corev1client.ServiceInterface) (version string, err error) {
+	list, err := services.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	for i := range list.Items {
+		w.see(&list.Items[i], false, time.Now())
+	}
+	return list.ResourceVersion, nil
+}
+
+// run watches from a version until ctx ends. An API server ends every watch after half an
+// hour or more; the next one goes on from the last version seen.
+func (w *watcher) run(ctx context.Context, services corev1client.ServiceInterface, version string) error {
 	for {
 		err := w.follow(ctx, services, &version)
 		if ctx.Err() != nil {
@@ -61,13 +73,6 @@ func (w *watcher) run(ctx context.Context, services corev1client.ServiceInterfac
 }
 
 func (w *watcher) follow(ctx context.Context, services corev1client.ServiceInterface, version *string) error {
-	if *version == "" {
-		list, err := services.List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		*version = list.ResourceVersion
-	}
 	events, err := services.Watch(ctx, metav1.ListOptions{ResourceVersion: *version, AllowWatchBookmarks: true})
 	if err != nil {
 		return err
@@ -183,6 +188,13 @@ func (w *watcher) addressed(ctx context.Context, names []string) ([]sighting, er
 		holder[s.address] = names[i]
 	}
 	return all, nil
+}
+
+// unseen returns those of the names that there is no Service of.
+func (w *watcher) unseen(names []string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, there := w.seen[name]; return there })
 }
 
 // refused waits until every Service is refused for that reason.

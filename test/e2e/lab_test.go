@@ -157,6 +157,22 @@ func (l *lab) published(name string) netip.Addr {
 	return address
 }
 
+// addresses waits until the Service's status has that many addresses.
+func (l *lab) addresses(name string, want int) []netip.Addr {
+	l.Helper()
+	var addresses []netip.Addr
+	l.eventually(func(t *assert.CollectT) {
+		addresses = nil
+		for _, ingress := range l.get(name).Status.LoadBalancer.Ingress {
+			address, err := netip.ParseAddr(ingress.IP)
+			require.NoError(t, err)
+			addresses = append(addresses, address)
+		}
+		require.Len(t, addresses, want)
+	}, "addresses of Service %s", name)
+	return addresses
+}
+
 // address waits for the Service's only address.
 func (l *lab) address(name string) netip.Addr {
 	l.Helper()

@@ -141,6 +141,22 @@ func TestService(t *testing.T) {
 		l.silent(address)
 	})
 
+	// Row L9: a dual-stack Service's two addresses both work, whoever answers for them.
+	t.Run("L9 dual stack", func(t *testing.T) {
+		l := l.with(t)
+		l.create("dual", func(svc *corev1.Service) {
+			policy := corev1.IPFamilyPolicyRequireDualStack
+			svc.Spec.IPFamilyPolicy = &policy
+		})
+		addresses := l.addresses("dual", 2)
+		require.True(t, l.c.PoolV4().Contains(addresses[0]), "%s", addresses[0])
+		require.True(t, addresses[1].Is6(), "%s", addresses[1])
+		for _, address := range addresses {
+			l.requested(address)
+		}
+		l.delete("dual")
+	})
+
 	// A wiped status is repaired from memory.
 	t.Run("status is repaired", func(t *testing.T) {
 		l := l.with(t)

@@ -60,6 +60,8 @@ func joinByVeth(t testing.TB, node, host *testlan.Namespace) *realLAN {
 	t.Helper()
 	testlan.Veth(t, node, "eth0", host, "host0")
 	host.Change(t, "host0", setMAC(askerMAC))
+	node.AwaitUp(t, "eth0")
+	host.AwaitUp(t, "host0")
 	ifi := node.Interface(t, "eth0")
 	peer := host.Interface(t, "host0")
 	l := &lan{t: t, in: node.Do, port: responder.Port{Index: ifi.Index, Name: ifi.Name, MAC: ifi.HardwareAddr}}

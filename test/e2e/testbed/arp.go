@@ -19,8 +19,11 @@ import (
 const (
 	// arpPause is the time between two requests.
 	arpPause = 5 * time.Millisecond
-	// arpPatience is how long answers to the last request are waited for.
-	arpPatience = 250 * time.Millisecond
+	// arpPatience is how long answers to the last request are waited for, and
+	// silencePatience how long where there was none at all: on a busy machine whoever
+	// should answer may not have run yet.
+	arpPatience     = 250 * time.Millisecond
+	silencePatience = time.Second
 )
 
 // ARPAnswers broadcasts requests for address from the client host and returns how many
@@ -37,7 +40,12 @@ func (c *Cluster) ARPAnswers(ctx context.Context, address netip.Addr, requests i
 	}
 	sent := make(chan error, 1)
 	go func() { sent <- broadcast(ctx, conn, frame, requests) }()
-	answers, err := collect(conn, address, time.Now().Add(time.Duration(requests)*arpPause+arpPatience))
+	answers := map[string]int{}
+	end := time.Now().Add(time.Duration(requests)*arpPause + arpPatience)
+	err = collect(conn, address, end, answers)
+	if err == nil && len(answers) == 0 {
+		err = collect(conn, address, end.Add(silencePatience), answers)
+	}
 	return answers, errors.Join(<-sent, err)
 }
 
@@ -80,20 +88,19 @@ func broadcast(ctx context.Context, conn *packet.Conn, frame []byte, times int) 
 	return nil
 }
 
-// collect counts answers for address until the deadline.
-func collect(conn *packet.Conn, address netip.Addr, deadline time.Time) (map[string]int, error) {
+// collect adds the answers for address until the deadline to answers.
+func collect(conn *packet.Conn, address netip.Addr, deadline time.Time, answers map[string]int) error {
 	if err := conn.SetReadDeadline(deadline); err != nil {
-		return nil, err
+		return err
 	}
-	answers := map[string]int{}
 	buffer := make([]byte, 1<<12)
 	for {
 		n, _, err := conn.ReadFrom(buffer)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return answers, nil
+			return nil
 		}
 		if err != nil {
-			return answers, err
+			return err
 		}
 		var frame ethernet.Frame
 		var p arp.Packet

@@ -53,6 +53,7 @@ spec:
 // cloudConfig gives out the testbed's pools on the LAN.
 const cloudConfig = `apiVersion: baremetal.cloud/v1alpha1
 kind: CloudConfig
+loadBalancerClass: baremetal.cloud/lb
 pools:
 - name: default
   addresses: [%q, %q]

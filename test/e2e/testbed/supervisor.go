@@ -118,7 +118,8 @@ func (s *supervisor) service(name string, command func() proc.Command) *proc.Ser
 		Name:    name,
 		Command: func(context.Context) (proc.Command, error) { return command(), nil },
 		Log:     filepath.Join(s.logs(), name+".log"),
-		Grace:   10 * time.Second,
+		// Enough to close files; draining connections takes kube-apiserver much longer.
+		Grace:   3 * time.Second,
 		Changed: s.poke,
 		Logger:  s.logger,
 		Spawner: s.spawner,
@@ -186,6 +187,11 @@ func (s *supervisor) run(ctx context.Context, booted func()) error {
 	go func() { _ = s.spawner.Run(spawning) }()
 	defer stopSpawner()
 	group.Go(func() error { return s.serveControl(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		// At the end nobody gets the time that a graceful stop would take.
+		return lan.Kill(context.WithoutCancel(ctx), s.layout.ID)
+	})
 	group.Go(func() error { return s.keepEnv(ctx) })
 	group.Go(func() error {
 		dial := netns.Dialer(s.layout.ControlPlane.NetNS)
@@ -225,15 +231,20 @@ func (s *supervisor) writeEnv() error {
 func await(ctx context.Context, patience time.Duration, what string, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("timed out"))
 	defer cancel()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return nil
 		}
+		// What the end of the patience interrupts says nothing about the cause.
+		if ctx.Err() == nil || last == nil {
+			last = err
+		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %w after %s; last: %w", what, context.Cause(ctx), patience, err)
+			return fmt.Errorf("%s: %w after %s; last: %w", what, context.Cause(ctx), patience, last)
 		}
 	}
 }

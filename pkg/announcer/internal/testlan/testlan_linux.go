@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -137,4 +138,19 @@ func (n *Namespace) Interface(t testing.TB, name string) *net.Interface {
 	n.Do(func() { found, err = net.InterfaceByName(name) })
 	require.NoError(t, err)
 	return found
+}
+
+// AwaitUp waits until the interface passes frames. The kernel activates a link some time
+// after it was set up, at most once a second for all links of a machine, and drops what
+// is sent before.
+func (n *Namespace) AwaitUp(t testing.TB, name string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		up := false
+		n.Change(t, name, func(link netlink.Link) error {
+			up = link.Attrs().OperState == netlink.OperUp
+			return nil
+		})
+		return up
+	}, 30*time.Second, 5*time.Millisecond, "%s does not come up", name)
 }

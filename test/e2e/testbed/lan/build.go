@@ -62,13 +62,29 @@ func AddNetNS(ctx context.Context, name string) error {
 // Remove ends every process in the namespaces of testbed id and deletes them. It may
 // be called again, and for a testbed that was half made.
 func Remove(ctx context.Context, id string) error {
+	if err := Kill(ctx, id); err != nil {
+		return err
+	}
 	names, err := netns.List(Prefix(id))
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, name := range names {
-		errs = append(errs, evict(ctx, name), netns.Delete(ctx, name))
+		errs = append(errs, netns.Delete(ctx, name))
+	}
+	return errors.Join(errs...)
+}
+
+// Kill ends every process in the namespaces of testbed id.
+func Kill(ctx context.Context, id string) error {
+	names, err := netns.List(Prefix(id))
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range names {
+		errs = append(errs, evict(ctx, name))
 	}
 	return errors.Join(errs...)
 }

@@ -30,15 +30,15 @@ func Path(name string) string { return filepath.Join(Dir, name) }
 func Do(name string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the runtime ends a locked thread with its goroutine.
 		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
-			// All but the first thread, which stays, and whose namespace counts as that of
-			// the whole process. While this goroutine keeps it another thread does the work.
+		if unix.Gettid() == os.Getpid() {
+			// The main thread cannot be thrown away, and where it is the whole process
+			// seems to be. While it is locked here the next goroutine gets another.
 			done <- Do(name, f)
 			runtime.UnlockOSThread()
 			return
 		}
+		// Never unlocked: the runtime ends a locked thread with its goroutine.
 		if err := enter(name); err != nil {
 			done <- err
 			return

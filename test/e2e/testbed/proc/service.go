@@ -12,9 +12,11 @@ import (
 	"time"
 )
 
-// Back-off between restarts. Kubelet goes up to five minutes; nobody here has so long.
+// Back-off between restarts. Like kubelet's the first one is at once. Kubelet then waits
+// 10 s and up to five minutes; nobody here has so long.
 const (
-	firstBackoff = 500 * time.Millisecond
+	firstBackoff = 0
+	nextBackoff  = 500 * time.Millisecond
 	maxBackoff   = 5 * time.Second
 	// steady is how long a process has to run for its next failure to count as the first.
 	steady = 10 * time.Second
@@ -173,7 +175,7 @@ func (s *Service) update(f func(*State)) {
 
 // Run keeps the program running until ctx ends, and then ends it.
 func (s *Service) Run(ctx context.Context) error {
-	backoff := firstBackoff
+	backoff := time.Duration(firstBackoff)
 	for ctx.Err() == nil {
 		if s.held() {
 			s.update(func(st *State) { st.Waiting = "Held" })
@@ -196,7 +198,7 @@ func (s *Service) Run(ctx context.Context) error {
 		s.Logger.Warn("process ended", "process", s.Name, "err", err, "again in", backoff)
 		s.update(func(st *State) { st.Waiting, st.Message = "CrashLoopBackOff", err.Error() })
 		s.sleep(ctx, backoff)
-		backoff = min(2*backoff, maxBackoff)
+		backoff = min(max(2*backoff, nextBackoff), maxBackoff)
 	}
 	return nil
 }
