@@ -22,6 +22,10 @@ func TestDocumentQuotesTheResults(t *testing.T) {
 	require.NoError(t, err)
 	all, err := readResults(filepath.Join(root, quotedResults))
 	require.NoError(t, err)
+	if len(all) == 0 {
+		require.Contains(t, string(page), begins+ends, "figures without results")
+		return
+	}
 	require.Len(t, all, len(measures), "a measure has no result")
 	want, err := replace(string(page), tables(all))
 	require.NoError(t, err)
@@ -31,6 +35,9 @@ func TestDocumentQuotesTheResults(t *testing.T) {
 func TestEveryGoalHasItsFigure(t *testing.T) {
 	all, err := readResults(filepath.Join("..", "..", quotedResults))
 	require.NoError(t, err)
+	if len(all) == 0 {
+		t.Skip("no run is quoted")
+	}
 	byName := map[string]result{}
 	for _, r := range all {
 		byName[r.Name] = r
