@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -95,11 +96,18 @@ func (l *lab) create(name string, change func(*corev1.Service)) {
 	require.NoError(l, err)
 }
 
+// get reads a Service. An API server that a test has just stopped may be on its way back.
 func (l *lab) get(name string) *corev1.Service {
 	l.Helper()
-	svc, err := l.client.CoreV1().Services("default").Get(l.Context(), name, metav1.GetOptions{})
-	require.NoError(l, err)
-	return svc
+	deadline := time.Now().Add(patience)
+	for {
+		svc, err := l.client.CoreV1().Services("default").Get(l.Context(), name, metav1.GetOptions{})
+		if err == nil || apierrors.IsNotFound(err) || l.Context().Err() != nil || time.Now().After(deadline) {
+			require.NoError(l, err)
+			return svc
+		}
+		time.Sleep(pause)
+	}
 }
 
 // change edits a Service as kubectl edit does.
