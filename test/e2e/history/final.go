@@ -93,7 +93,7 @@ func (m *model) unfinished(s *Service) []string {
 	if len(s.Strange) > 0 {
 		out = append(out, fmt.Sprintf("has %q in its status", s.Strange))
 	}
-	if !ordered(s) {
+	if !e.refused && !ordered(s) { // a refusal releases nothing, not even a family given up
 		out = append(out, fmt.Sprintf("has %v, which is not what ipFamilies %v order", s.Addresses, s.Families))
 	}
 	allocated := strings.HasPrefix(s.Allocated, "Allocated: ") || strings.HasPrefix(s.Allocated, "SharingClash: ") || strings.HasPrefix(s.Allocated, "AddressOutsidePools: ")

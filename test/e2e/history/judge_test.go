@@ -243,6 +243,11 @@ func TestUnfinished(t *testing.T) {
 		"garbage": {func(s *script) {
 			s.service("x", "", func(s *Service) { s.Garbage = "?" }, says("!RequestInvalid: …"))
 		}, nil},
+		"a family given up": {func(s *script) { s.service("x", "2001:db8::") },
+			[]string{"revision 2: default/x: has [2001:db8::] and could have the [IPv4] that it asks for", "revision 2: default/x: has [2001:db8::], which is not what ipFamilies [IPv4] order"}},
+		"a family given up by a refused request": {func(s *script) {
+			s.service("x", "2001:db8::", func(s *Service) { s.Garbage = "?" }, says("!RequestInvalid: …"))
+		}, nil},
 		"left behind": {func(s *script) { s.service("x", "10.0.0.0", plain) }, []string{"revision 2: default/x: has [10.0.0.0] and is no load balancer of ours"}},
 		"not gone":    {func(s *script) { s.service("x", "", deleting, plain) }, []string{"revision 2: default/x: is not gone"}},
 	} {
