@@ -129,8 +129,10 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	old := p.lists[address]
 	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
 	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
-		list.Interface = l2.Interface
-		list.Candidates = b.place(address, l2, old.Candidates)
+		// An address that nobody may answer for has no list, and so no interface either.
+		if list.Candidates = b.place(address, l2, old.Candidates); len(list.Candidates) > 0 {
+			list.Interface = l2.Interface
+		}
 	}
 	b.explain(address, len(list.Candidates) == 0)
 	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
