@@ -35,7 +35,7 @@ func TestSlowNode(t *testing.T) {
 	eventually(t, func() bool { return len(r.history("slow")) == 1 }, "connected")
 	quick := startNode(t, "quick", r)
 
-	const revisions = 200
+	const revisions = 60
 	for i := range uint64(revisions) {
 		r.Publish(plans{"slow": bigSet(1, i+1), "quick": set(1, i+1, "192.0.2.1")})
 		eventually(t, func() bool { return quick.plan(r.address).Stamp.Revision == i+1 }, "quick at %d", i+1)
