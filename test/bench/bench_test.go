@@ -135,6 +135,19 @@ apiserver_request_duration_seconds_count{resource="services",verb="PATCH"} 3
 	require.Error(t, err)
 }
 
+func TestTicks(t *testing.T) {
+	before, err := parseTicks("cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1 2 3\n")
+	require.NoError(t, err)
+	after, err := parseTicks("cpu  120 0 60 860 60 0 0 0 0 0\n")
+	require.NoError(t, err)
+	require.Equal(t, 30.0, after.busySince(before))
+	require.Zero(t, after.busySince(after))
+	for _, bad := range []string{"", "cpu 1 2 3", "cpu a 0 0 0 0 0 0 0", "cpu0 1 2 3 4 5 6 7 8"} {
+		_, err := parseTicks(bad)
+		require.Error(t, err, bad)
+	}
+}
+
 func TestWithPool(t *testing.T) {
 	text, err := withPool("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: {interface: eth0}\n", largePool, "198.19.0.0/17")
 	require.NoError(t, err)

@@ -30,14 +30,19 @@ func names() []string {
 	return out
 }
 
-// repeat takes a measure several times.
+// repeat takes a measure several times, each when the machine has become calm.
 func repeat(ctx context.Context, runs int, once func(ctx context.Context, i int) (sample, error)) (result, error) {
 	var r result
 	for i := range runs {
+		busy, err := machineCalm(ctx)
+		if err != nil {
+			return r, err
+		}
 		s, err := once(ctx, i)
 		if err != nil {
 			return r, fmt.Errorf("run %d: %w", i+1, err)
 		}
+		s.Figures["machine_busy_before_percent"] = busy
 		say("run %d of %d: %s", i+1, runs, s)
 		r.Runs = append(r.Runs, s)
 	}
