@@ -139,7 +139,7 @@ func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
 	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == Finalizer })
 	if svc.DeletionTimestamp == nil {
 		changed.Status.Conditions = slices.DeleteFunc(changed.Status.Conditions, func(c metav1.Condition) bool {
-			return c.Type == ConditionAllocated || c.Type == ConditionAnnounced
+			return c.Type == ConditionAllocated || c.Type == ConditionAnnounced || c.Type == ConditionShared
 		})
 	}
 	if len(changed.Finalizers) == len(svc.Finalizers) && len(changed.Status.Conditions) == len(svc.Status.Conditions) {

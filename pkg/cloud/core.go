@@ -56,7 +56,7 @@ func (c *core) configure(config loadbalancer.Config) error {
 
 // restore takes over what the Services' status says, under a configuration that may be
 // older than the newest one. Nobody is given anything before reassign.
-func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Service, clashing map[string]bool) ([]ipam.Finding, error) {
+func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Service, shared map[string]bool) ([]ipam.Finding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.lb.Configure(config); err != nil {
@@ -65,7 +65,7 @@ func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Servi
 	for _, s := range services {
 		c.keys[s.Holder.UID] = s.Key()
 	}
-	return c.lb.Restore(services, clashing), nil
+	return c.lb.Restore(services, shared), nil
 }
 
 // reassign asks again for every Service.
@@ -119,11 +119,12 @@ func (c *core) releaseLocked(uid string) {
 }
 
 // retryLocked serves Services that wait, where an address has become free. One that is
-// served may free another address by it.
+// served may free another address by it. Who shares with one that changed is settled too.
 func (c *core) retryLocked() {
 	for c.lb.Freed() {
 		c.settleLocked(c.lb.Retry(c.now()))
 	}
+	c.settleLocked(c.lb.Concerned())
 }
 
 // has reports whether the Service is known.

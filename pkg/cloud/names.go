@@ -23,6 +23,9 @@ const (
 	ConditionAllocated = "baremetal.cloud/Allocated"
 	// ConditionAnnounced says whether nodes answer for its addresses.
 	ConditionAnnounced = "baremetal.cloud/Announced"
+	// ConditionShared is there, and true, while others hold one of its addresses too. It is
+	// how the next leader knows that they may, even if an edit has made them clash since.
+	ConditionShared = "baremetal.cloud/Shared"
 )
 
 // Finalizer keeps a Service with our loadBalancerClass until its addresses are free.

@@ -14,7 +14,6 @@ import (
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
-	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // restore takes over every address in a status before the first is given out, and then
@@ -34,8 +33,8 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, clashing := p.known(services)
-	findings, err := p.core.restore(coreConfig(p.config.Load()), known, clashing)
+	known, shared := p.known(services)
+	findings, err := p.core.restore(coreConfig(p.config.Load()), known, shared)
 	if err != nil {
 		return nil, err
 	}
@@ -60,20 +59,18 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	return text, nil
 }
 
-// known translates the Services that may hold an address, and says which of them are
-// known to break the sharing rule by an edit.
-func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, clashing map[string]bool) {
-	clashing = map[string]bool{}
+// known translates the Services that may hold an address, and says which of them have
+// shared it.
+func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool) {
+	shared = map[string]bool{}
 	for _, svc := range services {
 		if !wanted(svc, p.class()) || len(svc.Status.LoadBalancer.Ingress) == 0 || letGo(svc) {
 			continue
 		}
 		known = append(known, p.translate(svc))
-		if c := condition(svc, ConditionAllocated); c != nil && c.Reason == string(reason.SharingClash) {
-			clashing[string(svc.UID)] = true
-		}
+		shared[string(svc.UID)] = condition(svc, ConditionShared) != nil
 	}
-	return known, clashing
+	return known, shared
 }
 
 // letGo reports whether svc is being deleted and its address was freed already: what it

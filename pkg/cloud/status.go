@@ -50,6 +50,7 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 	now := metav1.NewTime(p.core.now())
 	setCondition(changed, ConditionAllocated, status.Allocated, now)
 	setCondition(changed, ConditionAnnounced, status.Announced, now)
+	setShared(changed, status, now)
 	if !reflect.DeepEqual(svc.Status, changed.Status) {
 		if err := p.patch(ctx, svc, changed); err != nil {
 			return err
@@ -71,6 +72,19 @@ func setCondition(svc *corev1.Service, kind string, v loadbalancer.Verdict, now 
 		Message:            v.Message,
 		LastTransitionTime: now,
 	})
+}
+
+// setShared sets or removes the condition that the Service's address is shared.
+func setShared(svc *corev1.Service, status loadbalancer.Status, now metav1.Time) {
+	v := loadbalancer.Verdict{OK: true, Reason: reason.Allocated, Message: "other Services hold its address too"}
+	switch {
+	case !status.Shared:
+		meta.RemoveStatusCondition(&svc.Status.Conditions, ConditionShared)
+		return
+	case len(status.Clashes) > 0:
+		v.Reason, v.Message = reason.SharingClash, "an edit makes it clash with another Service that holds its address: "+status.Clashes[0].Why
+	}
+	setCondition(svc, ConditionShared, v, now)
 }
 
 func condition(svc *corev1.Service, kind string) *metav1.Condition {

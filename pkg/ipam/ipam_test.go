@@ -320,14 +320,16 @@ func TestIP20TwoServicesWithOneAddressAtStart(t *testing.T) {
 }
 
 func TestIP20AClashByEditSurvivesARestart(t *testing.T) {
-	a := newAllocator(t, newPool(t, "p", "10.0.0.0/30"))
-	findings := a.Restore([]Record{
-		{Request: service("s1", sharing("k", "TCP", 80)), Addresses: addrs("10.0.0.1")},
-		{Request: service("s22", sharing("k", "TCP", 80)), Addresses: addrs("10.0.0.1"), Clashing: true},
-	})
-	require.Len(t, findings, 1)
-	require.True(t, findings[0].Kept)
-	granted(t, a, service("s22", sharing("k", "TCP", 80)), "10.0.0.1")
+	for _, shared := range []bool{true, false} {
+		a := newAllocator(t, newPool(t, "p", "10.0.0.0/30"))
+		findings := a.Restore([]Record{
+			{Request: service("s1", sharing("k", "TCP", 80)), Addresses: addrs("10.0.0.1"), Shared: shared},
+			{Request: service("s22", sharing("k", "TCP", 80)), Addresses: addrs("10.0.0.1"), Shared: true},
+		})
+		require.Len(t, findings, 1)
+		require.Equal(t, shared, findings[0].Kept, "only among those who have shared it")
+		require.Equal(t, shared, len(a.Held("uid-s22")) > 0)
+	}
 }
 
 func TestIP21ContradictionsAreRefused(t *testing.T) {

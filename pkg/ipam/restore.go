@@ -12,9 +12,9 @@ type Record struct {
 	Request Request
 	// Addresses are those in status.
 	Addresses []netip.Addr
-	// Clashing says that the Service was known to break the sharing rule by an edit, so
-	// that it keeps its address even so.
-	Clashing bool
+	// Shared says that the Service is known to have shared its addresses by the rule. If
+	// all of their holders are, each keeps them, although an edit may break the rule by now.
+	Shared bool
 }
 
 // Finding is something that Restore could not take over as it was.
@@ -33,15 +33,19 @@ func (a *Allocator) Restore(records []Record) []Finding {
 	records = slices.Clone(records)
 	slices.SortStableFunc(records, func(x, y Record) int { return x.Request.Holder.Compare(y.Request.Holder) })
 	var out []Finding
+	shared := map[string]bool{}
+	for _, rec := range records {
+		shared[rec.Request.Holder.UID] = rec.Shared
+	}
 	for _, rec := range records {
 		for _, address := range rec.Addresses {
-			out = append(out, a.restore(&rec, address)...)
+			out = append(out, a.restore(&rec, address, shared)...)
 		}
 	}
 	return out
 }
 
-func (a *Allocator) restore(rec *Record, address netip.Addr) []Finding {
+func (a *Allocator) restore(rec *Record, address netip.Addr, shared map[string]bool) []Finding {
 	req := &rec.Request
 	finding := func(refusal *Refusal, kept bool) []Finding {
 		return []Finding{{Holder: req.Holder, Address: address, Refusal: refusal, Kept: kept}}
@@ -59,7 +63,8 @@ func (a *Allocator) restore(rec *Record, address netip.Addr) []Finding {
 		return finding(refuse(reason.RequestInvalid, "status holds a second %s address, %s", FamilyOf(address), address), false)
 	}
 	if refusal := a.mayJoin(req, address); refusal != nil {
-		if !rec.Clashing {
+		stranger := slices.ContainsFunc(a.holders[address], func(r *record) bool { return !shared[r.holder.UID] })
+		if !rec.Shared || stranger {
 			return finding(refusal, false)
 		}
 		a.attach(r, address)

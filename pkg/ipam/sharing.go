@@ -115,6 +115,16 @@ func (a *Allocator) breach(address netip.Addr, x, y *record) string {
 	return ""
 }
 
+// Clashes returns the breaches of the sharing rule on what the Service with that UID
+// holds, sorted by address, then by age of the other holder.
+func (a *Allocator) Clashes(uid string) []Clash {
+	r, ok := a.records[uid]
+	if !ok {
+		return nil
+	}
+	return a.clashes(r)
+}
+
 // clashes returns the breaches of the sharing rule on what r holds.
 func (a *Allocator) clashes(r *record) []Clash {
 	var out []Clash

@@ -25,7 +25,9 @@ type Balancer struct {
 	withdrawing map[netip.Addr]string
 	// freed is set when an address becomes available, to share or to hold; see Freed.
 	freed bool
-	plan  plan
+	// concerned are the UIDs that Concerned returns next.
+	concerned map[string]bool
+	plan      plan
 }
 
 // service is a Service with what became of its last request.
@@ -46,6 +48,7 @@ func New() *Balancer {
 		nodes:       map[string]Node{},
 		announcer:   map[string]*announcer{},
 		withdrawing: map[netip.Addr]string{},
+		concerned:   map[string]bool{},
 		plan:        newPlan(),
 	}
 }
@@ -61,12 +64,12 @@ func (b *Balancer) Configure(config Config) error {
 	return nil
 }
 
-// Restore takes over what the Services' status says. It is called once, with all
-// Services, before the first Ensure.
-func (b *Balancer) Restore(services []Service, clashing map[string]bool) []ipam.Finding {
+// Restore takes over what the Services' status says, and which of them, by UID, have
+// shared their address. It is called once, with all Services, before the first Ensure.
+func (b *Balancer) Restore(services []Service, shared map[string]bool) []ipam.Finding {
 	records := make([]ipam.Record, 0, len(services))
 	for _, s := range services {
-		rec := ipam.Record{Request: s.Request, Addresses: s.Published, Clashing: clashing[s.Holder.UID]}
+		rec := ipam.Record{Request: s.Request, Addresses: s.Published, Shared: shared[s.Holder.UID]}
 		records = append(records, rec)
 		b.add(&service{Service: s})
 	}
@@ -90,6 +93,7 @@ func (b *Balancer) Ensure(s Service, now time.Time) error {
 	}
 	if ok && len(known.result.Assignments) > 0 && !known.Sharing.Equal(s.Sharing) {
 		b.freed = true // others may be able to share its address now
+		b.concern(s.Holder.UID, known.result.Assignments)
 	}
 	known.Service = s
 	b.add(known)
@@ -104,6 +108,10 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 		s.refusal = err.(*ipam.Refusal) //nolint:errorlint // Assign's documented error type
 	}
 	s.Published = published(s.Published, result.Assignments)
+	if !slices.Equal(before, b.addresses.Held(s.Holder.UID)) {
+		b.concern(s.Holder.UID, before)
+		b.concern(s.Holder.UID, result.Assignments)
+	}
 	for _, a := range before {
 		b.plan.touch(a.Address)
 	}
@@ -114,6 +122,26 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 	b.freed = b.freed || len(result.Freed) > 0 || s.Sharing.Key != "" && gained(before, result.Assignments)
 	b.startWithdrawals(result.Freed)
 	return err
+}
+
+// concern notes the other holders of what a Service holds, or held: whom they share it
+// with, or whether they clash, may have changed.
+func (b *Balancer) concern(uid string, assignments []ipam.Assignment) {
+	for _, a := range assignments {
+		for _, h := range b.addresses.Holders(a.Address) {
+			if h.UID != uid {
+				b.concerned[h.UID] = true
+			}
+		}
+	}
+}
+
+// Concerned returns the UIDs of the Services of which something may have to be said
+// because of what others who share their address did, and forgets them.
+func (b *Balancer) Concerned() []string {
+	out := slices.Sorted(maps.Keys(b.concerned))
+	clear(b.concerned)
+	return out
 }
 
 func gained(before, after []ipam.Assignment) bool {
@@ -150,7 +178,9 @@ func (b *Balancer) Release(uid string, now time.Time) {
 		return
 	}
 	b.remove(s)
+	held := b.addresses.Held(uid)
 	freed := b.addresses.Release(uid, now)
+	b.concern(uid, held)
 	b.freed = b.freed || len(freed) > 0
 	for _, address := range freed {
 		b.plan.touch(address)

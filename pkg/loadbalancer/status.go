@@ -29,6 +29,8 @@ type Status struct {
 	// Answering are, by address, the node that acknowledged answering for it.
 	Answering map[netip.Addr]string
 	Clashes   []ipam.Clash
+	// Shared says that others hold one of its addresses too.
+	Shared bool
 }
 
 // Status returns how the Service with that UID fares, and notes that what it returns as
@@ -40,9 +42,10 @@ func (b *Balancer) Status(uid string) (_ Status, ok bool) {
 	}
 	out := Status{
 		Held:      s.result.Assignments,
-		Allocated: s.allocated(),
+		Allocated: b.allocated(s),
 		Answering: map[netip.Addr]string{},
-		Clashes:   s.result.Clashes,
+		Clashes:   b.addresses.Clashes(uid),
+		Shared:    b.shared(s),
 	}
 	out.Announced = Verdict{Reason: reason.NothingAllocated, Message: "the Service has no address to announce"}
 	for _, a := range out.Held {
@@ -60,12 +63,13 @@ func (b *Balancer) Status(uid string) (_ Status, ok bool) {
 }
 
 // allocated is the condition of the Service's addresses.
-func (s *service) allocated() Verdict {
+func (b *Balancer) allocated(s *service) Verdict {
+	clashes := b.addresses.Clashes(s.Holder.UID)
 	switch {
 	case s.refusal != nil:
 		return Verdict{Reason: s.refusal.Reason, Message: s.refusal.Message + s.keeps()}
-	case len(s.result.Clashes) > 0:
-		c := s.result.Clashes[0]
+	case len(clashes) > 0:
+		c := clashes[0]
 		with := "another Service"
 		if c.With.Namespace == s.Holder.Namespace {
 			with = "Service " + c.With.String()
@@ -77,6 +81,10 @@ func (s *service) allocated() Verdict {
 		return Verdict{OK: true, Reason: reason.AllocatedPartly, Message: list(s.result.Assignments) + "; " + s.result.Missing.Message}
 	}
 	return Verdict{OK: true, Reason: reason.Allocated, Message: list(s.result.Assignments)}
+}
+
+func (b *Balancer) shared(s *service) bool {
+	return slices.ContainsFunc(s.result.Assignments, func(a ipam.Assignment) bool { return len(b.addresses.Holders(a.Address)) > 1 })
 }
 
 func (s *service) keeps() string {
@@ -153,7 +161,7 @@ func (b *Balancer) Usage() []ipam.Usage { return b.addresses.Usage() }
 func (b *Balancer) Reasons() map[reason.Reason]int {
 	out := map[reason.Reason]int{}
 	for _, s := range b.services {
-		out[s.allocated().Reason]++
+		out[b.allocated(s).Reason]++
 	}
 	return out
 }

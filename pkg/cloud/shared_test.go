@@ -1,0 +1,58 @@
+package cloud
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+func keyed(key string, port int32) func(*corev1.Service) {
+	return func(svc *corev1.Service) {
+		svc.Annotations[AnnotationSharingKey] = key
+		svc.Spec.Ports = []corev1.ServicePort{{Port: port}}
+	}
+}
+
+// Row IP7: an edit that makes a clash is told of on both Services, and each keeps its
+// address, with the next leader too and whatever else is refused meanwhile.
+func TestClashByEdit(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("one", keyed("k", 80))))
+	require.NoError(t, c.create(loadBalancer("two", keyed("k", 81))))
+	c.published("one", "10.0.0.0")
+	c.published("two", "10.0.0.0")
+	c.says("one", ConditionShared, reason.Allocated)
+	c.says("two", ConditionShared, reason.Allocated)
+
+	c.edit("two", keyed("other", 80))
+	c.says("one", ConditionAllocated, reason.SharingClash)
+	c.says("two", ConditionAllocated, reason.SharingClash)
+	c.edit("two", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "192.0.2.1" })
+	c.says("two", ConditionAllocated, reason.AddressOutsidePools)
+	c.says("two", ConditionShared, reason.SharingClash)
+
+	next := start(t, c.service("one"), c.service("two"))
+	next.says("one", ConditionAllocated, reason.SharingClash)
+	next.published("one", "10.0.0.0")
+	next.published("two", "10.0.0.0")
+
+	require.NoError(t, next.p.EnsureLoadBalancerDeleted(t.Context(), "", next.service("two")))
+	require.Eventually(t, func() bool { return condition(next.service("one"), ConditionShared) == nil }, 10*time.Second, 5*time.Millisecond)
+	next.says("one", ConditionAllocated, reason.Allocated)
+}
+
+// edit changes a Service as its user would.
+func (c *cluster) edit(name string, change func(*corev1.Service)) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		svc := c.service(name)
+		change(svc)
+		_, err := c.client.CoreV1().Services("default").Update(c.t.Context(), svc, metav1.UpdateOptions{})
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
+}
