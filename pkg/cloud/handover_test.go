@@ -61,9 +61,6 @@ func TestAddressLeavesOneStatusBeforeItEntersAnother(t *testing.T) {
 	require.NoError(t, c.create(heir))
 	c.says("heir", ConditionAllocated, reason.Allocated)
 	require.Empty(t, publishedAddresses(c.service("heir")))
-	status, err := c.p.EnsureLoadBalancer(t.Context(), "", c.service("heir"), nil)
-	require.NoError(t, err)
-	require.Empty(t, status.Ingress, "nor does the stock controller write it")
 
 	g.close("")
 	c.published("heir", "10.0.0.0")

@@ -17,9 +17,10 @@ const retryRefused = 5 * time.Minute
 // errNotReady is returned before the addresses in use are known.
 var errNotReady = errors.New("the addresses in use are not known yet")
 
-// EnsureLoadBalancer gives svc its addresses and returns those that are published so
-// far. It never waits for an announcer: our controller publishes an address when a node
-// has acknowledged it. nodes are not used; nodes and endpoints are watched instead.
+// EnsureLoadBalancer gives svc its addresses and returns the status that svc has, so that
+// the stock controller writes none: our controller does, as soon as a node has acknowledged
+// an address. Of two writers one would now and then put back what the other has just
+// replaced. nodes are not used; nodes and endpoints are watched instead.
 func (p *Provider) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
 	if err := p.waitRestored(ctx); err != nil {
 		return nil, err
@@ -29,9 +30,7 @@ func (p *Provider) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1
 	if err != nil {
 		return nil, api.NewRetryError(refusalError(err).Error(), retryRefused)
 	}
-	status, _ := p.core.status(string(svc.UID))
-	published, _ := p.afterOthers(svc, status.Published)
-	return statusOf(published), nil
+	return svc.Status.LoadBalancer.DeepCopy(), nil
 }
 
 // GetLoadBalancer says whether svc holds anything. It answers from memory, because the

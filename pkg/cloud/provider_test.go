@@ -221,6 +221,20 @@ func TestAddressIsPublishedOnceANodeAnswers(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
+// The stock controller writes a status that differs from the one it had. It must not: what
+// it was told may be outdated when its write lands.
+func TestEnsureLeavesTheStatusToOurController(t *testing.T) {
+	c := start(t)
+	svc := loadBalancer("web")
+	require.NoError(t, c.create(svc))
+	c.published("web", "10.0.0.0")
+	for _, given := range []*corev1.Service{svc, c.service("web")} { // outdated, and as it is
+		status, err := c.p.EnsureLoadBalancer(t.Context(), "", given, nil)
+		require.NoError(t, err)
+		require.Equal(t, &given.Status.LoadBalancer, status)
+	}
+}
+
 // Row L3, and promise 5: where nobody may answer, the address is published with the Reason.
 func TestAddressWithoutEndpointsIsPublishedWithTheReason(t *testing.T) {
 	c := start(t)
