@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -57,6 +58,8 @@ type Set struct {
 	Stamp Stamp
 	// Announcements are sorted by address, each address once.
 	Announcements []Announcement
+	// Sight says how this node watches those that it shares lists with.
+	Sight Sight
 }
 
 // Find returns the announcement of address.
@@ -101,6 +104,38 @@ type Interface struct {
 	Default bool
 }
 
+// Sight is how a node and those that it shares candidate lists with watch each other.
+type Sight struct {
+	// TransmitInterval is the time between two packets to a peer.
+	TransmitInterval time.Duration
+	// DetectMultiplier is how many of them may be missing before the peer is down.
+	DetectMultiplier int
+	// Peers are the nodes to watch, sorted by name. Every other candidate of every
+	// announcement is one, and there may be more, so that a session stands before a
+	// list needs it.
+	Peers []Peer
+}
+
+// Peer is a node that another one watches.
+type Peer struct {
+	Node string
+	// Interfaces are the peer's as it last reported them; where it is reached follows
+	// from their prefixes, which include the link-local ones.
+	Interfaces []Interface
+	// Key authenticates what the two nodes say to each other. Only they and the leaders
+	// know it, and it is the same from leader to leader.
+	Key Key
+}
+
+// Key is a secret of two nodes. It prints as nothing.
+type Key [32]byte
+
+// String keeps a Key out of logs.
+func (Key) String() string { return "(secret)" }
+
+// GoString keeps a Key out of logs.
+func (k Key) GoString() string { return k.String() }
+
 // Report is the whole state of a node as its announcer knows it.
 type Report struct {
 	// Plan is the stamp of the newest plan that the node has carried out.
@@ -115,4 +150,7 @@ type Report struct {
 	Problems []Problem
 	// Interfaces are those that can carry addresses, sorted by name.
 	Interfaces []Interface
+	// Down are the peers, sorted by name, that the node has heard and now finds down. One
+	// never heard is not among them.
+	Down []string
 }
