@@ -140,11 +140,19 @@ func findProblem(report announcement.Report, address netip.Addr) (announcement.P
 	return announcement.Problem{}, false
 }
 
-// worse merges the verdicts of two addresses of one Service: what does not hold comes
-// first; what holds for both is said for both.
+// worse merges the verdicts of two addresses of one Service. What does not hold comes first,
+// and of that what lasts: an address that moves while another has no endpoints changes
+// nothing. What is so of both is said of both.
 func worse(x, y Verdict) Verdict {
+	passes := func(v Verdict) bool { return v.OK || v.Reason == reason.WaitingForAnnouncer }
 	switch {
 	case x.Reason == reason.NothingAllocated:
+		return y
+	case !passes(x) && !passes(y):
+		return Verdict{Reason: x.Reason, Message: x.Message + "; " + y.Message}
+	case !passes(x):
+		return x
+	case !passes(y):
 		return y
 	case !x.OK:
 		return x
