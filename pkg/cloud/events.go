@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,7 +41,9 @@ type sayings struct {
 type said struct {
 	uid                  string
 	allocated, announced string
-	answering            map[netip.Addr]string
+	// answering is, by address, the node that answers for it, or "" for none yet. What is
+	// not in it was not told of: a leader before may have.
+	answering map[netip.Addr]string
 	// began is since when a new Service has been about to be announced.
 	began time.Time
 	// written is what our last write left, until the watch has shown it.
@@ -110,7 +113,7 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 	said := s.of(svc)
 	if text := string(status.Allocated.Reason) + status.Allocated.Message; text != said.allocated {
 		said.allocated = text
-		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message)
+		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message+noLonger(svc, status))
 	}
 	first := said.announced != string(status.Announced.Reason)
 	said.announced = string(status.Announced.Reason)
@@ -121,19 +124,43 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 		node := status.Answering[address]
 		before, known := said.answering[address]
 		switch {
-		case known && before != node:
-			recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), fmt.Sprintf("node %s answers for %s now, after node %s", node, address, before))
-		case !known && first:
-			recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), fmt.Sprintf("node %s answers for %s", node, address))
+		case known && before != "" && before != node:
+			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s now, after node %s", node, address, before))
+		case known && before == "", !known && first:
+			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", node, address))
 		}
-		if said.answering == nil {
-			said.answering = map[netip.Addr]string{}
+		said.answers(address, node)
+	}
+	for _, held := range status.Held {
+		if _, known := said.answering[held.Address]; first && !known {
+			said.answers(held.Address, "") // who answers for it is news when somebody does
 		}
-		said.answering[address] = node
 	}
 	maps.DeleteFunc(said.answering, func(a netip.Addr, _ string) bool {
 		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
 	})
+}
+
+// answers notes which node answers for address; "" is none yet.
+func (s *said) answers(address netip.Addr, node string) {
+	if s.answering == nil {
+		s.answering = map[netip.Addr]string{}
+	}
+	s.answering[address] = node
+}
+
+// noLonger names the addresses in svc's status that it does not hold any more.
+func noLonger(svc *corev1.Service, status loadbalancer.Status) string {
+	var lost []string
+	for _, address := range publishedAddresses(svc) {
+		if !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == address }) {
+			lost = append(lost, address.String())
+		}
+	}
+	if len(lost) == 0 {
+		return ""
+	}
+	return "; no longer " + strings.Join(lost, ", ")
 }
 
 func eventType(v loadbalancer.Verdict) string {

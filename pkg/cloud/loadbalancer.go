@@ -44,7 +44,7 @@ func (p *Provider) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Se
 	if !ok || len(status.Held) == 0 || !served(svc, p.class()) {
 		return nil, false, nil
 	}
-	return statusOf(status.Published), true, nil
+	return statusOf(status.Published, status.Yielding), true, nil
 }
 
 // GetLoadBalancerName returns the Service's key.

@@ -44,7 +44,7 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 		p.queue.AddAfter(key, othersPeriod)
 	}
 	changed := svc.DeepCopy()
-	if want := statusOf(published); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
+	if want := statusOf(published, status.Yielding); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
 		changed.Status.LoadBalancer = *want
 	}
 	now := metav1.NewTime(p.core.now())
