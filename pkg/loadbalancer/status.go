@@ -152,7 +152,7 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 			return Verdict{Reason: p.Reason, Message: fmt.Sprintf("node %s was told to answer for %s and cannot: %s", owner, a.Address, p.Message)}, ""
 		}
 	}
-	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("a node was told to answer for %s and has not acknowledged yet", a.Address)}, ""
+	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to answer for %s and has not acknowledged it yet", owner, a.Address)}, ""
 }
 
 func findProblem(report announcement.Report, address netip.Addr) (announcement.Problem, bool) {
