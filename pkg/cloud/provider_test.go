@@ -89,25 +89,30 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
+	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger,
+		Informers: informers.NewSharedInformerFactory(c.client, 0)})
 	require.NoError(t, err)
 	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- elector.Run(ctx) }()
 	c.p.Initialize(builder{c.client}, ctx.Done())
-	factory := informers.NewSharedInformerFactory(c.client, 0)
-	c.p.SetInformers(factory)
 	go func() { done <- c.p.RunController(ctx) }()
-	factory.Start(ctx.Done())
+	go func() { done <- c.p.Watch(ctx) }()
 	c.announce()
 	t.Cleanup(func() {
 		cancel()
-		require.NoError(t, <-done)
-		require.NoError(t, <-done)
-		factory.Shutdown()
+		for range cap(done) {
+			require.NoError(t, <-done)
+		}
 	})
 	return c
+}
+
+// knows reports whether the core knows the Service with that UID.
+func (c *cluster) knows(uid string) bool {
+	_, known := c.p.core.status(uid)
+	return known
 }
 
 // lastGood is the ConfigMap in which the leader before kept its cloud-config.
@@ -204,6 +209,7 @@ func (c *cluster) acknowledge(addresses ...string) {
 			require.True(t, ok, "node1 is not told to announce %s", want)
 			report.Claims = append(report.Claims, announcement.Claim{Address: want, Stamp: list.Stamp})
 		}
+		require.True(t, c.p.spoke(set.Stamp), "it is told so later")
 		c.p.NodeReported("node1", report)
 	}, 10*time.Second, 5*time.Millisecond)
 }
@@ -334,7 +340,7 @@ func TestServiceWithOurClass(t *testing.T) {
 	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		require.False(t, c.p.core.has("uid-ours"))
+		require.False(t, c.knows("uid-ours"))
 		svc, err := c.client.CoreV1().Services("default").Get(context.Background(), "ours", metav1.GetOptions{})
 		require.True(t, err != nil || len(svc.Finalizers) == 0)
 	}, 10*time.Second, 5*time.Millisecond)
@@ -342,8 +348,27 @@ func TestServiceWithOurClass(t *testing.T) {
 	require.Empty(t, c.service("foreign").Finalizers)
 }
 
-// A label decides which pools serve a Service, and the stock controller does not see
-// labels change; a type change while nobody looked frees the address.
+// Labels decide which pools serve a Service, and ipFamilyPolicy whether one family is enough.
+// The stock controller sees neither change.
+func TestLabelsAndPolicyChange(t *testing.T) {
+	gold := "- {name: gold, addresses: [10.0.1.0/30], serviceSelector: {matchLabels: {tier: gold}}}\n"
+	c := startWith(t, pools[:strings.Index(pools, "- name: default")]+gold, time.Now)
+	require.ErrorContains(t, c.create(loadBalancer("web")), string(reason.NoPool))
+	c.says("web", ConditionAllocated, reason.NoPool)
+	c.edit("web", func(svc *corev1.Service) { svc.Labels = map[string]string{"tier": "gold"} })
+	c.published("web", "10.0.1.0")
+
+	prefer, both := corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack
+	c.edit("web", func(svc *corev1.Service) {
+		svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, &prefer
+	})
+	c.says("web", ConditionAllocated, reason.AllocatedPartly)
+	c.edit("web", func(svc *corev1.Service) { svc.Spec.IPFamilyPolicy = &both })
+	c.says("web", ConditionAllocated, reason.FamilyUnavailable)
+	c.published("web", "10.0.1.0")
+}
+
+// A change of families, and one of the type while nobody looked, which frees the address.
 func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
 	c := start(t)
 	require.NoError(t, c.create(loadBalancer("web")))
@@ -360,7 +385,7 @@ func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
 	_, err = c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		require.False(t, c.p.core.has("uid-web"))
+		require.False(t, c.knows("uid-web"))
 		require.Empty(t, c.service("web").Status.Conditions)
 	}, 10*time.Second, 5*time.Millisecond)
 }
