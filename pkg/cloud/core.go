@@ -178,6 +178,7 @@ func (c *core) disconnect(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.Disconnect(node)
+	c.kick()
 }
 
 // awaited returns the nodes that have not reported since the leader began.

@@ -48,7 +48,7 @@ type said struct {
 	began time.Time
 	// written is what our last write left, until the watch has shown it.
 	written *corev1.Service
-	// waiting is since when an announced Service has been between two nodes.
+	// waiting is since when what its condition says has been about to change.
 	waiting time.Time
 	// yielding is since when an address waits for another Service's status to let go of it.
 	yielding time.Time
@@ -106,8 +106,9 @@ func (s *sayings) forget(key string) {
 }
 
 // tell emits an Event for each condition whose reason changed and for each address that
-// another node answers for than was told last.
-func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status) {
+// another node answers for than was told last. It returns when to tell of what is no news
+// yet; 0 where there is nothing more to tell.
+func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	said := s.of(svc)
@@ -115,9 +116,12 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 		said.allocated = text
 		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message+noLonger(svc, status))
 	}
+	if left := infancy - now.Sub(svc.CreationTimestamp.Time); status.Announced.Reason == reason.NoEndpoints && said.announced == "" && left > 0 {
+		return left
+	}
 	first := said.announced != string(status.Announced.Reason)
 	said.announced = string(status.Announced.Reason)
-	if first && !status.Announced.OK {
+	if first && !status.Announced.OK && !repeats(status) {
 		recorder.Event(svc, eventType(status.Announced), string(status.Announced.Reason), status.Announced.Message)
 	}
 	for _, address := range slices.SortedFunc(maps.Keys(status.Answering), netip.Addr.Compare) {
@@ -139,6 +143,7 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 	maps.DeleteFunc(said.answering, func(a netip.Addr, _ string) bool {
 		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
 	})
+	return 0
 }
 
 // answers notes which node answers for address; "" is none yet.
@@ -163,8 +168,15 @@ func noLonger(svc *corev1.Service, status loadbalancer.Status) string {
 	return "; no longer " + strings.Join(lost, ", ")
 }
 
+// repeats reports whether the Event about the addresses themselves says all that could be
+// said of their announcement.
+func repeats(status loadbalancer.Status) bool {
+	return status.Announced.Reason == reason.NothingAllocated || status.Announced.Reason == status.Allocated.Reason
+}
+
 func eventType(v loadbalancer.Verdict) string {
-	if v.OK || v.Reason == reason.WaitingForAnnouncer || v.Reason == reason.NothingAllocated {
+	switch v.Reason {
+	case reason.Allocated, reason.AllocatedPartly, reason.Announced, reason.WaitingForAnnouncer:
 		return corev1.EventTypeNormal
 	}
 	return corev1.EventTypeWarning

@@ -311,10 +311,14 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	return changed
 }
 
-// Disconnect notes that a node's announcer lost its stream. Nothing moves for that.
+// Disconnect notes that a node's announcer lost its stream. Nothing moves for that, but why
+// nobody may answer for an address may be another reason now.
 func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
+		for address := range b.plan.nobody {
+			b.plan.touch(address)
+		}
 	}
 }
 

@@ -111,7 +111,8 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	counts := map[reason.Reason]int{}
 	for _, n := range b.nodes {
 		why := b.eligible(n, address, l2)
-		if why == "" {
+		// An announcer that ended said before that it has no interface any more.
+		if why == "" || why == reason.NodeNoInterface && !b.connected(n.Name) {
 			why = reason.NodeNotConnected
 		}
 		counts[why]++

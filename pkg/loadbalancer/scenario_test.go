@@ -91,6 +91,8 @@ func (w *world) command(name string, args []string) string {
 		w.b.SetNode(node(args))
 	case "delete-node":
 		w.b.DeleteNode(args[0])
+	case "interfaces-gone":
+		w.ports[args[0]] = []announcement.Interface{}
 	case "interface":
 		w.ports[args[0]] = append(w.ports[args[0]], announcement.Interface{Name: args[1], Prefixes: prefixes(args[2:]), Default: slices.Contains(args, "default")})
 	case "connect":
