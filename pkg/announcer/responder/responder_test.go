@@ -51,6 +51,39 @@ func TestAnswersWhatIsApplied(t *testing.T) {
 	})
 }
 
+// TestHowItIsAsked is behaviour L5 on the wire: asked by broadcast or at our hardware
+// address it is answered, and neither where the frame is for another machine nor where it
+// asks nothing.
+func TestHowItIsAsked(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *lan) {
+		r := newResponder(t, l, nil)
+		l.apply(r, l.with(vip, control))
+		other := net.HardwareAddr{2, 0, 0, 0, 0, 0xcc}
+		for name, test := range map[string]struct {
+			to        net.HardwareAddr
+			operation codec.Operation
+			answered  bool
+		}{
+			"broadcast":           {broadcast, codec.OperationRequest, true},
+			"our address":         {l.port.MAC, codec.OperationRequest, true},
+			"another's":           {other, codec.OperationRequest, false},
+			"a group":             {net.HardwareAddr{1, 0, 0x5e, 0, 0, 1}, codec.OperationRequest, false},
+			"a reply":             {broadcast, codec.OperationReply, false},
+			"a reply straight to": {l.port.MAC, codec.OperationReply, false},
+		} {
+			l.sendTo(test.to, test.operation, vip)
+			l.request(control)
+			var answered []string
+			for !slices.Contains(answered, control) {
+				if p := l.receive(); p.Operation == codec.OperationReply {
+					answered = append(answered, p.SenderIP.String())
+				}
+			}
+			require.Equal(t, test.answered, slices.Contains(answered, vip), name)
+		}
+	})
+}
+
 // TestMalformedIsNotFatal: whatever a host on the LAN sends, the next question is answered.
 func TestMalformedIsNotFatal(t *testing.T) {
 	onBoth(t, func(t *testing.T, l *lan) {
