@@ -17,8 +17,12 @@ type measure struct {
 var measures = []measure{
 	{"assign", "one address from pools of different size and fill", false, assign},
 	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime},
+	{"firstbyte", "one Service at a time, from the create call's answer to the first byte, through its address and through its owner's NodePort", true, firstByte},
 	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait},
 	{"burst", "1000 Services created by 32 writers", true, burst},
+	{"thousand", "1000 Services created by 32 writers, from the last creation to the last first answer, through addresses and through NodePorts", true, thousand},
+	{"flood", "announcers with 1000 addresses while the segment is asked for addresses that nobody has", true, flood},
+	{"memory", "an announcer with 1000 addresses, a minute after the last change", true, memory},
 	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover},
 }
 
