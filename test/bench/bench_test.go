@@ -114,6 +114,17 @@ PASS
 	require.ErrorContains(t, err, "0 of 3")
 }
 
+func TestParseBalance(t *testing.T) {
+	s, err := parseBalance(`cpu: any
+BenchmarkBalance-2   	       1	 476232165 ns/op	         1.089 largest_after_ratio	         1.050 largest_ratio	         0 needless_moves
+PASS
+`)
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{"largest_ratio": 1.05, "largest_after_ratio": 1.089, "needless_moves": 0}, s.Figures)
+	_, err = parseBalance("PASS\n")
+	require.ErrorContains(t, err, "0 of 3")
+}
+
 func TestParseWrites(t *testing.T) {
 	before, err := parseWrites(`# TYPE apiserver_request_total counter
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="services",scope="resource",subresource="status",verb="PATCH",version="v1"} 10

@@ -33,6 +33,8 @@ func goals() []goal {
 		{"memory", "rss_mb", "Announcer with 1000 addresses, 60 s after the last change: resident memory (VmRSS)", upTo(40), "98 MB"},
 		{"memory", "anonymous_mb", "The same: its anonymous part", upTo(20), ""},
 		{"flood", "flood_cpu_percent", "50 000 ARP requests/s for addresses of others, half of them in the pool: announcer, of one core", upTo(1), "31 %"},
+		{"balance", "largest_ratio", "1000 addresses on 10 nodes: largest share beside the mean", upTo(1.1), ""},
+		{"balance", "needless_moves", "The same: addresses of other nodes that move when one leaves", upTo(0), ""},
 		{"waiting", "change_percent", "The first measure while 500 other Services wait on an exhausted pool: slower by", upTo(10), ""},
 	}
 }

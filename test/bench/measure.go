@@ -16,6 +16,7 @@ type measure struct {
 // measures are taken in this order: what leaves most behind comes last.
 var measures = []measure{
 	{"assign", "one address from pools of different size and fill", false, assign},
+	{"balance", "1000 addresses on ten nodes, and after one of the nodes has left", false, balance},
 	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime},
 	{"firstbyte", "one Service at a time, from the create call's answer to the first byte, through its address and through its owner's NodePort", true, firstByte},
 	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait},
