@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,85 +156,6 @@ func TestTicks(t *testing.T) {
 	for _, bad := range []string{"", "cpu 1 2 3", "cpu a 0 0 0 0 0 0 0", "cpu0 1 2 3 4 5 6 7 8"} {
 		_, err := parseTicks(bad)
 		require.Error(t, err, bad)
-	}
-}
-
-func TestParseReceived(t *testing.T) {
-	text := `Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:     100       2    0    0    0     0          0         0      100       2    0    0    0     0       0          0
-  eth0: 4200000  100000    0    0    0     0          0         0      300       3    0    0    0     0       0          0
-`
-	received, err := parseReceived(text, "eth0")
-	require.NoError(t, err)
-	require.Equal(t, 100000.0, received)
-	_, err = parseReceived(text, "eth1")
-	require.Error(t, err)
-}
-
-func TestAnnouncerIn(t *testing.T) {
-	pid, err := announcerIn("POOL_V4=198.18.0.0/20\nANNOUNCER_PID_node10=77\nANNOUNCER_PID_node1=42\n", "node1")
-	require.NoError(t, err)
-	require.Equal(t, 42, pid)
-	for _, env := range []string{"", "ANNOUNCER_PID_node1=\n", "ANNOUNCER_PID_node1='1 2'\n"} {
-		_, err := announcerIn(env, "node1")
-		require.Error(t, err, env)
-	}
-}
-
-// Half of what the flood asks for is in the pool, and nothing of it is anybody's.
-func TestFloodAddresses(t *testing.T) {
-	pool := netip.MustParsePrefix("198.18.0.0/20")
-	used := map[netip.Addr]bool{}
-	for a := pool.Addr(); len(used) < 1000; a = a.Next() {
-		used[a] = true
-	}
-	in := 0
-	all := floodAddresses(pool, used)
-	for _, a := range all {
-		require.False(t, used[a], a)
-		if pool.Contains(a) {
-			in++
-		}
-	}
-	require.Equal(t, len(all)/2, in)
-}
-
-// A thread that works shows in the process's time.
-func TestProcessorSeconds(t *testing.T) {
-	before, err := processorSeconds("/proc/self")
-	require.NoError(t, err)
-	for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
-	}
-	after, err := processorSeconds("/proc/self")
-	require.NoError(t, err)
-	require.Greater(t, after, before)
-	_, err = processorSeconds("/proc/none")
-	require.Error(t, err)
-}
-
-// Whoever was answered is asked no more, and of the others each in its turn.
-func TestAskerTakesTurns(t *testing.T) {
-	var a asker
-	require.Empty(t, a.turn())
-	var all []*target
-	for i := range 2*asksAtOnce + 1 {
-		all = append(all, a.add(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i))))
-	}
-	asked := map[*target]int{}
-	for range 3 {
-		for _, target := range a.turn() {
-			asked[target]++
-		}
-	}
-	require.Len(t, asked, len(all))
-	a.answered(all[3], time.Unix(9, 0))
-	a.answered(all[3], time.Unix(10, 0))
-	at, err := all[3].wait(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, time.Unix(9, 0), at, "the first answer counts")
-	for range 3 {
-		require.NotContains(t, a.turn(), all[3])
 	}
 }
 

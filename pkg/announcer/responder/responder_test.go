@@ -154,31 +154,6 @@ func TestFailureToOpenIsReported(t *testing.T) {
 	require.ErrorIs(t, failures[3], unix.EPERM)
 }
 
-// TestFilterGivesWayToMemory: where the kernel has no room for an exact filter, a coarser
-// one does, and nothing is lost.
-func TestFilterGivesWayToMemory(t *testing.T) {
-	l := memoryLAN(t)
-	inner := l.listen
-	var sizes []int
-	l.listen = func(p *responder.Port, etherType int, filter []bpf.RawInstruction) (responder.Conn, error) {
-		sizes = append(sizes, len(filter))
-		if len(filter) > 200 {
-			return nil, os.NewSyscallError("setsockopt", unix.ENOMEM)
-		}
-		return inner(p, etherType, filter)
-	}
-	var addresses []string
-	for i := range 120 {
-		addresses = append(addresses, fmt.Sprintf("192.0.2.%d", 2*i))
-	}
-	slices.SortFunc(addresses, func(a, b string) int { return netip.MustParseAddr(a).Compare(netip.MustParseAddr(b)) })
-	r := newResponder(t, l, nil)
-	l.apply(r, l.with(addresses...))
-	require.Greater(t, len(sizes), 1)
-	require.Equal(t, l.port.MAC, l.ask("192.0.2.0", "192.0.2.238"))
-	require.Nil(t, l.ask("192.0.2.3", "192.0.2.238"), "what the coarser filter lets through is still decided")
-}
-
 // TestFollowsTheInterface is behaviour L8 on a real one, without an IPv4 address of its own.
 func TestFollowsTheInterface(t *testing.T) {
 	l := vethLAN(t)
@@ -211,94 +186,6 @@ func TestFollowsTheInterface(t *testing.T) {
 		again.apply(r, again.with(vip, control))
 		require.Equal(t, again.port.MAC, again.askAgain(vip))
 	})
-}
-
-// TestSilentForOthers shows that questions for others' addresses wake nobody, also those
-// between two of ours.
-func TestSilentForOthers(t *testing.T) {
-	l := vethLAN(t)
-	r := newResponder(t, l.lan, nil)
-	l.apply(r, l.with(vip, "192.0.2.202", control))
-	for i := range 200 {
-		l.request(fmt.Sprintf("192.0.2.%d", i%190))
-	}
-	l.request(vip2)
-	require.Equal(t, l.port.MAC, l.ask(vip, control))
-	require.EqualValues(t, 2, r.Counts().Outcomes[responder.Answered])
-	requireOnlyAnswers(t, r)
-}
-
-// TestTwoThousandAddresses on a real socket, where the kernel has to take the filter: of
-// any number no question for another address wakes the process, and beyond what fits into
-// the filter every address is still answered.
-func TestTwoThousandAddresses(t *testing.T) {
-	for name, test := range map[string]struct {
-		addresses int
-		exact     bool
-	}{"exactly": {2000, true}, "coarsely": {2400, false}} {
-		t.Run(name, func(t *testing.T) {
-			l := vethLAN(t)
-			r := newResponder(t, l.lan, nil)
-			p := l.port
-			for i := range test.addresses {
-				p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
-			}
-			l.apply(r, &p)
-			last := p.Addresses[len(p.Addresses)-1].String()
-			for i := range 50 {
-				require.Equal(t, p.MAC, l.ask(p.Addresses[i*len(p.Addresses)/50].String(), last))
-				require.Nil(t, l.ask(fmt.Sprintf("10.1.%d.%d", i/3, 4*i+1), last))
-			}
-			if test.exact {
-				requireOnlyAnswers(t, r)
-			}
-		})
-	}
-}
-
-// requireOnlyAnswers says that nothing came through the filter that was not answered.
-func requireOnlyAnswers(t *testing.T, r *responder.Responder) {
-	t.Helper()
-	counts := r.Counts()
-	for o := responder.Malformed; o <= responder.OwnFrame; o++ {
-		require.Zero(t, counts.Outcomes[o], o.String())
-	}
-}
-
-// TestNothingIsLostWhileFiltersChange: a request for an address that stays is answered
-// every time, however often the set around it changes.
-func TestNothingIsLostWhileFiltersChange(t *testing.T) {
-	l := vethLAN(t)
-	r := newResponder(t, l.lan, nil)
-	l.apply(r, l.with(control))
-	stop, changed := make(chan struct{}), make(chan int)
-	var failures map[int]error
-	go func() {
-		for changes := 0; ; changes++ {
-			select {
-			case <-stop:
-				changed <- changes
-				return
-			default:
-			}
-			p := l.port
-			for i := range changes % 300 {
-				p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
-			}
-			p.Addresses = append(p.Addresses, netip.MustParseAddr(control))
-			if failures = l.applyFails(r, &p); len(failures) > 0 {
-				<-stop
-			}
-		}
-	}()
-	for range 2000 {
-		l.request(control)
-		for l.receive().Operation != codec.OperationReply {
-		}
-	}
-	close(stop)
-	require.Greater(t, <-changed, 10)
-	require.Empty(t, failures)
 }
 
 // TestCloseLeavesNothing: no goroutine and no descriptor outlives Close.
