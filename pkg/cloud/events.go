@@ -35,7 +35,21 @@ type sayings struct {
 	mu sync.Mutex
 	// by is guarded by mu; by the Service's key.
 	by map[string]*said
+	// parted are the Services by key, guarded by mu, that were let go of a short while ago.
+	parted map[string]parted
 }
+
+// parted is a Service that was let go of: it was deleted, or it wanted no load balancer
+// any more, which it may change again.
+type parted struct {
+	uid     string
+	deleted bool
+	at      time.Time
+}
+
+// remembered is for how long it is known that a Service was let go of: longer than the
+// stock controller takes for its last write.
+const remembered = time.Minute
 
 type said struct {
 	uid                  string
@@ -95,11 +109,49 @@ func (s *sayings) newest(svc *corev1.Service) *corev1.Service {
 	return known.written
 }
 
-// forget drops a Service that is gone.
-func (s *sayings) forget(key string) {
+// forget drops a Service that was deleted or wants no load balancer any more.
+func (s *sayings) forget(key string, deleted bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgetLocked(key, deleted, now)
+}
+
+func (s *sayings) forgetLocked(key string, deleted bool, now time.Time) {
+	known, ok := s.by[key]
+	if !ok {
+		return
+	}
 	delete(s.by, key)
+	maps.DeleteFunc(s.parted, func(_ string, p parted) bool { return now.Sub(p.at) > remembered })
+	if s.parted == nil {
+		s.parted = map[string]parted{}
+	}
+	s.parted[key] = parted{uid: known.uid, deleted: deleted, at: now}
+}
+
+// parting reports whether the stock controller may still be about to empty the status of
+// what is now svc: it does so by name, at the end of its work for a Service that was
+// deleted or wanted no load balancer any more. It does one thing at a time for a name:
+// once it asks for svc, that is over.
+func (s *sayings) parting(svc *corev1.Service, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := svc.Namespace + "/" + svc.Name
+	if known, ok := s.by[key]; ok && known.uid != string(svc.UID) {
+		s.forgetLocked(key, true, now)
+	}
+	p, ok := s.parted[key]
+	return ok && now.Sub(p.at) <= remembered
+}
+
+// asked notes that the stock controller asks for svc.
+func (s *sayings) asked(svc *corev1.Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := svc.Namespace + "/" + svc.Name
+	if p := s.parted[key]; !p.deleted || p.uid != string(svc.UID) {
+		delete(s.parted, key)
+	}
 }
 
 // tell emits an Event for each condition whose reason changed and for each address that

@@ -26,6 +26,7 @@ func (p *Provider) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1
 		return nil, err
 	}
 	err := p.core.ensure(p.translate(svc))
+	p.said.asked(svc)
 	p.queue.Add(svc.Namespace + "/" + svc.Name)
 	if err != nil {
 		return nil, api.NewRetryError(refusalError(err).Error(), retryRefused)

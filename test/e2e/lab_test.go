@@ -157,7 +157,7 @@ func (l *lab) delete(name string) {
 func (l *lab) published(name string) netip.Addr {
 	l.Helper()
 	ingress := l.get(name).Status.LoadBalancer.Ingress
-	if len(ingress) != 1 {
+	if len(ingress) != 1 || ingress[0].IP == "" {
 		return netip.Addr{}
 	}
 	address, err := netip.ParseAddr(ingress[0].IP)
