@@ -84,7 +84,7 @@ func (d dice) report() announcement.Report {
 			continue
 		}
 		r.Interfaces = append(r.Interfaces, announcement.Interface{
-			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0,
+			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0, Down: d.IntN(2) == 0,
 			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("2001:db8::7/64")}),
 		})
 	}
