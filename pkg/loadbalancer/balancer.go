@@ -19,10 +19,15 @@ type Balancer struct {
 	uids      map[string]map[string]bool // by key; two while a Service is made anew
 	endpoints map[string]Endpoints
 	nodes     map[string]Node
+	// zones counts the nodes by zone; those of no known zone are not in it.
+	zones     map[string]int
 	announcer map[string]*announcer
-	// withdrawing are the addresses that nobody holds any more with the node that may
+	sight     Sight
+	secret    []byte
+	sessions  sessions
+	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
-	withdrawing map[netip.Addr]string
+	withdrawing map[netip.Addr][]string
 	// freed is set when an address becomes available, to share or to hold; see Freed.
 	freed bool
 	// concerned are the UIDs that Concerned returns next.
@@ -46,8 +51,10 @@ func New() *Balancer {
 		uids:        map[string]map[string]bool{},
 		endpoints:   map[string]Endpoints{},
 		nodes:       map[string]Node{},
+		zones:       map[string]int{},
 		announcer:   map[string]*announcer{},
-		withdrawing: map[netip.Addr]string{},
+		sessions:    newSessions(),
+		withdrawing: map[netip.Addr][]string{},
 		concerned:   map[string]bool{},
 		plan:        newPlan(),
 	}
@@ -60,6 +67,11 @@ func (b *Balancer) Configure(config Config) error {
 		return err
 	}
 	b.l2 = config.L2
+	b.plan.moved = true // a selector makes neighbours
+	if b.sight != config.Sight {
+		b.sight = config.Sight
+		b.watchAll()
+	}
 	b.plan.allDirty()
 	return nil
 }
@@ -254,21 +266,40 @@ func (b *Balancer) remove(s *service) {
 
 // SetNode takes over a Node.
 func (b *Balancer) SetNode(n Node) {
-	if old, ok := b.nodes[n.Name]; ok && old.equal(n) {
+	old, ok := b.nodes[n.Name]
+	if ok && old.equal(n) {
 		return
 	}
+	b.countZone(old.Zone, -1)
+	b.countZone(n.Zone, 1)
 	b.nodes[n.Name] = n
-	b.plan.allDirty()
+	b.plan.moved = true
+	b.nodeChanged(n.Name)
 }
 
 // DeleteNode forgets a Node; its addresses move.
 func (b *Balancer) DeleteNode(name string) {
+	b.countZone(b.nodes[name].Zone, -1)
 	delete(b.nodes, name)
-	for address, node := range b.withdrawing {
-		if node == name {
-			b.endWithdrawal(address)
-		}
+	for address := range b.withdrawing {
+		b.stopWaiting(address, name)
 	}
+	b.plan.moved = true
+	b.nodeChanged(name)
+}
+
+func (b *Balancer) countZone(zone string, by int) {
+	if zone == "" {
+		return
+	}
+	if b.zones[zone] += by; b.zones[zone] == 0 {
+		delete(b.zones, zone)
+	}
+}
+
+// nodeChanged has the addresses decided again that what is known of a node may concern:
+// those whose lists name it, and those that it may be of use for.
+func (b *Balancer) nodeChanged(name string) {
 	b.plan.allDirty()
 }
 
@@ -301,23 +332,29 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 		known = &announcer{}
 		b.announcer[node] = known
 	}
-	if !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual) {
-		b.plan.allDirty()
-	}
+	news := !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual)
 	changed := changedClaims(known.report, report)
 	known.connected, known.report = true, report
-	for address, withdrawer := range b.withdrawing {
-		if withdrawer == node && b.hasWithdrawn(node, address) {
-			b.endWithdrawal(address)
-		}
+	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, interfaceEqual) {
+		known.interfaces = report.Interfaces
+		b.watchers(node)
 	}
+	if news {
+		b.nodeChanged(node)
+	}
+	for _, address := range changed {
+		b.contest(address)
+	}
+	b.react(node)
+	b.withdraws(node)
 	return changed
 }
 
-// Disconnect notes that a node's announcer lost its stream. Nothing moves for that.
+// Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone.
 func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
+		b.react(node)
 	}
 }
 
@@ -339,13 +376,15 @@ func (b *Balancer) Awaited() []string {
 }
 
 // Links returns the on-link prefixes of all interfaces that announcers reported, sorted,
-// each network once.
+// each network once; without link-local ones, which are on every link.
 func (b *Balancer) Links() []netip.Prefix {
 	seen := map[netip.Prefix]bool{}
 	for _, known := range b.announcer {
 		for _, i := range known.report.Interfaces {
 			for _, p := range i.Prefixes {
-				seen[p.Masked()] = true
+				if !p.Addr().IsLinkLocalUnicast() {
+					seen[p.Masked()] = true
+				}
 			}
 		}
 	}

@@ -73,6 +73,11 @@ func (b *Balancer) holdersOf(address netip.Addr) []*service {
 	return out
 }
 
+// served reports whether a Service that holds address has a usable endpoint anywhere.
+func (b *Balancer) served(address netip.Addr) bool {
+	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].Any })
+}
+
 // nobody says why no node may answer for address.
 func (b *Balancer) nobody(address netip.Addr) Verdict {
 	pool := b.addresses.PoolOf(address)
@@ -83,7 +88,7 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	switch {
 	case !announced:
 		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced on layer 2", pool)}
-	case !slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].Any }):
+	case !b.served(address):
 		return Verdict{Reason: reason.NoEndpoints, Message: fmt.Sprintf("the Service has no usable endpoint, so no node answers for %s", address)}
 	case len(b.nodes) == 0:
 		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}

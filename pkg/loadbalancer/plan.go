@@ -1,11 +1,13 @@
 package loadbalancer
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // plan is what was last decided, and what has to be decided again.
@@ -14,6 +16,10 @@ type plan struct {
 	stamp   announcement.Stamp
 	// lists are the candidate lists by address; only those with candidates.
 	lists map[netip.Addr]announcement.Announcement
+	// given are, by address with a list, the stamps from which on a claim of a candidate is
+	// an acknowledgement: that of the list that it first got, or the zero Stamp where a node
+	// claimed the address already.
+	given map[netip.Addr]announcement.Stamp
 	// members are the addresses whose lists name a node.
 	members map[string]map[netip.Addr]bool
 	// owned counts, by node, the lists that name it first.
@@ -25,6 +31,21 @@ type plan struct {
 	all   bool
 	// nobody says of held addresses without a list why no node may answer for them.
 	nobody map[netip.Addr]Verdict
+	// short are the addresses that have fewer backups than they could have because a node
+	// would have to watch too many others.
+	short map[netip.Addr]bool
+	// contested are the addresses that another candidate than the owner claims.
+	contested map[netip.Addr]bool
+	// leaving are the addresses that a node hands over to the owner, which it hears, with
+	// that node.
+	leaving map[netip.Addr]string
+	// withdrawn are the addresses that wait for a node to stop answering for them, with
+	// that node. They have no list.
+	withdrawn map[netip.Addr]string
+	// sights says how each node watches whom.
+	sights map[string]announcement.Sight
+	// moved says that the neighbourhoods of nodes are to be looked at again.
+	moved bool
 	// decided are the addresses whose verdict a decision may have changed; see Decided.
 	decided map[netip.Addr]bool
 }
@@ -32,6 +53,7 @@ type plan struct {
 func newPlan() plan {
 	return plan{
 		lists:   map[netip.Addr]announcement.Announcement{},
+		given:   map[netip.Addr]announcement.Stamp{},
 		members: map[string]map[netip.Addr]bool{},
 		owned:   map[string]int{},
 		sets:    map[string]announcement.Set{},
@@ -39,6 +61,13 @@ func newPlan() plan {
 		all:     true,
 		nobody:  map[netip.Addr]Verdict{},
 		decided: map[netip.Addr]bool{},
+
+		short:     map[netip.Addr]bool{},
+		contested: map[netip.Addr]bool{},
+		leaving:   map[netip.Addr]string{},
+		withdrawn: map[netip.Addr]string{},
+		sights:    map[string]announcement.Sight{},
+		moved:     true,
 	}
 }
 
@@ -61,6 +90,10 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 	if p.cluster == cluster && p.stamp.Term == term {
 		return
 	}
+	if p.cluster != cluster {
+		p.sights = map[string]announcement.Sight{} // the keys are of one cluster
+		b.watchAll()
+	}
 	p.cluster, p.stamp = cluster, announcement.Stamp{Term: term, Revision: 1}
 	for address, list := range p.lists {
 		list.Stamp = p.stamp
@@ -76,16 +109,22 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	p := &b.plan
 	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
 	changed := changes{}
-	for _, address := range b.undecided() {
-		b.decide(address, next, changed)
+	b.settle()
+	for addresses := b.undecided(); len(addresses) > 0; addresses = b.undecided() {
+		for _, address := range addresses {
+			b.decide(address, next, changed)
+		}
+		b.lendSessions()
 	}
+	b.watch(changed)
 	for name := range b.nodes {
 		if _, ok := p.sets[name]; !ok && changed[name] == nil {
 			changed[name] = []netip.Addr{}
 		}
 	}
 	for name, addresses := range changed {
-		p.sets[name] = p.set(name, next, addresses)
+		slices.SortFunc(addresses, netip.Addr.Compare)
+		p.sets[name] = p.set(name, next, slices.Compact(addresses))
 	}
 	for name := range p.sets {
 		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {
@@ -96,6 +135,34 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 		p.stamp = next
 	}
 	return maps.Clone(p.sets)
+}
+
+// settle looks at the neighbourhoods of nodes again, where nodes have come, gone or changed.
+// Addresses of nodes that would watch too many others are decided again.
+func (b *Balancer) settle() {
+	p := &b.plan
+	if !p.moved {
+		return
+	}
+	p.moved = false
+	for _, name := range b.sessions.stand(neighbours(b.circles())) {
+		for address := range p.members[name] {
+			p.touch(address)
+		}
+	}
+	b.lendSessions()
+}
+
+// lendSessions has the addresses decided again that lack a backup for want of sessions,
+// where some have become free.
+func (b *Balancer) lendSessions() {
+	if !b.sessions.freed {
+		return
+	}
+	b.sessions.freed = false
+	for address := range b.plan.short {
+		b.plan.touch(address)
+	}
 }
 
 // Decided returns the addresses that Plan has decided anew since the last call, sorted.
@@ -128,11 +195,16 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	p := &b.plan
 	old := p.lists[address]
 	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
+	b.sessions.drop(old.Candidates)
+	delete(p.short, address)
 	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
 		// An address that nobody may answer for has no list, and so no interface either.
-		if list.Candidates = b.place(address, l2, old.Candidates); len(list.Candidates) > 0 {
+		if list.Candidates = b.place(address, l2, old); len(list.Candidates) > 0 {
 			list.Interface = l2.Interface
 		}
+	} else {
+		delete(p.leaving, address)
+		delete(p.withdrawn, address)
 	}
 	b.explain(address, len(list.Candidates) == 0)
 	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
@@ -141,6 +213,9 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	p.decided[address] = true
 	list.Stamp = next
 	p.replace(old, list)
+	b.give(old, list)
+	b.sessions.replaced(old.Candidates, list.Candidates)
+	b.contest(address)
 	for _, name := range old.Candidates {
 		changed.note(name, address)
 	}
@@ -149,16 +224,25 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	}
 }
 
-// changes are the addresses whose lists changed, by node, in the order in which they
-// were decided, which is sorted.
-type changes map[string][]netip.Addr
-
-// note adds an address once.
-func (c changes) note(node string, address netip.Addr) {
-	if n := len(c[node]); n == 0 || c[node][n-1] != address {
-		c[node] = append(c[node], address)
+// give notes from which stamp on a claim acknowledges list, which takes the place of old.
+func (b *Balancer) give(old, list announcement.Announcement) {
+	p := &b.plan
+	switch {
+	case len(list.Candidates) == 0:
+		delete(p.given, list.Address)
+	case len(old.Candidates) == 0 && b.claims(list.Candidates[0], list.Address):
+		p.given[list.Address] = announcement.Stamp{}
+	case len(old.Candidates) == 0:
+		p.given[list.Address] = list.Stamp
 	}
 }
+
+// changes are the addresses whose lists changed, by node, in the order in which they
+// were decided. An address that was decided twice may be there twice.
+type changes map[string][]netip.Addr
+
+// note adds an address.
+func (c changes) note(node string, address netip.Addr) { c[node] = append(c[node], address) }
 
 // explain keeps why no node may answer for an address that is held and has no list.
 func (b *Balancer) explain(address netip.Addr, none bool) {
@@ -168,6 +252,9 @@ func (b *Balancer) explain(address netip.Addr, none bool) {
 		return
 	}
 	verdict := b.nobody(address)
+	if from := p.withdrawn[address]; from != "" {
+		verdict = Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits for node %s to hand it over", address, from)}
+	}
 	if p.nobody[address] != verdict {
 		p.nobody[address] = verdict
 		p.decided[address] = true
@@ -203,7 +290,7 @@ func (p *plan) replace(old, list announcement.Announcement) {
 // Service would take most of a leader's time.
 func (p *plan) set(name string, stamp announcement.Stamp, changed []netip.Addr) announcement.Set {
 	members := p.members[name]
-	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(members))}
+	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(members)), Sight: p.sights[name]}
 	last, ok := p.sets[name]
 	if !ok {
 		for address := range members {
