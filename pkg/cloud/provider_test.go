@@ -62,6 +62,13 @@ func (b builder) ClientOrDie(string) kubernetes.Interface     { return b.client 
 
 var _ cloudprovider.ControllerClientBuilder = builder{}
 
+// testSecret is what the keys of nodes are made from.
+func testSecret() ([]byte, <-chan struct{}) {
+	known := make(chan struct{})
+	close(known)
+	return []byte("0123456789abcdef0123456789abcdef"), known
+}
+
 // start runs a leader on a cluster with those objects, until the test ends.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
@@ -89,7 +96,7 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
+	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret})
 	require.NoError(t, err)
 	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
@@ -196,7 +203,7 @@ func (c *cluster) acknowledge(address string) {
 	c.t.Helper()
 	want := netip.MustParseAddr(address)
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		set := c.p.core.plan("cluster", c.p.options.Elector.Term())["node1"]
+		set := c.p.core.plan("cluster", c.p.options.Elector.Term(), nil)["node1"]
 		list, ok := set.Find(want)
 		require.True(t, ok, "node1 is not told to announce %s", want)
 		c.p.NodeReported("node1", announcement.Report{
