@@ -297,12 +297,6 @@ func (b *Balancer) countZone(zone string, by int) {
 	}
 }
 
-// nodeChanged has the addresses decided again that what is known of a node may concern:
-// those whose lists name it, and those that it may be of use for.
-func (b *Balancer) nodeChanged(name string) {
-	b.plan.allDirty()
-}
-
 // SetEndpoints takes over where the Service with that key ("namespace/name") can be
 // reached; the zero Endpoints where it has none. It reports whether that is news for an
 // address that is held.
@@ -355,6 +349,9 @@ func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
 		b.react(node)
+		for address := range b.plan.short {
+			b.plan.touch(address) // it may not be this node any more that there is no session for
+		}
 	}
 }
 

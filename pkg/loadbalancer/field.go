@@ -52,7 +52,6 @@ func (f *field) preferring(old []string) []string {
 // standby returns the backups of list, whose first is the owner, and counts their sessions:
 // those that were backups before stay, one of another zone comes first.
 func (f *field) standby(list, old []string) []string {
-	delete(f.b.plan.short, f.address)
 	elsewhere := f.b.elsewhere(list[0])
 	out := f.kept(list, old)
 	if !slices.ContainsFunc(out, elsewhere) {
@@ -98,9 +97,13 @@ func (f *field) diversify(list, out []string, elsewhere func(string) bool) []str
 		f.b.sessions.leave(slices.Concat(list, rest), name)
 	}
 	for _, name := range f.ranked() {
-		if elsewhere(name) && f.b.connected(name) && !slices.Contains(list, name) && f.b.sessions.join(slices.Concat(list, rest), name) {
+		if !elsewhere(name) || !f.b.connected(name) || slices.Contains(list, name) {
+			continue
+		}
+		if f.b.sessions.join(slices.Concat(list, rest), name) {
 			return append(rest, name)
 		}
+		f.b.plan.unmixed[f.address] = true
 	}
 	for _, name := range out[len(rest):] {
 		if f.b.sessions.join(slices.Concat(list, rest), name) {

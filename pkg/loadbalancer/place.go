@@ -30,8 +30,12 @@ func (b *Balancer) place(address netip.Addr, l2 L2, old announcement.Announcemen
 		return nil
 	}
 	list := []string{owner}
-	if leaver := b.plan.leaving[address]; leaver != "" && b.sessions.join(list, leaver) {
-		list = append(list, leaver)
+	if leaver := b.plan.leaving[address]; leaver != "" {
+		if b.sessions.join(list, leaver) {
+			list = append(list, leaver)
+		} else {
+			delete(b.plan.leaving, address)
+		}
 	}
 	standby := f.standby(list, old.Candidates)
 	return slices.Concat(list[:1], standby, list[1:])
@@ -41,7 +45,7 @@ func (b *Balancer) place(address netip.Addr, l2 L2, old announcement.Announcemen
 // hands it over to whom.
 func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 	p := &b.plan
-	present := p.withdrawn[f.address]
+	present, told := p.withdrawn[f.address]
 	if len(old.Candidates) > 0 {
 		present = old.Candidates[0]
 	}
@@ -60,6 +64,10 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		}
 		return present
 	}
+	if told && b.watching() && b.mayAnswer(present, f.address) {
+		p.withdrawn[f.address] = present
+		return ""
+	}
 	next := b.elect(f.preferring(old.Candidates), f.address)
 	if next == "" || !b.mayAnswer(present, f.address) {
 		return next
@@ -70,11 +78,12 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 // handOver has the node from, which may be answering for address, give way to another.
 // Where the two hear each other nobody waits: both are told, and from goes on until it
 // hears the other one claim. Else from is told first, and address is nobody's until it has
-// stopped. Without sight there is nothing to hear, and both are told.
+// stopped. Without sight there is nothing to hear, and both
+// are told, as they are where the other one answers already.
 func (b *Balancer) handOver(address netip.Addr, from, to string) string {
 	p := &b.plan
 	switch {
-	case !b.watching():
+	case !b.watching() || b.claims(to, address):
 	case b.hear(from, to):
 		p.leaving[address] = from
 	default:
@@ -95,15 +104,19 @@ func (b *Balancer) hear(x, y string) bool {
 // leaves reports whether leaver, which hands address over to owner, is still to hear of it.
 func (b *Balancer) leaves(leaver, owner string, address netip.Addr) bool {
 	_, known := b.nodes[leaver]
-	return known && b.claims(leaver, address) && !b.claims(owner, address)
+	return known && !b.claims(owner, address) && (b.claims(leaver, address) || b.connected(leaver) && b.behind(leaver))
 }
 
-// mayAnswer reports whether node answers for address or may be about to, having been told.
+// mayAnswer reports whether node answers for address or may be about to, and can be told
+// to stop.
 func (b *Balancer) mayAnswer(node string, address netip.Addr) bool {
-	if _, ok := b.nodes[node]; !ok || !b.connected(node) {
-		return false
-	}
-	return b.claims(node, address) || b.announcer[node].report.Plan.Compare(b.plan.sets[node].Stamp) < 0
+	_, known := b.nodes[node]
+	return known && b.connected(node) && (b.claims(node, address) || b.behind(node))
+}
+
+// behind reports whether node has still to say that it carries out its newest plan.
+func (b *Balancer) behind(node string) bool {
+	return b.announcer[node].report.Plan.Compare(b.plan.sets[node].Stamp) < 0
 }
 
 // claims reports whether node claimed address when it last spoke.
@@ -166,7 +179,8 @@ func (b *Balancer) elect(able []string, address netip.Addr) string {
 	for _, name := range reachable {
 		total += b.plan.owned[name]
 	}
-	bound := int(math.Ceil(headroom * float64(total) / float64(len(reachable))))
+	mean := float64(total) / float64(len(reachable))
+	bound := int(max(math.Ceil(mean), math.Floor(headroom*mean)))
 	for _, name := range reachable {
 		if b.plan.owned[name] < bound {
 			return name

@@ -31,9 +31,14 @@ type plan struct {
 	all   bool
 	// nobody says of held addresses without a list why no node may answer for them.
 	nobody map[netip.Addr]Verdict
+	// wanting are the addresses that another node would be of use for, and uniform those
+	// whose backups are all in the owner's zone.
+	wanting, uniform map[netip.Addr]bool
 	// short are the addresses that have fewer backups than they could have because a node
 	// would have to watch too many others.
 	short map[netip.Addr]bool
+	// unmixed are those of uniform that are so because a node would have to watch too many.
+	unmixed map[netip.Addr]bool
 	// contested are the addresses that another candidate than the owner claims.
 	contested map[netip.Addr]bool
 	// leaving are the addresses that a node hands over to the owner, which it hears, with
@@ -50,6 +55,11 @@ type plan struct {
 	decided map[netip.Addr]bool
 }
 
+// rounds is how many times Plan decides again what the decisions before gave reason for: a
+// session has become free, or a node that a list does not name any more has no say. What
+// is left then is for the next Plan.
+const rounds = 4
+
 func newPlan() plan {
 	return plan{
 		lists:   map[netip.Addr]announcement.Announcement{},
@@ -62,7 +72,10 @@ func newPlan() plan {
 		nobody:  map[netip.Addr]Verdict{},
 		decided: map[netip.Addr]bool{},
 
+		wanting:   map[netip.Addr]bool{},
+		uniform:   map[netip.Addr]bool{},
 		short:     map[netip.Addr]bool{},
+		unmixed:   map[netip.Addr]bool{},
 		contested: map[netip.Addr]bool{},
 		leaving:   map[netip.Addr]string{},
 		withdrawn: map[netip.Addr]string{},
@@ -110,8 +123,11 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
 	changed := changes{}
 	b.settle()
-	for addresses := b.undecided(); len(addresses) > 0; addresses = b.undecided() {
-		for _, address := range addresses {
+	for address := range p.withdrawn {
+		p.touch(address) // few, and not for long
+	}
+	for range rounds {
+		for _, address := range b.undecided() {
 			b.decide(address, next, changed)
 		}
 		b.lendSessions()
@@ -145,7 +161,7 @@ func (b *Balancer) settle() {
 		return
 	}
 	p.moved = false
-	for _, name := range b.sessions.stand(neighbours(b.circles())) {
+	for _, name := range b.sessions.stand(neighbours(b.circles(), b.sessions.limit)) {
 		for address := range p.members[name] {
 			p.touch(address)
 		}
@@ -153,14 +169,17 @@ func (b *Balancer) settle() {
 	b.lendSessions()
 }
 
-// lendSessions has the addresses decided again that lack a backup for want of sessions,
-// where some have become free.
+// lendSessions has the addresses decided again that lack a backup, or one of another zone,
+// for want of sessions, where some have become free.
 func (b *Balancer) lendSessions() {
 	if !b.sessions.freed {
 		return
 	}
 	b.sessions.freed = false
 	for address := range b.plan.short {
+		b.plan.touch(address)
+	}
+	for address := range b.plan.unmixed {
 		b.plan.touch(address)
 	}
 }
@@ -197,6 +216,7 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
 	b.sessions.drop(old.Candidates)
 	delete(p.short, address)
+	delete(p.unmixed, address)
 	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
 		// An address that nobody may answer for has no list, and so no interface either.
 		if list.Candidates = b.place(address, l2, old); len(list.Candidates) > 0 {
@@ -207,6 +227,7 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 		delete(p.withdrawn, address)
 	}
 	b.explain(address, len(list.Candidates) == 0)
+	b.want(address, list.Candidates)
 	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
 		return
 	}
@@ -216,11 +237,34 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	b.give(old, list)
 	b.sessions.replaced(old.Candidates, list.Candidates)
 	b.contest(address)
+	if p.contested[address] && b.successor(list) != "" {
+		p.touch(address)
+	}
 	for _, name := range old.Candidates {
 		changed.note(name, address)
 	}
 	for _, name := range list.Candidates {
 		changed.note(name, address)
+	}
+}
+
+// want notes what address lacks that some node may have: see nodeChanged.
+func (b *Balancer) want(address netip.Addr, candidates []string) {
+	p := &b.plan
+	delete(p.wanting, address)
+	delete(p.uniform, address)
+	if _, ok := b.l2[b.addresses.PoolOf(address)]; !ok || !b.served(address) {
+		return
+	}
+	standby := len(candidates) - 1
+	if p.leaving[address] != "" {
+		standby--
+	}
+	if standby < backups {
+		p.wanting[address] = true
+	}
+	if len(candidates) > 0 && !slices.ContainsFunc(candidates[1:standby+1], b.elsewhere(candidates[0])) {
+		p.uniform[address] = true
 	}
 }
 

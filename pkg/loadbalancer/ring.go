@@ -15,6 +15,9 @@ const (
 	ringSessions = 32
 )
 
+// limits are maxSessions and ringSessions, or less where a test wants few nodes to be many.
+type limits struct{ most, ring int }
+
 // circles returns, for each node selector of the configuration, the nodes that it picks
 // for announcing, in the order of their hash. Each selector makes a circle of its own, so
 // that ten nodes of a thousand that a pool is limited to are neighbours. A node that comes
@@ -48,10 +51,10 @@ func (b *Balancer) circles() [][]string {
 }
 
 // neighbours returns, by node and sorted, the others that it shares a circle with and is
-// near enough to: the same for both ends, and never more than maxSessions. It depends on
+// near enough to: the same for both ends, and never more than the limit. It depends on
 // nothing that happened before, so every leader comes to the same.
-func neighbours(circles [][]string) map[string][]string {
-	near := reaches(circles)
+func neighbours(circles [][]string, limit limits) map[string][]string {
+	near := reaches(circles, limit)
 	out := map[string][]string{}
 	for c, circle := range circles {
 		for i, x := range circle {
@@ -70,7 +73,7 @@ func neighbours(circles [][]string) map[string][]string {
 }
 
 // reaches says for each circle how far, in places, each of its nodes may see.
-func reaches(circles [][]string) []map[string]int {
+func reaches(circles [][]string, limit limits) []map[string]int {
 	out := make([]map[string]int, len(circles))
 	member := map[string][]int{}
 	for c, circle := range circles {
@@ -81,8 +84,8 @@ func reaches(circles [][]string) []map[string]int {
 	}
 	for name, mine := range member {
 		slices.SortStableFunc(mine, func(x, y int) int { return cmp.Compare(len(circles[x]), len(circles[y])) })
-		left := ringSessions
-		if others := others(circles, mine); others <= maxSessions {
+		left := limit.ring
+		if others := others(circles, mine, limit.most); others <= limit.most {
 			left = others * len(mine) // enough for all of each
 		}
 		for i, c := range mine {
@@ -102,10 +105,10 @@ func reaches(circles [][]string) []map[string]int {
 
 // others counts the nodes that are in the same circles as a node of all of them, up to
 // where it does not matter any more.
-func others(circles [][]string, mine []int) int {
+func others(circles [][]string, mine []int, most int) int {
 	seen := map[string]bool{}
 	for _, c := range mine {
-		if len(circles[c]) > maxSessions+1 {
+		if len(circles[c]) > most+1 {
 			return len(circles[c])
 		}
 		for _, name := range circles[c] {

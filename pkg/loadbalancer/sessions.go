@@ -3,8 +3,9 @@ package loadbalancer
 import "slices"
 
 // sessions knows who watches whom: neighbours always do, and so do any two nodes that a
-// list names both. No node watches more than maxSessions others.
+// list names both. No node watches more than limit.most others.
 type sessions struct {
+	limit limits
 	// standing are the neighbours of each node, sorted; see neighbours.
 	standing map[string][]string
 	// lists counts, by node and node, the lists that name both.
@@ -19,6 +20,7 @@ type sessions struct {
 
 func newSessions() sessions {
 	return sessions{
+		limit:    limits{maxSessions, ringSessions},
 		standing: map[string][]string{}, lists: map[string]map[string]int{},
 		demanded: map[string]int{}, changed: map[string]bool{},
 	}
@@ -59,7 +61,7 @@ func (s *sessions) stands(x, y string) bool {
 }
 
 // room is how many others than its neighbours a node may watch.
-func (s *sessions) room(x string) int { return maxSessions - len(s.standing[x]) }
+func (s *sessions) room(x string) int { return s.limit.most - len(s.standing[x]) }
 
 // join adds x to a list that names chosen, if each of them may watch it.
 func (s *sessions) join(chosen []string, x string) bool {

@@ -80,9 +80,4 @@ func (b *Balancer) react(node string) {
 			p.touch(address)
 		}
 	}
-	for address, from := range p.withdrawn {
-		if from == node && !b.mayAnswer(node, address) {
-			p.touch(address)
-		}
-	}
 }
