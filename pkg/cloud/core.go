@@ -127,13 +127,6 @@ func (c *core) retryLocked() {
 	c.settleLocked(c.lb.Concerned())
 }
 
-// has reports whether the Service is known.
-func (c *core) has(uid string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lb.Has(uid)
-}
-
 // status says how a Service fares.
 func (c *core) status(uid string) (loadbalancer.Status, bool) {
 	c.mu.Lock()

@@ -96,25 +96,30 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret})
+	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
+		Informers: informers.NewSharedInformerFactory(c.client, 0)})
 	require.NoError(t, err)
 	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- elector.Run(ctx) }()
 	c.p.Initialize(builder{c.client}, ctx.Done())
-	factory := informers.NewSharedInformerFactory(c.client, 0)
-	c.p.SetInformers(factory)
 	go func() { done <- c.p.RunController(ctx) }()
-	factory.Start(ctx.Done())
+	go func() { done <- c.p.Watch(ctx) }()
 	c.announce()
 	t.Cleanup(func() {
 		cancel()
-		require.NoError(t, <-done)
-		require.NoError(t, <-done)
-		factory.Shutdown()
+		for range cap(done) {
+			require.NoError(t, <-done)
+		}
 	})
 	return c
+}
+
+// knows reports whether the core knows the Service with that UID.
+func (c *cluster) knows(uid string) bool {
+	_, known := c.p.core.status(uid)
+	return known
 }
 
 // lastGood is the ConfigMap in which the leader before kept its cloud-config.
@@ -203,9 +208,11 @@ func (c *cluster) acknowledge(address string) {
 	c.t.Helper()
 	want := netip.MustParseAddr(address)
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		set := c.p.core.plan("cluster", c.p.options.Elector.Term(), nil)["node1"]
+		secret, _ := testSecret()
+		set := c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)["node1"]
 		list, ok := set.Find(want)
 		require.True(t, ok, "node1 is not told to announce %s", want)
+		require.True(t, c.p.spoke(set.Stamp), "it is told so later")
 		c.p.NodeReported("node1", announcement.Report{
 			Plan: set.Stamp, Highest: set.Stamp, Claims: []announcement.Claim{{Address: want, Stamp: list.Stamp}},
 			Interfaces: []announcement.Interface{{Name: "eth0", Default: true}},
@@ -309,7 +316,7 @@ func TestServiceWithOurClass(t *testing.T) {
 	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		require.False(t, c.p.core.has("uid-ours"))
+		require.False(t, c.knows("uid-ours"))
 		svc, err := c.client.CoreV1().Services("default").Get(context.Background(), "ours", metav1.GetOptions{})
 		require.True(t, err != nil || len(svc.Finalizers) == 0)
 	}, 10*time.Second, 5*time.Millisecond)
@@ -335,7 +342,7 @@ func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
 	_, err = c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		require.False(t, c.p.core.has("uid-web"))
+		require.False(t, c.knows("uid-web"))
 		require.Empty(t, c.service("web").Status.Conditions)
 	}, 10*time.Second, 5*time.Millisecond)
 }

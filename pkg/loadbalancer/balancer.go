@@ -245,9 +245,6 @@ func (b *Balancer) Freed() bool {
 // UIDs returns the UIDs of the Services known under that key, sorted.
 func (b *Balancer) UIDs(key string) []string { return slices.Sorted(maps.Keys(b.uids[key])) }
 
-// Has reports whether the Service is known, with addresses or waiting for them.
-func (b *Balancer) Has(uid string) bool { _, ok := b.services[uid]; return ok }
-
 func (b *Balancer) add(s *service) {
 	b.services[s.Holder.UID] = s
 	if b.uids[s.Key()] == nil {
