@@ -49,13 +49,13 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 	if len(old.Candidates) > 0 {
 		present = old.Candidates[0]
 	}
-	leaver := p.leaving[f.address]
+	leaver, next := p.leaving[f.address], b.successor(old)
 	delete(p.withdrawn, f.address)
 	delete(p.leaving, f.address)
 	if present == "" {
 		return cmp.Or(b.claimant(f.ranked(), f.address), b.elect(f.ranked(), f.address))
 	}
-	if next := b.successor(old); next != "" {
+	if next != "" {
 		present, leaver = next, ""
 	}
 	if b.stays(present, f.address, f.l2) {
@@ -68,7 +68,8 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		p.withdrawn[f.address] = present
 		return ""
 	}
-	next := b.elect(f.preferring(old.Candidates), f.address)
+	others := f.preferring(old.Candidates)
+	next = cmp.Or(b.claimant(others, f.address), b.elect(others, f.address))
 	if next == "" || !b.mayAnswer(present, f.address) {
 		return next
 	}

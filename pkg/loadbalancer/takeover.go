@@ -16,8 +16,8 @@ func (b *Balancer) successor(list announcement.Announcement) string {
 		return ""
 	}
 	owner, others := list.Candidates[0], list.Candidates[1:]
-	present, ownerClaims, stamp := b.connected(owner), b.claims(owner, list.Address), list.Stamp
-	if present && (ownerClaims || b.announcer[owner].report.Plan.Compare(stamp) < 0) {
+	present := b.connected(owner)
+	if present && (b.claims(owner, list.Address) || b.announcer[owner].report.Plan.Compare(list.Stamp) < 0) {
 		return ""
 	}
 	if !present && !b.agreeDown(owner, others) {
@@ -26,11 +26,11 @@ func (b *Balancer) successor(list announcement.Announcement) string {
 	best := ""
 	var claimed announcement.Stamp
 	for _, name := range others {
-		if !b.connected(name) {
-			continue
+		if !b.connected(name) || present && name == b.plan.leaving[list.Address] {
+			continue // who hands over goes on until it hears the owner
 		}
-		c, ok := findClaim(b.announcer[name].report, list.Address)
-		if !ok || present && c.Stamp.Compare(stamp) < 0 || best != "" && c.Stamp.Compare(claimed) <= 0 {
+		c, ok := b.claim(name, list.Address)
+		if !ok || best != "" && c.Stamp.Compare(claimed) <= 0 {
 			continue
 		}
 		best, claimed = name, c.Stamp
