@@ -16,6 +16,7 @@ DIR     ?=
 NODES   ?= 3
 PROXY   ?= nftables
 MGMT    ?= lan
+EXTERNAL ?= no
 WHAT    ?=
 # What make bench measures, and how often: make bench ONLY=one,burst RUNS=1
 ONLY    ?=
@@ -60,8 +61,8 @@ chaos: root build testbed-deps ## DURATION=10m SEED=n: random operations and fau
 	DURATION=$(DURATION) SEED=$(SEED) go test -tags e2e -count=1 -timeout 0 -v -run '^TestRandomOperations$$' ./test/e2e
 
 ##@ Look around in a testbed
-testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate: boot one, then `source d/env`
-	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT)
+testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate EXTERNAL=no|yes: boot one, then `source d/env`
+	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT) --external=$(EXTERNAL)
 
 testbed-stop testbed-start: root dir what ## DIR=d WHAT=ccm|apiserver|etcd|kube-proxy:node1|announcer:node1: stop and hold, or start again
 	@$(TESTBED) $(@:testbed-%=%) --dir=$(DIR) --what=$(WHAT)

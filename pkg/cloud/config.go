@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -50,7 +49,7 @@ func (p *Provider) followConfig(ctx context.Context, last []byte) error {
 	var kept []byte
 	told := map[string]bool{}
 	for {
-		text, err := os.ReadFile(p.options.ConfigPath)
+		text, err := cloudconfig.Read(p.options.ConfigPath)
 		if err != nil {
 			p.configRejected(err)
 			last = nil

@@ -95,7 +95,7 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	svc, err := p.listers.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		p.core.releaseOthers(key, "")
-		p.said.forget(key)
+		p.said.forget(key, true, p.core.now())
 		return nil
 	}
 	if err != nil {
@@ -117,11 +117,15 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	// does not notice when labels or ipFamilyPolicy change. Whoever asks first, the answer
 	// is the same. A refusal is kept in the core, for the condition.
 	_ = p.core.ensure(p.translate(svc))
+	if !classed(svc, p.class()) && p.said.parting(svc, p.core.now()) {
+		return nil // EnsureLoadBalancer queues it again
+	}
 	return p.writeStatus(ctx, svc)
 }
 
 // retire lets go of a Service that wants no load balancer any more.
 func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
+	p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
 	ours := slices.Contains(svc.Finalizers, Finalizer)
 	if ours || !servicehelpers.HasLBFinalizer(svc) {
 		// Otherwise the stock controller calls EnsureLoadBalancerDeleted.

@@ -178,7 +178,7 @@ func (c *core) disconnect(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.Disconnect(node)
-	c.kick() // its peers may have found it down before
+	c.kick() // who answers, or why nobody does, may be another now
 }
 
 // awaited returns the nodes that have not reported since the leader began.

@@ -148,15 +148,16 @@ func withStatus(addresses ...string) func(*corev1.Service) {
 		for _, a := range addresses {
 			parsed = append(parsed, netip.MustParseAddr(a))
 		}
-		svc.Status.LoadBalancer = *statusOf(parsed)
+		svc.Status.LoadBalancer = *statusOf(parsed, nil)
 	}
 }
 
 func endpointsFor(name string) *discoveryv1.EndpointSlice {
 	node := "node1"
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name + "-slice", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-		Endpoints:  []discoveryv1.Endpoint{{NodeName: &node}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: name + "-slice", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{NodeName: &node}},
 	}
 }
 
@@ -203,20 +204,26 @@ func (c *cluster) announce() {
 	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}})
 }
 
-// acknowledge waits for a plan with that address and carries it out.
-func (c *cluster) acknowledge(address string) {
+// plan returns what node1 is told.
+func (c *cluster) plan() announcement.Set {
+	secret, _ := testSecret()
+	return c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)["node1"]
+}
+
+// acknowledge waits for a plan with those addresses, in their order, and carries it out.
+func (c *cluster) acknowledge(addresses ...string) {
 	c.t.Helper()
-	want := netip.MustParseAddr(address)
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		secret, _ := testSecret()
-		set := c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)["node1"]
-		list, ok := set.Find(want)
-		require.True(t, ok, "node1 is not told to announce %s", want)
+		set := c.plan()
+		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+		for _, address := range addresses {
+			want := netip.MustParseAddr(address)
+			list, ok := set.Find(want)
+			require.True(t, ok, "node1 is not told to announce %s", want)
+			report.Claims = append(report.Claims, announcement.Claim{Address: want, Stamp: list.Stamp})
+		}
 		require.True(t, c.p.spoke(set.Stamp), "it is told so later")
-		c.p.NodeReported("node1", announcement.Report{
-			Plan: set.Stamp, Highest: set.Stamp, Claims: []announcement.Claim{{Address: want, Stamp: list.Stamp}},
-			Interfaces: []announcement.Interface{{Name: "eth0", Default: true}},
-		})
+		c.p.NodeReported("node1", report)
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
@@ -269,6 +276,34 @@ func TestWaitingServiceIsServedWhenAnAddressIsFreed(t *testing.T) {
 	c.published("late", "10.0.0.2")
 }
 
+// Row IP12: so it does when a pool grows.
+func TestWaitingServiceIsServedWhenAPoolGrows(t *testing.T) {
+	c := startWith(t, strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/32"), time.Now)
+	require.NoError(t, c.create(loadBalancer("web")))
+	require.ErrorContains(t, c.create(loadBalancer("late")), string(reason.PoolExhausted))
+	c.says("late", ConditionAllocated, reason.PoolExhausted)
+	require.NoError(t, os.WriteFile(c.path, []byte(pools), 0o600))
+	c.published("late", "10.0.0.1")
+}
+
+// Row IP18: a pool that is renamed, grown or split moves nobody.
+func TestReloadMovesNobody(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("web", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "10.0.0.3" })))
+	for pool, text := range map[string]string{
+		"renamed": strings.ReplaceAll(pools, "name: default", "name: renamed"),
+		"default": strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/24"),
+		"second":  strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/31") + "- {name: second, addresses: [10.0.0.2/31]}\n",
+	} {
+		require.NoError(t, os.WriteFile(c.path, []byte(text), 0o600))
+		c.inUse(text)
+		c.published("web", "10.0.0.3")
+		require.Eventually(t, func() bool {
+			return condition(c.service("web"), ConditionAllocated).Message == "10.0.0.3 from pool "+pool
+		}, 10*time.Second, 5*time.Millisecond)
+	}
+}
+
 func TestStatusIsRestoredAndRepaired(t *testing.T) {
 	c := start(t, loadBalancer("web", withStatus("10.0.0.2")))
 	require.NoError(t, c.create(loadBalancer("new")))
@@ -287,7 +322,7 @@ func TestStatusIsRestoredAndRepaired(t *testing.T) {
 	}
 }
 
-// Row IP20: the older Service keeps the address, the other gets a new one.
+// Row IP20: the older Service keeps the address, the other gets a new one and an Event.
 func TestTwoServicesWithOneAddressAtStart(t *testing.T) {
 	at := func(hour int) func(*corev1.Service) {
 		return func(svc *corev1.Service) {
@@ -297,6 +332,8 @@ func TestTwoServicesWithOneAddressAtStart(t *testing.T) {
 	c := start(t, loadBalancer("older", withStatus("10.0.0.1"), at(1)), loadBalancer("younger", withStatus("10.0.0.1"), at(2)))
 	c.published("younger", "10.0.0.0")
 	c.published("older", "10.0.0.1")
+	c.told("AddressInUse: 10.0.0.1 is taken out of the status: address 10.0.0.1 is held by Service default/older: both must name the same sharing key")
+	c.told("Allocated: 10.0.0.0 from pool default; no longer 10.0.0.1")
 }
 
 // The stock controller does not see Services with a class; ours serves them whole.
@@ -324,8 +361,27 @@ func TestServiceWithOurClass(t *testing.T) {
 	require.Empty(t, c.service("foreign").Finalizers)
 }
 
-// A label decides which pools serve a Service, and the stock controller does not see
-// labels change; a type change while nobody looked frees the address.
+// Labels decide which pools serve a Service, and ipFamilyPolicy whether one family is enough.
+// The stock controller sees neither change.
+func TestLabelsAndPolicyChange(t *testing.T) {
+	gold := "- {name: gold, addresses: [10.0.1.0/30], serviceSelector: {matchLabels: {tier: gold}}}\n"
+	c := startWith(t, pools[:strings.Index(pools, "- name: default")]+gold, time.Now)
+	require.ErrorContains(t, c.create(loadBalancer("web")), string(reason.NoPool))
+	c.says("web", ConditionAllocated, reason.NoPool)
+	c.edit("web", func(svc *corev1.Service) { svc.Labels = map[string]string{"tier": "gold"} })
+	c.published("web", "10.0.1.0")
+
+	prefer, both := corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack
+	c.edit("web", func(svc *corev1.Service) {
+		svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, &prefer
+	})
+	c.says("web", ConditionAllocated, reason.AllocatedPartly)
+	c.edit("web", func(svc *corev1.Service) { svc.Spec.IPFamilyPolicy = &both })
+	c.says("web", ConditionAllocated, reason.FamilyUnavailable)
+	c.published("web", "10.0.1.0")
+}
+
+// A change of families, and one of the type while nobody looked, which frees the address.
 func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
 	c := start(t)
 	require.NoError(t, c.create(loadBalancer("web")))
@@ -355,6 +411,7 @@ func TestReload(t *testing.T) {
 	for bad, want := range map[string]string{
 		"":         "is empty",
 		"pools: [": ":1:",
+		strings.Repeat("- name: garbage\n", 10<<20/16): "is larger than 1048576 bytes",
 		// The holder that would lose its address is named.
 		strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.1/32"): "default/web",
 	} {

@@ -3,7 +3,6 @@ package cloud
 import (
 	"cmp"
 	"context"
-	"os"
 	"slices"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
@@ -41,10 +41,8 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range findings {
-		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
-	}
-	text, err := os.ReadFile(p.options.ConfigPath)
+	p.tellFindings(findings, services)
+	text, err := cloudconfig.Read(p.options.ConfigPath)
 	if err != nil {
 		text = nil
 		p.configRejected(err)
@@ -94,6 +92,21 @@ func (p *Provider) queueAll(listed []*corev1.Service) {
 	}
 	for _, key := range p.allServices() {
 		p.queue.Add(key)
+	}
+}
+
+// tellFindings says what of the statuses could not be taken over as it was. Of an address
+// that is kept the Service's conditions tell.
+func (p *Provider) tellFindings(findings []ipam.Finding, services []*corev1.Service) {
+	byUID := map[string]*corev1.Service{}
+	for _, svc := range services {
+		byUID[string(svc.UID)] = svc
+	}
+	for _, f := range findings {
+		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
+		if !f.Kept {
+			p.recorder.Eventf(byUID[f.Holder.UID], corev1.EventTypeWarning, string(f.Refusal.Reason), "%s is taken out of the status: %s", f.Address, f.Refusal.Message)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -110,7 +111,7 @@ func (b *Balancer) want(address netip.Addr, candidates []string) {
 	p := &b.plan
 	delete(p.wanting, address)
 	delete(p.uniform, address)
-	if _, ok := b.l2[b.addresses.PoolOf(address)]; !ok || !b.served(address) {
+	if _, ok := b.l2[b.addresses.PoolOf(address)]; !ok || !b.anywhere(address, ipam.FamilyOf(address)) {
 		return
 	}
 	standby := len(candidates) - 1

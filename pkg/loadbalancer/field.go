@@ -3,6 +3,8 @@ package loadbalancer
 import (
 	"net/netip"
 	"slices"
+
+	"baremetal.cloud/ccm/pkg/ipam"
 )
 
 // field is who is in question for one address. What takes a look at every node is done
@@ -19,7 +21,7 @@ type field struct {
 func (f *field) ranked() []string {
 	if !f.known {
 		f.known = true
-		if !f.b.served(f.address) {
+		if !f.b.anywhere(f.address, ipam.FamilyOf(f.address)) {
 			return nil
 		}
 		for name, n := range f.b.nodes {

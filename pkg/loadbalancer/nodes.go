@@ -67,13 +67,19 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	return changed
 }
 
-// Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone.
+// Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone, but
+// why nobody may answer for an address may be another reason now, or why few stand by.
 func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
 		b.react(node)
 		for address := range b.plan.short {
-			b.plan.touch(address) // it may not be this node any more that there is no session for
+			b.plan.touch(address)
+		}
+		for address := range b.plan.nobody {
+			if b.plan.wanting[address] { // it is for want of a node
+				b.plan.touch(address)
+			}
 		}
 	}
 }

@@ -91,6 +91,8 @@ func (w *world) command(name string, args []string) string {
 		w.b.SetNode(node(args))
 	case "delete-node":
 		w.b.DeleteNode(args[0])
+	case "interfaces-gone":
+		w.ports[args[0]] = []announcement.Interface{}
 	case "interface":
 		w.ports[args[0]] = append(w.ports[args[0]], announcement.Interface{Name: args[1], Prefixes: prefixes(args[2:]), Default: slices.Contains(args, "default")})
 	case "connect":
@@ -253,12 +255,20 @@ func prefixes(args []string) []netip.Prefix {
 	return out
 }
 
-// endpoints reads "node1 node2:terminating :ready" (an endpoint without a node).
+// endpoints reads "node1 node2:terminating :ready" (an endpoint without a node). Each is
+// one of both families, "v4/node1" one of IPv4 only.
 func endpoints(args []string) Endpoints {
 	var out []Endpoint
 	for _, arg := range args {
+		families := []ipam.Family{ipam.IPv4, ipam.IPv6}
+		if only, rest, ok := strings.Cut(arg, "/"); ok {
+			families = map[string][]ipam.Family{"v4": families[:1], "v6": families[1:]}[only]
+			arg = rest
+		}
 		name, state, _ := strings.Cut(arg, ":")
-		out = append(out, Endpoint{Node: name, Ready: state == "" || state == "ready", Serving: state != "unready"})
+		for _, f := range families {
+			out = append(out, Endpoint{Family: f, Node: name, Ready: state == "" || state == "ready", Serving: state != "unready"})
+		}
 	}
 	return Usable(out)
 }

@@ -302,12 +302,12 @@ func TestSpoiltSecrets(t *testing.T) {
 				spoilt[k] = v
 			}
 			spoilt[key] = value
-			_, _, err := judge(spoilt, late)
-			want := want
+			named := want
 			if key == keyCA && name == "another key" {
-				want = "ca.crt and ca.key"
+				named = "ca.crt and ca.key"
 			}
-			require.ErrorContains(t, err, want, "%s: %s", key, name)
+			_, _, err := judge(spoilt, late)
+			require.ErrorContains(t, err, named, "%s: %s", key, name)
 		}
 	}
 }
