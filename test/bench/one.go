@@ -35,7 +35,7 @@ func oneAtATime(ctx context.Context, bed *lab, runs int) (result, error) {
 // whileOthersWait does the same before, during and after 500 Services wait. Before and
 // after together are what it is compared with: a machine gets slower and faster.
 func whileOthersWait(ctx context.Context, bed *lab, runs int) (result, error) {
-	if err := bed.addPool(ctx, "tiny", "198.19.255.1/32"); err != nil {
+	if err := bed.addPool(ctx, "tiny", "198.19.255.1/32", nil); err != nil {
 		return result{}, err
 	}
 	return repeat(ctx, runs, func(ctx context.Context, i int) (sample, error) {
