@@ -27,7 +27,11 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := bench(ctx, os.Args[1:]); err != nil {
+	what := bench
+	if len(os.Args) == 3 && os.Args[1] == fleetCoreCommand {
+		what = func(ctx context.Context, args []string) error { return runFleetCore(ctx, args[1], os.Stdin, os.Stdout) }
+	}
+	if err := what(ctx, os.Args[1:]); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return 0
 		}

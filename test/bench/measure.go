@@ -17,6 +17,7 @@ type measure struct {
 var measures = []measure{
 	{"assign", "one address from pools of different size and fill", false, assign},
 	{"balance", "1000 addresses on ten nodes, and after one of the nodes has left", false, balance},
+	{"fleet", "10 000 Services and 1000 simulated announcers on real streams, and one endpoint change after the other", false, fleet},
 	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime},
 	{"firstbyte", "one Service at a time, from the create call's answer to the first byte, through its address and through its owner's NodePort", true, firstByte},
 	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait},

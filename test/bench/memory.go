@@ -54,18 +54,32 @@ func (l *lab) memoryOf(node string, s sample) error {
 	if err != nil {
 		return err
 	}
+	return memoryOfProcess(pid, s)
+}
+
+// memoryOfProcess reads the memory of a process into s, in MB of 10^6 bytes.
+func memoryOfProcess(pid int, s sample) error {
 	for key, name := range map[string]string{"VmRSS": "rss_mb", "RssAnon": "anonymous_mb"} {
-		text, err := field(fmt.Sprintf("/proc/%d/status", pid), key)
+		bytes, err := processMemory(pid, key)
 		if err != nil {
 			return err
 		}
-		kib, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64)
-		if err != nil {
-			return fmt.Errorf("%s of the announcer: %w", key, err)
-		}
-		s.Figures[name] = kib * 1024 / 1e6
+		s.Figures[name] = bytes / 1e6
 	}
 	return nil
+}
+
+// processMemory reads a line of /proc/PID/status about memory, in bytes.
+func processMemory(pid int, key string) (float64, error) {
+	text, err := field(fmt.Sprintf("/proc/%d/status", pid), key)
+	if err != nil {
+		return 0, err
+	}
+	kib, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s of process %d: %w", key, pid, err)
+	}
+	return kib * 1024, nil
 }
 
 // announcer returns the process of node's announcer.

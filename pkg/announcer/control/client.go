@@ -43,6 +43,9 @@ type ClientOptions struct {
 	CAFile string
 	// TokenFile holds the token that proves who the client is. It is read for each stream.
 	TokenFile string
+	// Dial, if not nil, connects to a replica, ADDRESS:PORT, in place of plain TCP: from
+	// another address than the system would choose, say. TLS runs over what it returns.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Logger takes connects, disconnects and their causes; nil discards them.
 	Logger *slog.Logger
 	// OnPlan, if not nil, takes each plan that a replica sends, whole. It is called from one
@@ -64,7 +67,6 @@ type Client struct {
 	failed  chan struct{} // of one: a stream failed, look the names up again
 
 	lookup lookupFunc
-	dial   func(ctx context.Context, address string) (net.Conn, error)
 	random func() float64
 }
 
@@ -79,6 +81,9 @@ func NewClient(options ClientOptions) *Client {
 	if options.OnStream == nil {
 		options.OnStream = func(string, bool) {}
 	}
+	if options.Dial == nil {
+		options.Dial = dialTCP
+	}
 	return &Client{
 		options: options,
 		log:     options.Logger,
@@ -86,7 +91,6 @@ func NewClient(options ClientOptions) *Client {
 		doors:   newDoors(),
 		failed:  make(chan struct{}, 1),
 		lookup:  lookupIP,
-		dial:    dialTCP,
 		random:  rand.Float64,
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -77,9 +76,7 @@ func (f *follower) connect() (*grpc.ClientConn, error) {
 	}
 	return grpc.NewClient("passthrough:///"+f.address,
 		grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig)),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			return f.client.dial(ctx, address)
-		}),
+		grpc.WithContextDialer(f.client.options.Dial),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),

@@ -75,7 +75,7 @@ func inBubble(t *testing.T, f func(*bubble)) {
 				b.plans = append(b.plans, s)
 			},
 		})
-		b.client.dial = b.wire.dial
+		b.client.options.Dial = b.wire.dial
 		b.client.lookup = b.dns.lookup
 		b.client.SetReport(announcement.Report{})
 		ctx, cancel := context.WithCancel(t.Context())
@@ -188,7 +188,7 @@ func TestResolve(t *testing.T) {
 			CAFile: filepath.Join(dir, "ca"), TokenFile: filepath.Join(dir, "token"),
 		})
 		c.lookup = dns.lookup
-		c.dial = func(_ context.Context, address string) (net.Conn, error) {
+		c.options.Dial = func(_ context.Context, address string) (net.Conn, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			dialled[address]++
