@@ -2,6 +2,7 @@ package loadbalancer
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -51,6 +52,7 @@ func balance(t testing.TB) (before, after map[netip.Addr]string) {
 	w.run("plan\nack " + strings.Join(names, " ") + "\n")
 	before = w.owners()
 	w.run("disconnect " + leaver + "\ndelete-node " + leaver + "\n")
+	w.plans = maps.Clone(w.plans)
 	delete(w.plans, leaver)
 	w.run("plan\n")
 	return before, w.owners()

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +40,7 @@ func TestIncrementalAgainstWhole(t *testing.T) {
 			at := fmt.Sprintf("seed %d, operation %d: %s", seed, op, what)
 			require.Equal(t, all.String(), some.String(), at)
 			require.Equal(t, all.plans, some.plans, at)
+			require.Equal(t, some.b.plan.sets, some.plans, at)
 			for uid := range all.b.services {
 				want, _ := all.b.Status(uid)
 				got, _ := some.b.Status(uid)
@@ -47,6 +49,21 @@ func TestIncrementalAgainstWhole(t *testing.T) {
 			requireBounded(t, some.plans, some.b.sessions.limit.most, at)
 		}
 	}
+}
+
+// TestPlanCopiesNothingForNothing: where no plan changed, the plans are those that were
+// returned before, however many nodes there are. A node that comes or goes is a change.
+func TestPlanCopiesNothingForNothing(t *testing.T) {
+	w := newWorld(t)
+	w.run("pool default 10.0.0.0/24\nnode node1\nnode node2\nconnect node1 node2\nleader 1\nservice web\nendpoints web node1\nplan\nack node1 node2\n")
+	w.plans = w.b.Plan()
+	require.Equal(t, reflect.ValueOf(w.plans).Pointer(), reflect.ValueOf(w.b.Plan()).Pointer())
+	before := maps.Clone(w.plans)
+	w.run("node node3\n")
+	require.Len(t, w.b.Plan(), 3)
+	require.Equal(t, before, w.plans, "what was returned does not change")
+	w.run("delete-node node3\n")
+	require.Equal(t, before, w.b.Plan())
 }
 
 // String prints the lists, and who hands an address over.

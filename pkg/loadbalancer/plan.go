@@ -24,6 +24,8 @@ type plan struct {
 	owned map[string]int
 	// sets are the nodes' plans; a node's set keeps its stamp while it says the same.
 	sets map[string]announcement.Set
+	// handed is the copy of sets that Plan returned last; nil where sets changed since.
+	handed map[string]announcement.Set
 	// dirty are the addresses to decide again; everything is when all is set.
 	dirty map[netip.Addr]bool
 	all   bool
@@ -110,12 +112,13 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 		list.Stamp = p.stamp
 		p.lists[address] = list
 	}
-	p.sets = map[string]announcement.Set{}
+	p.sets, p.handed = map[string]announcement.Set{}, nil
 	p.allDirty()
 }
 
 // Plan decides what is to be decided and returns every node's whole plan. Nothing is
-// decided twice: a node whose plan says the same keeps the same Set.
+// decided twice: a node whose plan says the same keeps the same Set, and where all do the
+// map is the one that was returned last. It is the caller's to read.
 func (b *Balancer) Plan() map[string]announcement.Set {
 	p := &b.plan
 	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
@@ -143,12 +146,16 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	for name := range p.sets {
 		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {
 			delete(p.sets, name)
+			p.handed = nil
 		}
 	}
 	if len(changed) > 0 {
-		p.stamp = next
+		p.stamp, p.handed = next, nil
 	}
-	return maps.Clone(p.sets)
+	if p.handed == nil {
+		p.handed = maps.Clone(p.sets)
+	}
+	return p.handed
 }
 
 // set makes the plan of one node from its last one and the addresses that changed since.
