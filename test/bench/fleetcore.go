@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/kubernetes/scheme"
 	clientrest "k8s.io/client-go/rest"
 	kubetesting "k8s.io/client-go/testing"
 
@@ -88,7 +89,10 @@ func runFleetCore(ctx context.Context, dir string, in io.Reader, out io.Writer) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := &fleetCore{dir: dir}
-	c.client = c.newAPIServer()
+	var err error
+	if c.client, err = c.newAPIServer(); err != nil {
+		return err
+	}
 	if err := c.build(); err != nil {
 		return err
 	}
@@ -104,10 +108,22 @@ func runFleetCore(ctx context.Context, dir string, in io.Reader, out io.Writer) 
 	return group.Wait()
 }
 
-// newAPIServer makes what stands in for the API server. Events are not kept.
-func (c *fleetCore) newAPIServer() *fake.Clientset {
+// newAPIServer makes what stands in for the API server: a fake of client-go without managed
+// fields, which would cost it more than all that is measured. Events are not kept.
+func (c *fleetCore) newAPIServer() (*fake.Clientset, error) {
 	watch.DefaultChanSize = 1 << 16 // a fake watch panics where its reader is slow
-	client := fake.NewClientset(fleetObjects()...)
+	tracker := kubetesting.NewObjectTracker(scheme.Scheme, scheme.Codecs.UniversalDecoder())
+	for _, object := range fleetObjects() {
+		if err := tracker.Add(object); err != nil {
+			return nil, err
+		}
+	}
+	client := &fake.Clientset{}
+	client.AddReactor("*", "*", kubetesting.ObjectReaction(tracker))
+	client.AddWatchReactor("*", func(action kubetesting.Action) (bool, watch.Interface, error) {
+		w, err := tracker.Watch(action.GetResource(), action.GetNamespace())
+		return true, w, err
+	})
 	client.PrependReactor("create", "tokenreviews", func(action kubetesting.Action) (bool, runtime.Object, error) {
 		review, ok := action.(kubetesting.CreateAction).GetObject().(*authenticationv1.TokenReview)
 		if !ok {
@@ -125,7 +141,7 @@ func (c *fleetCore) newAPIServer() *fake.Clientset {
 		c.writes.Add(1)
 		return false, nil, nil
 	})
-	return client
+	return client, nil
 }
 
 // build puts the parts together, as cmd/baremetal-ccm does.

@@ -120,6 +120,7 @@ func serverOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxReportBytes),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(streamWindow),
+		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: 30 * time.Second, // no stream: nobody we know
 			Time:              keepaliveTime,
