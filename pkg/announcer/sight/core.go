@@ -101,9 +101,10 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	switch {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
-	case e.Stamp != l.Stamp || l.Fit && !e.Fit:
-		e.since = now
-		e.probe = Unasked
+	case e.Stamp != l.Stamp:
+		e.since, e.probe, e.cautious = now, Unasked, now < c.until
+	case l.Fit && !e.Fit:
+		e.since, e.probe = now, Unasked
 	}
 	e.List = l
 	return e

@@ -135,7 +135,7 @@ func (v View) keep(now time.Duration, me int) Verdict {
 		verdict.Claim = v.Stamp
 	}
 	for _, o := range v.Others {
-		if o.State != Up || o.Claim.IsZero() {
+		if o.State != Up || o.Claim.IsZero() || !o.Known {
 			continue
 		}
 		switch order := verdict.Claim.Compare(o.Claim); {
@@ -201,14 +201,21 @@ func (v View) take(now time.Duration, me int) Verdict {
 	if !asked && v.Cautious {
 		ready = max(ready, v.Listen)
 	}
-	return v.when(now, ready, asked)
-}
-
-// when claims once ready has come and, unless asked, the segment was asked in vain.
-func (v View) when(now, ready time.Duration, asked bool) Verdict {
-	if !asked && v.Probe != Silent {
+	if asked {
+		return v.when(now, ready)
+	}
+	// Those who come later in the list ask later, so that they hear the earlier ones.
+	if ask := v.Since + time.Duration(me)*turnTime; now < ask {
+		return Verdict{Again: ask}
+	}
+	if v.Probe != Silent {
 		return Verdict{Ask: v.Probe == Unasked}
 	}
+	return v.when(now, ready)
+}
+
+// when claims once ready has come.
+func (v View) when(now, ready time.Duration) Verdict {
 	if now < ready {
 		return Verdict{Again: ready}
 	}
