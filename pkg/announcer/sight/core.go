@@ -48,8 +48,8 @@ type Core struct {
 	until     time.Duration
 	// dirty says that something happened which bears on claims, and again is when
 	// time itself does.
-	dirty bool
-	again time.Duration
+	dirty, restarted bool
+	again            time.Duration
 
 	// asks are the addresses that the segment is to be asked for.
 	asks []netip.Addr
@@ -166,6 +166,7 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 	c.claims = newClaims()
 	clear(c.changed)
 	c.round, c.next = now, now
+	c.restarted = true
 	c.Listen(now)
 }
 
@@ -203,20 +204,20 @@ func (c *Core) Settle(now time.Duration) bool {
 	if !c.dirty && (c.again == 0 || now < c.again) {
 		return false
 	}
-	c.dirty, c.again = false, 0
-	before := c.claims.digest
+	before, restarted := c.claims.digest, c.restarted
+	c.dirty, c.restarted, c.again = false, false, 0
 	for address := range c.claims.stamps {
 		if c.lists[address] == nil || c.leaving {
 			c.claim(address, announcement.Stamp{})
 		}
 	}
 	if c.leaving {
-		return before != c.claims.digest
+		return restarted || before != c.claims.digest
 	}
 	for address, e := range c.lists {
 		c.settle(now, address, e)
 	}
-	return before != c.claims.digest
+	return restarted || before != c.claims.digest
 }
 
 // settle applies the rule to one address.
@@ -300,6 +301,15 @@ func (c *Core) Peers(state State) []string {
 		if c.peers[name].state == state {
 			out = append(out, name)
 		}
+	}
+	return out
+}
+
+// Counts returns how many peers are in each State.
+func (c *Core) Counts() [3]int {
+	var out [3]int
+	for _, p := range c.peers {
+		out[p.state]++
 	}
 	return out
 }
