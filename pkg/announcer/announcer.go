@@ -188,7 +188,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	a.listen(boot, n.packets)
 	if settled := a.core.sight.Settle(boot); settled || changed || retry {
 		a.carryOut(now, boot)
-	} else if a.core.peersChanged() {
+	} else if a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
 	}
 	a.neighbours.send(boot, a.core.sight)

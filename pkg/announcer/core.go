@@ -43,7 +43,6 @@ type core struct {
 	failing map[netip.Addr]announcement.Problem
 
 	// What follows is the state that was reached.
-	watched  [3]int
 	decision decision
 	claims   map[netip.Addr]holding
 	plan     announcement.Stamp
@@ -232,14 +231,6 @@ func (c *core) note(reached decision) {
 		}
 		c.journal.add(address, event{stopped, why})
 	}
-}
-
-// peersChanged reports whether the number of peers in some state is another than when it
-// was called last.
-func (c *core) peersChanged() bool {
-	before := c.watched
-	c.watched = c.sight.Counts()
-	return c.watched != before
 }
 
 // held returns the claims, sorted by address.

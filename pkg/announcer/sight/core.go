@@ -14,6 +14,8 @@ const (
 	askAgain = time.Second
 	// hurry is the least time between two packets to a peer that answer something of it.
 	hurry = 10 * time.Millisecond
+	// companyWeight is how many frames of anybody a packet of a peer counts for.
+	companyWeight = 100
 )
 
 // List is a candidate list as the node's own plan has it.
@@ -41,6 +43,11 @@ type Core struct {
 	leaving          bool
 	takeovers        uint64
 	frames           uint64 // heard from anybody so far
+
+	// heard is when a packet of some peer counted last, and silence the last time when
+	// for a while none did.
+	heard   time.Duration
+	silence struct{ from, until time.Duration }
 
 	// listening says that the node watched somebody since its last restart, and until
 	// is how long it waits for those that it has not heard.
@@ -144,7 +151,7 @@ func (c *Core) Listen(now time.Duration) {
 	c.dirty = true
 	c.until = now + c.detect
 	for _, p := range c.peers {
-		p.forget(now, c.frames)
+		p.forget(now)
 	}
 	for _, e := range c.lists {
 		e.cautious, e.probe, e.since = true, Unasked, now
@@ -174,7 +181,14 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 func (c *Core) Leave() { c.leaving, c.dirty = true, true }
 
 // Heard takes how many frames the node's interfaces heard so far from anybody.
-func (c *Core) Heard(frames uint64) { c.frames = frames }
+func (c *Core) Heard(frames uint64) {
+	c.frames = frames
+	for _, p := range c.peers {
+		if p.rebase {
+			p.base, p.rebase = frames, false
+		}
+	}
+}
 
 // Probed takes what came of asking the segment for addresses: those in answered are
 // another machine's, the others nobody's.

@@ -35,8 +35,8 @@ type Packet struct {
 	Want bool
 	// Detect is after what time of silence the sender is to be taken for down.
 	Detect time.Duration
-	// Apart counts the frames that the sender heard from anybody while it did not hear
-	// the receiver last.
+	// Apart is how much the sender heard from anybody while it did not hear the receiver
+	// last.
 	Apart uint32
 	// Digest is that of all claims of the sender.
 	Digest Digest
@@ -65,7 +65,7 @@ type Part struct {
 //	10  boot, sequence
 //	26  boot and sequence of what was heard, then of what is unproven
 //	58  detection time in microseconds
-//	62  frames heard while apart
+//	62  how much was heard while apart
 //	66  digest of the claims
 //	74  part, if the flag says so: from and before as addresses, number of claims (2 bytes),
 //	    then each claim as an address, term and revision

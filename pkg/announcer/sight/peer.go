@@ -28,10 +28,12 @@ type peer struct {
 	digest Digest
 	more   bool // A part is still to come.
 
-	// base is what the node had heard from anybody when it lost the peer, apart what it
-	// heard from then on until it heard the peer again, and its the peer's count.
-	base       uint64
-	apart, its uint32
+	// base is how many frames the node had heard from anybody when it lost the peer, and
+	// company how many packets of other peers since it heard the peer. apart weighs both
+	// when it hears the peer again, and its is the peer's own such number.
+	base, company uint64
+	rebase        bool // base is to be taken from what is heard next.
+	apart, its    uint32
 
 	// urgent is a packet, whole one with all claims, that does not wait for its turn.
 	urgent, whole bool
@@ -41,17 +43,15 @@ type peer struct {
 }
 
 func (c *Core) newPeer(name string, now time.Duration) *peer {
-	return &peer{name: name, since: now, mark: c.seq, claims: newClaims(), base: c.frames}
+	return &peer{name: name, since: now, mark: c.seq, claims: newClaims(), rebase: true}
 }
 
 // known says that all claims of the peer are known as they are.
 func (p *peer) known() bool { return p.claims.digest == p.digest }
 
-// forget makes the peer one that was never heard; frames is what others were heard to send.
-func (p *peer) forget(now time.Duration, frames uint64) {
-	if p.state == Up {
-		p.base = frames
-	}
+// forget makes the peer one that was never heard.
+func (p *peer) forget(now time.Duration) {
+	p.rebase = p.rebase || p.state == Up
 	p.state, p.since = Unknown, now
 }
 
@@ -115,18 +115,29 @@ func (c *Core) meet(now time.Duration, p *peer) {
 	p.unproven, p.hears, p.more = Echo{}, false, false
 	p.claims = newClaims()
 	if p.state == Up {
-		p.forget(now, c.frames)
+		p.forget(now)
 	}
 	c.dirty = true
 }
 
 // hear takes a packet of a life of p that is known.
 func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
-	p.heard, p.detect, p.its = now, packet.Detect, packet.Apart
+	if now > c.heard+2*c.interval {
+		c.silence.from, c.silence.until = c.heard, now
+	}
+	c.heard = now
+	if p.state != Up || now > p.heard+2*c.interval {
+		p.apart = c.count(now, p)
+	}
 	if p.state != Up {
 		p.state, p.since = Up, now
-		p.apart = c.count(p)
 		p.urgent, p.whole, c.dirty = true, true, true
+	}
+	p.heard, p.detect, p.its, p.company = now, packet.Detect, packet.Apart, 0
+	for _, other := range c.peers {
+		if now > other.heard+c.interval {
+			other.company++
+		}
 	}
 	if hears := packet.Hears && packet.Heard.Boot == c.boot; hears != p.hears {
 		p.hears, c.dirty = hears, true
@@ -170,9 +181,7 @@ func (c *Core) ended(now time.Duration, p *peer) {
 
 // lose makes p one that is down.
 func (c *Core) lose(now time.Duration, p *peer) {
-	if p.state != Down {
-		p.base = c.frames
-	}
+	p.rebase = p.rebase || p.state == Up
 	p.state, p.since, p.hears = Down, now, false
 	c.ended(now, p)
 }
@@ -261,7 +270,7 @@ func (c *Core) packet(p *peer, part *Part) Packet {
 	c.seq++
 	apart := p.apart
 	if p.state != Up {
-		apart = c.count(p)
+		apart = c.count(c.round, p)
 	}
 	return Packet{
 		From: c.node, Boot: c.boot, Seq: c.seq, Heard: p.newest, Unproven: p.unproven,
@@ -270,5 +279,16 @@ func (c *Core) packet(p *peer, part *Part) Packet {
 	}
 }
 
-// count returns how many frames were heard since p was lost.
-func (c *Core) count(p *peer) uint32 { return uint32(min(c.frames-p.base, math.MaxUint32)) }
+// count returns how much was heard since p was. Packets of other peers count for more than
+// frames of whomever: a switch may send those to a node that it has cut off.
+func (c *Core) count(now time.Duration, p *peer) uint32 {
+	var heard uint64
+	if p.state != Up && !p.rebase {
+		heard = c.frames - p.base
+	}
+	// Those who are heard again at the same time as p were no company meanwhile.
+	if alone := c.silence.from <= p.heard+c.interval && now <= c.silence.until+c.interval; !alone {
+		heard += companyWeight * p.company
+	}
+	return uint32(min(heard, math.MaxUint32))
+}

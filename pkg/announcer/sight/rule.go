@@ -12,8 +12,8 @@ const (
 	// turnTime is how long a candidate that is up and does not claim an address keeps
 	// those behind it from claiming it.
 	turnTime = 200 * time.Millisecond
-	// weight is how many times as many frames one of two nodes has to have heard while
-	// they did not hear each other, for the other to be the one that was cut off.
+	// weight is how many times as much one of two nodes has to have heard while they did
+	// not hear each other, for the other to be the one that was cut off.
 	weight = 4
 )
 
@@ -66,8 +66,8 @@ type Other struct {
 	// Claim is the stamp of its claim to the address, or zero if it has none. It counts
 	// while the other is up.
 	Claim announcement.Stamp
-	// Heard and HeardByOther count the frames that this node and the other one heard
-	// from anybody while they did not hear each other last.
+	// Heard and HeardByOther are how much this node and the other one heard from anybody
+	// while they did not hear each other last.
 	Heard, HeardByOther uint32
 }
 
