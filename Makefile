@@ -16,6 +16,7 @@ DIR     ?=
 NODES   ?= 3
 PROXY   ?= nftables
 MGMT    ?= lan
+EXTERNAL ?= no
 WHAT    ?=
 # What make bench measures, and how often: make bench ONLY=one,burst RUNS=1
 ONLY    ?=
@@ -39,7 +40,7 @@ race: go ## the same under the race detector
 	@hack/ensure gcc gcc libc6-dev; echo "==> unit tests with the race detector"; CGO_ENABLED=1 go test -race ./...
 
 e2e: root build testbed-deps ## the programs with real Kubernetes components and real frames
-	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) ./test/e2e/...
+	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) -p 1 -v ./test/e2e/... 2>&1 | hack/progress
 
 lint: go ## gofmt, go vet and staticcheck
 	@hack/gofmt-check; go vet -tags e2e ./...; go tool staticcheck -tags e2e ./...
@@ -60,8 +61,8 @@ chaos: root build testbed-deps ## DURATION=10m SEED=n: random operations and fau
 	DURATION=$(DURATION) SEED=$(SEED) go test -tags e2e -count=1 -timeout 0 -v -run '^TestRandomOperations$$' ./test/e2e
 
 ##@ Look around in a testbed
-testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate: boot one, then `source d/env`
-	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT)
+testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate EXTERNAL=no|yes: boot one, then `source d/env`
+	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT) --external=$(EXTERNAL)
 
 testbed-stop testbed-start: root dir what ## DIR=d WHAT=ccm|apiserver|etcd|kube-proxy:node1|announcer:node1: stop and hold, or start again
 	@$(TESTBED) $(@:testbed-%=%) --dir=$(DIR) --what=$(WHAT)

@@ -87,8 +87,10 @@ func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
 }
 
 // cloud is called by the stock app once its configuration is complete. Every client that
-// is made of that from here on, the service controller's among them, is fenced.
+// is made of that from here on, the service controller's among them, is fenced. Its
+// informers are ours, which run on standbys too.
 func (p *program) cloud(config *appconfig.CompletedConfig) cloudprovider.Interface {
+	config.SharedInformers = p.parts.informers
 	config.Kubeconfig.Wrap(p.parts.elector.Fence().Wrap)
 	return p.parts.provider
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/client-go/informers"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
 	appconfig "k8s.io/cloud-provider/app/config"
@@ -41,6 +42,8 @@ type parts struct {
 	elector  *leader.Elector
 	keeper   *identity.Keeper
 	provider *cloud.Provider
+	// informers are shared by the provider and the stock controllers.
+	informers informers.SharedInformerFactory
 	// leading is closed when the stock app starts the leader's controllers.
 	leading chan struct{}
 	running sync.WaitGroup
@@ -59,7 +62,8 @@ func (p *program) serve(stock func() error) error {
 	if p.parts, err = p.build(started.Config, reach); err != nil {
 		return err
 	}
-	p.run("leader election", p.parts.elector.Run)
+	p.run("watches", p.parts.provider.Watch)
+	p.run("leader election", p.elect)
 	p.run("serving certificate", p.parts.keeper.Run)
 	p.run("announcers", p.parts.provider.Run)
 	p.run("controller", p.control)
@@ -134,6 +138,7 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 	if err != nil {
 		return nil, err
 	}
+	shared := informers.NewSharedInformerFactory(reach.general, p.options.Generic.MinResyncPeriod.Duration)
 	provider, err := cloud.New(cloud.Options{
 		ConfigPath: p.options.KubeCloudShared.CloudProvider.CloudConfigFile,
 		Config:     config,
@@ -142,8 +147,10 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 			Client: reach.general, Namespace: p.namespace, ServiceAccount: announcerServiceAccount, Audience: announcerAudience,
 		}),
 		TLS:           keeper,
+		Secret:        keeper.Secret,
 		ListenAddress: p.flags.listenAddress,
 		Client:        reach.general,
+		Informers:     shared,
 		Namespace:     p.namespace,
 		Software:      programName + "/" + versionText(),
 		Logger:        p.log,
@@ -152,7 +159,7 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 		return nil, err
 	}
 	legacyregistry.RawMustRegister(provider.Collector())
-	return &parts{elector: elector, keeper: keeper, provider: provider, leading: make(chan struct{})}, nil
+	return &parts{elector: elector, keeper: keeper, provider: provider, informers: shared, leading: make(chan struct{})}, nil
 }
 
 // newElector takes the stock app's election flags for our own election, and switches
@@ -189,6 +196,16 @@ func ended(name string, err error) error {
 		return fmt.Errorf("%s: ended without a cause", name)
 	}
 	return fmt.Errorf("%s: %w", name, err)
+}
+
+// elect stands for election once this replica is ready to lead.
+func (p *program) elect(ctx context.Context) error {
+	select {
+	case <-p.parts.provider.Warm():
+		return p.parts.elector.Run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
 }
 
 // control runs the provider's own controller from when the stock app starts its own.

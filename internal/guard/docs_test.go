@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // snippet is a fenced block of a Markdown file.
@@ -135,6 +136,16 @@ func TestPathsInDocs(t *testing.T) {
 		for _, m := range quoted.FindAllStringSubmatch(read(t, file), -1) {
 			_, err := os.Stat(filepath.Join(root, m[1]))
 			assert.NoError(t, err, "%s mentions %s", file, m[1])
+		}
+	}
+}
+
+// Every reason against a Service is found from its symptom.
+func TestReasonsBySymptom(t *testing.T) {
+	text := read(t, "docs/troubleshooting.md")
+	for _, e := range reason.Table() {
+		if e.Cure != "" && e.Scope != reason.ScopeNode {
+			assert.Contains(t, text, "`"+string(e.Reason)+"`")
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +26,10 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
 		},
 		L2: map[string]loadbalancer.L2{},
+		Sight: loadbalancer.Sight{
+			TransmitInterval: c.Sight.TransmitInterval,
+			DetectMultiplier: c.Sight.DetectMultiplier,
+		},
 	}
 	for _, p := range c.Pools {
 		out.Pools = append(out.Pools, p.Pool)
@@ -46,7 +49,7 @@ func (p *Provider) followConfig(ctx context.Context, last []byte) error {
 	var kept []byte
 	told := map[string]bool{}
 	for {
-		text, err := os.ReadFile(p.options.ConfigPath)
+		text, err := cloudconfig.Read(p.options.ConfigPath)
 		if err != nil {
 			p.configRejected(err)
 			last = nil

@@ -30,8 +30,10 @@ func newQueue() workqueue.TypedRateLimitingInterface[string] {
 // It restores what is held, publishes plans, writes status, conditions and Events, and
 // follows the cloud-config. It returns when ctx ends.
 func (p *Provider) RunController(ctx context.Context) error {
-	if !cache.WaitForCacheSync(ctx.Done(), syncFuncs(p.synced)...) {
-		return ctx.Err()
+	select {
+	case <-p.warm:
+	case <-ctx.Done():
+		return nil
 	}
 	cluster, err := p.listers.namespaces.Get(metav1.NamespaceSystem)
 	if err != nil {
@@ -49,14 +51,6 @@ func (p *Provider) RunController(ctx context.Context) error {
 	}
 	group.Go(func() error { <-ctx.Done(); p.queue.ShutDown(); return nil })
 	return group.Wait()
-}
-
-func syncFuncs(in []func() bool) []cache.InformerSynced {
-	out := make([]cache.InformerSynced, 0, len(in))
-	for _, f := range in {
-		out = append(out, f)
-	}
-	return out
 }
 
 // translate turns svc into a value.
@@ -101,7 +95,7 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	svc, err := p.listers.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		p.core.releaseOthers(key, "")
-		p.said.forget(key)
+		p.said.forget(key, true, p.core.now())
 		return nil
 	}
 	if err != nil {
@@ -118,18 +112,20 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 		if svc, err = p.addFinalizer(ctx, svc); err != nil {
 			return err
 		}
-		_ = p.core.ensure(p.translate(svc)) // a refusal is kept in the core, for the condition
-	case p.core.has(uid):
-		// Labels and ipFamilyPolicy change without the stock controller noticing.
-		_ = p.core.ensure(p.translate(svc))
-	default:
-		return nil // the stock controller asks first
+	}
+	// The stock controller asks for the others as well, but first writes its finalizer, and
+	// does not notice when labels or ipFamilyPolicy change. Whoever asks first, the answer
+	// is the same. A refusal is kept in the core, for the condition.
+	_ = p.core.ensure(p.translate(svc))
+	if !classed(svc, p.class()) && p.said.parting(svc, p.core.now()) {
+		return nil // EnsureLoadBalancer queues it again
 	}
 	return p.writeStatus(ctx, svc)
 }
 
 // retire lets go of a Service that wants no load balancer any more.
 func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
+	p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
 	ours := slices.Contains(svc.Finalizers, Finalizer)
 	if ours || !servicehelpers.HasLBFinalizer(svc) {
 		// Otherwise the stock controller calls EnsureLoadBalancerDeleted.

@@ -127,13 +127,6 @@ func (c *core) retryLocked() {
 	c.settleLocked(c.lb.Concerned())
 }
 
-// has reports whether the Service is known.
-func (c *core) has(uid string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lb.Has(uid)
-}
-
 // status says how a Service fares.
 func (c *core) status(uid string) (loadbalancer.Status, bool) {
 	c.mu.Lock()
@@ -185,6 +178,7 @@ func (c *core) disconnect(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.Disconnect(node)
+	c.kick() // who answers, or why nobody does, may be another now
 }
 
 // awaited returns the nodes that have not reported since the leader began.
@@ -194,11 +188,13 @@ func (c *core) awaited() []string {
 	return c.lb.Awaited()
 }
 
-// plan decides what is to be decided, in the name of a leader.
-func (c *core) plan(cluster string, term uint64) map[string]announcement.Set {
+// plan decides what is to be decided, in the name of a leader. The keys of nodes are made
+// from secret.
+func (c *core) plan(cluster string, term uint64, secret []byte) map[string]announcement.Set {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.SetLeader(cluster, term)
+	c.lb.SetSecret(secret)
 	plans := c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
 	return plans

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -35,17 +36,33 @@ type sayings struct {
 	mu sync.Mutex
 	// by is guarded by mu; by the Service's key.
 	by map[string]*said
+	// parted are the Services by key, guarded by mu, that were let go of a short while ago.
+	parted map[string]parted
 }
+
+// parted is a Service that was let go of: it was deleted, or it wanted no load balancer
+// any more, which it may change again.
+type parted struct {
+	uid     string
+	deleted bool
+	at      time.Time
+}
+
+// remembered is for how long it is known that a Service was let go of: longer than the
+// stock controller takes for its last write.
+const remembered = time.Minute
 
 type said struct {
 	uid                  string
 	allocated, announced string
-	answering            map[netip.Addr]string
+	// answering is, by address, the node that answers for it, or "" for none yet. What is
+	// not in it was not told of: a leader before may have.
+	answering map[netip.Addr]string
 	// began is since when a new Service has been about to be announced.
 	began time.Time
 	// written is what our last write left, until the watch has shown it.
 	written *corev1.Service
-	// waiting is since when an announced Service has been between two nodes.
+	// waiting is since when what its condition says has been about to change.
 	waiting time.Time
 	// yielding is since when an address waits for another Service's status to let go of it.
 	yielding time.Time
@@ -95,49 +112,123 @@ func (s *sayings) newest(svc *corev1.Service) *corev1.Service {
 	return known.written
 }
 
-// forget drops a Service that is gone.
-func (s *sayings) forget(key string) {
+// forget drops a Service that was deleted or wants no load balancer any more.
+func (s *sayings) forget(key string, deleted bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forgetLocked(key, deleted, now)
+}
+
+func (s *sayings) forgetLocked(key string, deleted bool, now time.Time) {
+	known, ok := s.by[key]
+	if !ok {
+		return
+	}
 	delete(s.by, key)
+	maps.DeleteFunc(s.parted, func(_ string, p parted) bool { return now.Sub(p.at) > remembered })
+	if s.parted == nil {
+		s.parted = map[string]parted{}
+	}
+	s.parted[key] = parted{uid: known.uid, deleted: deleted, at: now}
+}
+
+// parting reports whether the stock controller may still be about to empty the status of
+// what is now svc: it does so by name, at the end of its work for a Service that was
+// deleted or wanted no load balancer any more. It does one thing at a time for a name:
+// once it asks for svc, that is over.
+func (s *sayings) parting(svc *corev1.Service, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := svc.Namespace + "/" + svc.Name
+	if known, ok := s.by[key]; ok && known.uid != string(svc.UID) {
+		s.forgetLocked(key, true, now)
+	}
+	p, ok := s.parted[key]
+	return ok && now.Sub(p.at) <= remembered
+}
+
+// asked notes that the stock controller asks for svc.
+func (s *sayings) asked(svc *corev1.Service) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := svc.Namespace + "/" + svc.Name
+	if p := s.parted[key]; !p.deleted || p.uid != string(svc.UID) {
+		delete(s.parted, key)
+	}
 }
 
 // tell emits an Event for each condition whose reason changed and for each address that
-// another node answers for than was told last.
-func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status) {
+// another node answers for than was told last. It returns when to tell of what is no news
+// yet; 0 where there is nothing more to tell.
+func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	said := s.of(svc)
 	if text := string(status.Allocated.Reason) + status.Allocated.Message; text != said.allocated {
 		said.allocated = text
-		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message)
+		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message+noLonger(svc, status))
+	}
+	if left := infancy - now.Sub(svc.CreationTimestamp.Time); status.Announced.Reason == reason.NoEndpoints && said.announced == "" && left > 0 {
+		return left
 	}
 	first := said.announced != string(status.Announced.Reason)
 	said.announced = string(status.Announced.Reason)
-	if first && !status.Announced.OK {
+	if first && !status.Announced.OK && !repeats(status) {
 		recorder.Event(svc, eventType(status.Announced), string(status.Announced.Reason), status.Announced.Message)
 	}
 	for _, address := range slices.SortedFunc(maps.Keys(status.Answering), netip.Addr.Compare) {
 		node := status.Answering[address]
 		before, known := said.answering[address]
 		switch {
-		case known && before != node:
-			recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), fmt.Sprintf("node %s answers for %s now, after node %s", node, address, before))
-		case !known && first:
-			recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), fmt.Sprintf("node %s answers for %s", node, address))
+		case known && before != "" && before != node:
+			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s now, after node %s", node, address, before))
+		case known && before == "", !known && first:
+			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", node, address))
 		}
-		if said.answering == nil {
-			said.answering = map[netip.Addr]string{}
+		said.answers(address, node)
+	}
+	for _, held := range status.Held {
+		if _, known := said.answering[held.Address]; first && !known {
+			said.answers(held.Address, "") // who answers for it is news when somebody does
 		}
-		said.answering[address] = node
 	}
 	maps.DeleteFunc(said.answering, func(a netip.Addr, _ string) bool {
 		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
 	})
+	return 0
+}
+
+// answers notes which node answers for address; "" is none yet.
+func (s *said) answers(address netip.Addr, node string) {
+	if s.answering == nil {
+		s.answering = map[netip.Addr]string{}
+	}
+	s.answering[address] = node
+}
+
+// noLonger names the addresses in svc's status that it does not hold any more.
+func noLonger(svc *corev1.Service, status loadbalancer.Status) string {
+	var lost []string
+	for _, address := range publishedAddresses(svc) {
+		if !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == address }) {
+			lost = append(lost, address.String())
+		}
+	}
+	if len(lost) == 0 {
+		return ""
+	}
+	return "; no longer " + strings.Join(lost, ", ")
+}
+
+// repeats reports whether the Event about the addresses themselves says all that could be
+// said of their announcement.
+func repeats(status loadbalancer.Status) bool {
+	return status.Announced.Reason == reason.NothingAllocated || status.Announced.Reason == status.Allocated.Reason
 }
 
 func eventType(v loadbalancer.Verdict) string {
-	if v.OK || v.Reason == reason.WaitingForAnnouncer || v.Reason == reason.NothingAllocated {
+	switch v.Reason {
+	case reason.Allocated, reason.AllocatedPartly, reason.Announced, reason.WaitingForAnnouncer:
 		return corev1.EventTypeNormal
 	}
 	return corev1.EventTypeWarning

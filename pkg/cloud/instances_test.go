@@ -240,23 +240,6 @@ func TestInitialisedNodeIsKeptUp(t *testing.T) {
 	}
 }
 
-// The Node of a silent machine must outlive its silence.
-func TestNoNodeIsEverGone(t *testing.T) {
-	for _, node := range []*corev1.Node{newNode(), newNode(withoutTaint), {}, {Status: corev1.NodeStatus{
-		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}},
-	}}} {
-		i := instances{nodes: initialised, events: record.NewFakeRecorder(9)}
-		exists, err := i.InstanceExists(t.Context(), node)
-		require.NoError(t, err)
-		require.True(t, exists)
-		shutdown, err := i.InstanceShutdown(t.Context(), node)
-		require.NoError(t, err)
-		require.False(t, shutdown)
-		metadata, err := i.InstanceMetadata(t.Context(), node)
-		require.True(t, metadata != nil || err != nil)
-	}
-}
-
 // Without the key nodes there is nothing to serve; adding it to a running process changes
 // nothing but is said, and so is removing it.
 func TestNodesAreTakenOverAtTheStart(t *testing.T) {

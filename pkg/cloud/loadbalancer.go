@@ -26,6 +26,7 @@ func (p *Provider) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1
 		return nil, err
 	}
 	err := p.core.ensure(p.translate(svc))
+	p.said.asked(svc)
 	p.queue.Add(svc.Namespace + "/" + svc.Name)
 	if err != nil {
 		return nil, api.NewRetryError(refusalError(err).Error(), retryRefused)
@@ -44,7 +45,7 @@ func (p *Provider) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Se
 	if !ok || len(status.Held) == 0 || !served(svc, p.class()) {
 		return nil, false, nil
 	}
-	return statusOf(status.Published), true, nil
+	return statusOf(status.Published, status.Yielding), true, nil
 }
 
 // GetLoadBalancerName returns the Service's key.

@@ -10,13 +10,24 @@ func (p *Provider) NodeConnected(node string, report announcement.Report) {
 
 // NodeReported takes over what a node reports.
 func (p *Provider) NodeReported(node string, report announcement.Report) {
+	least := report.Highest.Term
+	if !p.spoke(report.Highest) {
+		least++
+	}
 	for {
-		heard := p.heard.Load()
-		if report.Highest.Term <= heard || p.heard.CompareAndSwap(heard, report.Highest.Term) {
+		known := p.leastTerm.Load()
+		if least <= known || p.leastTerm.CompareAndSwap(known, least) {
 			break
 		}
 	}
 	p.core.observe(node, report)
+}
+
+// spoke reports whether this replica may have said what bears stamp. Where the Lease was
+// lost, two leaders may have had the same term.
+func (p *Provider) spoke(stamp announcement.Stamp) bool {
+	newest := p.newest.Load()
+	return newest != nil && stamp.Term == newest.Term && stamp.Revision <= newest.Revision
 }
 
 // NodeDisconnected notes that a node has no stream. Nothing moves for that.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	cloudprovider "k8s.io/cloud-provider"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/cloud/identity"
@@ -32,9 +33,15 @@ type Options struct {
 	Authenticator control.Authenticator
 	TLS           *identity.Keeper
 	ListenAddress string
+	// Secret returns what the keys are made from by which nodes know each other, or nil,
+	// and a channel that is closed once there is something.
+	Secret func() ([]byte, <-chan struct{})
 	// Client is not fenced: it works on standbys too. Writes that only a leader may do go
 	// through the client that Initialize is given.
 	Client kubernetes.Interface
+	// Informers are made of Client and not started yet. The stock controllers are to be
+	// given the same, so that nothing is watched twice.
+	Informers informers.SharedInformerFactory
 	// Namespace is our own.
 	Namespace string
 	Software  string
@@ -55,8 +62,11 @@ type Provider struct {
 	// stranded says that the only fault of the file is that somebody holds an address
 	// that it leaves out.
 	stranded atomic.Bool
-	// heard is the highest term that an announcer spoke of.
-	heard atomic.Uint64
+	// leastTerm is the least term that this replica may lead under: above what any other
+	// leader said to a node.
+	leastTerm atomic.Uint64
+	// newest is the stamp of the newest plan that this replica published; nil before.
+	newest atomic.Pointer[announcement.Stamp]
 
 	initialize sync.Once
 	stop       <-chan struct{}
@@ -65,6 +75,8 @@ type Provider struct {
 	recorder record.EventRecorder
 	listers  listers
 	synced   []func() bool
+	// warm is closed once everything that is watched has been seen.
+	warm chan struct{}
 	// restored is closed once the core knows what every Service holds.
 	restored chan struct{}
 	// publishing says that this replica's plans go out.
@@ -74,7 +86,6 @@ type Provider struct {
 
 var (
 	_ cloudprovider.Interface    = (*Provider)(nil)
-	_ cloudprovider.InformerUser = (*Provider)(nil)
 	_ cloudprovider.LoadBalancer = (*Provider)(nil)
 	_ control.Observer           = (*Provider)(nil)
 )
@@ -84,6 +95,7 @@ func New(options Options) (*Provider, error) {
 	p := &Provider{
 		options:  options,
 		queue:    newQueue(),
+		warm:     make(chan struct{}),
 		restored: make(chan struct{}),
 	}
 	p.core = newCore(time.Now, func(keys ...string) {
@@ -104,6 +116,7 @@ func New(options Options) (*Provider, error) {
 	}
 	p.config.Store(options.Config)
 	p.nodes.Store(options.Config.Nodes)
+	p.watch(options.Informers)
 	return p, nil
 }
 
@@ -131,9 +144,6 @@ func (p *Provider) Initialize(clientBuilder cloudprovider.ControllerClientBuilde
 		}
 	})
 }
-
-// SetInformers registers what the provider watches.
-func (p *Provider) SetInformers(factory informers.SharedInformerFactory) { p.watch(factory) }
 
 // ProviderName returns "baremetal".
 func (p *Provider) ProviderName() string { return ProviderName }

@@ -62,6 +62,13 @@ func (b builder) ClientOrDie(string) kubernetes.Interface     { return b.client 
 
 var _ cloudprovider.ControllerClientBuilder = builder{}
 
+// testSecret is what the keys of nodes are made from.
+func testSecret() ([]byte, <-chan struct{}) {
+	known := make(chan struct{})
+	close(known)
+	return []byte("0123456789abcdef0123456789abcdef"), known
+}
+
 // start runs a leader on a cluster with those objects, until the test ends.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
@@ -89,25 +96,30 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger})
+	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
+		Informers: informers.NewSharedInformerFactory(c.client, 0)})
 	require.NoError(t, err)
 	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- elector.Run(ctx) }()
 	c.p.Initialize(builder{c.client}, ctx.Done())
-	factory := informers.NewSharedInformerFactory(c.client, 0)
-	c.p.SetInformers(factory)
 	go func() { done <- c.p.RunController(ctx) }()
-	factory.Start(ctx.Done())
+	go func() { done <- c.p.Watch(ctx) }()
 	c.announce()
 	t.Cleanup(func() {
 		cancel()
-		require.NoError(t, <-done)
-		require.NoError(t, <-done)
-		factory.Shutdown()
+		for range cap(done) {
+			require.NoError(t, <-done)
+		}
 	})
 	return c
+}
+
+// knows reports whether the core knows the Service with that UID.
+func (c *cluster) knows(uid string) bool {
+	_, known := c.p.core.status(uid)
+	return known
 }
 
 // lastGood is the ConfigMap in which the leader before kept its cloud-config.
@@ -136,15 +148,16 @@ func withStatus(addresses ...string) func(*corev1.Service) {
 		for _, a := range addresses {
 			parsed = append(parsed, netip.MustParseAddr(a))
 		}
-		svc.Status.LoadBalancer = *statusOf(parsed)
+		svc.Status.LoadBalancer = *statusOf(parsed, nil)
 	}
 }
 
 func endpointsFor(name string) *discoveryv1.EndpointSlice {
 	node := "node1"
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name + "-slice", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
-		Endpoints:  []discoveryv1.Endpoint{{NodeName: &node}},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: name + "-slice", Labels: map[string]string{discoveryv1.LabelServiceName: name}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{NodeName: &node}},
 	}
 }
 
@@ -191,18 +204,26 @@ func (c *cluster) announce() {
 	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}})
 }
 
-// acknowledge waits for a plan with that address and carries it out.
-func (c *cluster) acknowledge(address string) {
+// plan returns what node1 is told.
+func (c *cluster) plan() announcement.Set {
+	secret, _ := testSecret()
+	return c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)["node1"]
+}
+
+// acknowledge waits for a plan with those addresses, in their order, and carries it out.
+func (c *cluster) acknowledge(addresses ...string) {
 	c.t.Helper()
-	want := netip.MustParseAddr(address)
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		set := c.p.core.plan("cluster", c.p.options.Elector.Term())["node1"]
-		list, ok := set.Find(want)
-		require.True(t, ok, "node1 is not told to announce %s", want)
-		c.p.NodeReported("node1", announcement.Report{
-			Plan: set.Stamp, Highest: set.Stamp, Claims: []announcement.Claim{{Address: want, Stamp: list.Stamp}},
-			Interfaces: []announcement.Interface{{Name: "eth0", Default: true}},
-		})
+		set := c.plan()
+		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+		for _, address := range addresses {
+			want := netip.MustParseAddr(address)
+			list, ok := set.Find(want)
+			require.True(t, ok, "node1 is not told to announce %s", want)
+			report.Claims = append(report.Claims, announcement.Claim{Address: want, Stamp: list.Stamp})
+		}
+		require.True(t, c.p.spoke(set.Stamp), "it is told so later")
+		c.p.NodeReported("node1", report)
 	}, 10*time.Second, 5*time.Millisecond)
 }
 
@@ -255,6 +276,34 @@ func TestWaitingServiceIsServedWhenAnAddressIsFreed(t *testing.T) {
 	c.published("late", "10.0.0.2")
 }
 
+// Row IP12: so it does when a pool grows.
+func TestWaitingServiceIsServedWhenAPoolGrows(t *testing.T) {
+	c := startWith(t, strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/32"), time.Now)
+	require.NoError(t, c.create(loadBalancer("web")))
+	require.ErrorContains(t, c.create(loadBalancer("late")), string(reason.PoolExhausted))
+	c.says("late", ConditionAllocated, reason.PoolExhausted)
+	require.NoError(t, os.WriteFile(c.path, []byte(pools), 0o600))
+	c.published("late", "10.0.0.1")
+}
+
+// Row IP18: a pool that is renamed, grown or split moves nobody.
+func TestReloadMovesNobody(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("web", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "10.0.0.3" })))
+	for pool, text := range map[string]string{
+		"renamed": strings.ReplaceAll(pools, "name: default", "name: renamed"),
+		"default": strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/24"),
+		"second":  strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.0/31") + "- {name: second, addresses: [10.0.0.2/31]}\n",
+	} {
+		require.NoError(t, os.WriteFile(c.path, []byte(text), 0o600))
+		c.inUse(text)
+		c.published("web", "10.0.0.3")
+		require.Eventually(t, func() bool {
+			return condition(c.service("web"), ConditionAllocated).Message == "10.0.0.3 from pool "+pool
+		}, 10*time.Second, 5*time.Millisecond)
+	}
+}
+
 func TestStatusIsRestoredAndRepaired(t *testing.T) {
 	c := start(t, loadBalancer("web", withStatus("10.0.0.2")))
 	require.NoError(t, c.create(loadBalancer("new")))
@@ -273,7 +322,7 @@ func TestStatusIsRestoredAndRepaired(t *testing.T) {
 	}
 }
 
-// Row IP20: the older Service keeps the address, the other gets a new one.
+// Row IP20: the older Service keeps the address, the other gets a new one and an Event.
 func TestTwoServicesWithOneAddressAtStart(t *testing.T) {
 	at := func(hour int) func(*corev1.Service) {
 		return func(svc *corev1.Service) {
@@ -283,6 +332,8 @@ func TestTwoServicesWithOneAddressAtStart(t *testing.T) {
 	c := start(t, loadBalancer("older", withStatus("10.0.0.1"), at(1)), loadBalancer("younger", withStatus("10.0.0.1"), at(2)))
 	c.published("younger", "10.0.0.0")
 	c.published("older", "10.0.0.1")
+	c.told("AddressInUse: 10.0.0.1 is taken out of the status: address 10.0.0.1 is held by Service default/older: both must name the same sharing key")
+	c.told("Allocated: 10.0.0.0 from pool default; no longer 10.0.0.1")
 }
 
 // The stock controller does not see Services with a class; ours serves them whole.
@@ -302,7 +353,7 @@ func TestServiceWithOurClass(t *testing.T) {
 	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		require.False(t, c.p.core.has("uid-ours"))
+		require.False(t, c.knows("uid-ours"))
 		svc, err := c.client.CoreV1().Services("default").Get(context.Background(), "ours", metav1.GetOptions{})
 		require.True(t, err != nil || len(svc.Finalizers) == 0)
 	}, 10*time.Second, 5*time.Millisecond)
@@ -310,8 +361,27 @@ func TestServiceWithOurClass(t *testing.T) {
 	require.Empty(t, c.service("foreign").Finalizers)
 }
 
-// A label decides which pools serve a Service, and the stock controller does not see
-// labels change; a type change while nobody looked frees the address.
+// Labels decide which pools serve a Service, and ipFamilyPolicy whether one family is enough.
+// The stock controller sees neither change.
+func TestLabelsAndPolicyChange(t *testing.T) {
+	gold := "- {name: gold, addresses: [10.0.1.0/30], serviceSelector: {matchLabels: {tier: gold}}}\n"
+	c := startWith(t, pools[:strings.Index(pools, "- name: default")]+gold, time.Now)
+	require.ErrorContains(t, c.create(loadBalancer("web")), string(reason.NoPool))
+	c.says("web", ConditionAllocated, reason.NoPool)
+	c.edit("web", func(svc *corev1.Service) { svc.Labels = map[string]string{"tier": "gold"} })
+	c.published("web", "10.0.1.0")
+
+	prefer, both := corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack
+	c.edit("web", func(svc *corev1.Service) {
+		svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, &prefer
+	})
+	c.says("web", ConditionAllocated, reason.AllocatedPartly)
+	c.edit("web", func(svc *corev1.Service) { svc.Spec.IPFamilyPolicy = &both })
+	c.says("web", ConditionAllocated, reason.FamilyUnavailable)
+	c.published("web", "10.0.1.0")
+}
+
+// A change of families, and one of the type while nobody looked, which frees the address.
 func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
 	c := start(t)
 	require.NoError(t, c.create(loadBalancer("web")))
@@ -328,7 +398,7 @@ func TestChangesThatTheStockControllerDoesNotSee(t *testing.T) {
 	_, err = c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
-		require.False(t, c.p.core.has("uid-web"))
+		require.False(t, c.knows("uid-web"))
 		require.Empty(t, c.service("web").Status.Conditions)
 	}, 10*time.Second, 5*time.Millisecond)
 }
@@ -341,6 +411,7 @@ func TestReload(t *testing.T) {
 	for bad, want := range map[string]string{
 		"":         "is empty",
 		"pools: [": ":1:",
+		strings.Repeat("- name: garbage\n", 10<<20/16): "is larger than 1048576 bytes",
 		// The holder that would lose its address is named.
 		strings.ReplaceAll(pools, "10.0.0.0/30", "10.0.0.1/32"): "default/web",
 	} {

@@ -19,6 +19,7 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 	timeout := time.NewTimer(gather)
 	defer timeout.Stop()
 	gathered := false
+	_, secretKnown := p.options.Secret()
 	for {
 		if !gathered && len(p.core.awaited()) == 0 {
 			gathered = true
@@ -31,6 +32,8 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 			return nil
 		case <-p.core.wake:
 		case <-p.options.Elector.Changed():
+		case <-secretKnown:
+			secretKnown = nil
 		case <-timeout.C:
 			if nodes := p.core.awaited(); !gathered && len(nodes) > 0 {
 				p.options.Logger.Warn("some nodes have not reported; going on without them", "nodes", nodes, "waited", gather)
@@ -44,15 +47,7 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 // doubt.
 func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 	elector := p.options.Elector
-	if heard := p.heard.Load(); heard > elector.Term() {
-		err := elector.Raise(ctx, heard)
-		if errors.Is(err, leader.ErrImplausible) {
-			p.heard.CompareAndSwap(heard, 0) // it must not hide what honest announcers say
-		}
-		if err != nil && !errors.Is(err, context.Canceled) {
-			p.options.Logger.Warn("an announcer knows of a higher term and ours could not be raised above it", "heard", heard, "term", elector.Term(), "err", err)
-		}
-	}
+	p.raise(ctx)
 	if err := elector.Fence().Err(); err != nil {
 		if p.publishing.Swap(false) {
 			p.options.Logger.Warn("plans are withheld", "reason", err)
@@ -60,9 +55,33 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 		p.server.Publish(nil)
 		return
 	}
-	plans := p.core.plan(cluster, elector.Term())
+	secret, _ := p.options.Secret()
+	plans := p.core.plan(cluster, elector.Term(), secret)
 	if !p.publishing.Swap(true) {
 		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
 	}
+	for _, set := range plans {
+		stamp := set.Stamp
+		if newest := p.newest.Load(); newest == nil || newest.Compare(stamp) < 0 {
+			p.newest.Store(&stamp)
+		}
+	}
 	p.server.Publish(plans)
+}
+
+// raise makes the term greater than any under which a node obeyed somebody else.
+func (p *Provider) raise(ctx context.Context) {
+	elector := p.options.Elector
+	least := p.leastTerm.Load()
+	if least <= elector.Term() {
+		return
+	}
+	err := elector.Raise(ctx, least-1)
+	if errors.Is(err, leader.ErrImplausible) {
+		p.leastTerm.CompareAndSwap(least, 0) // it must not hide what honest announcers say
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		p.options.Logger.Warn("an announcer obeyed another leader and our term could not be raised above that one's",
+			"heard", least-1, "term", elector.Term(), "err", err)
+	}
 }

@@ -1,23 +1,26 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
-	"os"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
 // restore takes over every address in a status before the first is given out, and then
 // the cloud-config in the file, whose text it returns; nil where it cannot be read.
+//
+// What holds what is asked of the API server, although Services are watched: a watch may
+// lag behind what the leader before wrote last, and an address would be given out twice.
 //
 // The addresses are restored under the cloud-config that the leader before used. So a
 // file that leaves a Service's address out is refused by a leader that has just begun as
@@ -29,7 +32,7 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	services, err := p.listers.services.List(labels.Everything())
+	services, err := p.listServices(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -38,10 +41,8 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, f := range findings {
-		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
-	}
-	text, err := os.ReadFile(p.options.ConfigPath)
+	p.tellFindings(findings, services)
+	text, err := cloudconfig.Read(p.options.ConfigPath)
 	if err != nil {
 		text = nil
 		p.configRejected(err)
@@ -52,11 +53,61 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 		p.core.reassign() // under the last good one
 	}
 	p.options.Logger.Info("restored addresses", "services", len(known))
-	for _, svc := range services {
+	close(p.restored)
+	p.queueAll(services)
+	return text, nil
+}
+
+// listServices returns the Services as they are now: a list that names no
+// resourceVersion is never older than its request (Kubernetes API concepts, "Semantics
+// for get and list"). It asks until the API server answers or ctx ends.
+func (p *Provider) listServices(ctx context.Context) ([]*corev1.Service, error) {
+	for {
+		list, err := p.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+		if err == nil {
+			services := make([]*corev1.Service, len(list.Items))
+			for i := range list.Items {
+				services[i] = &list.Items[i]
+			}
+			return services, nil
+		}
+		p.options.Logger.Warn("Services cannot be listed; trying on", "err", err)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// queueAll queues every Service: first those that wait for an address, the oldest first,
+// then those that were listed, of which some may be gone by now, and those that came since.
+func (p *Provider) queueAll(listed []*corev1.Service) {
+	slices.SortStableFunc(listed, func(a, b *corev1.Service) int {
+		return cmp.Or(min(len(a.Status.LoadBalancer.Ingress), 1)-min(len(b.Status.LoadBalancer.Ingress), 1),
+			a.CreationTimestamp.Compare(b.CreationTimestamp.Time))
+	})
+	for _, svc := range listed {
 		p.queue.Add(svc.Namespace + "/" + svc.Name)
 	}
-	close(p.restored)
-	return text, nil
+	for _, key := range p.allServices() {
+		p.queue.Add(key)
+	}
+}
+
+// tellFindings says what of the statuses could not be taken over as it was. Of an address
+// that is kept the Service's conditions tell.
+func (p *Provider) tellFindings(findings []ipam.Finding, services []*corev1.Service) {
+	byUID := map[string]*corev1.Service{}
+	for _, svc := range services {
+		byUID[string(svc.UID)] = svc
+	}
+	for _, f := range findings {
+		p.options.Logger.Warn("address in a Service's status", "service", f.Holder.String(), "address", f.Address, "kept", f.Kept, "reason", f.Refusal.Reason, "message", f.Refusal.Message)
+		if !f.Kept {
+			p.recorder.Eventf(byUID[f.Holder.UID], corev1.EventTypeWarning, string(f.Refusal.Reason), "%s is taken out of the status: %s", f.Address, f.Refusal.Message)
+		}
+	}
 }
 
 // known translates the Services that may hold an address, and says which of them have

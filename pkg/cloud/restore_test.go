@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -9,7 +10,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -41,10 +44,50 @@ func TestNewLeaderReadsTheFileAgain(t *testing.T) {
 	c.says("web", ConditionAllocated, reason.Allocated)
 }
 
-// With onShrink: Reassign the new leader moves the holder, as the old one would have.
+// Row IP18: with onShrink: Reassign the new leader moves the holder, as the old one would
+// have, with an Event.
 func TestReassignAtStart(t *testing.T) {
 	c := startWith(t, strings.ReplaceAll(shrunk, "Refuse", "Reassign"), time.Now, lastGood(pools), loadBalancer("web", withStatus("10.0.0.0")))
 	c.published("web", "10.0.0.2")
+	c.told("Allocated: 10.0.0.2 from pool default; no longer 10.0.0.0")
+}
+
+// Row IP19: what a status holds at the start. An address outside every pool is kept and
+// flagged, or replaced with an Event where onShrink says so; what is no address of a family
+// that the Service asked for is replaced.
+func TestOddStatusAtStart(t *testing.T) {
+	odd := func() []runtime.Object {
+		return []runtime.Object{
+			loadBalancer("outside", withStatus("192.0.2.9")),
+			loadBalancer("two", withStatus("10.0.0.1", "10.0.0.2")),
+			loadBalancer("family", withStatus("2001:db8::7"), func(svc *corev1.Service) { svc.CreationTimestamp = metav1.Now() }),
+			loadBalancer("hostname", ingress(corev1.LoadBalancerIngress{Hostname: "lb.example"}), func(svc *corev1.Service) { svc.CreationTimestamp = metav1.Now() }),
+			loadBalancer("garbage", ingress(corev1.LoadBalancerIngress{IP: "garbage"}, corev1.LoadBalancerIngress{IP: "10.0.0.3"})),
+		}
+	}
+	c := start(t, odd()...)
+	for _, name := range []string{"family", "hostname"} {
+		_, err := c.p.EnsureLoadBalancer(t.Context(), "", c.service(name), nil) // the stock controller asks for all
+		require.NoError(t, err)
+	}
+	c.published("outside", "192.0.2.9")
+	c.says("outside", ConditionAllocated, reason.AddressOutsidePools)
+	c.says("outside", ConditionAnnounced, reason.AddressOutsidePools)
+	_, planned := c.plan().Find(netip.MustParseAddr("192.0.2.9"))
+	require.False(t, planned, "it is not announced")
+	c.published("two", "10.0.0.1")
+	c.told("RequestInvalid: 10.0.0.2 is taken out of the status: status holds a second IPv4 address, 10.0.0.2")
+	c.published("garbage", "10.0.0.3")
+	c.published("family", "10.0.0.0")
+	c.published("hostname", "10.0.0.2")
+
+	next := startWith(t, strings.ReplaceAll(pools, "Refuse", "Reassign"), time.Now, odd()...)
+	next.published("outside", "10.0.0.0")
+	next.told("Allocated: 10.0.0.0 from pool default; no longer 192.0.2.9")
+}
+
+func ingress(entries ...corev1.LoadBalancerIngress) func(*corev1.Service) {
+	return func(svc *corev1.Service) { svc.Status.LoadBalancer.Ingress = entries }
 }
 
 // A last good cloud-config that cannot be read any more does no harm.

@@ -147,11 +147,16 @@ func publishedAddresses(svc *corev1.Service) []netip.Addr {
 
 // statusOf is the status that publishes addresses. ipMode VIP makes kube-proxy answer
 // on every node (KEP-1860); it is set explicitly because the API server would default
-// it and the stock controller would then see a difference for ever.
-func statusOf(addresses []netip.Addr) *corev1.LoadBalancerStatus {
-	mode := corev1.LoadBalancerIPModeVIP
+// it and the stock controller would then see a difference for ever. On the addresses
+// yielding another Service is served in place of this one: mode Proxy has kube-proxy take
+// no notice, which would otherwise serve now the one, now the other.
+func statusOf(addresses, yielding []netip.Addr) *corev1.LoadBalancerStatus {
 	out := &corev1.LoadBalancerStatus{}
 	for _, address := range addresses {
+		mode := corev1.LoadBalancerIPModeVIP
+		if slices.Contains(yielding, address) {
+			mode = corev1.LoadBalancerIPModeProxy
+		}
 		out.Ingress = append(out.Ingress, corev1.LoadBalancerIngress{IP: address.String(), IPMode: &mode})
 	}
 	return out

@@ -71,7 +71,7 @@ func TestServiceOfUnreadable(t *testing.T) {
 func TestStatusIsExplicitAboutItsMode(t *testing.T) {
 	status := statusOf(publishedAddresses(&corev1.Service{Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{
 		Ingress: []corev1.LoadBalancerIngress{{IP: "2001:db8:0::1"}},
-	}}}))
+	}}}), nil)
 	require.Equal(t, "2001:db8::1", status.Ingress[0].IP)
 	require.Equal(t, corev1.LoadBalancerIPModeVIP, *status.Ingress[0].IPMode)
 }
@@ -95,21 +95,31 @@ func TestNodeOf(t *testing.T) {
 }
 
 // Row L2: several slices merge; nil conditions count as true; what only serves counts
-// where nothing is ready.
+// where nothing of its family is ready.
 func TestEndpointsOf(t *testing.T) {
 	yes, no, n1, n2 := true, false, "node1", "node2"
 	endpoint := func(node *string, ready, serving *bool) discoveryv1.Endpoint {
 		return discoveryv1.Endpoint{NodeName: node, Conditions: discoveryv1.EndpointConditions{Ready: ready, Serving: serving}}
 	}
-	slice := func(e ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
-		return &discoveryv1.EndpointSlice{Endpoints: e}
+	slice := func(kind discoveryv1.AddressType, e ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{AddressType: kind, Endpoints: e}
 	}
-	require.Equal(t, loadbalancer.Endpoints{}, endpointsOf(nil))
-	require.Equal(t, loadbalancer.Endpoints{Any: true, Nodes: []string{"node1", "node2"}},
-		endpointsOf([]*discoveryv1.EndpointSlice{slice(endpoint(&n2, nil, nil)), slice(endpoint(&n1, &yes, nil))}))
-	require.Equal(t, loadbalancer.Endpoints{Any: true, Nodes: []string{"node2"}},
-		endpointsOf([]*discoveryv1.EndpointSlice{slice(endpoint(&n1, &no, &yes), endpoint(&n2, &yes, &yes))}))
-	require.Equal(t, loadbalancer.Endpoints{Any: true, Nodes: []string{"node1"}},
-		endpointsOf([]*discoveryv1.EndpointSlice{slice(endpoint(&n1, &no, &yes), endpoint(&n2, &no, &no))}))
-	require.Equal(t, loadbalancer.Endpoints{Any: true}, endpointsOf([]*discoveryv1.EndpointSlice{slice(endpoint(nil, nil, nil))}))
+	const v4, v6, fqdn = discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN
+	on := func(nodes ...string) loadbalancer.Reach { return loadbalancer.Reach{Any: true, Nodes: nodes} }
+	for name, c := range map[string]struct {
+		slices []*discoveryv1.EndpointSlice
+		want   loadbalancer.Endpoints
+	}{
+		"none":                {nil, loadbalancer.Endpoints{}},
+		"two slices":          {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n2, nil, nil)), slice(v4, endpoint(&n1, &yes, nil))}, loadbalancer.Endpoints{IPv4: on("node1", "node2")}},
+		"terminating":         {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, &no, &yes), endpoint(&n2, &yes, &yes))}, loadbalancer.Endpoints{IPv4: on("node2")}},
+		"all terminating":     {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, &no, &yes), endpoint(&n2, &no, &no))}, loadbalancer.Endpoints{IPv4: on("node1")}},
+		"without a node":      {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(nil, nil, nil))}, loadbalancer.Endpoints{IPv4: on()}},
+		"both families":       {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6, endpoint(&n2, nil, nil))}, loadbalancer.Endpoints{IPv4: on("node1"), IPv6: on("node2")}},
+		"each family by self": {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6, endpoint(&n2, &no, &yes))}, loadbalancer.Endpoints{IPv4: on("node1"), IPv6: on("node2")}},
+		"empty slice":         {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6)}, loadbalancer.Endpoints{IPv4: on("node1")}},
+		"host names":          {[]*discoveryv1.EndpointSlice{slice(fqdn, endpoint(&n1, nil, nil))}, loadbalancer.Endpoints{}},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, endpointsOf(c.slices)) })
+	}
 }

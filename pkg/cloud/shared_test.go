@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,8 +19,9 @@ func keyed(key string, port int32) func(*corev1.Service) {
 	}
 }
 
-// Row IP7: an edit that makes a clash is told of on both Services, and each keeps its
-// address, with the next leader too and whatever else is refused meanwhile.
+// Row IP7: an edit that makes a clash is told of on both Services, in Events too, and each
+// keeps its address, with the next leader too and whatever else is refused meanwhile. Of a
+// port that both use the older one's counts: kube-proxy is to leave the younger one alone.
 func TestClashByEdit(t *testing.T) {
 	c := start(t)
 	require.NoError(t, c.create(loadBalancer("one", keyed("k", 80))))
@@ -32,6 +34,16 @@ func TestClashByEdit(t *testing.T) {
 	c.edit("two", keyed("other", 80))
 	c.says("one", ConditionAllocated, reason.SharingClash)
 	c.says("two", ConditionAllocated, reason.SharingClash)
+	const kept = "SharingClash: address 10.0.0.0 is kept although it clashes with Service default/"
+	c.told(kept + "two: the sharing keys differ; this one is older and is served there, the other one is not")
+	c.told(kept + "one: the sharing keys differ; that one is older and is served there, this one is not")
+	c.mode("one", corev1.LoadBalancerIPModeVIP)
+	c.mode("two", corev1.LoadBalancerIPModeProxy)
+	c.edit("two", keyed("other", 81))
+	c.mode("two", corev1.LoadBalancerIPModeVIP)
+	c.told(kept + "one: the sharing keys differ; both are served, as their ports differ")
+	c.edit("two", keyed("other", 80))
+	c.mode("two", corev1.LoadBalancerIPModeProxy)
 	c.edit("two", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "192.0.2.1" })
 	c.says("two", ConditionAllocated, reason.AddressOutsidePools)
 	c.says("two", ConditionShared, reason.SharingClash)
@@ -40,10 +52,22 @@ func TestClashByEdit(t *testing.T) {
 	next.says("one", ConditionAllocated, reason.SharingClash)
 	next.published("one", "10.0.0.0")
 	next.published("two", "10.0.0.0")
+	next.mode("one", corev1.LoadBalancerIPModeVIP)
+	next.mode("two", corev1.LoadBalancerIPModeProxy)
 
 	require.NoError(t, next.p.EnsureLoadBalancerDeleted(t.Context(), "", next.service("two")))
 	require.Eventually(t, func() bool { return condition(next.service("one"), ConditionShared) == nil }, 10*time.Second, 5*time.Millisecond)
 	next.says("one", ConditionAllocated, reason.Allocated)
+}
+
+// mode waits until the Service's only address is published in that mode.
+func (c *cluster) mode(name string, want corev1.LoadBalancerIPMode) {
+	c.t.Helper()
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		entries := c.service(name).Status.LoadBalancer.Ingress
+		require.Len(t, entries, 1)
+		require.Equal(t, want, *entries[0].IPMode)
+	}, 10*time.Second, 5*time.Millisecond)
 }
 
 // edit changes a Service as its user would.

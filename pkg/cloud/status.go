@@ -44,7 +44,7 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 		p.queue.AddAfter(key, othersPeriod)
 	}
 	changed := svc.DeepCopy()
-	if want := statusOf(published); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
+	if want := statusOf(published, status.Yielding); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
 		changed.Status.LoadBalancer = *want
 	}
 	now := metav1.NewTime(p.core.now())
@@ -56,9 +56,15 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 			return err
 		}
 	}
-	p.said.tell(p.recorder, svc, status)
+	if wait := p.said.tell(p.recorder, svc, status, p.core.now()); wait > 0 {
+		p.queue.AddAfter(key, wait)
+	}
 	return nil
 }
+
+// infancy is for how long it is no news that a Service has no endpoints: those of a new
+// Service are found out a moment after it was made.
+const infancy = 2 * time.Second
 
 func setCondition(svc *corev1.Service, kind string, v loadbalancer.Verdict, now metav1.Time) {
 	status := metav1.ConditionFalse
@@ -106,15 +112,15 @@ func (s *sayings) settle(svc *corev1.Service, status loadbalancer.Status, now ti
 	return settling - now.Sub(said.began)
 }
 
-// hesitate replaces a verdict that is likely to pass, while nodes hand an address over,
-// by what the condition says now, and returns when to look again; 0 where there is
-// nothing to wait for.
+// hesitate replaces a verdict that is likely to pass, while nodes hand an address over or
+// a new leader has not decided yet, by what the condition says now, and returns when to
+// look again; 0 where there is nothing to wait for.
 func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	said := s.of(svc)
 	before := condition(svc, ConditionAnnounced)
-	if status.Announced.Reason != reason.WaitingForAnnouncer || before == nil || before.Status != metav1.ConditionTrue {
+	if status.Announced.Reason != reason.WaitingForAnnouncer || before == nil || before.Reason == string(reason.WaitingForAnnouncer) || before.Reason == string(reason.NothingAllocated) {
 		said.waiting = time.Time{}
 		return 0
 	}
@@ -125,6 +131,6 @@ func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now
 	if left <= 0 {
 		return 0
 	}
-	status.Announced = loadbalancer.Verdict{OK: true, Reason: reason.Reason(before.Reason), Message: before.Message}
+	status.Announced = loadbalancer.Verdict{OK: before.Status == metav1.ConditionTrue, Reason: reason.Reason(before.Reason), Message: before.Message}
 	return left
 }

@@ -1,6 +1,9 @@
 package cloud
 
 import (
+	"context"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -21,7 +24,47 @@ type listers struct {
 	published cache.Indexer
 }
 
-// watch registers the handlers that feed the core. The informers start after it.
+// stillListing is the time between two log lines that something could not be listed yet.
+const stillListing = 30 * time.Second
+
+// Watch follows the objects that the provider is about until ctx ends, on a standby as
+// well as on the leader, so that a leader does not begin by reading thousands of objects.
+func (p *Provider) Watch(ctx context.Context) error {
+	began := time.Now()
+	p.options.Informers.Start(ctx.Done())
+	defer p.options.Informers.Shutdown()
+	for !p.waitSynced(ctx, stillListing) {
+		if ctx.Err() != nil {
+			return nil
+		}
+		p.options.Logger.Warn("not everything is listed yet; this replica does not stand for election before",
+			"waited", time.Since(began).Round(time.Second))
+	}
+	close(p.warm)
+	<-ctx.Done()
+	return nil
+}
+
+// Warm is closed once Watch has seen everything that there is. A replica that leads
+// earlier keeps others waiting.
+func (p *Provider) Warm() <-chan struct{} { return p.warm }
+
+// waitSynced reports whether everything was seen before the time is over.
+func (p *Provider) waitSynced(ctx context.Context, patience time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return cache.WaitForCacheSync(ctx.Done(), syncFuncs(p.synced)...)
+}
+
+func syncFuncs(in []func() bool) []cache.InformerSynced {
+	out := make([]cache.InformerSynced, 0, len(in))
+	for _, f := range in {
+		out = append(out, f)
+	}
+	return out
+}
+
+// watch registers the handlers that feed the core. The informers are started by Watch.
 func (p *Provider) watch(factory informers.SharedInformerFactory) {
 	services := factory.Core().V1().Services()
 	namespaces := factory.Core().V1().Namespaces()
@@ -59,9 +102,16 @@ func (p *Provider) handle(informer cache.SharedIndexInformer, changed func(obj a
 	p.synced = append(p.synced, registration.HasSynced)
 }
 
+// serviceChanged queues a Service. What comes before the restore is queued by it.
 func (p *Provider) serviceChanged(obj any) {
-	if svc, ok := obj.(*corev1.Service); ok {
+	svc, ok := obj.(*corev1.Service)
+	if !ok {
+		return
+	}
+	select {
+	case <-p.restored:
 		p.queue.Add(svc.Namespace + "/" + svc.Name)
+	default:
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
@@ -85,4 +86,48 @@ func (c *cluster) patches() int {
 		}
 	}
 	return n
+}
+
+// The stock controller empties the status of a Service that it let go of by its name, as
+// its last step. One that has the name by then is not given a status before.
+func TestStatusOfANamesakeComesAfterTheStockControllersLastWrite(t *testing.T) {
+	now := time.Now()
+	var s sayings
+	old, heir := loadBalancer("web"), loadBalancer("web", func(svc *corev1.Service) { svc.UID = "heir" })
+	require.False(t, s.parting(old, now), "a name that is new to us")
+
+	s.wrote(old)
+	require.True(t, s.parting(heir, now), "its deletion was not even seen")
+	s.asked(old)
+	require.True(t, s.parting(heir, now), "asked for late")
+	s.asked(heir)
+	require.False(t, s.parting(heir, now))
+
+	s.wrote(heir)
+	s.forget("default/web", true, now)
+	require.True(t, s.parting(old, now.Add(remembered)))
+	require.False(t, s.parting(old, now.Add(remembered+1)), "nobody may ever ask")
+
+	s.wrote(old)
+	s.forget("default/web", false, now) // its type changed
+	require.True(t, s.parting(old, now), "and changed back")
+	s.asked(old)
+	require.False(t, s.parting(old, now))
+}
+
+func TestNamesakeIsServedOnceTheStockControllerAsks(t *testing.T) {
+	c := start(t)
+	require.NoError(t, c.create(loadBalancer("web")))
+	c.published("web", "10.0.0.0")
+	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	require.Eventually(t, func() bool { return !c.knows("uid-web") }, 10*time.Second, time.Millisecond)
+
+	heir, err := c.client.CoreV1().Services("default").Create(t.Context(),
+		loadBalancer("web", func(svc *corev1.Service) { svc.UID = "heir" }), metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return c.knows("heir") }, 10*time.Second, time.Millisecond, "an address is kept for it")
+	require.Empty(t, publishedAddresses(c.service("web")))
+	_, err = c.p.EnsureLoadBalancer(t.Context(), "", heir, nil)
+	require.NoError(t, err)
+	c.published("web", "10.0.0.1")
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // TestFamilies walks the table of behaviours.md, Families.
@@ -52,6 +54,19 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
+// Families: a second family that fails rolls back only what this call took.
+func TestSecondFamilyFails(t *testing.T) {
+	a := newAllocator(t, newPool(t, "p", "10.0.0.0/31", "2001:db8::/128"))
+	granted(t, a, service("other", families(IPv6)), "2001:db8::")
+	granted(t, a, service("s1"), "10.0.0.0")
+	refused(t, a, service("s1", requireDual), reason.PoolExhausted, "10.0.0.0")
+	refused(t, a, service("s2", requireDual), reason.PoolExhausted)
+	require.Equal(t, 1, a.Usage()[0].Held, "what s2 could have had is free")
+	a.Release("uid-other", epoch)
+	granted(t, a, service("s1", requireDual), "10.0.0.0", "2001:db8::")
+}
+
+// Families: SingleStack to dual keeps the first, dual to SingleStack frees the second.
 func TestChangeOfFamilyPolicy(t *testing.T) {
 	a := newAllocator(t, newPool(t, "p", "10.0.0.0/31", "2001:db8::/127"))
 	granted(t, a, service("s1"), "10.0.0.0")
@@ -60,6 +75,7 @@ func TestChangeOfFamilyPolicy(t *testing.T) {
 	granted(t, a, service("s1", preferDual, families(IPv6, IPv4)), "2001:db8::", "10.0.0.1")
 }
 
+// Families: PreferDualStack has the one family that there is, and gains the other.
 func TestPreferDualStackGainsTheSecondFamilyLater(t *testing.T) {
 	a := newAllocator(t, newPool(t, "p", "10.0.0.0/30"))
 	result := granted(t, a, service("s1", preferDual), "10.0.0.0")

@@ -198,13 +198,16 @@ func TestIP7EditsOfAHolderKeepTheAddress(t *testing.T) {
 		require.Empty(t, granted(t, fresh(), service("s3", sharing("k", "UDP", 53)), "10.0.0.0").Clashes)
 	})
 	t.Run("to another key", func(t *testing.T) {
-		require.Len(t, granted(t, fresh(), service("s3", sharing("other", "TCP", 443)), "10.0.0.0").Clashes, 1)
+		clashes := granted(t, fresh(), service("s3", sharing("other", "TCP", 443)), "10.0.0.0").Clashes
+		require.Len(t, clashes, 1)
+		require.False(t, clashes[0].SamePort, "both can be served")
 	})
 	t.Run("to the other's port", func(t *testing.T) {
 		a := fresh()
 		clashes := granted(t, a, service("s3", sharing("k", "TCP", 80)), "10.0.0.0").Clashes
 		require.Len(t, clashes, 1)
 		require.Equal(t, "s4", clashes[0].With.Name)
+		require.True(t, clashes[0].SamePort)
 		require.Len(t, granted(t, a, service("s4", sharing("k", "TCP", 80)), "10.0.0.0").Clashes, 1, "both are told")
 	})
 }
@@ -272,6 +275,29 @@ func TestIP17SizesDoNotOverflow(t *testing.T) {
 	require.Equal(t, "18446744073709551616", usage[1].Size.String())
 }
 
+// TestIP17AsFastAsASmallPool compares with a /28: whoever scanned or counted a /8 would be
+// thousands of times slower.
+func TestIP17AsFastAsASmallPool(t *testing.T) {
+	fastest := func(network string) time.Duration {
+		a := newAllocator(t, newPool(t, "p", network))
+		req := service("s", families(FamilyOf(a.pools[0].Ranges[0].First)))
+		best := time.Hour
+		for range 50 {
+			began := time.Now()
+			_, err := a.Assign(req, epoch)
+			a.Usage()
+			a.Release("uid-s", epoch)
+			best = min(best, time.Since(began))
+			require.NoError(t, err)
+		}
+		return best
+	}
+	small := fastest("10.0.0.0/28")
+	for _, network := range []string{"10.0.0.0/8", "2001:db8::/64", "2001:db8::/32"} {
+		require.Less(t, fastest(network), 20*small+time.Millisecond, network)
+	}
+}
+
 func TestIP18Reload(t *testing.T) {
 	a := newAllocator(t, newPool(t, "p", "10.0.0.0/28"))
 	granted(t, a, service("s1", asking("10.0.0.9")), "10.0.0.9")
@@ -301,12 +327,18 @@ func TestIP19RestoreOddStatus(t *testing.T) {
 		{Request: service("outside"), Addresses: addrs("192.0.2.9")},
 		{Request: service("two"), Addresses: addrs("10.0.0.1", "10.0.0.2")},
 		{Request: service("family"), Addresses: addrs("2001:db8::1")},
+		{Request: service("same twice"), Addresses: addrs("10.0.0.3", "10.0.0.3")},
 	})
 	require.Len(t, findings, 3)
 	granted(t, a, service("outside"), "192.0.2.9")
 	require.Equal(t, "", a.Held("uid-outside")[0].Pool)
 	granted(t, a, service("two"), "10.0.0.1")
 	granted(t, a, service("family"), "10.0.0.0")
+	granted(t, a, service("same twice"), "10.0.0.3")
+	granted(t, a, service("next"), "10.0.0.2")
+
+	require.NoError(t, a.Configure(Config{Pools: []Pool{newPool(t, "p", "10.0.0.0/29")}, Reassign: true}))
+	require.Equal(t, addrs("192.0.2.9"), granted(t, a, service("outside"), "10.0.0.4").Freed, "onShrink: Reassign")
 }
 
 func TestIP20TwoServicesWithOneAddressAtStart(t *testing.T) {

@@ -143,6 +143,8 @@ type Clash struct {
 	With    Holder
 	// Why says which part of the rule is breached.
 	Why string
+	// SamePort says that both use a port, so that only one of them can be served there.
+	SamePort bool
 }
 
 // Result is what a Service holds after a call.

@@ -101,10 +101,8 @@ func (a *Allocator) breach(address netip.Addr, x, y *record) string {
 	case x.sharing.Key != y.sharing.Key:
 		return "the sharing keys differ"
 	}
-	for _, port := range x.sharing.Ports {
-		if slices.Contains(y.sharing.Ports, port) {
-			return fmt.Sprintf("both use port %d/%s", port.Number, port.Protocol)
-		}
+	if port, ok := x.common(y); ok {
+		return fmt.Sprintf("both use port %d/%s", port.Number, port.Protocol)
 	}
 	switch {
 	case x.sharing.Local != y.sharing.Local:
@@ -113,6 +111,15 @@ func (a *Allocator) breach(address netip.Addr, x, y *record) string {
 		return "with externalTrafficPolicy Local both must select the same Pods"
 	}
 	return ""
+}
+
+// common returns the first port of r that o uses too.
+func (r *record) common(o *record) (Port, bool) {
+	i := slices.IndexFunc(r.sharing.Ports, func(p Port) bool { return slices.Contains(o.sharing.Ports, p) })
+	if i < 0 {
+		return Port{}, false
+	}
+	return r.sharing.Ports[i], true
 }
 
 // Clashes returns the breaches of the sharing rule on what the Service with that UID
@@ -134,7 +141,8 @@ func (a *Allocator) clashes(r *record) []Clash {
 				continue
 			}
 			if breach := a.breach(address, r, other); breach != "" {
-				out = append(out, Clash{Address: address, With: other.holder, Why: breach})
+				_, same := r.common(other)
+				out = append(out, Clash{Address: address, With: other.holder, Why: breach, SamePort: same})
 			}
 		}
 	}

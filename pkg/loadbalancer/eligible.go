@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -50,16 +51,35 @@ func (b *Balancer) carries(node string, address netip.Addr, selector string) rea
 }
 
 // reaches reports whether a Service that holds address can be reached from node: with
-// externalTrafficPolicy Cluster when it has a usable endpoint anywhere, with Local when
-// it has one there.
+// externalTrafficPolicy Cluster when it has a usable endpoint of the address's family
+// anywhere, with Local when it has one there.
 func (b *Balancer) reaches(node string, address netip.Addr) bool {
+	f := ipam.FamilyOf(address)
 	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool {
-		e := b.endpoints[s.Key()]
+		r := b.endpoints[s.Key()].of(f)
 		if s.Sharing.Local {
-			return e.has(node)
+			return r.has(node)
 		}
-		return e.Any
+		return r.Any
 	})
+}
+
+// anywhere reports whether a Service that holds address has a usable endpoint of family f.
+func (b *Balancer) anywhere(address netip.Addr, f ipam.Family) bool {
+	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].of(f).Any })
+}
+
+// unreachable says that no Service that holds address has a usable endpoint of its family.
+func (b *Balancer) unreachable(address netip.Addr) Verdict {
+	f, other := ipam.FamilyOf(address), ipam.IPv6
+	if f == ipam.IPv6 {
+		other = ipam.IPv4
+	}
+	missing := "no usable endpoint"
+	if b.anywhere(address, other) {
+		missing = fmt.Sprintf("usable %s endpoints and no %s one", other, f)
+	}
+	return Verdict{Reason: reason.NoEndpoints, Message: fmt.Sprintf("the Service has %s, so no node answers for %s", missing, address)}
 }
 
 // holdersOf returns the Services that hold address, oldest first.
@@ -83,15 +103,16 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	switch {
 	case !announced:
 		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced on layer 2", pool)}
-	case !slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].Any }):
-		return Verdict{Reason: reason.NoEndpoints, Message: fmt.Sprintf("the Service has no usable endpoint, so no node answers for %s", address)}
+	case !b.anywhere(address, ipam.FamilyOf(address)):
+		return b.unreachable(address)
 	case len(b.nodes) == 0:
 		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}
 	}
 	counts := map[reason.Reason]int{}
 	for _, n := range b.nodes {
 		why := b.eligible(n, address, l2)
-		if why == "" {
+		// An announcer that ended said before that it has no interface any more.
+		if why == "" || why == reason.NodeNoInterface && !b.connected(n.Name) {
 			why = reason.NodeNotConnected
 		}
 		counts[why]++

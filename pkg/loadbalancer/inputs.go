@@ -15,6 +15,8 @@ type Config struct {
 	// L2 holds, by pool name, how the pool's addresses are announced on layer 2. The
 	// addresses of a pool that is not in it are not announced.
 	L2 map[string]L2
+	// Sight is how nodes watch each other; with the zero value they do not.
+	Sight Sight
 }
 
 // L2 is how addresses are announced by ARP and NDP.
@@ -56,28 +58,39 @@ func (n Node) equal(o Node) bool {
 
 // Endpoint is one endpoint of a Service (discovery.k8s.io/v1 EndpointSlice).
 type Endpoint struct {
-	Node string
+	// Family is the addressType of its slice.
+	Family ipam.Family
+	Node   string
 	// Ready and Serving are the EndpointConditions; an endpoint that is Serving but not
 	// Ready is terminating.
 	Ready, Serving bool
 }
 
-// Endpoints says where a Service can be reached. The zero value is nowhere.
-type Endpoints struct {
+// Endpoints says where a Service can be reached by each address family: kube-proxy works
+// for each by itself and sends what comes in for an IPv6 address to IPv6 endpoints only.
+// The zero value is nowhere.
+type Endpoints struct{ IPv4, IPv6 Reach }
+
+// Reach is where the usable endpoints of one family are. The zero value is nowhere.
+type Reach struct {
 	// Nodes have a usable endpoint, sorted.
 	Nodes []string
 	// Any says that there is a usable endpoint, on a known node or not.
 	Any bool
 }
 
-// Usable reduces the endpoints of all slices of a Service: those that are ready, or
-// where nothing is ready those that still serve while they terminate, as kube-proxy
-// does (KEP-1669).
+// Usable reduces the endpoints of all slices of a Service.
 func Usable(endpoints []Endpoint) Endpoints {
-	ready := slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Ready })
-	var out Endpoints
+	return Endpoints{IPv4: usable(endpoints, ipam.IPv4), IPv6: usable(endpoints, ipam.IPv6)}
+}
+
+// usable reduces the endpoints of one family: to those that are ready, or where nothing is
+// ready to those that still serve while they terminate, as kube-proxy does (KEP-1669).
+func usable(endpoints []Endpoint, f ipam.Family) Reach {
+	ready := slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Family == f && e.Ready })
+	var out Reach
 	for _, e := range endpoints {
-		if e.Ready || !ready && e.Serving {
+		if e.Family == f && (e.Ready || !ready && e.Serving) {
 			out.Any = true
 			if e.Node != "" {
 				out.Nodes = append(out.Nodes, e.Node)
@@ -89,11 +102,21 @@ func Usable(endpoints []Endpoint) Endpoints {
 	return out
 }
 
-func (e Endpoints) equal(o Endpoints) bool { return e.Any == o.Any && slices.Equal(e.Nodes, o.Nodes) }
+func (e Endpoints) equal(o Endpoints) bool { return e.IPv4.equal(o.IPv4) && e.IPv6.equal(o.IPv6) }
+
+// of returns where the Service can be reached by addresses of a family.
+func (e Endpoints) of(f ipam.Family) Reach {
+	if f == ipam.IPv4 {
+		return e.IPv4
+	}
+	return e.IPv6
+}
+
+func (r Reach) equal(o Reach) bool { return r.Any == o.Any && slices.Equal(r.Nodes, o.Nodes) }
 
 // has reports whether node has a usable endpoint.
-func (e Endpoints) has(node string) bool {
-	_, ok := slices.BinarySearch(e.Nodes, node)
+func (r Reach) has(node string) bool {
+	_, ok := slices.BinarySearch(r.Nodes, node)
 	return ok
 }
 
@@ -103,4 +126,7 @@ type announcer struct {
 	connected bool
 	// report is the last one, kept when the stream is lost.
 	report announcement.Report
+	// interfaces are those of the last report that had any: one that ends has none that
+	// carry addresses, but is still there for those that take them over.
+	interfaces []announcement.Interface
 }

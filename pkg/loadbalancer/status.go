@@ -29,6 +29,9 @@ type Status struct {
 	// Answering are, by address, the node that acknowledged answering for it.
 	Answering map[netip.Addr]string
 	Clashes   []ipam.Clash
+	// Yielding are the addresses on which an older Service uses one of its ports: there
+	// the older one is to be served and this one is not.
+	Yielding []netip.Addr
 	// Shared says that others hold one of its addresses too.
 	Shared bool
 }
@@ -46,6 +49,11 @@ func (b *Balancer) Status(uid string) (_ Status, ok bool) {
 		Answering: map[netip.Addr]string{},
 		Clashes:   b.addresses.Clashes(uid),
 		Shared:    b.shared(s),
+	}
+	for _, c := range out.Clashes {
+		if s.yields(c) && !slices.Contains(out.Yielding, c.Address) {
+			out.Yielding = append(out.Yielding, c.Address)
+		}
 	}
 	out.Announced = Verdict{Reason: reason.NothingAllocated, Message: "the Service has no address to announce"}
 	for _, a := range out.Held {
@@ -69,18 +77,34 @@ func (b *Balancer) allocated(s *service) Verdict {
 	case s.refusal != nil:
 		return Verdict{Reason: s.refusal.Reason, Message: s.refusal.Message + s.keeps()}
 	case len(clashes) > 0:
-		c := clashes[0]
-		with := "another Service"
-		if c.With.Namespace == s.Holder.Namespace {
-			with = "Service " + c.With.String()
-		}
-		return Verdict{OK: true, Reason: reason.SharingClash, Message: fmt.Sprintf("address %s is kept although it clashes with %s: %s; the older Service's ports count", c.Address, with, c.Why)}
+		return Verdict{OK: true, Reason: reason.SharingClash, Message: s.clashing(clashes)}
 	case slices.ContainsFunc(s.result.Assignments, func(a ipam.Assignment) bool { return a.Pool == "" }):
 		return Verdict{OK: true, Reason: reason.AddressOutsidePools, Message: "kept, but not announced, because no pool contains it: " + list(s.result.Assignments)}
 	case s.result.Missing != nil:
 		return Verdict{OK: true, Reason: reason.AllocatedPartly, Message: list(s.result.Assignments) + "; " + s.result.Missing.Message}
 	}
 	return Verdict{OK: true, Reason: reason.Allocated, Message: list(s.result.Assignments)}
+}
+
+// yields reports whether the other Service of a clash is served in place of s.
+func (s *service) yields(c ipam.Clash) bool { return c.SamePort && c.With.Compare(s.Holder) < 0 }
+
+// clashing says with whom s clashes and who is served: of several others one to which s
+// yields.
+func (s *service) clashing(clashes []ipam.Clash) string {
+	c := clashes[max(0, slices.IndexFunc(clashes, s.yields))]
+	with := "another Service"
+	if c.With.Namespace == s.Holder.Namespace {
+		with = "Service " + c.With.String()
+	}
+	served := "both are served, as their ports differ"
+	switch {
+	case s.yields(c):
+		served = "that one is older and is served there, this one is not"
+	case c.SamePort:
+		served = "this one is older and is served there, the other one is not"
+	}
+	return fmt.Sprintf("address %s is kept although it clashes with %s: %s; %s", c.Address, with, c.Why, served)
 }
 
 func (b *Balancer) shared(s *service) bool {
@@ -119,16 +143,26 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		}
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
+	for _, name := range list.Candidates {
+		if claim, ok := b.claim(name, a.Address); ok && claim.Stamp.Compare(b.plan.given[a.Address]) >= 0 {
+			return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.shortOf(a.Address)}, name
+		}
+	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {
-		if claim, ok := findClaim(known.report, a.Address); ok && claim.Stamp.Compare(list.Stamp) >= 0 {
-			return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String()}, owner
-		}
 		if p, ok := findProblem(known.report, a.Address); ok && known.report.Plan.Compare(list.Stamp) >= 0 {
 			return Verdict{Reason: p.Reason, Message: fmt.Sprintf("node %s was told to answer for %s and cannot: %s", owner, a.Address, p.Message)}, ""
 		}
 	}
-	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("a node was told to answer for %s and has not acknowledged yet", a.Address)}, ""
+	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to answer for %s and has not acknowledged it yet", owner, a.Address)}, ""
+}
+
+// shortOf says that address has fewer backups than there are nodes for, where it has.
+func (b *Balancer) shortOf(address netip.Addr) string {
+	if !b.plan.short[address] {
+		return ""
+	}
+	return fmt.Sprintf(" (%s: with fewer nodes to take over than may answer)", reason.NodeWatchesEnough)
 }
 
 func findProblem(report announcement.Report, address netip.Addr) (announcement.Problem, bool) {
@@ -140,11 +174,19 @@ func findProblem(report announcement.Report, address netip.Addr) (announcement.P
 	return announcement.Problem{}, false
 }
 
-// worse merges the verdicts of two addresses of one Service: what does not hold comes
-// first; what holds for both is said for both.
+// worse merges the verdicts of two addresses of one Service. What does not hold comes first,
+// and of that what lasts: an address that moves while another has no endpoints changes
+// nothing. What is so of both is said of both.
 func worse(x, y Verdict) Verdict {
+	passes := func(v Verdict) bool { return v.OK || v.Reason == reason.WaitingForAnnouncer }
 	switch {
 	case x.Reason == reason.NothingAllocated:
+		return y
+	case !passes(x) && !passes(y):
+		return Verdict{Reason: x.Reason, Message: x.Message + "; " + y.Message}
+	case !passes(x):
+		return x
+	case !passes(y):
 		return y
 	case !x.OK:
 		return x

@@ -157,7 +157,7 @@ func (l *lab) delete(name string) {
 func (l *lab) published(name string) netip.Addr {
 	l.Helper()
 	ingress := l.get(name).Status.LoadBalancer.Ingress
-	if len(ingress) != 1 {
+	if len(ingress) != 1 || ingress[0].IP == "" {
 		return netip.Addr{}
 	}
 	address, err := netip.ParseAddr(ingress[0].IP)
@@ -279,15 +279,15 @@ func (l *lab) says(name, condition, reason string) {
 	}, "Service %s, condition %s", name, condition)
 }
 
-// described checks what kubectl describe shows.
-func (l *lab) described(name string, address netip.Addr) {
+// described checks what kubectl describe shows of a healthy Service.
+func (l *lab) described(name string, address netip.Addr, pool string) {
 	l.Helper()
 	l.says(name, "baremetal.cloud/Allocated", "Allocated")
 	l.says(name, "baremetal.cloud/Announced", "Announced")
 	l.eventually(func(t *assert.CollectT) {
 		out, err := l.c.Kubectl(l.Context(), "describe", "service", name)
 		require.NoError(t, err)
-		require.Contains(t, out, fmt.Sprintf("%s from pool default", address))
+		require.Contains(t, out, fmt.Sprintf("%s from pool %s", address, pool))
 		require.Contains(t, out, fmt.Sprintf("answers for %s", address))
 	})
 }

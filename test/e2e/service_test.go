@@ -28,7 +28,7 @@ func TestOneService(t *testing.T) {
 			owner := l.answerer(address)
 			l.requested(address)
 
-			t.Run("conditions and Events say so", func(t *testing.T) { l.with(t).described("web", address) })
+			t.Run("conditions and Events say so", func(t *testing.T) { l.with(t).described("web", address, "default") })
 			t.Run("survives a restart of the CCM", func(t *testing.T) {
 				l := l.with(t)
 				l.stop("ccm")
@@ -105,13 +105,14 @@ func TestService(t *testing.T) {
 		l.delete("web")
 	})
 
-	// Rows IP2, IP10: refusals name their cause and release nothing.
+	// Row IP2: a refusal names its cause and releases nothing.
 	t.Run("a refused request keeps what is held", func(t *testing.T) {
 		l := l.with(t)
 		l.create("one", nil)
 		l.create("two", nil)
 		one, two := l.address("one"), l.address("two")
 		l.annotate("one", "baremetal.cloud/addresses", two.String())
+		l.told("one", "AddressInUse", "is held by Service default/two")
 		l.says("one", "baremetal.cloud/Allocated", "AddressInUse")
 		require.Equal(t, one, l.address("one"))
 		l.delete("one")

@@ -28,6 +28,8 @@ func TestCloudConfigTrouble(t *testing.T) {
 		{"swapped while it is read", (*witness).configSwapped},
 		{"IP18 shrunk around a holder, and the leader changes", (*witness).configShrunk},
 		{"bad at start with a last good one", (*witness).configBadAtStart},
+		{"IP12 a Service that waits is served when an address is there", (*witness).waiting},
+		{"IP18 and IP19 a reload moves nobody but where it is told to", (*witness).configMoves},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := w.with(t)

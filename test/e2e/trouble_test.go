@@ -230,6 +230,9 @@ func TestStatusIsTheRecord(t *testing.T) {
 		{"a status edited by hand is repaired", (*witness).statusRepaired},
 		{"IP20 two Services with one address in status at start", (*witness).oneAddressTwice},
 		{"IP19 garbage and strange addresses in status at start", (*witness).garbageInStatus},
+		{"IP6 and IP7 sharing, and an edit that makes a clash", (*witness).sharing},
+		{"IP21 requests that contradict themselves", (*witness).contradictions},
+		{"L2, L3 and L9 each address goes by the endpoints of its family", (*witness).eachFamily},
 		{"a finalizer removed by force", (*witness).finalizerRemoved},
 		{"a finalizer removed by force while the CCM is down", (*witness).finalizerRemovedWhileDown},
 		{"no load balancer any more while the CCM is down", (*witness).typeChangedWhileDown},
@@ -273,6 +276,7 @@ func (w *witness) oneAddressTwice() {
 		require.NotEqual(t, address, other)
 	}, "two Services have %s", address)
 	require.Equal(w, address, w.published("older"))
+	w.told("younger", "AddressInUse", address.String()+" is taken out of the status")
 	w.delete("older")
 	w.delete("younger")
 }
@@ -287,6 +291,9 @@ func (w *witness) garbageInStatus() {
 	w.create("outside", nil)
 	w.create("hostname", nil)
 	w.create("two", nil)
+	w.create("repeated", nil)
+	twice := pool.Next().Next().String()
+	w.writeStatus("repeated", twice, twice)
 	w.writeStatus("outside", "192.0.2.99")
 	w.writeStatus("two", pool.String(), pool.Next().String())
 	svc := w.get("hostname")
@@ -297,11 +304,13 @@ func (w *witness) garbageInStatus() {
 	w.says("outside", "baremetal.cloud/Allocated", "AddressOutsidePools")
 	w.says("outside", "baremetal.cloud/Announced", "AddressOutsidePools")
 	require.Equal(w, netip.MustParseAddr("192.0.2.99"), w.published("outside"))
+	w.silent(netip.MustParseAddr("192.0.2.99"))
 	w.has("two", pool.String())
+	w.has("repeated", twice)
 	w.eventually(func(t *assert.CollectT) {
 		require.True(t, w.published("hostname").IsValid())
 	}, "a hostname in the status stays")
-	for _, name := range []string{"outside", "hostname", "two"} {
+	for _, name := range []string{"outside", "hostname", "two", "repeated"} {
 		w.delete(name)
 	}
 }

@@ -15,14 +15,16 @@ const MaxSize = 1 << 20
 // system's error where the file could not be read. The file is opened once, so that a
 // ConfigMap mount that is swapped meanwhile yields the old or the new text, never a mix.
 func Load(path string) (*Config, []Warning, error) {
-	data, err := readFile(path)
+	data, err := Read(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	return Parse(data, path)
 }
 
-func readFile(path string) ([]byte, error) {
+// Read returns the text of the file at path, for Parse; of a file that is too large only as
+// much as Parse needs to refuse it. The error is always an *Error that wraps the system's.
+func Read(path string) ([]byte, error) {
 	if path == "" {
 		return nil, fileError("cloud-config", nil, "no file is given", "set --cloud-config")
 	}

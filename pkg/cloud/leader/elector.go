@@ -251,10 +251,12 @@ func (e *Elector) resign(ctx context.Context) {
 
 // wrote is called by the lock after each successful write.
 func (e *Elector) wrote() {
-	e.first.Do(func() {
-		e.log.Info("leading", "lease", e.lock.Describe(), "identity", e.options.Identity, "term", e.Term())
-		close(e.leading)
-	})
+	if e.fence.Err() == nil || !e.options.Elect {
+		e.first.Do(func() {
+			e.log.Info("leading", "lease", e.lock.Describe(), "identity", e.options.Identity, "term", e.Term())
+			close(e.leading)
+		})
+	}
 	e.kick()
 }
 

@@ -21,6 +21,7 @@ type Fence struct {
 	leading bool          // the Lease is ours as far as we know
 	forever bool          // no election: nothing to renew
 	renewed time.Duration // by clock, when the last successful renewal began
+	opens   time.Duration // by clock, when it may open at the earliest
 	acting  int           // writes that passed and have not been answered
 	idle    chan struct{} // closed when acting drops to 0; nil while nobody waits
 }
@@ -43,6 +44,9 @@ func (f *Fence) errLocked() error {
 	}
 	if f.forever {
 		return nil
+	}
+	if left := f.opens - f.clock(); left > 0 {
+		return fmt.Errorf("%w: another replica may have led by a Lease that was deleted; leading in %v", ErrFenced, left.Round(time.Millisecond))
 	}
 	if age := f.clock() - f.renewed; age >= f.deadline {
 		return fmt.Errorf("%w: the lease was last renewed %v ago, renew deadline %v",
@@ -71,6 +75,13 @@ func (f *Fence) renew(start time.Duration) {
 	defer f.mu.Unlock()
 	f.leading = true
 	f.renewed = max(f.renewed, start)
+}
+
+// wait keeps the fence closed until then, by its clock, whatever is renewed.
+func (f *Fence) wait(until time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.opens = until
 }
 
 // open opens the fence until it is closed.

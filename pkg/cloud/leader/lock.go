@@ -29,7 +29,7 @@ type lock struct {
 	name      string
 	identity  string
 	timeout   time.Duration // of one request
-	patience  time.Duration // before another's Lease that is gone is made again
+	patience  time.Duration // after making another's Lease that was gone, before leading by it
 	fence     *Fence
 	log       *slog.Logger
 	// changed is called after every successful write.
@@ -176,14 +176,19 @@ func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRec
 	if err != nil {
 		return err
 	}
+	if l.held == nil {
+		// Whoever held it may not know yet, and it may have been made and deleted once more
+		// between two of our reads: what was renewed before it was gone lasts that long.
+		l.fence.wait(l.fence.clock() + l.patience)
+	}
 	l.wrote(lease, term, start)
 	return nil
 }
 
 // mayCreate says why a missing Lease must not be made. A Lease is deleted by people or
 // by a restore, never by us, and whoever held it has had no sign of it yet: it is the
-// one to make it again. To others a missing Lease is one that is not renewed: they wait
-// as long. The manifests ship the Lease without a holder, so that a first start does not.
+// one to make it again. Others give it the time of a request. The manifests ship the
+// Lease without a holder, so that a first start does not wait.
 func (l *lock) mayCreate() error {
 	if l.held != nil {
 		if err := l.fence.Err(); err != nil {
@@ -196,7 +201,7 @@ func (l *lock) mayCreate() error {
 	if l.missing < 0 {
 		return nil
 	}
-	if left := l.missing + l.patience - l.fence.clock(); left > 0 {
+	if left := l.missing + min(l.timeout, l.patience) - l.fence.clock(); left > 0 {
 		return fmt.Errorf("%w: making it in %v", errMissing, left.Round(time.Millisecond))
 	}
 	return nil

@@ -29,7 +29,12 @@ type Options struct {
 	// Mgmt is "lan" (the default) if the cluster's own traffic shares the LAN with the
 	// load balancer addresses, "separate" if it has a network of its own.
 	Mgmt string
-	// NoDeploy leaves deploy/ and the web Pods out.
+	// External runs the kubelets with --cloud-provider=external: nodes take no ordinary Pod
+	// until they are initialised. The testbed's cloud-config has the key nodes then, and
+	// deploy/ its component.
+	External bool
+	// NoDeploy applies nothing but the web Pods. What it leaves out is ready to apply in
+	// the directory overlay below Dir.
 	NoDeploy bool
 	// Overlay is a kustomize directory to apply in place of deploy/. If it has no
 	// cloud-config of its own it gets the testbed's.

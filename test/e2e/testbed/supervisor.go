@@ -82,8 +82,8 @@ func newSupervisor(r record, logger *slog.Logger, progress func(string, ...any))
 	if err := s.controlPlane(); err != nil {
 		return nil, err
 	}
-	for _, n := range layout.Nodes {
-		if err := s.addNode(n); err != nil {
+	for i, n := range layout.Nodes {
+		if err := s.addNode(n, nodeLabels(i)); err != nil {
 			return nil, err
 		}
 	}
@@ -140,7 +140,7 @@ func (s *supervisor) client(user, ns string) (kubernetes.Interface, *connrotatio
 	return client, dialer, err
 }
 
-func (s *supervisor) addNode(n lan.Node) error {
+func (s *supervisor) addNode(n lan.Node, labels map[string]string) error {
 	client, dialer, err := s.client(n.Name, n.NetNS)
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (s *supervisor) addNode(n lan.Node) error {
 	}
 	s.nodes = append(s.nodes, &node{
 		agent: &kubelet.Agent{
-			Node: n, TestbedID: s.layout.ID,
+			Node: n, TestbedID: s.layout.ID, Labels: labels, External: s.External,
 			Client: client, CloseConnections: dialer.CloseAll,
 			ServiceAddress: net.JoinHostPort(s.layout.ServiceV4.Addr().Next().String(), "443"),
 			Images:         s.images(),

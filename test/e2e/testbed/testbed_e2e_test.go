@@ -259,5 +259,8 @@ spec:
 		_, err := pods.Get(ctx, "probe", metav1.GetOptions{})
 		return err != nil
 	}, 20*time.Second, 50*time.Millisecond)
-	require.NoDirExists(t, volumes)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(volumes)
+		return os.IsNotExist(err)
+	}, 10*time.Second, 50*time.Millisecond, "its volumes go with it")
 }

@@ -20,7 +20,7 @@ const usage = `usage: testbed COMMAND [FLAGS]
   deps [--routers]          install missing Debian packages; with those of the routers
   components                build the Kubernetes components into .cache/bin
   up --dir=DIR [--nodes=3] [--proxy=nftables|iptables] [--mgmt=lan|separate]
-     [--no-deploy] [--overlay=PATH] [--bin-dir=PATH] [--owner-pid=PID]
+     [--external=yes|no] [--no-deploy] [--overlay=PATH] [--bin-dir=PATH] [--owner-pid=PID]
   stop --dir=DIR --what=ccm|ccm:NODE|apiserver|etcd|kcm|kube-proxy:NODE|announcer:NODE
   start --dir=DIR --what=...
   down --dir=DIR
@@ -57,6 +57,10 @@ func command(ctx context.Context, name string, args []string) error {
 	flags.IntVar(&o.Nodes, "nodes", 0, "")
 	flags.StringVar(&o.Proxy, "proxy", "", "")
 	flags.StringVar(&o.Mgmt, "mgmt", "", "")
+	flags.BoolFunc("external", "", func(value string) (err error) {
+		o.External, err = yesOrNo(value)
+		return err
+	})
 	flags.BoolVar(&o.NoDeploy, "no-deploy", false, "")
 	flags.StringVar(&o.Overlay, "overlay", "", "")
 	flags.StringVar(&o.BinDir, "bin-dir", "", "")
@@ -89,6 +93,17 @@ func command(ctx context.Context, name string, args []string) error {
 	}
 	flags.Usage()
 	return flag.ErrHelp
+}
+
+// yesOrNo reads what make passes on; "true" is a flag without a value.
+func yesOrNo(value string) (bool, error) {
+	switch value {
+	case "yes", "true":
+		return true, nil
+	case "no":
+		return false, nil
+	}
+	return false, errors.New("say yes or no")
 }
 
 func components(ctx context.Context, o testbed.Options) error {

@@ -33,6 +33,11 @@ type Agent struct {
 	Node lan.Node
 	// TestbedID begins the names of the Pods' network namespaces.
 	TestbedID string
+	// Labels are those of --node-labels.
+	Labels map[string]string
+	// External is set for a kubelet with --cloud-provider=external: its node waits to be
+	// initialised by a cloud-controller-manager.
+	External bool
 	// Client speaks as the node and from its network namespace.
 	Client kubernetes.Interface
 	// CloseConnections drops the client's connections after a failed heartbeat.

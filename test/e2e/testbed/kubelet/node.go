@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -68,7 +69,7 @@ func (a *Agent) postNode(ctx context.Context) error {
 		return nil
 	}
 	node = node.DeepCopy()
-	a.fillStatus(&node.Status)
+	a.fill(node)
 	_, err = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
 }
@@ -82,8 +83,9 @@ func ready(node *corev1.Node) bool {
 	return false
 }
 
+// newNode returns the Node as it is registered.
 func (a *Agent) newNode() *corev1.Node {
-	return &corev1.Node{
+	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: a.Node.Name,
 			Labels: map[string]string{
@@ -97,10 +99,17 @@ func (a *Agent) newNode() *corev1.Node {
 			PodCIDRs: []string{a.Node.PodV4.String(), a.Node.PodV6.String()},
 		},
 	}
+	maps.Copy(node.Labels, a.Labels)
+	if a.External {
+		node.Spec.Taints = []corev1.Taint{uninitialized}
+	}
+	a.fill(node)
+	return node
 }
 
-func (a *Agent) fillStatus(status *corev1.NodeStatus) {
-	now := metav1.Now()
+// fill writes what a kubelet says about its node: that it is ready, and where.
+func (a *Agent) fill(node *corev1.Node) {
+	now, status := metav1.Now(), &node.Status
 	conditions := []corev1.NodeCondition{
 		{Type: corev1.NodeMemoryPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientMemory"},
 		{Type: corev1.NodeDiskPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasNoDiskPressure"},
@@ -111,7 +120,7 @@ func (a *Agent) fillStatus(status *corev1.NodeStatus) {
 		c.LastHeartbeatTime, c.LastTransitionTime = now, now
 		setNodeCondition(status, c)
 	}
-	status.Addresses = a.addresses()
+	a.fillAddresses(node)
 	status.Capacity = corev1.ResourceList{
 		corev1.ResourceCPU:    resource.MustParse("2"),
 		corev1.ResourceMemory: resource.MustParse("4Gi"),
@@ -134,21 +143,6 @@ func setNodeCondition(status *corev1.NodeStatus, c corev1.NodeCondition) {
 		return
 	}
 	status.Conditions = append(status.Conditions, c)
-}
-
-// addresses puts those of the cluster's own traffic first.
-func (a *Agent) addresses() []corev1.NodeAddress {
-	primary := a.Node.Primary()
-	list := []corev1.NodeAddress{
-		{Type: corev1.NodeInternalIP, Address: primary.V4.String()},
-		{Type: corev1.NodeInternalIP, Address: primary.V6.String()},
-	}
-	if primary != a.Node.LAN {
-		list = append(list,
-			corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.Node.LAN.V4.String()},
-			corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.Node.LAN.V6.String()})
-	}
-	return append(list, corev1.NodeAddress{Type: corev1.NodeHostName, Address: a.Node.Name})
 }
 
 func (a *Agent) renewLease(ctx context.Context) error {

@@ -66,16 +66,25 @@ func (p *pod) list() []*container {
 
 func (p *pod) poke() {
 	p.agent.Changed()
+	p.look()
+}
+
+// look has the status compared with the API server's, and put right.
+func (p *pod) look() {
 	select {
 	case p.changed <- struct{}{}:
 	default:
 	}
 }
 
+// update takes note of the Pod as the API server shows it. Another may have written the
+// status: the Pods of a node that was away are called not ready by the control plane, and
+// it is the kubelet's part to say that they are.
 func (p *pod) update(object *corev1.Pod) {
 	p.mu.Lock()
 	p.current = object
 	p.mu.Unlock()
+	p.look()
 	if object.DeletionTimestamp != nil {
 		p.end()
 	}
