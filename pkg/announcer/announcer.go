@@ -56,6 +56,7 @@ type Announcer struct {
 	core       *core
 	responders map[family]Responder
 	neighbours neighbours
+	asking     sync.WaitGroup
 	status     atomic.Pointer[Status]
 	refused    map[string]uint64
 	// told is the last refusal that was logged, by replica.
@@ -186,12 +187,16 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.reach(boot)
 	}
 	a.listen(boot, n.packets)
+	for _, p := range n.probes {
+		a.core.sight.Probed(boot, p.asked, p.answered)
+	}
 	if settled := a.core.sight.Settle(boot); settled || changed || retry {
 		a.carryOut(now, boot)
 	} else if a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
 	}
 	a.neighbours.send(boot, a.core.sight)
+	a.ask(a.core.sight.Ask())
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
 }
@@ -317,6 +322,7 @@ func (a *Announcer) Status() Status {
 }
 
 func (a *Announcer) close() {
+	a.asking.Wait()
 	a.neighbours.network.Close()
 	for _, r := range a.responders {
 		r.Close()

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"net/netip"
 	"sync"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -29,10 +30,18 @@ type news struct {
 	links *link.Snapshot
 	// packets are what peers said, in the order in which it came.
 	packets []sight.Packet
+	// probes are what came of asking the segment for addresses.
+	probes []probed
 	// peersFailed says that a socket to peers failed.
 	peersFailed bool
 	// socketFailed says that a reader's socket failed.
 	socketFailed bool
+}
+
+// probed is what came of asking for addresses: of those answered another machine has.
+type probed struct {
+	asked    []netip.Addr
+	answered map[netip.Addr]bool
 }
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }

@@ -24,6 +24,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
@@ -377,4 +378,25 @@ func (b *bridged) record(port string) <-chan []byte {
 		}
 	}()
 	return out
+}
+
+// TestANodeThatWasNeverHeard: a backup that has just begun, and never heard the owner,
+// takes the address over only where nobody answers for it.
+func TestANodeThatWasNeverHeard(t *testing.T) {
+	b := newBridged(t, 2, true)
+	first, second := b.nodes[0], b.nodes[1]
+	// The owner does as the plan says and speaks with nobody.
+	b.planFor(first, 1, announcement.Sight{}, vip4, vip6)
+	b.awaitClaims(first, 2)
+	b.planFor(second, 1, fast, vip4, vip6)
+	require.Eventually(t, func() bool {
+		// It has asked twice, three times each.
+		s := first.announcer.Status().Responders
+		return s["ipv4"].Outcomes[responder.Answered] >= 6 && s["ipv6"].Outcomes[responder.Answered] >= 6
+	}, patience, 5*time.Millisecond)
+	require.Empty(t, second.lastReport().Claims)
+	b.end(first)
+	b.awaitClaims(second, 2)
+	b.resolve(vip4, b.macOf(second))
+	b.resolve(vip6, b.macOf(second))
 }
