@@ -14,6 +14,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -121,6 +122,15 @@ func show(d decision) string {
 	return strings.Join(names, "+")
 }
 
+// TestAddressOfAPeer: a node answers for no other node, whatever the plan says.
+func TestAddressOfAPeer(t *testing.T) {
+	set := plan(1, "192.0.2.11=a")
+	set.Sight.Peers = []announcement.Peer{{Node: "b", Interfaces: []announcement.Interface{
+		{Name: "ens1", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
+	}}}
+	require.Equal(t, "AddressIsLocal: 192.0.2.11 is the address of b on ens1", show(planned("a", set, links(ifi(2, "eth0", "192.0.2.10/24")))))
+}
+
 func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
 	c := newCore("a", 1)
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a")))
@@ -214,6 +224,45 @@ func TestFailedSockets(t *testing.T) {
 	c.socketFailed(now)
 	require.False(t, c.retryDue(now), "the next has to wait")
 	require.Equal(t, now.Add(retryAfter), c.retryAt)
+}
+
+// TestNobodyHearsOfWhatFailed: a backup that cannot open its socket claims nothing, and
+// tries again.
+func TestNobodyHearsOfWhatFailed(t *testing.T) {
+	c := newCore("b", 1)
+	c.see(time.Hour, links(ifi(3, "eth1", "192.0.2.11/24")))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=b")))
+	r := turn(c, began, failures{ipv4: {3: errors.New("arp on eth1: no buffers")}})
+	require.Empty(t, r.Claims)
+	c.configure(time.Hour)
+	c.sight.Settle(time.Hour)
+	require.Empty(t, c.sight.Claims())
+	require.NoError(t, c.offer(plan(2, "192.0.2.200=b", "192.0.2.202=b")))
+	turn(c, began.Add(retryAfter/2), nil)
+	require.Len(t, c.sight.Claims(), 1, "not yet")
+	turn(c, began.Add(retryAfter), nil)
+	require.Len(t, c.sight.Claims(), 2)
+}
+
+// TestAnInterfaceThatReturns: peers are unknown until they are heard again.
+func TestAnInterfaceThatReturns(t *testing.T) {
+	now := time.Hour
+	c := newCore("a", 1)
+	set := plan(1, "192.0.2.200=a,b")
+	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "b"}}}
+	require.NoError(t, c.offer(set))
+	eth0 := ifi(2, "eth0", "192.0.2.10/24")
+	c.see(now, links(eth0))
+	c.configure(now)
+	c.sight.Flush(now)
+	require.NoError(t, c.sight.Receive(now, sight.Packet{From: "b", Boot: 2, Seq: 1, Heard: sight.Echo{Boot: 1, Seq: 1}, Detect: time.Second}))
+	require.Equal(t, []string{"b"}, c.sight.Peers(sight.Up))
+	eth0.Running = false
+	c.see(now, links(eth0))
+	require.Equal(t, []string{"b"}, c.sight.Peers(sight.Up))
+	eth0.Running = true
+	c.see(now, links(eth0))
+	require.Equal(t, []string{"b"}, c.sight.Peers(sight.Unknown))
 }
 
 func TestLeave(t *testing.T) {

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -39,6 +40,13 @@ type option struct {
 func options(set announcement.Set, links link.Snapshot) []option {
 	choose := newChooser(links)
 	own := links.Own()
+	for _, peer := range set.Sight.Peers {
+		for _, i := range peer.Interfaces {
+			for _, p := range i.Prefixes {
+				own[p.Addr()] = cmp.Or(own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
+			}
+		}
+	}
 	out := make([]option, 0, len(set.Announcements))
 	for _, a := range set.Announcements {
 		o := option{Announcement: a}

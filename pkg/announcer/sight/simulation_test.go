@@ -22,7 +22,7 @@ import (
 var seedFlag = flag.Uint64("seed", 0, "run only this schedule of TestSimulation and print its history")
 
 const (
-	simulations = 4000
+	simulations = 2000
 	// bound is for how long two nodes may answer after something happened: the detection
 	// time and 100 ms.
 	bound = 400 * time.Millisecond
