@@ -260,6 +260,30 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
+// TestAThousandAddresses move at once.
+func TestAThousandAddresses(t *testing.T) {
+	b := newBridged(t, 2, true)
+	var addresses []string
+	for i := range 500 {
+		addresses = append(addresses, fmt.Sprintf("192.0.%d.%d", 3+i/250, 1+i%250), fmt.Sprintf("2001:db8::1:%x", i+1))
+	}
+	b.plan(1, fast, addresses...)
+	first, second := b.nodes[0], b.nodes[1]
+	b.awaitPeers(first, 1)
+	b.awaitPeers(second, 1)
+	b.awaitClaims(first, 1000)
+	cut := time.Now()
+	b.cut(first.name)
+	b.awaitClaims(second, 1000)
+	b.resolve(addresses[1], b.macOf(second))
+	require.Eventually(t, func() bool {
+		s := second.announcer.Status().Responders
+		return s["ipv4"].Announced >= 1000 && s["ipv6"].Announced >= 500
+	}, patience, time.Millisecond)
+	t.Logf("all are announced after %s", time.Since(cut))
+	require.Zero(t, second.announcer.Status().Dropped[sight.ErrOverflow.Error()])
+}
+
 // TestLeaveIsHeard: who ends says so, and the next one answers without waiting for silence.
 func TestLeaveIsHeard(t *testing.T) {
 	b := newBridged(t, 2, true)
