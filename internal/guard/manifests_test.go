@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -216,6 +217,32 @@ func TestPodsAreConfined(t *testing.T) {
 	ccm := pods(t)["baremetal-ccm"]
 	require.True(t, *ccm.SecurityContext.RunAsNonRoot)
 	require.Empty(t, ccm.Containers[0].SecurityContext.Capabilities.Add)
+}
+
+// The announcer is a small process that shares nothing with its node but the network, and
+// whose Go runtime knows how much memory it may use.
+func TestAnnouncerIsSmallAndAlone(t *testing.T) {
+	pod := pods(t)["baremetal-announcer"]
+	require.False(t, pod.HostPID)
+	require.False(t, pod.HostIPC)
+	require.Nil(t, pod.ShareProcessNamespace)
+	require.Empty(t, pod.InitContainers)
+	require.Len(t, pod.Containers, 1)
+	c := pod.Containers[0]
+	require.Nil(t, c.SecurityContext.Privileged)
+	require.Nil(t, c.SecurityContext.SeccompProfile, "the Pod's holds")
+	require.Empty(t, c.Ports, "nothing is open to the network")
+	require.Contains(t, c.Args, "--status-address=127.0.0.1:10271")
+	require.Equal(t, "127.0.0.1", c.LivenessProbe.HTTPGet.Host)
+	i := slices.IndexFunc(c.Env, func(e corev1.EnvVar) bool { return e.Name == "GOMEMLIMIT" })
+	require.GreaterOrEqual(t, i, 0, "GOMEMLIMIT is set")
+	// Go writes MiB what Kubernetes writes Mi.
+	soft, err := resource.ParseQuantity(strings.TrimSuffix(c.Env[i].Value, "B"))
+	require.NoError(t, err)
+	hard := c.Resources.Limits.Memory().Value()
+	require.Less(t, soft.Value(), hard, "the collector works harder before the kernel kills")
+	require.LessOrEqual(t, c.Resources.Requests.Memory().Value(), soft.Value())
+	require.LessOrEqual(t, hard, int64(128<<20))
 }
 
 // Every flag in the manifests is one of the program's, and the program starts.

@@ -142,35 +142,7 @@ func (l *lan) resolve(address string, want net.HardwareAddr) {
 
 // neighbour makes the host forget address, ask for it, and returns who answered within a
 // short time.
-func (l *lan) neighbour(address string) net.HardwareAddr {
-	ip := net.ParseIP(address)
-	var found net.HardwareAddr
-	l.host.Do(func() {
-		peer, err := netlink.LinkByName("host0")
-		if err != nil {
-			return
-		}
-		_ = netlink.NeighDel(&netlink.Neigh{LinkIndex: peer.Attrs().Index, IP: ip})
-		conn, err := net.Dial("udp", net.JoinHostPort(address, "9"))
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		_, _ = conn.Write([]byte("?"))
-		deadline := time.Now().Add(300 * time.Millisecond)
-		for found == nil && time.Now().Before(deadline) {
-			neighbours, err := netlink.NeighList(peer.Attrs().Index, netlink.FAMILY_ALL)
-			if err != nil {
-				return
-			}
-			i := slices.IndexFunc(neighbours, func(n netlink.Neigh) bool { return n.IP.Equal(ip) })
-			if i >= 0 && neighbours[i].State&(netlink.NUD_REACHABLE|netlink.NUD_STALE) != 0 {
-				found = neighbours[i].HardwareAddr
-			}
-		}
-	})
-	return found
-}
+func (l *lan) neighbour(address string) net.HardwareAddr { return l.host.Resolve("host0", address) }
 
 func (l *lan) mac() net.HardwareAddr {
 	l.t.Helper()

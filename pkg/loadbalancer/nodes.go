@@ -118,7 +118,7 @@ func (b *Balancer) Links() []netip.Prefix {
 }
 
 func interfaceEqual(x, y announcement.Interface) bool {
-	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && slices.Equal(x.Prefixes, y.Prefixes)
+	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && x.Down == y.Down && slices.Equal(x.Prefixes, y.Prefixes)
 }
 
 // changedClaims returns the addresses that one report names and the other does not, as

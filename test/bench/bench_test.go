@@ -113,6 +113,17 @@ PASS
 	require.ErrorContains(t, err, "0 of 3")
 }
 
+func TestParseBalance(t *testing.T) {
+	s, err := parseBalance(`cpu: any
+BenchmarkBalance-2   	       1	 476232165 ns/op	         1.089 largest_after_ratio	         1.050 largest_ratio	         0 needless_moves
+PASS
+`)
+	require.NoError(t, err)
+	require.Equal(t, map[string]float64{"largest_ratio": 1.05, "largest_after_ratio": 1.089, "needless_moves": 0}, s.Figures)
+	_, err = parseBalance("PASS\n")
+	require.ErrorContains(t, err, "0 of 3")
+}
+
 func TestParseWrites(t *testing.T) {
 	before, err := parseWrites(`# TYPE apiserver_request_total counter
 apiserver_request_total{code="200",component="apiserver",dry_run="",group="",resource="services",scope="resource",subresource="status",verb="PATCH",version="v1"} 10
@@ -149,14 +160,15 @@ func TestTicks(t *testing.T) {
 }
 
 func TestWithPool(t *testing.T) {
-	text, err := withPool("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: {interface: eth0}\n", largePool, "198.19.0.0/17")
+	text, err := withPool("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: {interface: eth0}\n", largePool, "198.19.0.0/17", onNode("node1"))
 	require.NoError(t, err)
 	path := filepath.Join(t.TempDir(), "cloud-config.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	config, _, err := cloudconfig.Load(path)
 	require.NoError(t, err, text)
 	require.Len(t, config.Pools, 2)
-	_, err = withPool("kind: CloudConfig\n", largePool, "198.19.0.0/17")
+	require.NotNil(t, config.Pools[1].L2.NodeSelector)
+	_, err = withPool("kind: CloudConfig\n", largePool, "198.19.0.0/17", nil)
 	require.Error(t, err)
 }
 

@@ -27,6 +27,14 @@ func goals() []goal {
 		{"assign", "million_64_bytes_ratio", "The same: bytes", upTo(2), ""},
 		{"assign", "million_64_more_allocs", "The same: further allocations of memory", upTo(0), ""},
 		{"takeover", "first_allocated_ms", "Lease acquired → first allocation answered, with 10 000 Services", upTo(2000), ""},
+		{"firstbyte", "over_nodeport_percent", "One Service at a time, create → first byte, asked every 5 ms, median of 30: through the address slower than through the NodePort on the owner by", upTo(5), ""},
+		{"firstbyte", "address_ms", "The same: through the address", nil, "838 ms"},
+		{"thousand", "over_nodeport_percent", "1000 Services: last creation → all have answered an HTTP request; through addresses slower than through NodePorts by", upTo(5), ""},
+		{"memory", "rss_mb", "Announcer with 1000 addresses, 60 s after the last change: resident memory (VmRSS)", upTo(40), "98 MB"},
+		{"memory", "anonymous_mb", "The same: its anonymous part", upTo(20), ""},
+		{"flood", "flood_cpu_percent", "50 000 ARP requests/s for addresses of others, half of them in the pool: announcer, of one core", upTo(1), "31 %"},
+		{"balance", "largest_ratio", "1000 addresses on 10 nodes: largest share beside the mean", upTo(1.1), ""},
+		{"balance", "needless_moves", "The same: addresses of other nodes that move when one leaves", upTo(0), ""},
 		{"waiting", "change_percent", "The first measure while 500 other Services wait on an exhausted pool: slower by", upTo(10), ""},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,8 +100,8 @@ func (l *lab) down() error {
 }
 
 // addPool adds a pool to the cloud-config that only Services which name it use. It is in
-// use once such a Service has an address.
-func (l *lab) addPool(ctx context.Context, name, prefix string) error {
+// use once such a Service has an address. Settings are further fields of the pool.
+func (l *lab) addPool(ctx context.Context, name, prefix string, settings map[string]any) error {
 	configs := l.client.CoreV1().ConfigMaps(system)
 	object, err := configs.Get(ctx, "baremetal-cloud-config", metav1.GetOptions{})
 	if err != nil {
@@ -110,7 +111,7 @@ func (l *lab) addPool(ctx context.Context, name, prefix string) error {
 	if strings.Contains(object.Data[key], prefix) {
 		return nil
 	}
-	if object.Data[key], err = withPool(object.Data[key], name, prefix); err != nil {
+	if object.Data[key], err = withPool(object.Data[key], name, prefix, settings); err != nil {
 		return err
 	}
 	_, err = configs.Update(ctx, object, metav1.UpdateOptions{})
@@ -118,7 +119,7 @@ func (l *lab) addPool(ctx context.Context, name, prefix string) error {
 }
 
 // withPool returns a cloud-config with one more pool.
-func withPool(config, name, prefix string) (string, error) {
+func withPool(config, name, prefix string, settings map[string]any) (string, error) {
 	var parsed map[string]any
 	if err := yaml.Unmarshal([]byte(config), &parsed); err != nil {
 		return "", err
@@ -127,9 +128,9 @@ func withPool(config, name, prefix string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("the cloud-config has no pools:\n%s", config)
 	}
-	parsed["pools"] = append(list, map[string]any{
-		"name": name, "addresses": []string{prefix}, "autoAssign": false,
-	})
+	pool := map[string]any{"name": name, "addresses": []string{prefix}, "autoAssign": false}
+	maps.Copy(pool, settings)
+	parsed["pools"] = append(list, pool)
 	out, err := yaml.Marshal(parsed)
 	return string(out), err
 }

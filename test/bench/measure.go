@@ -16,9 +16,14 @@ type measure struct {
 // measures are taken in this order: what leaves most behind comes last.
 var measures = []measure{
 	{"assign", "one address from pools of different size and fill", false, assign},
+	{"balance", "1000 addresses on ten nodes, and after one of the nodes has left", false, balance},
 	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime},
+	{"firstbyte", "one Service at a time, from the create call's answer to the first byte, through its address and through its owner's NodePort", true, firstByte},
 	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait},
 	{"burst", "1000 Services created by 32 writers", true, burst},
+	{"thousand", "1000 Services created by 32 writers, from the last creation to the last first answer, through addresses and through NodePorts", true, thousand},
+	{"flood", "announcers with 1000 addresses while the segment is asked for addresses that nobody has", true, flood},
+	{"memory", "an announcer with 1000 addresses, a minute after the last change", true, memory},
 	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover},
 }
 

@@ -17,6 +17,9 @@ import (
 // make.
 const writers = 32
 
+// servicePort is the port of every Service.
+const servicePort = 80
+
 // service returns a Service of type LoadBalancer for the web Pods.
 func service(name string, change func(*corev1.Service)) *corev1.Service {
 	svc := &corev1.Service{
@@ -24,7 +27,7 @@ func service(name string, change func(*corev1.Service)) *corev1.Service {
 		Spec: corev1.ServiceSpec{
 			Type:     corev1.ServiceTypeLoadBalancer,
 			Selector: map[string]string{"app": "web"},
-			Ports:    []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(8080)}},
+			Ports:    []corev1.ServicePort{{Name: "http", Port: servicePort, TargetPort: intstr.FromInt32(8080)}},
 		},
 	}
 	if change != nil {

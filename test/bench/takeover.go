@@ -24,7 +24,7 @@ const (
 // are created, and the replicas are started. The clock begins with the acquireTime that
 // the leader writes into the Lease, on this same machine.
 func takeover(ctx context.Context, bed *lab, runs int) (result, error) {
-	if err := bed.addPool(ctx, largePool, "198.19.0.0/17"); err != nil {
+	if err := bed.addPool(ctx, largePool, "198.19.0.0/17", nil); err != nil {
 		return result{}, err
 	}
 	if err := bed.establish(ctx); err != nil {

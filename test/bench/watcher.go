@@ -25,6 +25,8 @@ type sighting struct {
 	// when the address was there; announced is when the condition said that a node
 	// answers for it.
 	allocated, addressed, announced time.Time
+	// nodePort is the first port's, 0 if it has none.
+	nodePort uint16
 	// refused is the reason why nothing is allocated, "" if something is.
 	refused string
 }
@@ -38,6 +40,8 @@ type watcher struct {
 	changed chan struct{}
 	// ended is why there is no watch any more. It is guarded by mu.
 	ended error
+	// observer, if not nil, is called at every change of a Service. It is guarded by mu.
+	observer func(name string, s sighting)
 }
 
 func newWatcher() *watcher {
@@ -99,7 +103,18 @@ func (w *watcher) see(svc *corev1.Service, gone bool, now time.Time) {
 			return
 		}
 		w.seen[svc.Name] = w.seen[svc.Name].with(svc, now)
+		if w.observer != nil {
+			w.observer(svc.Name, w.seen[svc.Name])
+		}
 	})
+}
+
+// observe makes f hear of every change from now on; nil ends that. f must not call the
+// watcher.
+func (w *watcher) observe(f func(name string, s sighting)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.observer = f
 }
 
 // with returns s with what svc shows for the first time.
@@ -109,6 +124,7 @@ func (s sighting) with(svc *corev1.Service, now time.Time) sighting {
 			*t = now
 		}
 	}
+	s.nodePort = nodePortOf(svc)
 	allocated := meta.FindStatusCondition(svc.Status.Conditions, "baremetal.cloud/Allocated")
 	s.refused = ""
 	if allocated != nil && allocated.Status != metav1.ConditionTrue {
@@ -139,13 +155,16 @@ func (w *watcher) update(change func()) {
 	w.changed = make(chan struct{})
 }
 
+// errWaitedTooLong is why a wait ended.
+var errWaitedTooLong = errors.New("waited too long")
+
 // patience bounds what has to happen at some time; nothing is measured by it.
 const patience = 10 * time.Minute
 
 // wait waits until done says so of every one of the named Services, and returns what was
 // seen of them. done is given false for a Service that is not there.
 func (w *watcher) wait(ctx context.Context, names []string, done func(sighting, bool) bool) ([]sighting, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("waited too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errWaitedTooLong)
 	defer cancel()
 	all := make([]sighting, len(names))
 	for i, name := range names {

@@ -79,9 +79,10 @@ func (l *lab) awayAndBack(node, zone string) {
 	l.readiness(node, corev1.ConditionUnknown)
 	replica := l.leader("")
 	at := l.nodeOfReplica(replica)
+	// A leader puts addresses right when it begins and every five minutes.
+	l.onlyHostName("node2")
 	l.stop("ccm:" + at)
 	l.leader(replica)
-	l.onlyHostName("node2")
 	l.initialised("node2", "b")
 	away := l.node(node)
 	require.Equal(l, before.UID, away.UID)

@@ -102,6 +102,9 @@ type Interface struct {
 	Prefixes []netip.Prefix
 	// Default says that a default route leaves through the interface.
 	Default bool
+	// Down says that the interface carries nothing at present. It is reported all the same,
+	// because its prefixes tell which segment is out of reach.
+	Down bool
 }
 
 // Sight is how a node and those that it shares candidate lists with watch each other.
@@ -148,7 +151,8 @@ type Report struct {
 	Claims []Claim
 	// Problems are sorted by address.
 	Problems []Problem
-	// Interfaces are those that can carry addresses, sorted by name.
+	// Interfaces are those that can carry addresses, or could if they were not down, sorted
+	// by name.
 	Interfaces []Interface
 	// Down are the peers, sorted by name, that the node has heard and now finds down. One
 	// never heard is not among them.

@@ -29,11 +29,14 @@ func CheckSelector(selector string) error {
 	return nil
 }
 
-// SelectInterfaces returns those of a node's interfaces that are to carry address. With
-// the empty selector that is where an on-link prefix contains the address, else where a
-// default route leaves, else all. The error says why there is none.
+// SelectInterfaces returns those of a node's interfaces that are to carry address; none of
+// them is down. With the empty selector that is where an on-link prefix contains the
+// address, else where a default route leaves, else all. What is down still counts as the
+// way that it is: another interface leads to another segment. The error says why there is
+// none.
 func SelectInterfaces(selector string, address netip.Addr, interfaces []Interface) ([]Interface, error) {
-	if len(interfaces) == 0 {
+	up := filter(interfaces, isUp)
+	if len(up) == 0 {
 		return nil, fmt.Errorf("the node has no interface that can carry an address")
 	}
 	if pattern, ok := expression(selector); ok {
@@ -41,28 +44,43 @@ func SelectInterfaces(selector string, address netip.Addr, interfaces []Interfac
 		if err != nil {
 			return nil, fmt.Errorf("interface %q: %w", selector, err)
 		}
-		return found(filter(interfaces, func(i Interface) bool { return re.MatchString(i.Name) }), "no interface matches %s", selector)
+		return found(filter(up, func(i Interface) bool { return re.MatchString(i.Name) }), "no interface matches %s", selector)
 	}
 	if target, ok := strings.CutPrefix(selector, canReach); ok {
 		to, err := netip.ParseAddr(target)
 		if err != nil {
 			return nil, fmt.Errorf("interface %q: %w", selector, err)
 		}
-		if out := mostSpecific(interfaces, to); len(out) > 0 {
-			return out, nil
+		out, err := towards(to, interfaces)
+		if err != nil {
+			return nil, err
 		}
-		return found(filter(interfaces, func(i Interface) bool { return i.Default }), "no interface leads to %s", target)
+		return found(out, "no interface leads to %s", target)
 	}
 	if selector != "" {
-		return found(filter(interfaces, func(i Interface) bool { return i.Name == selector }), "there is no usable interface %q", selector)
+		return found(filter(up, func(i Interface) bool { return i.Name == selector }), "there is no usable interface %q", selector)
 	}
-	if out := mostSpecific(interfaces, address); len(out) > 0 {
-		return out, nil
+	out, err := towards(address, interfaces)
+	if out == nil && err == nil {
+		return up, nil
 	}
-	if out := filter(interfaces, func(i Interface) bool { return i.Default }); len(out) > 0 {
-		return out, nil
+	return out, err
+}
+
+func isUp(i Interface) bool { return !i.Down }
+
+// towards returns the interfaces that are up of those with the longest on-link prefix that
+// contains to, or else of those with a default route; none if there are neither. The error
+// says that all of them are down.
+func towards(to netip.Addr, interfaces []Interface) ([]Interface, error) {
+	way := mostSpecific(interfaces, to)
+	if len(way) == 0 {
+		way = filter(interfaces, func(i Interface) bool { return i.Default })
 	}
-	return interfaces, nil
+	if up := filter(way, isUp); len(up) > 0 || len(way) == 0 {
+		return up, nil
+	}
+	return nil, fmt.Errorf("%s, through which %s is reached, is down", way[0].Name, to)
 }
 
 func expression(selector string) (string, bool) {

@@ -93,7 +93,7 @@ func (d dice) interfaces() []announcement.Interface {
 			continue
 		}
 		interfaces = append(interfaces, announcement.Interface{
-			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0,
+			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0, Down: d.IntN(2) == 0,
 			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("fe80::7/64")}),
 		})
 	}

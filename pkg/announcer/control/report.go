@@ -68,7 +68,7 @@ func equalFrame(a, b announcement.Report) bool {
 }
 
 func equalInterface(a, b announcement.Interface) bool {
-	return a.Name == b.Name && a.MAC == b.MAC && a.Default == b.Default && slices.Equal(a.Prefixes, b.Prefixes)
+	return a.Name == b.Name && a.MAC == b.MAC && a.Default == b.Default && a.Down == b.Down && slices.Equal(a.Prefixes, b.Prefixes)
 }
 
 func encodeClaim(c announcement.Claim) *pb.Claim {
@@ -78,7 +78,7 @@ func encodeClaim(c announcement.Claim) *pb.Claim {
 func encodeInterfaces(interfaces []announcement.Interface) []*pb.Interface {
 	var list []*pb.Interface
 	for _, i := range interfaces {
-		p := &pb.Interface{Name: i.Name, Mac: i.MAC, DefaultRoute: i.Default}
+		p := &pb.Interface{Name: i.Name, Mac: i.MAC, DefaultRoute: i.Default, Down: i.Down}
 		for _, prefix := range i.Prefixes {
 			p.Prefixes = append(p.Prefixes, prefix.String())
 		}

@@ -160,7 +160,7 @@ func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
 }
 
 func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
-	decoded := announcement.Interface{Name: p.GetName(), MAC: p.GetMac(), Default: p.GetDefaultRoute()}
+	decoded := announcement.Interface{Name: p.GetName(), MAC: p.GetMac(), Default: p.GetDefaultRoute(), Down: p.GetDown()}
 	if err := checkName("name", decoded.Name); err != nil {
 		return decoded, err
 	}

@@ -84,8 +84,19 @@ func (i Interface) pod() bool {
 }
 
 // reported says whether the interface is worth telling the cluster about. Those of Pods
-// come and go with every Pod, and nothing is ever announced there.
-func (i Interface) reported() bool { return i.Carries() == nil && !i.pod() }
+// come and go with every Pod, and nothing is ever announced there. One that is down is if
+// it says where a segment or the rest of the world is.
+func (i Interface) reported() bool {
+	switch {
+	case i.pod():
+		return false
+	case i.Carries() == nil:
+		return true
+	}
+	restored := i
+	restored.Up, restored.Running = true, true
+	return restored.Carries() == nil && (len(i.Prefixes) > 0 || i.Default)
+}
 
 func (i Interface) equal(j Interface) bool {
 	return i.Index == j.Index && i.Name == j.Name && i.Kind == j.Kind && bytes.Equal(i.MAC, j.MAC) &&
@@ -108,15 +119,15 @@ func (s Snapshot) Find(name string) (Interface, bool) {
 	return s.Interfaces[i], true
 }
 
-// Report returns what the cluster is told: the interfaces that can carry addresses,
-// sorted by name. It is also what announcement.SelectInterfaces chooses from here, so
+// Report returns what the cluster is told: the interfaces that can carry addresses, or
+// could if they were not down, sorted by name. It is also what announcement.SelectInterfaces chooses from here, so
 // that node and cluster come to the same choice.
 func (s Snapshot) Report() []announcement.Interface {
 	var out []announcement.Interface
 	for _, i := range s.Interfaces {
 		if i.reported() {
 			out = append(out, announcement.Interface{
-				Name: i.Name, MAC: i.MAC.String(), Prefixes: slices.Concat(i.Prefixes, i.LinkLocal), Default: i.Default,
+				Name: i.Name, MAC: i.MAC.String(), Prefixes: slices.Concat(i.Prefixes, i.LinkLocal), Default: i.Default, Down: i.Carries() != nil,
 			})
 		}
 	}

@@ -35,7 +35,9 @@ func TestCarries(t *testing.T) {
 	}
 }
 
-func TestReportLeavesOutPods(t *testing.T) {
+// TestReport: what leads to Pods is left out, and what is down but for what it says about
+// segments.
+func TestReport(t *testing.T) {
 	pod := good("cali1")
 	pod.Kind, pod.Prefixes = "veth", nil
 	uplink := pod
@@ -45,13 +47,19 @@ func TestReportLeavesOutPods(t *testing.T) {
 	spare := good("storage0")
 	spare.Prefixes = nil
 	down := good("eth9")
-	down.Up = false
-	s := link.Snapshot{Interfaces: []link.Interface{pod, bare, down, spare, uplink}}
-	var names []string
+	down.Up, down.Running = false, false
+	unplugged := spare
+	unplugged.Name, unplugged.Running = "eth8", false
+	lost := unplugged
+	lost.Name, lost.Default = "eth7", true
+	port, tunnel := good("eth6"), good("wg0")
+	port.Master, tunnel.NoARP = 3, true
+	s := link.Snapshot{Interfaces: []link.Interface{pod, bare, port, lost, unplugged, down, spare, tunnel, uplink}}
+	got := map[string]bool{}
 	for _, i := range s.Report() {
-		names = append(names, i.Name)
+		got[i.Name] = i.Down
 	}
-	require.Equal(t, []string{"eth0", "storage0", "veth0"}, names)
+	require.Equal(t, map[string]bool{"eth0": false, "eth7": true, "eth9": true, "storage0": false, "veth0": false}, got)
 }
 
 // TestReportTellsLinkLocal: peers are reached by these addresses, and a Pod's interface is

@@ -37,15 +37,20 @@ func Require(offset uint32, size int, value uint32) []bpf.Instruction {
 
 // MatchKeys returns instructions that end the program: they accept the frame if the four
 // bytes at offset are among keys and drop it otherwise. The search is binary, so that a
-// frame costs about ten comparisons among a thousand keys. Runs of keys that follow each
-// other count once; if there are more than size runs, those nearest to each other are
-// joined, and keys between them are accepted too.
+// frame costs about a dozen comparisons among two thousand keys. Runs of keys that follow
+// each other count once; if there are more than size runs, those nearest to each other
+// are joined, and keys between them are accepted too. There are a little over two
+// instructions for each run.
 func MatchKeys(offset uint32, keys []uint32, size int) []bpf.Instruction {
-	found := runs(keys)
+	found := join(runs(keys), size)
 	if len(found) == 0 {
 		return []bpf.Instruction{bpf.RetConstant{Val: 0}}
 	}
-	return append([]bpf.Instruction{bpf.LoadAbsolute{Off: offset, Size: 4}}, search(join(found, size))...)
+	return append([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: offset, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: found[0].first, SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}, search(found)...)
 }
 
 // run is a range of keys, both ends included.
@@ -94,22 +99,39 @@ func join(in []run, size int) []run {
 	return out
 }
 
-// search returns a binary search for the accumulator in runs, which are not empty.
+// blockRuns is how many runs share one accepting and one dropping instruction: conditional
+// jumps reach 255 instructions, and a block of n runs has 2n+1.
+const blockRuns = 127
+
+// search returns a binary search for the accumulator in runs, which are not empty and of
+// which it is not below the first.
 func search(in []run) []bpf.Instruction {
-	if len(in) == 1 {
-		return []bpf.Instruction{
-			bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: in[0].first, SkipFalse: 2},
-			bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: in[0].last, SkipTrue: 1},
-			bpf.RetConstant{Val: accept},
-			bpf.RetConstant{Val: 0},
-		}
+	if len(in) <= blockRuns {
+		return append(block(in, 0), bpf.RetConstant{Val: accept}, bpf.RetConstant{Val: 0})
 	}
-	middle := len(in) / 2
+	blocks := (len(in) + blockRuns - 1) / blockRuns
+	middle := blocks / 2 * blockRuns
 	left, right := search(in[:middle]), search(in[middle:])
-	// Conditional jumps reach 255 instructions only, so that the far one is a Jump.
 	out := []bpf.Instruction{
 		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: in[middle].first, SkipFalse: 1},
 		bpf.Jump{Skip: uint32(len(left))},
 	}
+	return append(append(out, left...), right...)
+}
+
+// block is a search without the two instructions that it ends at: the accepting one comes
+// after instructions behind the block, the dropping one follows that. It has 2n-1
+// instructions for n runs.
+func block(in []run, after int) []bpf.Instruction {
+	if len(in) == 1 {
+		// Not below the first of the run: it was compared on the way here.
+		return []bpf.Instruction{bpf.JumpIf{
+			Cond: bpf.JumpGreaterThan, Val: in[0].last, SkipTrue: uint8(after + 1), SkipFalse: uint8(after),
+		}}
+	}
+	middle := len(in) / 2
+	right := block(in[middle:], after)
+	left := block(in[:middle], after+len(right))
+	out := []bpf.Instruction{bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: in[middle].first, SkipTrue: uint8(len(left))}}
 	return append(append(out, left...), right...)
 }

@@ -154,11 +154,17 @@ func vethAgain(t testing.TB, l *realLAN) *realLAN {
 
 func (l *lan) request(target string) {
 	l.t.Helper()
-	p, err := codec.NewPacket(codec.OperationRequest, askerMAC, askerIP, make(net.HardwareAddr, 6), netip.MustParseAddr(target))
+	l.sendTo(broadcast, codec.OperationRequest, target)
+}
+
+// sendTo sends an ARP packet about target.
+func (l *lan) sendTo(to net.HardwareAddr, operation codec.Operation, target string) {
+	l.t.Helper()
+	p, err := codec.NewPacket(operation, askerMAC, askerIP, make(net.HardwareAddr, 6), netip.MustParseAddr(target))
 	require.NoError(l.t, err)
 	body, err := p.MarshalBinary()
 	require.NoError(l.t, err)
-	l.send(append(append(append(append([]byte{}, broadcast...), askerMAC...), 8, 6), body...))
+	l.send(append(append(append(append([]byte{}, to...), askerMAC...), 8, 6), body...))
 }
 
 func (l *lan) send(frame []byte) {

@@ -74,6 +74,39 @@ func TestFenced(t *testing.T) {
 	})
 }
 
+// TestHowItIsAsked is behaviour L5 on the wire: asked by broadcast or at our hardware
+// address it is answered, and neither where the frame is for another machine nor where it
+// asks nothing.
+func TestHowItIsAsked(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *lan) {
+		r := newResponder(t, l, nil)
+		l.apply(r, l.with(vip, control))
+		other := net.HardwareAddr{2, 0, 0, 0, 0, 0xcc}
+		for name, test := range map[string]struct {
+			to        net.HardwareAddr
+			operation codec.Operation
+			answered  bool
+		}{
+			"broadcast":           {broadcast, codec.OperationRequest, true},
+			"our address":         {l.port.MAC, codec.OperationRequest, true},
+			"another's":           {other, codec.OperationRequest, false},
+			"a group":             {net.HardwareAddr{1, 0, 0x5e, 0, 0, 1}, codec.OperationRequest, false},
+			"a reply":             {broadcast, codec.OperationReply, false},
+			"a reply straight to": {l.port.MAC, codec.OperationReply, false},
+		} {
+			l.sendTo(test.to, test.operation, vip)
+			l.request(control)
+			var answered []string
+			for !slices.Contains(answered, control) {
+				if p := l.receive(); p.Operation == codec.OperationReply {
+					answered = append(answered, p.SenderIP.String())
+				}
+			}
+			require.Equal(t, test.answered, slices.Contains(answered, vip), name)
+		}
+	})
+}
+
 // TestMalformedIsNotFatal: whatever a host on the LAN sends, the next question is answered.
 func TestMalformedIsNotFatal(t *testing.T) {
 	onBoth(t, func(t *testing.T, l *lan) {
@@ -144,31 +177,6 @@ func TestFailureToOpenIsReported(t *testing.T) {
 	require.ErrorIs(t, failures[3], unix.EPERM)
 }
 
-// TestFilterGivesWayToMemory: where the kernel has no room for an exact filter, a coarser
-// one does, and nothing is lost.
-func TestFilterGivesWayToMemory(t *testing.T) {
-	l := memoryLAN(t)
-	inner := l.listen
-	var sizes []int
-	l.listen = func(p *responder.Port, etherType int, filter []bpf.RawInstruction) (responder.Conn, error) {
-		sizes = append(sizes, len(filter))
-		if len(filter) > 200 {
-			return nil, os.NewSyscallError("setsockopt", unix.ENOMEM)
-		}
-		return inner(p, etherType, filter)
-	}
-	var addresses []string
-	for i := range 120 {
-		addresses = append(addresses, fmt.Sprintf("192.0.2.%d", 2*i))
-	}
-	slices.SortFunc(addresses, func(a, b string) int { return netip.MustParseAddr(a).Compare(netip.MustParseAddr(b)) })
-	r := newResponder(t, l, nil)
-	l.apply(r, l.with(addresses...))
-	require.Greater(t, len(sizes), 1)
-	require.Equal(t, l.port.MAC, l.ask("192.0.2.0", "192.0.2.238"))
-	require.Nil(t, l.ask("192.0.2.3", "192.0.2.238"), "what the coarser filter lets through is still decided")
-}
-
 // TestFollowsTheInterface is behaviour L8 on a real one, without an IPv4 address of its own.
 func TestFollowsTheInterface(t *testing.T) {
 	l := vethLAN(t)
@@ -201,39 +209,6 @@ func TestFollowsTheInterface(t *testing.T) {
 		again.apply(r, again.with(vip, control))
 		require.Equal(t, again.port.MAC, again.askAgain(vip))
 	})
-}
-
-// TestSilentForOthers shows that questions for others' addresses wake nobody, also those
-// between two of ours.
-func TestSilentForOthers(t *testing.T) {
-	l := vethLAN(t)
-	r := newResponder(t, l.lan, nil)
-	l.apply(r, l.with(vip, "192.0.2.202", control))
-	for i := range 200 {
-		l.request(fmt.Sprintf("192.0.2.%d", i%190))
-	}
-	l.request(vip2)
-	require.Equal(t, l.port.MAC, l.ask(vip, control))
-	counts := r.Counts()
-	require.EqualValues(t, 2, counts.Outcomes[responder.Answered])
-	for o := responder.Malformed; o <= responder.OwnFrame; o++ {
-		require.Zero(t, counts.Outcomes[o], o.String())
-	}
-}
-
-// TestOneThousandAddresses on a real socket, where the kernel has to take the filter.
-func TestOneThousandAddresses(t *testing.T) {
-	l := vethLAN(t)
-	r := newResponder(t, l.lan, nil)
-	p := l.port
-	for i := range 1000 {
-		p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
-	}
-	began := time.Now()
-	l.apply(r, &p)
-	t.Logf("applied in %s", time.Since(began))
-	require.Equal(t, p.MAC, l.ask("10.1.0.0", "10.1.9.198"))
-	require.Nil(t, l.ask("10.1.0.1", "10.1.9.198"))
 }
 
 // TestCloseLeavesNothing: no goroutine and no descriptor outlives Close.

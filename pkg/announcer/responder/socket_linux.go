@@ -16,9 +16,9 @@ import (
 const (
 	// maxFrame is the longest frame that is read whole; a longer one asks nothing.
 	maxFrame = 2048
-	// maxRuns is the largest size of a filter: six instructions for each run of
-	// addresses, of the 4096 that the kernel takes.
-	maxRuns = 640
+	// maxRuns is the largest size of a filter: a little over two instructions for each run
+	// of addresses, of the 4096 that the kernel takes.
+	maxRuns = 2000
 )
 
 // Conn is a packet socket on one interface.

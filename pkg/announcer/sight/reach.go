@@ -19,6 +19,9 @@ func Reach(own []announcement.Interface, carries func(name string) bool, peer an
 	var best Path
 	most := -1
 	for _, mine := range own {
+		if mine.Down {
+			continue // What a peer last said of its own may have changed since.
+		}
 		for _, its := range peer.Interfaces {
 			to, score := pair(mine, its)
 			if score < 0 {

@@ -10,12 +10,13 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
-// interfaces reads "name=prefix,prefix name=...".
+// interfaces reads "name=prefix,prefix name=..."; a name after a - is down.
 func interfaces(text string) []announcement.Interface {
 	var out []announcement.Interface
 	for word := range strings.FieldsSeq(text) {
 		name, prefixes, _ := strings.Cut(word, "=")
-		i := announcement.Interface{Name: name}
+		name, down := strings.CutPrefix(name, "-")
+		i := announcement.Interface{Name: name, Down: down}
 		for p := range strings.SplitSeq(prefixes, ",") {
 			i.Prefixes = append(i.Prefixes, netip.MustParsePrefix(p))
 		}
@@ -35,6 +36,8 @@ func TestReach(t *testing.T) {
 		},
 		"an address that both have": {"eth0=192.0.2.1/24", "", "eth0=192.0.2.1/24", "none"},
 		"prefixes of two lengths":   {"eth0=192.0.2.1/16", "", "eth0=192.0.3.2/24", "none"},
+		"the own one is down":       {"-eth0=192.0.2.1/24", "", "eth0=192.0.2.2/24", "none"},
+		"the peer's was down":       {"eth0=192.0.2.1/24", "", "-eth0=192.0.2.2/24", "eth0 192.0.2.2:10272"},
 		"nothing in common":         {"eth0=192.0.2.1/24", "", "eth0=2001:db8::2/64", "none"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -804,8 +804,10 @@ type Interface struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Mac   string                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
 	// prefixes are in CIDR notation.
-	Prefixes      []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	DefaultRoute  bool     `protobuf:"varint,4,opt,name=default_route,json=defaultRoute,proto3" json:"default_route,omitempty"`
+	Prefixes     []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	DefaultRoute bool     `protobuf:"varint,4,opt,name=default_route,json=defaultRoute,proto3" json:"default_route,omitempty"`
+	// down says that the interface carries nothing at present.
+	Down          bool `protobuf:"varint,5,opt,name=down,proto3" json:"down,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,6 +866,13 @@ func (x *Interface) GetPrefixes() []string {
 func (x *Interface) GetDefaultRoute() bool {
 	if x != nil {
 		return x.DefaultRoute
+	}
+	return false
+}
+
+func (x *Interface) GetDown() bool {
+	if x != nil {
+		return x.Down
 	}
 	return false
 }
@@ -1051,12 +1060,13 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\aProblem\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"r\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x86\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
-	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\"\xb0\x03\n" +
+	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\"\xb0\x03\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +

@@ -154,3 +154,56 @@ func (n *Namespace) AwaitUp(t testing.TB, name string) {
 		return up
 	}, 30*time.Second, 5*time.Millisecond, "%s does not come up", name)
 }
+
+// Resolve makes the namespace's kernel forget address, ask on the interface for it, by ARP
+// or NDP, and returns who answered within a short time, or nil.
+func (n *Namespace) Resolve(name, address string) net.HardwareAddr {
+	ip := net.ParseIP(address)
+	var found net.HardwareAddr
+	n.Do(func() {
+		port, err := netlink.LinkByName(name)
+		if err != nil {
+			return
+		}
+		index := port.Attrs().Index
+		_ = netlink.NeighDel(&netlink.Neigh{LinkIndex: index, IP: ip})
+		conn, err := net.Dial("udp", net.JoinHostPort(address, "9"))
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("?"))
+		deadline := time.Now().Add(300 * time.Millisecond)
+		for found == nil && time.Now().Before(deadline) {
+			if known, state := neighbour(index, ip); state&(netlink.NUD_REACHABLE|netlink.NUD_STALE) != 0 {
+				found = known
+			}
+		}
+	})
+	return found
+}
+
+// NeighbourState returns what the kernel thinks of address on the interface, as one of
+// netlink's NUD constants; 0 if it knows nothing.
+func (n *Namespace) NeighbourState(t testing.TB, name, address string) int {
+	t.Helper()
+	var state int
+	n.Change(t, name, func(port netlink.Link) error {
+		_, state = neighbour(port.Attrs().Index, net.ParseIP(address))
+		return nil
+	})
+	return state
+}
+
+func neighbour(index int, ip net.IP) (net.HardwareAddr, int) {
+	list, err := netlink.NeighList(index, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, 0
+	}
+	for _, known := range list {
+		if known.IP.Equal(ip) {
+			return known.HardwareAddr, known.State
+		}
+	}
+	return nil, 0
+}
