@@ -127,13 +127,16 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 	c.heard = now
 	if p.state != Up || now > p.heard+2*c.interval {
-		p.apart = c.count(now, p)
+		p.apart, c.dirty = c.count(now, p), true
 	}
 	if p.state != Up {
 		p.state, p.since = Up, now
 		p.urgent, p.whole, c.dirty = true, true, true
 	}
-	p.heard, p.detect, p.its, p.company = now, packet.Detect, packet.Apart, 0
+	if p.its != packet.Apart {
+		p.its, c.dirty = packet.Apart, true
+	}
+	p.heard, p.detect, p.company = now, packet.Detect, 0
 	for _, other := range c.peers {
 		if now > other.heard+c.interval {
 			other.company++

@@ -241,13 +241,20 @@ func (w *world) probe(s *station, address netip.Addr) {
 			}
 		})
 	}
-	w.at(w.now+120*time.Millisecond, func() {
-		if s.core == core && s.alive && !s.paused {
-			w.prepare(s)
-			s.core.Probed(w.now, []netip.Addr{address}, answered)
-			w.turn(s)
-		}
-	})
+	w.at(w.now+120*time.Millisecond, func() { w.probed(s, core, address, answered) })
+}
+
+// probed hands over the result, to one who sleeps when it is awake.
+func (w *world) probed(s *station, core *Core, address netip.Addr, answered map[netip.Addr]bool) {
+	switch {
+	case s.core != core || !s.alive:
+	case s.paused:
+		w.at(w.now+10*time.Millisecond, func() { w.probed(s, core, address, answered) })
+	default:
+		w.prepare(s)
+		core.Probed(w.now, []netip.Addr{address}, answered)
+		w.turn(s)
+	}
 }
 
 // joined says whether frames pass both ways between two nodes.
