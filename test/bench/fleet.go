@@ -138,6 +138,11 @@ func (f *fleetRun) measure(ctx context.Context, s sample) error {
 	if err := memoryOfProcess(f.ccm.process.Process.Pid, s); err != nil {
 		return err
 	}
+	left, err := f.ccm.ask(fleetRequest{Collect: true})
+	if err != nil {
+		return err
+	}
+	s.Figures["live_mb"] = left.Live / 1e6
 	s.Figures["standin_mb"] = f.ccm.standIn / 1e6
 	before := f.all()
 	for i := range fleetChanges {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -41,8 +42,11 @@ const fleetCoreCommand = "fleet-core"
 // fleetRequest is what the measuring process asks of the measured one, a line of JSON each.
 type fleetRequest struct {
 	// Move, if not nil, says that the Pods of a Service are on other nodes from now on. The
-	// answer says when that was. Otherwise the answer says how many Services were written.
+	// answer says when that was. Without anything the answer says how often Services were
+	// written.
 	Move *fleetMove `json:"move,omitempty"`
+	// Collect asks for what is left when everything that is not used any more is collected.
+	Collect bool `json:"collect,omitempty"`
 }
 
 // fleetMove is a change of a Service's endpoints.
@@ -59,6 +63,8 @@ type fleetAnswer struct {
 	StandIn float64 `json:"standIn,omitempty"`
 	// At is the time of a Move by the clock that all processes of a machine share.
 	At time.Duration `json:"at,omitempty"`
+	// Live is how many bytes were left after a Collect.
+	Live float64 `json:"live,omitempty"`
 	// Writes is how often Services have been written.
 	Writes int64 `json:"writes,omitempty"`
 }
@@ -249,6 +255,12 @@ func (c *fleetCore) writeCA(ctx context.Context) error {
 // what is measured.
 func (c *fleetCore) do(ctx context.Context, request fleetRequest) (fleetAnswer, error) {
 	c.client.ClearActions()
+	if request.Collect {
+		var stats goruntime.MemStats
+		goruntime.GC()
+		goruntime.ReadMemStats(&stats)
+		return fleetAnswer{Live: float64(stats.HeapAlloc + stats.StackInuse)}, nil
+	}
 	if request.Move == nil {
 		return fleetAnswer{Writes: c.writes.Load()}, nil
 	}
