@@ -1,6 +1,8 @@
 package cloud
 
 import (
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -12,6 +14,9 @@ var (
 	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
 	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
 	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
+	descAnswered   = prometheus.NewDesc("baremetal_ccm_address_claim_start_timestamp_seconds", "When the node that answers for the address began to, as this replica heard it, in seconds since 1970; reason is Announced for the first node, and else why the address left the one before.", []string{"address", "namespace", "service", "node", "reason"}, nil)
+	descAddresses  = prometheus.NewDesc("baremetal_ccm_addresses", "Addresses that Services hold, by the reason of their announcement: Announced where a node answers.", []string{"reason"}, nil)
+	descMoves      = prometheus.NewDesc("baremetal_ccm_address_moves_total", "Addresses that another node answers for than before, by why they left that one.", []string{"reason"}, nil)
 	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
 	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
 	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
@@ -29,6 +34,7 @@ func (p *Provider) Collector() prometheus.Collector { return collector{p} }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
+		descAnswered, descAddresses, descMoves,
 		descStreams, descRefused, descPlans, descPlanBytes, descReports,
 	} {
 		out <- d
@@ -52,6 +58,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		gauge(descHeld, float64(u.Held), u.Pool, u.Family.String())
 		gauge(descSize, size, u.Pool, u.Family.String())
 	}
+	c.collectAnswers(out)
 	control := c.p.server.Counters()
 	gauge(descStreams, float64(control.Pending), "pending")
 	gauge(descStreams, float64(control.Silent), "silent")
@@ -66,6 +73,22 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count(descPlans, control.Differences, "difference")
 	count(descPlanBytes, control.PlanBytes)
 	count(descReports, control.Reports)
+}
+
+// collectAnswers reads who answers: nothing on a standby, which decides nothing.
+func (c collector) collectAnswers(out chan<- prometheus.Metric) {
+	answers, held, moved := c.p.core.answers()
+	for _, a := range answers {
+		namespace, name, _ := strings.Cut(a.service, "/")
+		out <- prometheus.MustNewConstMetric(descAnswered, prometheus.GaugeValue, float64(a.since.UnixMilli())/1000,
+			a.address.String(), namespace, name, a.node, string(a.why))
+	}
+	for why, n := range held {
+		out <- prometheus.MustNewConstMetric(descAddresses, prometheus.GaugeValue, float64(n), string(why))
+	}
+	for why, n := range moved {
+		out <- prometheus.MustNewConstMetric(descMoves, prometheus.CounterValue, float64(n), string(why))
+	}
 }
 
 func truth(b bool) float64 {
