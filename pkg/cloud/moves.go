@@ -160,7 +160,7 @@ func (p *Provider) tellArrival(a arrival) {
 	if err != nil { // it is gone: kubectl get events still shows it
 		node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.node}}
 	}
-	p.recorder.Event(node, corev1.EventTypeNormal, string(reason.Announced), a.String())
+	p.mover.Event(node, corev1.EventTypeNormal, string(reason.Announced), a.String())
 }
 
 // tellMove writes an Event on each Service that holds the address.
@@ -171,7 +171,7 @@ func (p *Provider) tellMove(m move) {
 			continue
 		}
 		if svc, err := p.listers.services.Services(namespace).Get(name); err == nil {
-			p.recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), m.String())
+			p.mover.Event(svc, corev1.EventTypeNormal, string(reason.Announced), m.String())
 		}
 	}
 }
