@@ -52,11 +52,16 @@ func (b *Balancer) Announcements() map[reason.Reason]int {
 	out, seen := map[reason.Reason]int{}, map[netip.Addr]bool{}
 	for _, s := range b.services {
 		for _, a := range s.result.Assignments {
-			if !seen[a.Address] {
-				seen[a.Address] = true
-				verdict, _ := b.announced(a)
-				out[verdict.Reason]++
+			if seen[a.Address] {
+				continue
 			}
+			seen[a.Address] = true
+			why := reason.Announced
+			if b.acknowledged(b.plan.lists[a.Address]) == "" {
+				verdict, _ := b.announced(a)
+				why = verdict.Reason
+			}
+			out[why]++
 		}
 	}
 	return out
