@@ -30,8 +30,9 @@ type KeeperOptions struct {
 	Client kubernetes.Interface
 	// Namespace is where both are; Secret and ConfigMap are their names.
 	Namespace, Secret, ConfigMap string
-	// CertFile and KeyFile, if given, are served instead. Secret and ConfigMap are left
-	// alone then: who gives files also tells the announcers whom to trust.
+	// CertFile and KeyFile, if given, are served instead. The ConfigMap and what the Secret
+	// holds of certificates are left alone then: who gives files also tells the announcers
+	// whom to trust. The nodes' secret is kept in the Secret all the same.
 	CertFile, KeyFile string
 	// Now is the wall clock; nil means time.Now.
 	Now    func() time.Time
@@ -45,6 +46,9 @@ type Keeper struct {
 	pair    atomic.Pointer[tls.Certificate]
 	ready   chan struct{}
 	first   sync.Once // guards ready
+	secret  atomic.Pointer[[]byte]
+	known   chan struct{}
+	second  sync.Once // guards known
 }
 
 // NewKeeper returns a Keeper without a certificate; Run gets one.
@@ -55,11 +59,20 @@ func NewKeeper(options KeeperOptions) (*Keeper, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	return &Keeper{options: options, log: options.Logger, ready: make(chan struct{})}, nil
+	return &Keeper{options: options, log: options.Logger, ready: make(chan struct{}), known: make(chan struct{})}, nil
 }
 
 // Ready is closed when there is a certificate to serve with.
 func (k *Keeper) Ready() <-chan struct{} { return k.ready }
+
+// Secret returns what the keys of every two nodes are made from, or nil, and a channel that
+// is closed once there is something. It is the same for all replicas and for good.
+func (k *Keeper) Secret() ([]byte, <-chan struct{}) {
+	if secret := k.secret.Load(); secret != nil {
+		return *secret, k.known
+	}
+	return nil, k.known
+}
 
 // TLSConfig returns a server's configuration that always serves the newest certificate.
 // Handshakes fail until Ready.
@@ -107,8 +120,17 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// refresh brings the certificate, the Secret and the ConfigMap up to date once.
+// refresh brings the certificate, the Secret and the ConfigMap up to date once. Without the
+// nodes' secret there is a certificate all the same: nodes are told their addresses then,
+// though not whom to watch.
 func (k *Keeper) refresh(ctx context.Context) error {
+	if err := k.refreshCertificate(ctx); err != nil {
+		return err
+	}
+	return k.refreshSecret(ctx)
+}
+
+func (k *Keeper) refreshCertificate(ctx context.Context) error {
 	if k.options.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(k.options.CertFile, k.options.KeyFile)
 		if err != nil {
@@ -118,7 +140,7 @@ func (k *Keeper) refresh(ctx context.Context) error {
 		return nil
 	}
 	for {
-		found, err := k.secret(ctx)
+		found, err := k.material(ctx)
 		if err == nil {
 			err = k.publish(ctx, found.ca)
 		}
@@ -133,31 +155,67 @@ func (k *Keeper) refresh(ctx context.Context) error {
 	}
 }
 
-// secret returns what the Secret holds, having made it where it was empty or old. A
-// conflict means that another replica wrote it meanwhile.
-func (k *Keeper) secret(ctx context.Context) (*material, error) {
+// refreshSecret reads the nodes' secret, having made it where there was none.
+func (k *Keeper) refreshSecret(ctx context.Context) error {
+	var found []byte
+	made, err := k.revise(ctx, func(data map[string][]byte) (change map[string][]byte, err error) {
+		found, change, err = judgeSight(data)
+		return change, err
+	})
+	if apierrors.IsConflict(err) {
+		return k.refreshSecret(ctx) // another replica was first: take what it wrote
+	}
+	if err != nil {
+		return err
+	}
+	if made {
+		k.log.Info("made the secret by which nodes know each other", "secret", k.options.Namespace+"/"+k.options.Secret)
+	}
+	k.secret.Store(&found)
+	k.second.Do(func() { close(k.known) })
+	return nil
+}
+
+// material returns what the Secret holds of certificates, having made it where it was
+// empty or old. A conflict means that another replica wrote it meanwhile.
+func (k *Keeper) material(ctx context.Context) (*material, error) {
+	var found *material
+	made, err := k.revise(ctx, func(data map[string][]byte) (change map[string][]byte, err error) {
+		found, change, err = judge(data, k.options.Now())
+		return change, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		k.log.Info("made a serving certificate for announcers", "secret", k.options.Namespace+"/"+k.options.Secret, "notAfter", found.pair.Leaf.NotAfter)
+	}
+	return found, nil
+}
+
+// revise reads the Secret's data, and writes what judge returns instead of it, if anything.
+func (k *Keeper) revise(ctx context.Context, judge func(map[string][]byte) (map[string][]byte, error)) (changed bool, err error) {
 	secrets, name := k.options.Client.CoreV1().Secrets(k.options.Namespace), k.options.Namespace+"/"+k.options.Secret
 	secret, err := secrets.Get(ctx, k.options.Secret, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("no Secret %s: apply the manifests, which ship it empty: %w", name, err)
+		return false, fmt.Errorf("no Secret %s: apply the manifests, which ship it empty: %w", name, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s: %w", name, err)
+		return false, fmt.Errorf("read Secret %s: %w", name, err)
 	}
-	found, change, err := judge(secret.Data, k.options.Now())
+	change, err := judge(secret.Data)
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s: %w; correct it, or empty its data to have all of it made anew", name, err)
+		return false, fmt.Errorf("read Secret %s: %w; correct it, or empty its data to have all of it made anew", name, err)
 	}
 	if change == nil {
-		return found, nil
+		return false, nil
 	}
 	secret = secret.DeepCopy()
 	secret.Data = change
 	if _, err := secrets.Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
-		return nil, fmt.Errorf("write Secret %s: %w", name, err)
+		return false, fmt.Errorf("write Secret %s: %w", name, err)
 	}
-	k.log.Info("made a serving certificate for announcers", "secret", name, "notAfter", found.pair.Leaf.NotAfter)
-	return found, nil
+	return true, nil
 }
 
 // publish writes the authority's certificate to where announcers read it. Announcers

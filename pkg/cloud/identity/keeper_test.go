@@ -249,6 +249,46 @@ func TestSecretOfSomebodyElseIsServedAndNeverRenewed(t *testing.T) {
 	require.Equal(t, made.pair.Leaf.Raw, found.pair.Leaf.Raw)
 }
 
+// The nodes' secret is made once: every replica has the same, and it outlives certificates.
+func TestSightSecretIsMadeOnce(t *testing.T) {
+	c := newCluster(shipped()...)
+	first, second := newTestKeeper(t, c), newTestKeeper(t, c)
+	secret, known := first.Secret()
+	require.Nil(t, secret)
+	require.NoError(t, first.refresh(t.Context()))
+	<-known
+	require.NoError(t, second.refresh(t.Context()))
+	secret, _ = first.Secret()
+	other, _ := second.Secret()
+	require.Len(t, secret, sightBytes)
+	require.Equal(t, secret, other)
+	require.Equal(t, secret, c.secret(t).Data[keySight])
+
+	_, renewed, err := judge(c.secret(t).Data, testNow.Add(350*24*time.Hour))
+	require.NoError(t, err)
+	require.NotNil(t, renewed)
+	require.Equal(t, secret, renewed[keySight])
+}
+
+// A Secret whose certificate somebody else renews gets the nodes' secret beside it. One that
+// is too short is not replaced: somebody has put it there.
+func TestSightSecretBesideOtherThings(t *testing.T) {
+	objects := shipped()
+	_, data, err := judge(nil, testNow)
+	require.NoError(t, err)
+	delete(data, keyCAKey)
+	objects[0].(*corev1.Secret).Data = data
+	c := newCluster(objects...)
+	require.NoError(t, newTestKeeper(t, c).refresh(t.Context()))
+	got := c.secret(t).Data
+	require.Len(t, got[keySight], sightBytes)
+	delete(got, keySight)
+	require.Equal(t, data, got)
+
+	_, _, err = judgeSight(map[string][]byte{keySight: []byte("short")})
+	require.EqualError(t, err, "sight.key: holds 5 bytes; want at least 32")
+}
+
 func TestSpoiltSecrets(t *testing.T) {
 	_, data, err := judge(nil, testNow)
 	require.NoError(t, err)
@@ -262,12 +302,12 @@ func TestSpoiltSecrets(t *testing.T) {
 				spoilt[k] = v
 			}
 			spoilt[key] = value
-			named := want
-			if key == keyCA && name == "another key" {
-				named = "ca.crt and ca.key"
-			}
 			_, _, err := judge(spoilt, late)
-			require.ErrorContains(t, err, named, "%s: %s", key, name)
+			want := want
+			if key == keyCA && name == "another key" {
+				want = "ca.crt and ca.key"
+			}
+			require.ErrorContains(t, err, want, "%s: %s", key, name)
 		}
 	}
 }
@@ -294,14 +334,20 @@ func TestFiles(t *testing.T) {
 	files := func(o *KeeperOptions) {
 		o.CertFile, o.KeyFile = filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
 	}
-	c := newCluster() // neither Secret nor ConfigMap is needed
+	c := newCluster(shipped()[0]) // the ConfigMap is not needed
 	k := newTestKeeper(t, c, files)
 	require.ErrorContains(t, k.refresh(t.Context()), files0(dir))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tls.crt"), data[keyCertificate], 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tls.key"), data[keyPrivateKey], 0o600))
 	require.NoError(t, k.refresh(t.Context()))
 	require.NoError(t, handshake(t, k.TLSConfig(), string(data[keyCA]), time.Now()))
-	require.Empty(t, c.Actions())
+	secret, _ := k.Secret()
+	require.Equal(t, map[string][]byte{keySight: secret}, c.secret(t).Data, "the nodes' secret and nothing else")
+
+	// Without the Secret the certificate is served all the same.
+	k = newTestKeeper(t, newCluster(), files)
+	require.ErrorContains(t, k.refresh(t.Context()), "no Secret baremetal-ccm/baremetal-ccm-tls: apply the manifests")
+	require.NoError(t, handshake(t, k.TLSConfig(), string(data[keyCA]), time.Now()))
 
 	_, err = NewKeeper(KeeperOptions{CertFile: "only"})
 	require.Error(t, err)

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -16,7 +17,11 @@ const (
 	keyCAKey       = "ca.key"
 	keyCertificate = corev1.TLSCertKey
 	keyPrivateKey  = corev1.TLSPrivateKeyKey
+	keySight       = "sight.key"
 )
+
+// sightBytes is the length of the secret under keySight.
+const sightBytes = 32
 
 // material is what the Secret holds, judged.
 type material struct {
@@ -68,6 +73,25 @@ func remake(data map[string][]byte, now time.Time) (*material, map[string][]byte
 		return nil, nil, fmt.Errorf("a certificate just made: %w", err)
 	}
 	return &material{ca: made[keyCA], pair: &pair}, made, nil
+}
+
+// judgeSight returns the secret that the keys of every two nodes are made from, and, where
+// data holds none, the data that should be there instead. It is made once and outlives
+// every certificate: with another one nodes would not hear each other for a moment.
+func judgeSight(data map[string][]byte) (secret []byte, change map[string][]byte, err error) {
+	if secret = data[keySight]; len(secret) >= sightBytes {
+		return secret, nil, nil
+	}
+	if len(secret) > 0 {
+		return nil, nil, fmt.Errorf("%s: holds %d bytes; want at least %d", keySight, len(secret), sightBytes)
+	}
+	if change = maps.Clone(data); change == nil {
+		change = map[string][]byte{}
+	}
+	secret = make([]byte, sightBytes)
+	_, _ = rand.Read(secret) // never fails
+	change[keySight] = secret
+	return secret, change, nil
 }
 
 // ensureAuthority returns the authority in data, and makes one into it if there is none.
