@@ -147,6 +147,7 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 			Client: reach.general, Namespace: p.namespace, ServiceAccount: announcerServiceAccount, Audience: announcerAudience,
 		}),
 		TLS:           keeper,
+		Secret:        keeper.Secret,
 		ListenAddress: p.flags.listenAddress,
 		Client:        reach.general,
 		Informers:     shared,

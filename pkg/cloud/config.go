@@ -26,6 +26,10 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
 		},
 		L2: map[string]loadbalancer.L2{},
+		Sight: loadbalancer.Sight{
+			TransmitInterval: c.Sight.TransmitInterval,
+			DetectMultiplier: c.Sight.DetectMultiplier,
+		},
 	}
 	for _, p := range c.Pools {
 		out.Pools = append(out.Pools, p.Pool)

@@ -178,7 +178,7 @@ func (c *core) disconnect(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.Disconnect(node)
-	c.kick()
+	c.kick() // who answers, or why nobody does, may be another now
 }
 
 // awaited returns the nodes that have not reported since the leader began.
@@ -188,11 +188,13 @@ func (c *core) awaited() []string {
 	return c.lb.Awaited()
 }
 
-// plan decides what is to be decided, in the name of a leader.
-func (c *core) plan(cluster string, term uint64) map[string]announcement.Set {
+// plan decides what is to be decided, in the name of a leader. The keys of nodes are made
+// from secret.
+func (c *core) plan(cluster string, term uint64, secret []byte) map[string]announcement.Set {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.SetLeader(cluster, term)
+	c.lb.SetSecret(secret)
 	plans := c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
 	return plans

@@ -33,6 +33,9 @@ type Options struct {
 	Authenticator control.Authenticator
 	TLS           *identity.Keeper
 	ListenAddress string
+	// Secret returns what the keys are made from by which nodes know each other, or nil,
+	// and a channel that is closed once there is something.
+	Secret func() ([]byte, <-chan struct{})
 	// Client is not fenced: it works on standbys too. Writes that only a leader may do go
 	// through the client that Initialize is given.
 	Client kubernetes.Interface

@@ -62,6 +62,13 @@ func (b builder) ClientOrDie(string) kubernetes.Interface     { return b.client 
 
 var _ cloudprovider.ControllerClientBuilder = builder{}
 
+// testSecret is what the keys of nodes are made from.
+func testSecret() ([]byte, <-chan struct{}) {
+	known := make(chan struct{})
+	close(known)
+	return []byte("0123456789abcdef0123456789abcdef"), known
+}
+
 // start runs a leader on a cluster with those objects, until the test ends.
 func start(t *testing.T, objects ...runtime.Object) *cluster {
 	t.Helper()
@@ -89,7 +96,7 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger,
+	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
 		Informers: informers.NewSharedInformerFactory(c.client, 0)})
 	require.NoError(t, err)
 	c.p.core.now = now
@@ -197,11 +204,17 @@ func (c *cluster) announce() {
 	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}})
 }
 
+// plan returns what node1 is told.
+func (c *cluster) plan() announcement.Set {
+	secret, _ := testSecret()
+	return c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)["node1"]
+}
+
 // acknowledge waits for a plan with those addresses, in their order, and carries it out.
 func (c *cluster) acknowledge(addresses ...string) {
 	c.t.Helper()
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		set := c.p.core.plan("cluster", c.p.options.Elector.Term())["node1"]
+		set := c.plan()
 		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
 		for _, address := range addresses {
 			want := netip.MustParseAddr(address)

@@ -19,6 +19,7 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 	timeout := time.NewTimer(gather)
 	defer timeout.Stop()
 	gathered := false
+	_, secretKnown := p.options.Secret()
 	for {
 		if !gathered && len(p.core.awaited()) == 0 {
 			gathered = true
@@ -31,6 +32,8 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 			return nil
 		case <-p.core.wake:
 		case <-p.options.Elector.Changed():
+		case <-secretKnown:
+			secretKnown = nil
 		case <-timeout.C:
 			if nodes := p.core.awaited(); !gathered && len(nodes) > 0 {
 				p.options.Logger.Warn("some nodes have not reported; going on without them", "nodes", nodes, "waited", gather)
@@ -52,7 +55,8 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 		p.server.Publish(nil)
 		return
 	}
-	plans := p.core.plan(cluster, elector.Term())
+	secret, _ := p.options.Secret()
+	plans := p.core.plan(cluster, elector.Term(), secret)
 	if !p.publishing.Swap(true) {
 		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
 	}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -19,10 +18,15 @@ type Balancer struct {
 	uids      map[string]map[string]bool // by key; two while a Service is made anew
 	endpoints map[string]Endpoints
 	nodes     map[string]Node
+	// zones counts the nodes by zone; those of no known zone are not in it.
+	zones     map[string]int
 	announcer map[string]*announcer
-	// withdrawing are the addresses that nobody holds any more with the node that may
+	sight     Sight
+	secret    []byte
+	sessions  sessions
+	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
-	withdrawing map[netip.Addr]string
+	withdrawing map[netip.Addr][]string
 	// freed is set when an address becomes available, to share or to hold; see Freed.
 	freed bool
 	// concerned are the UIDs that Concerned returns next.
@@ -46,8 +50,10 @@ func New() *Balancer {
 		uids:        map[string]map[string]bool{},
 		endpoints:   map[string]Endpoints{},
 		nodes:       map[string]Node{},
+		zones:       map[string]int{},
 		announcer:   map[string]*announcer{},
-		withdrawing: map[netip.Addr]string{},
+		sessions:    newSessions(),
+		withdrawing: map[netip.Addr][]string{},
 		concerned:   map[string]bool{},
 		plan:        newPlan(),
 	}
@@ -60,6 +66,11 @@ func (b *Balancer) Configure(config Config) error {
 		return err
 	}
 	b.l2 = config.L2
+	b.plan.moved = true // a selector makes neighbours
+	if b.sight != config.Sight {
+		b.sight = config.Sight
+		b.watchAll()
+	}
 	b.plan.allDirty()
 	return nil
 }
@@ -249,26 +260,6 @@ func (b *Balancer) remove(s *service) {
 	}
 }
 
-// SetNode takes over a Node.
-func (b *Balancer) SetNode(n Node) {
-	if old, ok := b.nodes[n.Name]; ok && old.equal(n) {
-		return
-	}
-	b.nodes[n.Name] = n
-	b.plan.allDirty()
-}
-
-// DeleteNode forgets a Node; its addresses move.
-func (b *Balancer) DeleteNode(name string) {
-	delete(b.nodes, name)
-	for address, node := range b.withdrawing {
-		if node == name {
-			b.endWithdrawal(address)
-		}
-	}
-	b.plan.allDirty()
-}
-
 // SetEndpoints takes over where the Service with that key ("namespace/name") can be
 // reached; the zero Endpoints where it has none. It reports whether that is news for an
 // address that is held.
@@ -288,100 +279,4 @@ func (b *Balancer) SetEndpoints(key string, e Endpoints) (concerned bool) {
 		}
 	}
 	return concerned
-}
-
-// Observe takes over what a node's announcer reports; it is connected from then on.
-// It returns the addresses whose answering changed.
-func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr {
-	known, ok := b.announcer[node]
-	if !ok {
-		known = &announcer{}
-		b.announcer[node] = known
-	}
-	if !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual) {
-		b.plan.allDirty()
-	}
-	changed := changedClaims(known.report, report)
-	known.connected, known.report = true, report
-	for address, withdrawer := range b.withdrawing {
-		if withdrawer == node && b.hasWithdrawn(node, address) {
-			b.endWithdrawal(address)
-		}
-	}
-	return changed
-}
-
-// Disconnect notes that a node's announcer lost its stream. Nothing moves for that, but why
-// nobody may answer for an address may be another reason now.
-func (b *Balancer) Disconnect(node string) {
-	if known, ok := b.announcer[node]; ok {
-		known.connected = false
-		for address := range b.plan.nobody {
-			b.plan.touch(address)
-		}
-	}
-}
-
-// Awaited returns the nodes that may answer for an address and have not reported yet,
-// sorted; none where no Service holds an address. A node that is not eligible any more
-// may still be answering.
-func (b *Balancer) Awaited() []string {
-	if !b.addresses.InUse() {
-		return nil
-	}
-	var out []string
-	for name := range b.nodes {
-		if known, ok := b.announcer[name]; !ok || !known.connected {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// Links returns the on-link prefixes of all interfaces that announcers reported, sorted,
-// each network once.
-func (b *Balancer) Links() []netip.Prefix {
-	seen := map[netip.Prefix]bool{}
-	for _, known := range b.announcer {
-		for _, i := range known.report.Interfaces {
-			for _, p := range i.Prefixes {
-				seen[p.Masked()] = true
-			}
-		}
-	}
-	return slices.SortedFunc(maps.Keys(seen), netip.Prefix.Compare)
-}
-
-func interfaceEqual(x, y announcement.Interface) bool {
-	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && x.Down == y.Down && slices.Equal(x.Prefixes, y.Prefixes)
-}
-
-// changedClaims returns the addresses that one report names and the other does not, as
-// claimed under that stamp or as a problem, sorted.
-func changedClaims(before, after announcement.Report) []netip.Addr {
-	out := changed(before.Claims, after.Claims, func(c announcement.Claim) netip.Addr { return c.Address })
-	out = append(out, changed(before.Problems, after.Problems, func(p announcement.Problem) netip.Addr { return p.Address })...)
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
-}
-
-// changed walks two lists that are sorted by address and returns the addresses of the
-// elements that are not in both.
-func changed[T comparable](before, after []T, address func(T) netip.Addr) []netip.Addr {
-	var out []netip.Addr
-	for len(before) > 0 || len(after) > 0 {
-		switch {
-		case len(after) == 0 || len(before) > 0 && address(before[0]).Less(address(after[0])):
-			out, before = append(out, address(before[0])), before[1:]
-		case len(before) == 0 || address(after[0]).Less(address(before[0])):
-			out, after = append(out, address(after[0])), after[1:]
-		default:
-			if before[0] != after[0] {
-				out = append(out, address(after[0]))
-			}
-			before, after = before[1:], after[1:]
-		}
-	}
-	return out
 }

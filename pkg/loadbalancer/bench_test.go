@@ -50,3 +50,60 @@ func BenchmarkNewLeader(b *testing.B) {
 		})
 	}
 }
+
+// large returns a world of 1000 nodes that answer for n addresses. Sight is on.
+func large(b *testing.B, n int) *world {
+	w := newWorld(b)
+	w.run("pool default 10.0.0.0/12\nsight 100ms 3\nleader 1\n")
+	for i := range 1000 {
+		w.run(fmt.Sprintf("node node%d zone=z%d\nconnect node%d\n", i, i%3, i))
+	}
+	for i := range n {
+		w.run(fmt.Sprintf("service s%d local\nendpoints s%d node%d node%d\n", i, i, i%1000, (i+1)%1000))
+	}
+	w.acknowledge()
+	return w
+}
+
+// acknowledge has every node whose plan is new carry it out, and returns how many that are.
+func (w *world) acknowledge() int {
+	told := 0
+	before := w.plans
+	w.plans = w.b.Plan()
+	for name, set := range w.plans {
+		if before[name].Stamp != set.Stamp {
+			told++
+			w.ack(name)
+		}
+	}
+	return told
+}
+
+// BenchmarkEndpointAmongMany moves one endpoint of one Service of ten thousand, on a
+// thousand nodes. Nodes that it does not concern are told nothing.
+func BenchmarkEndpointAmongMany(b *testing.B) {
+	w := large(b, 10_000)
+	told := 0
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		w.run(fmt.Sprintf("endpoints s7 node7 node%d\n", 100+i%800))
+		told += w.acknowledge()
+	}
+	b.ReportMetric(float64(told)/float64(b.N), "nodes-told/op")
+}
+
+// BenchmarkNodeAmongMany has a node's interfaces change, and change back.
+func BenchmarkNodeAmongMany(b *testing.B) {
+	w := large(b, 10_000)
+	told := 0
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		delete(w.ports, "node7")
+		if i%2 == 0 {
+			w.run("interface node7 eth0 192.0.2.7/24 default\n")
+		}
+		w.ack("node7")
+		told += w.acknowledge()
+	}
+	b.ReportMetric(float64(told)/float64(b.N), "nodes-told/op")
+}

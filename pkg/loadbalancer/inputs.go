@@ -15,6 +15,8 @@ type Config struct {
 	// L2 holds, by pool name, how the pool's addresses are announced on layer 2. The
 	// addresses of a pool that is not in it are not announced.
 	L2 map[string]L2
+	// Sight is how nodes watch each other; with the zero value they do not.
+	Sight Sight
 }
 
 // L2 is how addresses are announced by ARP and NDP.
@@ -124,4 +126,7 @@ type announcer struct {
 	connected bool
 	// report is the last one, kept when the stream is lost.
 	report announcement.Report
+	// interfaces are those of the last report that had any: one that ends has none that
+	// carry addresses, but is still there for those that take them over.
+	interfaces []announcement.Interface
 }

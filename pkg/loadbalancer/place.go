@@ -6,6 +6,8 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 const (
@@ -16,33 +18,121 @@ const (
 	headroom = 1.1
 )
 
-// place returns the candidates for address, the owner first: the present owner while
-// it may stay, else who already claims the address, else the node that rendezvous
-// hashing with bounded load picks; then backups, the first in another zone where there
-// is one. It returns nil where nobody may.
-func (b *Balancer) place(address netip.Addr, l2 L2, old []string) []string {
-	owner := ""
-	if len(old) > 0 && b.stays(old[0], address, l2) {
-		owner = old[0]
-	}
-	var able []string
-	for name, n := range b.nodes {
-		if name != owner && b.eligible(n, address, l2) == "" {
-			able = append(able, name)
-		}
-	}
-	rank(able, address)
-	if owner == "" && len(old) == 0 {
-		owner = b.claimant(able, address)
-	}
-	if owner == "" {
-		owner = b.elect(able, address)
-	}
+// place returns the candidates for address in place of old, the owner first: the present
+// owner while it may stay, else who answers already, else the node that rendezvous hashing
+// with bounded load picks; then backups, the first in another zone where there is one; last
+// the node that hands the address over, until it has. It returns nil where nobody may. The
+// sessions that the list needs are counted as used.
+func (b *Balancer) place(address netip.Addr, l2 L2, old announcement.Announcement) []string {
+	f := field{b: b, address: address, l2: l2}
+	owner := b.choose(&f, old)
 	if owner == "" {
 		return nil
 	}
-	able = slices.DeleteFunc(able, func(name string) bool { return name == owner })
-	return append([]string{owner}, b.standby(able, old, b.nodes[owner].Zone)...)
+	list := []string{owner}
+	if leaver := b.plan.leaving[address]; leaver != "" {
+		if b.sessions.join(list, leaver) {
+			list = append(list, leaver)
+		} else {
+			delete(b.plan.leaving, address)
+		}
+	}
+	standby := f.standby(list, old.Candidates)
+	return slices.Concat(list[:1], standby, list[1:])
+}
+
+// choose returns the owner of address in place of old, or "", and notes in the plan who
+// hands it over to whom.
+func (b *Balancer) choose(f *field, old announcement.Announcement) string {
+	p := &b.plan
+	present, told := p.withdrawn[f.address]
+	if len(old.Candidates) > 0 {
+		present = old.Candidates[0]
+	}
+	leaver, next := p.leaving[f.address], b.successor(old)
+	delete(p.withdrawn, f.address)
+	delete(p.leaving, f.address)
+	if present == "" {
+		return cmp.Or(b.claimant(f.ranked(), f.address), b.elect(f.ranked(), f.address))
+	}
+	if next != "" {
+		present, leaver = next, ""
+	}
+	if b.stays(present, f.address, f.l2) {
+		if leaver != "" && b.leaves(leaver, present, f.address) {
+			p.leaving[f.address] = leaver
+		}
+		return present
+	}
+	if told && b.watching() && b.mayAnswer(present, f.address) {
+		p.withdrawn[f.address] = present
+		return ""
+	}
+	others := f.preferring(old.Candidates)
+	next = cmp.Or(b.claimant(others, f.address), b.elect(others, f.address))
+	if next == "" || !b.mayAnswer(present, f.address) {
+		return next
+	}
+	return b.handOver(f.address, present, next)
+}
+
+// handOver has the node from, which may be answering for address, give way to another.
+// Where the two hear each other nobody waits: both are told, and from goes on until it
+// hears the other one claim. Else from is told first, and address is nobody's until it has
+// stopped. Without sight there is nothing to hear, and both
+// are told, as they are where the other one answers already.
+func (b *Balancer) handOver(address netip.Addr, from, to string) string {
+	p := &b.plan
+	switch {
+	case !b.watching() || b.claims(to, address):
+	case b.hear(from, to):
+		p.leaving[address] = from
+	default:
+		p.withdrawn[address] = from
+		return ""
+	}
+	return to
+}
+
+// hear reports whether a session stands between two nodes, as far as is known.
+func (b *Balancer) hear(x, y string) bool {
+	sees := func(from, to string) bool {
+		return b.connected(from) && watches(b.plan.sets[from].Sight, to) && !slices.Contains(b.announcer[from].report.Down, to)
+	}
+	return sees(x, y) && sees(y, x)
+}
+
+// leaves reports whether leaver, which hands address over to owner, is still to hear of it.
+func (b *Balancer) leaves(leaver, owner string, address netip.Addr) bool {
+	_, known := b.nodes[leaver]
+	return known && !b.claims(owner, address) && (b.claims(leaver, address) || b.connected(leaver) && b.behind(leaver))
+}
+
+// mayAnswer reports whether node answers for address or may be about to, and can be told
+// to stop.
+func (b *Balancer) mayAnswer(node string, address netip.Addr) bool {
+	_, known := b.nodes[node]
+	return known && b.connected(node) && (b.claims(node, address) || b.behind(node))
+}
+
+// behind reports whether node has still to say that it carries out its newest plan.
+func (b *Balancer) behind(node string) bool {
+	return b.announcer[node].report.Plan.Compare(b.plan.sets[node].Stamp) < 0
+}
+
+// claims reports whether node claimed address when it last spoke.
+func (b *Balancer) claims(node string, address netip.Addr) bool {
+	_, ok := b.claim(node, address)
+	return ok
+}
+
+// claim returns node's claim to address, if it had one when it last spoke.
+func (b *Balancer) claim(node string, address netip.Addr) (announcement.Claim, bool) {
+	known, ok := b.announcer[node]
+	if !ok {
+		return announcement.Claim{}, false
+	}
+	return findClaim(known.report, address)
 }
 
 // stays reports whether the owner of an address keeps it: while it is eligible, and
@@ -86,54 +176,18 @@ func (b *Balancer) elect(able []string, address netip.Addr) string {
 	if len(reachable) == 0 {
 		return ""
 	}
-	total := 1
+	total := 1 // with this address
 	for _, name := range reachable {
 		total += b.plan.owned[name]
 	}
-	bound := int(math.Ceil(headroom * float64(total) / float64(len(reachable))))
+	mean := float64(total) / float64(len(reachable))
+	bound := int(max(math.Ceil(mean), math.Floor(headroom*mean)))
 	for _, name := range reachable {
 		if b.plan.owned[name] < bound {
 			return name
 		}
 	}
 	return reachable[0]
-}
-
-// standby picks the backups from able: those that were backups before stay, a node of
-// another zone comes first.
-func (b *Balancer) standby(able, old []string, zone string) []string {
-	var out []string
-	if len(old) > 1 {
-		for _, name := range old[1:] {
-			if slices.Contains(able, name) {
-				out = append(out, name)
-			}
-		}
-	}
-	for _, name := range able {
-		if b.connected(name) && !slices.Contains(out, name) {
-			out = append(out, name)
-		}
-	}
-	out = out[:min(len(out), backups)]
-	elsewhere := func(name string) bool { return zone != "" && b.nodes[name].Zone != "" && b.nodes[name].Zone != zone }
-	if slices.ContainsFunc(out, elsewhere) {
-		slices.SortStableFunc(out, func(x, y string) int { return cmp.Compare(btoi(elsewhere(y)), btoi(elsewhere(x))) })
-		return out
-	}
-	for _, name := range able {
-		if elsewhere(name) && b.connected(name) {
-			return append([]string{name}, out[:min(len(out), backups-1)]...)
-		}
-	}
-	return out
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // rank sorts nodes by their rendezvous hash with address, highest first.

@@ -14,6 +14,10 @@ type plan struct {
 	stamp   announcement.Stamp
 	// lists are the candidate lists by address; only those with candidates.
 	lists map[netip.Addr]announcement.Announcement
+	// given are, by address with a list, the stamps from which on a claim of a candidate is
+	// an acknowledgement: that of the list that it first got, or the zero Stamp where a node
+	// claimed the address already.
+	given map[netip.Addr]announcement.Stamp
 	// members are the addresses whose lists name a node.
 	members map[string]map[netip.Addr]bool
 	// owned counts, by node, the lists that name it first.
@@ -25,13 +29,39 @@ type plan struct {
 	all   bool
 	// nobody says of held addresses without a list why no node may answer for them.
 	nobody map[netip.Addr]Verdict
+	// wanting are the addresses that another node would be of use for, and uniform those
+	// whose backups are all in the owner's zone.
+	wanting, uniform map[netip.Addr]bool
+	// short are the addresses that have fewer backups than they could have because a node
+	// would have to watch too many others.
+	short map[netip.Addr]bool
+	// unmixed are those of uniform that are so because a node would have to watch too many.
+	unmixed map[netip.Addr]bool
+	// contested are the addresses that another candidate than the owner claims.
+	contested map[netip.Addr]bool
+	// leaving are the addresses that a node hands over to the owner, which it hears, with
+	// that node.
+	leaving map[netip.Addr]string
+	// withdrawn are the addresses that wait for a node to stop answering for them, with
+	// that node. They have no list.
+	withdrawn map[netip.Addr]string
+	// sights says how each node watches whom.
+	sights map[string]announcement.Sight
+	// moved says that the neighbourhoods of nodes are to be looked at again.
+	moved bool
 	// decided are the addresses whose verdict a decision may have changed; see Decided.
 	decided map[netip.Addr]bool
 }
 
+// rounds is how many times Plan decides again what the decisions before gave reason for: a
+// session has become free, or a node that a list does not name any more has no say. What
+// is left then is for the next Plan.
+const rounds = 4
+
 func newPlan() plan {
 	return plan{
 		lists:   map[netip.Addr]announcement.Announcement{},
+		given:   map[netip.Addr]announcement.Stamp{},
 		members: map[string]map[netip.Addr]bool{},
 		owned:   map[string]int{},
 		sets:    map[string]announcement.Set{},
@@ -39,6 +69,16 @@ func newPlan() plan {
 		all:     true,
 		nobody:  map[netip.Addr]Verdict{},
 		decided: map[netip.Addr]bool{},
+
+		wanting:   map[netip.Addr]bool{},
+		uniform:   map[netip.Addr]bool{},
+		short:     map[netip.Addr]bool{},
+		unmixed:   map[netip.Addr]bool{},
+		contested: map[netip.Addr]bool{},
+		leaving:   map[netip.Addr]string{},
+		withdrawn: map[netip.Addr]string{},
+		sights:    map[string]announcement.Sight{},
+		moved:     true,
 	}
 }
 
@@ -61,6 +101,10 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 	if p.cluster == cluster && p.stamp.Term == term {
 		return
 	}
+	if p.cluster != cluster {
+		p.sights = map[string]announcement.Sight{} // the keys are of one cluster
+		b.watchAll()
+	}
 	p.cluster, p.stamp = cluster, announcement.Stamp{Term: term, Revision: 1}
 	for address, list := range p.lists {
 		list.Stamp = p.stamp
@@ -76,16 +120,25 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	p := &b.plan
 	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
 	changed := changes{}
-	for _, address := range b.undecided() {
-		b.decide(address, next, changed)
+	b.settle()
+	for address := range p.withdrawn {
+		p.touch(address) // few, and not for long
 	}
+	for range rounds {
+		for _, address := range b.undecided() {
+			b.decide(address, next, changed)
+		}
+		b.lendSessions()
+	}
+	b.watch(changed)
 	for name := range b.nodes {
 		if _, ok := p.sets[name]; !ok && changed[name] == nil {
 			changed[name] = []netip.Addr{}
 		}
 	}
 	for name, addresses := range changed {
-		p.sets[name] = p.set(name, next, addresses)
+		slices.SortFunc(addresses, netip.Addr.Compare)
+		p.sets[name] = p.set(name, next, slices.Compact(addresses))
 	}
 	for name := range p.sets {
 		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {
@@ -98,112 +151,12 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	return maps.Clone(p.sets)
 }
 
-// Decided returns the addresses that Plan has decided anew since the last call, sorted.
-func (b *Balancer) Decided() []netip.Addr {
-	out := slices.SortedFunc(maps.Keys(b.plan.decided), netip.Addr.Compare)
-	b.plan.decided = map[netip.Addr]bool{}
-	return out
-}
-
-// undecided returns the addresses to decide, sorted, and empties the list.
-func (b *Balancer) undecided() []netip.Addr {
-	p := &b.plan
-	if p.all {
-		for address := range p.lists {
-			p.dirty[address] = true
-		}
-		for _, s := range b.services {
-			for _, a := range b.addresses.Held(s.Holder.UID) {
-				p.dirty[a.Address] = true
-			}
-		}
-	}
-	out := slices.SortedFunc(maps.Keys(p.dirty), netip.Addr.Compare)
-	p.dirty, p.all = map[netip.Addr]bool{}, false
-	return out
-}
-
-// decide makes the list of one address and notes whose plan that changes.
-func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed changes) {
-	p := &b.plan
-	old := p.lists[address]
-	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
-	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
-		// An address that nobody may answer for has no list, and so no interface either.
-		if list.Candidates = b.place(address, l2, old.Candidates); len(list.Candidates) > 0 {
-			list.Interface = l2.Interface
-		}
-	}
-	b.explain(address, len(list.Candidates) == 0)
-	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
-		return
-	}
-	p.decided[address] = true
-	list.Stamp = next
-	p.replace(old, list)
-	for _, name := range old.Candidates {
-		changed.note(name, address)
-	}
-	for _, name := range list.Candidates {
-		changed.note(name, address)
-	}
-}
-
-// changes are the addresses whose lists changed, by node, in the order in which they
-// were decided, which is sorted.
-type changes map[string][]netip.Addr
-
-// note adds an address once.
-func (c changes) note(node string, address netip.Addr) {
-	if n := len(c[node]); n == 0 || c[node][n-1] != address {
-		c[node] = append(c[node], address)
-	}
-}
-
-// explain keeps why no node may answer for an address that is held and has no list.
-func (b *Balancer) explain(address netip.Addr, none bool) {
-	p := &b.plan
-	if !none || len(b.addresses.Holders(address)) == 0 {
-		delete(p.nobody, address)
-		return
-	}
-	verdict := b.nobody(address)
-	if p.nobody[address] != verdict {
-		p.nobody[address] = verdict
-		p.decided[address] = true
-	}
-}
-
-// replace puts list in the place of old.
-func (p *plan) replace(old, list announcement.Announcement) {
-	for i, name := range old.Candidates {
-		delete(p.members[name], old.Address)
-		if i == 0 {
-			p.owned[name]--
-		}
-	}
-	delete(p.lists, list.Address)
-	if len(list.Candidates) == 0 {
-		return
-	}
-	p.lists[list.Address] = list
-	for i, name := range list.Candidates {
-		if p.members[name] == nil {
-			p.members[name] = map[netip.Addr]bool{}
-		}
-		p.members[name][list.Address] = true
-		if i == 0 {
-			p.owned[name]++
-		}
-	}
-}
-
 // set makes the plan of one node from its last one and the addresses that changed since.
 // With ten thousand addresses on a node, collecting and sorting all of them for each new
 // Service would take most of a leader's time.
 func (p *plan) set(name string, stamp announcement.Stamp, changed []netip.Addr) announcement.Set {
 	members := p.members[name]
-	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(members))}
+	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(members)), Sight: p.sights[name]}
 	last, ok := p.sets[name]
 	if !ok {
 		for address := range members {

@@ -124,6 +124,24 @@ func (w *world) command(name string, args []string) string {
 		}
 	case "status":
 		return w.status(args[0])
+	case "sight":
+		w.sight(args)
+	case "report": // report NODE: connects again and claims nothing
+		w.report(args[0], nil)
+	case "hears": // hears NODE: has the newest plan and goes on with what it answers for
+		report := w.b.announcer[args[0]].report
+		report.Plan = w.plans[args[0]].Stamp
+		w.b.Observe(args[0], report)
+	case "claim": // claim NODE ADDRESS...: answers for these now, by itself
+		w.claim(args[0], args[1:])
+	case "down": // down NODE PEER...: finds these down now
+		report := w.b.announcer[args[0]].report
+		report.Down = args[1:]
+		w.b.Observe(args[0], report)
+	case "leaving": // has no interface that could carry an address
+		w.b.Observe(args[0], announcement.Report{Plan: w.plans[args[0]].Stamp})
+	case "watches":
+		return w.watches(args)
 	case "awaited":
 		return fmt.Sprintln(w.b.Awaited())
 	case "spread":
@@ -156,6 +174,46 @@ func (w *world) pool(args []string) {
 	}
 	w.config.L2[p.Name] = l2
 	require.NoError(w.t, w.b.Configure(w.config))
+}
+
+// sight switches sight on: sight INTERVAL MULTIPLIER.
+func (w *world) sight(args []string) {
+	var err error
+	w.config.Sight.TransmitInterval, err = time.ParseDuration(args[0])
+	require.NoError(w.t, err)
+	_, err = fmt.Sscan(args[1], &w.config.Sight.DetectMultiplier)
+	require.NoError(w.t, err)
+	require.NoError(w.t, w.b.Configure(w.config))
+	w.b.SetSecret([]byte("secret"))
+}
+
+// claim has a node answer for these addresses and no others.
+func (w *world) claim(name string, addresses []string) {
+	report := w.b.announcer[name].report
+	report.Claims = nil
+	for _, text := range addresses {
+		if address, err := netip.ParseAddr(text); err == nil {
+			report.Claims = append(report.Claims, announcement.Claim{Address: address, Stamp: w.b.plan.lists[address].Stamp})
+		}
+	}
+	w.b.Observe(name, report)
+}
+
+// watches prints whom nodes watch.
+func (w *world) watches(nodes []string) string {
+	var out strings.Builder
+	for _, name := range nodes {
+		s := w.plans[name].Sight
+		fmt.Fprintf(&out, "%s every %s x %d:", name, s.TransmitInterval, s.DetectMultiplier)
+		for _, p := range s.Peers {
+			fmt.Fprintf(&out, " %s", p.Node)
+			for _, i := range p.Interfaces {
+				fmt.Fprintf(&out, " %s%v", i.Name, i.Prefixes)
+			}
+		}
+		out.WriteString("\n")
+	}
+	return out.String()
 }
 
 // selects is a selector of one label, "key=value".
@@ -320,6 +378,7 @@ func (w *world) newLeader() {
 	}
 	require.Empty(w.t, w.b.Restore(services, nil))
 	w.b.Reassign(w.now)
+	w.b.SetSecret(old.secret)
 	for key, e := range old.endpoints {
 		w.b.SetEndpoints(key, e)
 	}

@@ -143,16 +143,26 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		}
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
+	for _, name := range list.Candidates {
+		if claim, ok := b.claim(name, a.Address); ok && claim.Stamp.Compare(b.plan.given[a.Address]) >= 0 {
+			return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.shortOf(a.Address)}, name
+		}
+	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {
-		if claim, ok := findClaim(known.report, a.Address); ok && claim.Stamp.Compare(list.Stamp) >= 0 {
-			return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String()}, owner
-		}
 		if p, ok := findProblem(known.report, a.Address); ok && known.report.Plan.Compare(list.Stamp) >= 0 {
 			return Verdict{Reason: p.Reason, Message: fmt.Sprintf("node %s was told to answer for %s and cannot: %s", owner, a.Address, p.Message)}, ""
 		}
 	}
 	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to answer for %s and has not acknowledged it yet", owner, a.Address)}, ""
+}
+
+// shortOf says that address has fewer backups than there are nodes for, where it has.
+func (b *Balancer) shortOf(address netip.Addr) string {
+	if !b.plan.short[address] {
+		return ""
+	}
+	return fmt.Sprintf(" (%s: with fewer nodes to take over than may answer)", reason.NodeWatchesEnough)
 }
 
 func findProblem(report announcement.Report, address netip.Addr) (announcement.Problem, bool) {

@@ -9,16 +9,50 @@ import (
 )
 
 // startWithdrawals keeps freed addresses from being given out while a node may still
-// answer for them.
+// answer for them: the owner, or a backup that answers in its place.
 func (b *Balancer) startWithdrawals(freed []netip.Addr) {
 	for _, address := range freed {
 		if len(b.addresses.Holders(address)) > 0 {
 			continue
 		}
-		if owner := b.plan.owner(address); owner != "" {
-			b.withdrawing[address] = owner
+		var from []string
+		for i, name := range b.plan.lists[address].Candidates {
+			if i == 0 || b.claims(name, address) {
+				from = append(from, name)
+			}
+		}
+		if name := b.plan.withdrawn[address]; name != "" {
+			from = append(from, name)
+		}
+		if len(from) > 0 {
+			b.withdrawing[address] = from
 			b.addresses.Block(address, ipam.Withdrawing)
 		}
+	}
+}
+
+// withdraws takes over what node says about addresses that nobody holds any more. A backup
+// may have begun to answer before it heard of that.
+func (b *Balancer) withdraws(node string) {
+	for address, from := range b.withdrawing {
+		switch {
+		case b.hasWithdrawn(node, address):
+			b.stopWaiting(address, node)
+		case b.claims(node, address) && !slices.Contains(from, node):
+			b.withdrawing[address] = append(from, node)
+		}
+	}
+}
+
+// stopWaiting notes that node does not answer for address any more.
+func (b *Balancer) stopWaiting(address netip.Addr, node string) {
+	from, ok := b.withdrawing[address]
+	if !ok {
+		return
+	}
+	b.withdrawing[address] = slices.DeleteFunc(from, func(name string) bool { return name == node })
+	if len(b.withdrawing[address]) == 0 {
+		b.endWithdrawal(address)
 	}
 }
 
@@ -34,14 +68,10 @@ func (b *Balancer) endWithdrawal(address netip.Addr) {
 // hasWithdrawn reports whether node has carried out a plan without address and claims
 // it no more.
 func (b *Balancer) hasWithdrawn(node string, address netip.Addr) bool {
-	if b.plan.owner(address) == node {
+	if slices.Contains(b.plan.lists[address].Candidates, node) {
 		return false // not planned away yet
 	}
-	report := b.announcer[node].report
-	if _, claims := findClaim(report, address); claims {
-		return false
-	}
-	return report.Plan.Compare(b.plan.sets[node].Stamp) >= 0
+	return !b.claims(node, address) && b.announcer[node].report.Plan.Compare(b.plan.sets[node].Stamp) >= 0
 }
 
 func findClaim(report announcement.Report, address netip.Addr) (announcement.Claim, bool) {

@@ -84,6 +84,9 @@ const (
 	NodeNoEndpoint Reason = "NodeNoEndpoint"
 	// AddressIsLocal says that the address is one of the node itself or of its gateway.
 	AddressIsLocal Reason = "AddressIsLocal"
+	// NodeWatchesEnough says that the node cannot stand by for the address, because nodes
+	// would have to watch more others than they may.
+	NodeWatchesEnough Reason = "NodeWatchesEnough"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )

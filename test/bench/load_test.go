@@ -21,14 +21,15 @@ func TestParseReceived(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestAnnouncerIn(t *testing.T) {
-	pid, err := announcerIn("POOL_V4=198.18.0.0/20\nANNOUNCER_PID_node10=77\nANNOUNCER_PID_node1=42\n", "node1")
-	require.NoError(t, err)
-	require.Equal(t, 42, pid)
-	for _, env := range []string{"", "ANNOUNCER_PID_node1=\n", "ANNOUNCER_PID_node1='1 2'\n"} {
-		_, err := announcerIn(env, "node1")
-		require.Error(t, err, env)
+func TestSettingIn(t *testing.T) {
+	env := "POOL_V4=198.18.0.0/20\nANNOUNCER_PID_node10=77\nANNOUNCER_PID_node1=42\nCCM_PIDS='1 2'\n"
+	for name, want := range map[string]string{"ANNOUNCER_PID_node1": "42", "CCM_PIDS": "1 2"} {
+		got, err := settingIn(env, name)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	}
+	_, err := settingIn(env, "ANNOUNCER_PID_node")
+	require.Error(t, err)
 }
 
 // Half of what the flood asks for is in the pool, and nothing of it is anybody's.

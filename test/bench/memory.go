@@ -68,20 +68,29 @@ func (l *lab) memoryOf(node string, s sample) error {
 	return nil
 }
 
-// announcer returns the process of node's announcer, as the testbed tells it.
+// announcer returns the process of node's announcer.
 func (l *lab) announcer(node string) (pid int, err error) {
-	env, err := os.ReadFile(filepath.Join(l.cluster.Dir, "env"))
+	text, err := l.setting("ANNOUNCER_PID_" + node)
 	if err != nil {
 		return 0, err
 	}
-	return announcerIn(string(env), node)
+	return strconv.Atoi(text)
 }
 
-func announcerIn(env, node string) (pid int, err error) {
+// setting returns a line of what the testbed tells about itself.
+func (l *lab) setting(name string) (string, error) {
+	env, err := os.ReadFile(filepath.Join(l.cluster.Dir, "env"))
+	if err != nil {
+		return "", err
+	}
+	return settingIn(string(env), name)
+}
+
+func settingIn(env, name string) (string, error) {
 	for line := range strings.Lines(env) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "ANNOUNCER_PID_"+node+"="); ok {
-			return strconv.Atoi(value)
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok {
+			return strings.Trim(value, `"'`), nil
 		}
 	}
-	return 0, fmt.Errorf("the testbed has no announcer on %s", node)
+	return "", fmt.Errorf("the testbed has no %s", name)
 }

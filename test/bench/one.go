@@ -55,6 +55,7 @@ func whileOthersWait(ctx context.Context, bed *lab, runs int) (result, error) {
 		waits{
 			addressed: slices.Concat(before.addressed, after.addressed),
 			announced: slices.Concat(before.announced, after.announced),
+			busy:      (before.busy + after.busy) / 2,
 		}.figures(s, "alone_")
 		during.figures(s, "crowded_")
 		s.Figures["change_percent"] = 100 * (s.Figures["crowded_address_ms"]/s.Figures["alone_address_ms"] - 1)
@@ -94,13 +95,18 @@ func (l *lab) crowded(ctx context.Context, i int) (waits, error) {
 
 // waits are how long Services waited after the create call's answer, in milliseconds:
 // until a watch showed the address, and until it said that a node answers for it.
-type waits struct{ addressed, announced []float64 }
+type waits struct {
+	addressed, announced []float64
+	// busy is the processor time of the CCM for each of them, from its creation on.
+	busy float64
+}
 
 // figures puts the waits into s.
 func (w waits) figures(s sample, prefix string) {
 	s.Figures[prefix+"address_ms"] = median(w.addressed)
 	s.Figures[prefix+"address_p90_ms"] = quantile(w.addressed, 0.9)
 	s.Figures[prefix+"announced_ms"] = median(w.announced)
+	s.Figures[prefix+"ccm_cpu_ms"] = w.busy
 	s.Raw[prefix+"address_ms"] = w.addressed
 	s.Raw[prefix+"announced_ms"] = w.announced
 }
@@ -109,6 +115,10 @@ func (w waits) figures(s sample, prefix string) {
 func (l *lab) singly(ctx context.Context, prefix string, n int) (waits, error) {
 	var w waits
 	names := series(prefix, n)
+	before, err := l.busy()
+	if err != nil {
+		return w, err
+	}
 	for _, name := range names {
 		if err := pause(ctx, breath); err != nil {
 			return w, err
@@ -124,6 +134,11 @@ func (l *lab) singly(ctx context.Context, prefix string, n int) (waits, error) {
 		w.addressed = append(w.addressed, ms(seen[0].addressed.Sub(created)))
 		w.announced = append(w.announced, ms(seen[0].announced.Sub(created)))
 	}
+	after, err := l.busy()
+	if err != nil {
+		return w, err
+	}
+	w.busy = (after - before) / float64(n)
 	if err := l.deleteAll(ctx, names); err != nil {
 		return w, err
 	}

@@ -1,11 +1,14 @@
 package control
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -67,7 +70,34 @@ func (d dice) set() announcement.Set {
 				Candidates: pick(d, []string{"a"}, []string{"a", "b"}, []string{"b", "a", "c"}),
 			}
 		}),
+		Sight: d.sight(),
 	}
+}
+
+func (d dice) sight() (s announcement.Sight) {
+	if d.IntN(3) > 0 {
+		s.TransmitInterval, s.DetectMultiplier = pick(d, 20*time.Millisecond, time.Second), 2+d.IntN(2)
+	}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		if d.IntN(2) == 0 {
+			s.Peers = append(s.Peers, announcement.Peer{Node: name, Key: announcement.Key{byte(d.IntN(2))}, Interfaces: d.interfaces()})
+		}
+	}
+	return s
+}
+
+func (d dice) interfaces() []announcement.Interface {
+	interfaces := []announcement.Interface{}
+	for _, name := range []string{"eth0", "eth1", "lo0"} {
+		if d.IntN(2) == 0 {
+			continue
+		}
+		interfaces = append(interfaces, announcement.Interface{
+			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0, Down: d.IntN(2) == 0,
+			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("fe80::7/64")}),
+		})
+	}
+	return interfaces
 }
 
 func (d dice) report() announcement.Report {
@@ -77,16 +107,8 @@ func (d dice) report() announcement.Report {
 		Problems: some(d, func(addr netip.Addr) announcement.Problem {
 			return announcement.Problem{Address: addr, Reason: pick(d, reason.SocketFailed, "FromTheFuture", ""), Message: pick(d, "", "eth0: no")}
 		}),
-		Interfaces: []announcement.Interface{},
-	}
-	for _, name := range []string{"eth0", "eth1", "lo0"} {
-		if d.IntN(2) == 0 {
-			continue
-		}
-		r.Interfaces = append(r.Interfaces, announcement.Interface{
-			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0, Down: d.IntN(2) == 0,
-			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("2001:db8::7/64")}),
-		})
+		Interfaces: d.interfaces(),
+		Down:       pick(d, nil, []string{"a"}, []string{"a", "c"}),
 	}
 	return r
 }
@@ -158,7 +180,32 @@ func TestDifferenceIsMinimal(t *testing.T) {
 			require.True(t, gone[addr], "seed %d: %s", seed, addr)
 		}
 		require.Len(t, p.Withdrawn, len(gone), "seed %d", seed)
+		requireMinimalSight(t, base.Sight, want.Sight, p)
 	}
+}
+
+// requireMinimalSight is TestDifferenceIsMinimal for peers: those that stayed as they
+// were cost nothing.
+func requireMinimalSight(t *testing.T, base, want announcement.Sight, p *pb.Plan) {
+	t.Helper()
+	var changed, gone, said []string
+	for _, peer := range want.Peers {
+		if !slices.ContainsFunc(base.Peers, func(old announcement.Peer) bool { return reflect.DeepEqual(old, peer) }) {
+			changed = append(changed, peer.Node)
+		}
+	}
+	for _, peer := range base.Peers {
+		if !slices.ContainsFunc(want.Peers, func(n announcement.Peer) bool { return n.Node == peer.Node }) {
+			gone = append(gone, peer.Node)
+		}
+	}
+	for _, peer := range p.Peers {
+		said = append(said, peer.Node)
+	}
+	require.Equal(t, changed, said)
+	require.Equal(t, gone, p.WithdrawnPeers)
+	same := base.TransmitInterval == want.TransmitInterval && base.DetectMultiplier == want.DetectMultiplier
+	require.Equal(t, same, p.Sight == nil)
 }
 
 // TestRandomReports: a chain of differences leaves the receiver with the sender's state.
@@ -199,11 +246,13 @@ func TestNormalReport(t *testing.T) {
 			{Address: b, Reason: "R", Message: strings.Repeat("é", maxMessage)}, {Address: a, Message: "bad \xff byte"}, {},
 		},
 		Interfaces: []announcement.Interface{{Name: "eth1", Prefixes: prefixes}, {Name: "eth0"}, {Name: "eth0"}},
+		Down:       []string{"b", "", "a", "b", strings.Repeat("n", maxName+1)},
 	}
 	got := normalReport(in)
 	require.Equal(t, []announcement.Claim{{Address: a, Stamp: newer}, {Address: b}}, got.Claims)
 	require.Equal(t, []string{"eth0", "eth1"}, []string{got.Interfaces[0].Name, got.Interfaces[1].Name})
 	require.Equal(t, "bad \uFFFD byte", got.Problems[0].Message)
+	require.Equal(t, []string{"a", "b"}, got.Down)
 	require.True(t, utf8.ValidString(got.Problems[1].Message))
 	require.LessOrEqual(t, len(got.Problems[1].Message), maxMessage)
 	_, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(got), &pb.Report{}))
@@ -225,8 +274,12 @@ func TestLargestReportFits(t *testing.T) {
 		r.Claims = append(r.Claims, announcement.Claim{Address: addr, Stamp: huge})
 		r.Problems = append(r.Problems, announcement.Problem{Address: addr, Reason: "SocketFailed", Message: strings.Repeat("m", 2*maxMessage)})
 	}
+	for i := range 2 * maxPeers {
+		r.Down = append(r.Down, fmt.Sprintf("%0*d", maxName, i))
+	}
 	report := normalReport(r)
 	require.Len(t, report.Problems, maxProblems)
+	require.Len(t, report.Down, maxPeers)
 	require.Less(t, proto.Size(reportSnapshot(report)), maxReportBytes)
 }
 
@@ -257,10 +310,18 @@ func FuzzPlan(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, slices.EqualFunc(set.Announcements, again.Announcements, announcement.Announcement.Equal))
 		require.Equal(t, set.Stamp, again.Stamp)
+		require.Equal(t, set.Sight, again.Sight)
 	})
 }
 
-func fuzzBase() announcement.Set { return set(1, 1, "192.0.2.1", "192.0.2.2", "2001:db8::1") }
+func fuzzBase() announcement.Set {
+	base := set(1, 1, "192.0.2.1", "192.0.2.2", "2001:db8::1")
+	base.Sight = announcement.Sight{
+		TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3,
+		Peers: []announcement.Peer{{Node: "a", Key: announcement.Key{1}}, {Node: "b", Key: announcement.Key{2}}},
+	}
+	return base
+}
 
 // FuzzReport is FuzzPlan for reports.
 func FuzzReport(f *testing.F) {

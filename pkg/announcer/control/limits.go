@@ -20,6 +20,13 @@ const (
 	maxAnnouncements = 1 << 16
 	// maxCandidates bounds an address's candidate list; a plan has an owner and two backups.
 	maxCandidates = 16
+	// maxPeers bounds the peers of one node, and so those that it may find down; a plan has
+	// at most 64.
+	maxPeers = 1 << 10
+	// maxTransmitInterval and maxDetectMultiplier bound how rarely peers hear each other;
+	// the cloud-config has narrower bounds.
+	maxTransmitInterval = time.Minute
+	maxDetectMultiplier = 255
 	// maxName bounds node names (DNS subdomain, RFC 1123 section 2.1), cluster UIDs and
 	// interface selectors.
 	maxName = 253

@@ -12,7 +12,8 @@ func planMessage(base, want announcement.Set) *pb.Plan {
 		return planSnapshot(want)
 	}
 	difference := planDifference(base, want)
-	if len(difference.Announcements)+len(difference.Withdrawn) > len(want.Announcements) {
+	said := len(difference.Announcements) + len(difference.Withdrawn) + len(difference.Peers) + len(difference.WithdrawnPeers)
+	if said > len(want.Announcements)+len(want.Sight.Peers) {
 		return planSnapshot(want)
 	}
 	return difference
@@ -24,6 +25,7 @@ func planSnapshot(set announcement.Set) *pb.Plan {
 	for _, a := range set.Announcements {
 		plan.Announcements = append(plan.Announcements, encodeAnnouncement(a))
 	}
+	sightSnapshot(plan, set.Sight)
 	return plan
 }
 
@@ -49,6 +51,7 @@ func planDifference(base, want announcement.Set) *pb.Plan {
 	for _, a := range have {
 		plan.Withdrawn = append(plan.Withdrawn, a.Address.AsSlice())
 	}
+	sightDifference(plan, base.Sight, want.Sight)
 	return plan
 }
 

@@ -17,6 +17,10 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	if err != nil {
 		return announcement.Set{}, err
 	}
+	var withdrawnPeers []string
+	if set.Sight, withdrawnPeers, err = decodeSight(p); err != nil {
+		return announcement.Set{}, err
+	}
 	if p.GetSnapshot() {
 		return set, nil
 	}
@@ -26,10 +30,16 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 			stampText(base), set.Cluster, stampText(have.Stamp), have.Cluster, errDoesNotFit)
 	}
 	set.Announcements, err = mergeAnnouncements(have.Announcements, set.Announcements, withdrawn)
+	if err == nil {
+		err = checkCount("plan: announcements", len(set.Announcements), maxAnnouncements)
+	}
+	if err == nil {
+		err = applySight(have.Sight, &set, p, withdrawnPeers)
+	}
 	if err != nil {
 		return announcement.Set{}, err
 	}
-	return set, checkCount("plan: announcements", len(set.Announcements), maxAnnouncements)
+	return set, nil
 }
 
 // mergeAnnouncements returns have without those withdrawn, with changed replacing or added.
@@ -68,7 +78,7 @@ func decodePlan(p *pb.Plan) (set announcement.Set, withdrawn []netip.Addr, err e
 	if err := checkText("plan: cluster", set.Cluster, maxName); err != nil {
 		return set, nil, err
 	}
-	if p.GetSnapshot() && len(p.GetWithdrawn()) > 0 {
+	if p.GetSnapshot() && len(p.GetWithdrawn())+len(p.GetWithdrawnPeers()) > 0 {
 		return set, nil, fmt.Errorf("plan: a snapshot withdraws nothing")
 	}
 	if set.Announcements, err = decodeAnnouncements(p.GetAnnouncements()); err != nil {

@@ -53,7 +53,7 @@ func reportDifference(base, want announcement.Report) *pb.Report {
 
 // reportFrame encodes the parts that every report carries whole.
 func reportFrame(r announcement.Report) *pb.Report {
-	report := &pb.Report{Plan: encodeStamp(r.Plan), Highest: encodeStamp(r.Highest), Cluster: r.Cluster}
+	report := &pb.Report{Plan: encodeStamp(r.Plan), Highest: encodeStamp(r.Highest), Cluster: r.Cluster, Down: r.Down}
 	for _, p := range r.Problems {
 		report.Problems = append(report.Problems, &pb.Problem{
 			Address: p.Address.AsSlice(), Reason: string(p.Reason), Message: p.Message,
@@ -63,7 +63,8 @@ func reportFrame(r announcement.Report) *pb.Report {
 }
 
 func equalFrame(a, b announcement.Report) bool {
-	return a.Plan == b.Plan && a.Highest == b.Highest && a.Cluster == b.Cluster && slices.Equal(a.Problems, b.Problems)
+	return a.Plan == b.Plan && a.Highest == b.Highest && a.Cluster == b.Cluster &&
+		slices.Equal(a.Problems, b.Problems) && slices.Equal(a.Down, b.Down)
 }
 
 func equalInterface(a, b announcement.Interface) bool {

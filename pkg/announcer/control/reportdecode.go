@@ -75,7 +75,10 @@ func decodeReport(p *pb.Report) (report announcement.Report, ended []netip.Addr,
 	if report.Problems, err = decodeProblems(p.GetProblems()); err != nil {
 		return report, nil, err
 	}
-	report.Interfaces, err = decodeInterfaces(p.GetInterfaces())
+	if report.Interfaces, err = decodeInterfaces(p.GetInterfaces()); err != nil {
+		return report, nil, fmt.Errorf("report: %w", err)
+	}
+	report.Down, err = decodeNames("report: down", p.GetDown())
 	return report, ended, err
 }
 
@@ -139,7 +142,7 @@ func notAlphanumeric(r rune) bool {
 }
 
 func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
-	if err := checkCount("report: interfaces", len(list), maxInterfaces); err != nil {
+	if err := checkCount("interfaces", len(list), maxInterfaces); err != nil {
 		return nil, err
 	}
 	interfaces := make([]announcement.Interface, 0, len(list))
@@ -149,7 +152,7 @@ func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
 			err = fmt.Errorf("%q comes after %q; names ascend and each comes once", decoded.Name, interfaces[i-1].Name)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("report: interface %d: %w", i, err)
+			return nil, fmt.Errorf("interface %d: %w", i, err)
 		}
 		interfaces = append(interfaces, decoded)
 	}

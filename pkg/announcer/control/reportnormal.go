@@ -25,7 +25,15 @@ func normalReport(r announcement.Report) announcement.Report {
 	r.Claims = r.Claims[:min(len(r.Claims), maxAnnouncements)]
 	r.Problems = normalProblems(r.Problems)
 	r.Interfaces = normalInterfaces(r.Interfaces)
+	r.Down = normalNames(r.Down)
 	return r
+}
+
+func normalNames(names []string) []string {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return checkName("node", name) != nil })
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), maxPeers)]
 }
 
 func normalProblems(problems []announcement.Problem) []announcement.Problem {

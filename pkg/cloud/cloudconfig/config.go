@@ -24,6 +24,8 @@ type Config struct {
 	Reservations []ipam.Reservation
 	// OnShrink is never "".
 	OnShrink ShrinkPolicy
+	// Sight is how soon nodes notice that another one is gone.
+	Sight Sight
 	// Nodes is nil where nodes are not initialised.
 	Nodes *Nodes
 }
@@ -58,7 +60,12 @@ const (
 
 // defaultConfig holds the value of each key that a file leaves out.
 func defaultConfig() Config {
-	return Config{OnShrink: ShrinkRefuse}
+	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight()}
+}
+
+// defaultSight finds a node down after 300 ms of silence.
+func defaultSight() Sight {
+	return Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 }
 
 // defaultPool holds the value of each key that a pool leaves out.

@@ -28,6 +28,7 @@ func TestDefaults(t *testing.T) {
 	c := parse(t, "pools:\n- name: default\n  addresses: [192.0.2.0/24]\n")
 	require.Equal(t, &Config{
 		OnShrink: ShrinkRefuse,
+		Sight:    Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
 		Pools: []Pool{{
 			Pool: ipam.Pool{
 				Name:       "default",
@@ -105,6 +106,20 @@ func TestReferenceStatesDefaults(t *testing.T) {
 	require.Empty(t, written.SharedNamespaces)
 	require.Equal(t, defaultConfig().OnShrink, c.OnShrink)
 	require.Equal(t, defaultNodes(), c.Nodes)
+	require.Equal(t, defaultSight(), c.Sight)
+}
+
+func TestSight(t *testing.T) {
+	for text, want := range map[string]Sight{
+		"":                              {100 * time.Millisecond, 3},
+		"sight:\n":                      {100 * time.Millisecond, 3},
+		"sight: {}\n":                   {100 * time.Millisecond, 3},
+		"sight: {detectMultiplier: 20}": {100 * time.Millisecond, 20},
+		"sight: {transmitInterval: 20ms, detectMultiplier: 2}": {20 * time.Millisecond, 2},
+		"sight: {transmitInterval: 10s}":                       {10 * time.Second, 3},
+	} {
+		require.Equal(t, want, parse(t, pool+text).Sight, text)
+	}
 }
 
 func TestNodes(t *testing.T) {

@@ -14,12 +14,12 @@ func (w *walker) config(n *yaml.Node) Config {
 		"loadBalancerClass": func(v *yaml.Node, at string) { c.LoadBalancerClass = w.class(v, at) },
 		"pools":             func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
 		"onShrink":          func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
+		"sight":             func(v *yaml.Node, at string) { c.Sight = w.sight(v, at) },
 		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
 		// Read below: they refer to the pools, which may come later in the file.
 		"reservations": func(*yaml.Node, string) {},
 
 		"bgp":        w.refuse,
-		"sight":      w.refuse,
 		"rebalance":  w.refuse,
 		"nodeHealth": w.refuse,
 	}
@@ -41,7 +41,7 @@ func (w *walker) config(n *yaml.Node) Config {
 // Ignoring it would promise what does not happen.
 func unsupported(key string) bool {
 	switch key {
-	case "bgp", "sight", "rebalance", "nodeHealth":
+	case "bgp", "rebalance", "nodeHealth":
 		return true
 	}
 	return false

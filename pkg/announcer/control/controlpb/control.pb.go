@@ -455,6 +455,124 @@ func (x *Announcement) GetInterface() string {
 	return ""
 }
 
+// Sight is how a node and those that it shares candidate lists with watch each other.
+type Sight struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// transmit_interval_us is the time between two packets to a peer, in microseconds, and
+	// detect_multiplier how many of them may be missing before the peer is down.
+	TransmitIntervalUs uint64 `protobuf:"varint,1,opt,name=transmit_interval_us,json=transmitIntervalUs,proto3" json:"transmit_interval_us,omitempty"`
+	DetectMultiplier   uint32 `protobuf:"varint,2,opt,name=detect_multiplier,json=detectMultiplier,proto3" json:"detect_multiplier,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *Sight) Reset() {
+	*x = Sight{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sight) ProtoMessage() {}
+
+func (x *Sight) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sight.ProtoReflect.Descriptor instead.
+func (*Sight) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Sight) GetTransmitIntervalUs() uint64 {
+	if x != nil {
+		return x.TransmitIntervalUs
+	}
+	return 0
+}
+
+func (x *Sight) GetDetectMultiplier() uint32 {
+	if x != nil {
+		return x.DetectMultiplier
+	}
+	return 0
+}
+
+// Peer is a node that another one watches.
+type Peer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// interfaces are the peer's, as it last reported them.
+	Interfaces []*Interface `protobuf:"bytes,2,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
+	// key has 32 bytes.
+	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Peer) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Peer) GetInterfaces() []*Interface {
+	if x != nil {
+		return x.Interfaces
+	}
+	return nil
+}
+
+func (x *Peer) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // Plan is a node's whole plan (snapshot) or the difference to the one with stamp base.
 type Plan struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -465,14 +583,20 @@ type Plan struct {
 	Base          *Stamp          `protobuf:"bytes,4,opt,name=base,proto3" json:"base,omitempty"`
 	Announcements []*Announcement `protobuf:"bytes,5,rep,name=announcements,proto3" json:"announcements,omitempty"`
 	// withdrawn are addresses (4 or 16 bytes) of base that are no longer in the plan.
-	Withdrawn     [][]byte `protobuf:"bytes,6,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Withdrawn [][]byte `protobuf:"bytes,6,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
+	// sight is unchanged where a difference does not have it.
+	Sight *Sight `protobuf:"bytes,7,opt,name=sight,proto3" json:"sight,omitempty"`
+	// peers are all of them in a snapshot, those that are new or changed in a difference.
+	Peers []*Peer `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"`
+	// withdrawn_peers are names of peers of base that are no longer in the plan.
+	WithdrawnPeers []string `protobuf:"bytes,9,rep,name=withdrawn_peers,json=withdrawnPeers,proto3" json:"withdrawn_peers,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +608,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +621,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{6}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Plan) GetCluster() string {
@@ -542,6 +666,27 @@ func (x *Plan) GetWithdrawn() [][]byte {
 	return nil
 }
 
+func (x *Plan) GetSight() *Sight {
+	if x != nil {
+		return x.Sight
+	}
+	return nil
+}
+
+func (x *Plan) GetPeers() []*Peer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Plan) GetWithdrawnPeers() []string {
+	if x != nil {
+		return x.WithdrawnPeers
+	}
+	return nil
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -552,7 +697,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +709,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +722,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{7}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Claim) GetAddress() []byte {
@@ -605,7 +750,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +762,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +775,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Problem) GetAddress() []byte {
@@ -669,7 +814,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +826,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +839,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Interface) GetName() string {
@@ -750,13 +895,16 @@ type Report struct {
 	// interfaces are always all that there are, where interfaces_changed is set.
 	Interfaces        []*Interface `protobuf:"bytes,8,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	InterfacesChanged bool         `protobuf:"varint,9,opt,name=interfaces_changed,json=interfacesChanged,proto3" json:"interfaces_changed,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// down are always all that there are: the peers that the node has heard and now finds
+	// down.
+	Down          []string `protobuf:"bytes,10,rep,name=down,proto3" json:"down,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -768,7 +916,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -781,7 +929,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -847,6 +995,13 @@ func (x *Report) GetInterfacesChanged() bool {
 	return false
 }
 
+func (x *Report) GetDown() []string {
+	if x != nil {
+		return x.Down
+	}
+	return nil
+}
+
 var File_pkg_announcer_control_controlpb_control_proto protoreflect.FileDescriptor
 
 const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
@@ -879,14 +1034,26 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"candidates\x18\x03 \x03(\tR\n" +
 	"candidates\x12\x1c\n" +
-	"\tinterface\x18\x04 \x01(\tR\tinterface\"\x88\x02\n" +
+	"\tinterface\x18\x04 \x01(\tR\tinterface\"f\n" +
+	"\x05Sight\x120\n" +
+	"\x14transmit_interval_us\x18\x01 \x01(\x04R\x12transmitIntervalUs\x12+\n" +
+	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\"m\n" +
+	"\x04Peer\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12?\n" +
+	"\n" +
+	"interfaces\x18\x02 \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
+	"interfaces\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\x96\x03\n" +
 	"\x04Plan\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1a\n" +
 	"\bsnapshot\x18\x03 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04base\x18\x04 \x01(\v2\x1b.baremetal.control.v1.StampR\x04base\x12H\n" +
 	"\rannouncements\x18\x05 \x03(\v2\".baremetal.control.v1.AnnouncementR\rannouncements\x12\x1c\n" +
-	"\twithdrawn\x18\x06 \x03(\fR\twithdrawn\"T\n" +
+	"\twithdrawn\x18\x06 \x03(\fR\twithdrawn\x121\n" +
+	"\x05sight\x18\a \x01(\v2\x1b.baremetal.control.v1.SightR\x05sight\x120\n" +
+	"\x05peers\x18\b \x03(\v2\x1a.baremetal.control.v1.PeerR\x05peers\x12'\n" +
+	"\x0fwithdrawn_peers\x18\t \x03(\tR\x0ewithdrawnPeers\"T\n" +
 	"\x05Claim\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\"U\n" +
@@ -899,7 +1066,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
 	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"\x9c\x03\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\"\xb0\x03\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
@@ -911,7 +1078,9 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\b \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
 	"interfaces\x12-\n" +
-	"\x12interfaces_changed\x18\t \x01(\bR\x11interfacesChanged2^\n" +
+	"\x12interfaces_changed\x18\t \x01(\bR\x11interfacesChanged\x12\x12\n" +
+	"\x04down\x18\n" +
+	" \x03(\tR\x04down2^\n" +
 	"\aControl\x12S\n" +
 	"\aConnect\x12\x1e.baremetal.control.v1.FromNode\x1a$.baremetal.control.v1.FromController(\x010\x01B5Z3baremetal.cloud/ccm/pkg/announcer/control/controlpbb\x06proto3"
 
@@ -927,7 +1096,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -935,35 +1104,40 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Welcome)(nil),        // 3: baremetal.control.v1.Welcome
 	(*Stamp)(nil),          // 4: baremetal.control.v1.Stamp
 	(*Announcement)(nil),   // 5: baremetal.control.v1.Announcement
-	(*Plan)(nil),           // 6: baremetal.control.v1.Plan
-	(*Claim)(nil),          // 7: baremetal.control.v1.Claim
-	(*Problem)(nil),        // 8: baremetal.control.v1.Problem
-	(*Interface)(nil),      // 9: baremetal.control.v1.Interface
-	(*Report)(nil),         // 10: baremetal.control.v1.Report
+	(*Sight)(nil),          // 6: baremetal.control.v1.Sight
+	(*Peer)(nil),           // 7: baremetal.control.v1.Peer
+	(*Plan)(nil),           // 8: baremetal.control.v1.Plan
+	(*Claim)(nil),          // 9: baremetal.control.v1.Claim
+	(*Problem)(nil),        // 10: baremetal.control.v1.Problem
+	(*Interface)(nil),      // 11: baremetal.control.v1.Interface
+	(*Report)(nil),         // 12: baremetal.control.v1.Report
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	10, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	12, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
-	6,  // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	10, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	8,  // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
+	12, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 6: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 7: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
-	5,  // 8: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	4,  // 9: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 10: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 11: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	7,  // 12: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	8,  // 13: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	9,  // 14: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	0,  // 15: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 16: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	16, // [16:17] is the sub-list for method output_type
-	15, // [15:16] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
+	4,  // 7: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 8: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
+	5,  // 9: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
+	6,  // 10: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	7,  // 11: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
+	4,  // 12: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 13: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 14: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	9,  // 15: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	10, // 16: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	11, // 17: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	0,  // 18: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 19: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	19, // [19:20] is the sub-list for method output_type
+	18, // [18:19] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -985,7 +1159,7 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,59 @@
+package control
+
+import (
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+)
+
+// sightSnapshot writes the whole of s into plan.
+func sightSnapshot(plan *pb.Plan, s announcement.Sight) {
+	plan.Sight = encodeSight(s)
+	for _, p := range s.Peers {
+		plan.Peers = append(plan.Peers, encodePeer(p))
+	}
+}
+
+// sightDifference writes into plan what want says differently from base: the timing as a
+// whole, and the peers one by one, both lists being sorted by name.
+func sightDifference(plan *pb.Plan, base, want announcement.Sight) {
+	if base.TransmitInterval != want.TransmitInterval || base.DetectMultiplier != want.DetectMultiplier {
+		plan.Sight = encodeSight(want)
+	}
+	have := base.Peers
+	for _, p := range want.Peers {
+		for len(have) > 0 && have[0].Node < p.Node {
+			plan.WithdrawnPeers = append(plan.WithdrawnPeers, have[0].Node)
+			have = have[1:]
+		}
+		if len(have) > 0 && have[0].Node == p.Node {
+			same := equalPeer(have[0], p)
+			have = have[1:]
+			if same {
+				continue
+			}
+		}
+		plan.Peers = append(plan.Peers, encodePeer(p))
+	}
+	for _, p := range have {
+		plan.WithdrawnPeers = append(plan.WithdrawnPeers, p.Node)
+	}
+}
+
+func equalPeer(a, b announcement.Peer) bool {
+	return a.Node == b.Node && a.Key == b.Key && slices.EqualFunc(a.Interfaces, b.Interfaces, equalInterface)
+}
+
+// encodeSight encodes the timing, which may be none.
+func encodeSight(s announcement.Sight) *pb.Sight {
+	return &pb.Sight{
+		TransmitIntervalUs: uint64(s.TransmitInterval / time.Microsecond), //nolint:gosec // never negative
+		DetectMultiplier:   uint32(s.DetectMultiplier),                    //nolint:gosec // at most maxDetectMultiplier
+	}
+}
+
+func encodePeer(p announcement.Peer) *pb.Peer {
+	return &pb.Peer{Node: p.Node, Interfaces: encodeInterfaces(p.Interfaces), Key: slices.Clone(p.Key[:])}
+}

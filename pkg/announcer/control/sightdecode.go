@@ -1,0 +1,123 @@
+package control
+
+import (
+	"fmt"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+)
+
+// decodeSight decodes what p says of sight: the timing, which is zero where it is not
+// said, the peers, and the names of those withdrawn, both in strictly increasing order.
+func decodeSight(p *pb.Plan) (s announcement.Sight, withdrawn []string, err error) {
+	if s.TransmitInterval, s.DetectMultiplier, err = decodeTiming(p.GetSight()); err != nil {
+		return s, nil, fmt.Errorf("plan: sight: %w", err)
+	}
+	if s.Peers, err = decodePeers(p.GetPeers()); err != nil {
+		return s, nil, err
+	}
+	withdrawn, err = decodeNames("plan: withdrawn peers", p.GetWithdrawnPeers())
+	return s, withdrawn, err
+}
+
+// decodeTiming takes both values or neither.
+func decodeTiming(p *pb.Sight) (time.Duration, int, error) {
+	interval, multiplier := p.GetTransmitIntervalUs(), p.GetDetectMultiplier()
+	if interval > uint64(maxTransmitInterval/time.Microsecond) {
+		return 0, 0, fmt.Errorf("transmit interval of %d µs; the limit is %s", interval, maxTransmitInterval)
+	}
+	if multiplier > maxDetectMultiplier {
+		return 0, 0, fmt.Errorf("detect multiplier %d; the limit is %d", multiplier, maxDetectMultiplier)
+	}
+	if (interval == 0) != (multiplier == 0) {
+		return 0, 0, fmt.Errorf("transmit interval of %d µs with detect multiplier %d; none is given without the other", interval, multiplier)
+	}
+	return time.Duration(interval) * time.Microsecond, int(multiplier), nil
+}
+
+func decodePeers(list []*pb.Peer) ([]announcement.Peer, error) {
+	if err := checkCount("plan: peers", len(list), maxPeers); err != nil {
+		return nil, err
+	}
+	var peers []announcement.Peer
+	for i, p := range list {
+		peer, err := decodePeer(p)
+		if err == nil && i > 0 && peers[i-1].Node >= peer.Node {
+			err = fmt.Errorf("%q comes after %q; names ascend and each comes once", peer.Node, peers[i-1].Node)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("plan: peer %d: %w", i, err)
+		}
+		peers = append(peers, peer)
+	}
+	return peers, nil
+}
+
+func decodePeer(p *pb.Peer) (peer announcement.Peer, err error) {
+	peer.Node = p.GetNode()
+	if err := checkName("node", peer.Node); err != nil {
+		return peer, err
+	}
+	if len(p.GetKey()) != len(peer.Key) {
+		return peer, fmt.Errorf("key of %d bytes; it has %d", len(p.GetKey()), len(peer.Key))
+	}
+	copy(peer.Key[:], p.GetKey())
+	peer.Interfaces, err = decodeInterfaces(p.GetInterfaces())
+	return peer, err
+}
+
+// decodeNames decodes node names in strictly increasing order. what names the list in errors.
+func decodeNames(what string, list []string) ([]string, error) {
+	if err := checkCount(what, len(list), maxPeers); err != nil {
+		return nil, err
+	}
+	for i, name := range list {
+		err := checkName("node", name)
+		if err == nil && i > 0 && list[i-1] >= name {
+			err = fmt.Errorf("%q comes after %q; names ascend and each comes once", name, list[i-1])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %d: %w", what, i, err)
+		}
+	}
+	return list, nil
+}
+
+// mergePeers returns have without those withdrawn, with changed replacing or added. All
+// are sorted, and so is the result.
+func mergePeers(have, changed []announcement.Peer, withdrawn []string) ([]announcement.Peer, error) {
+	var merged []announcement.Peer
+	for _, old := range have {
+		for len(changed) > 0 && changed[0].Node < old.Node {
+			merged, changed = append(merged, changed[0]), changed[1:]
+		}
+		replaced := len(changed) > 0 && changed[0].Node == old.Node
+		if len(withdrawn) > 0 && withdrawn[0] == old.Node {
+			if replaced {
+				return nil, fmt.Errorf("plan: peer %q is both there and withdrawn", old.Node)
+			}
+			withdrawn = withdrawn[1:]
+			continue
+		}
+		if replaced {
+			old, changed = changed[0], changed[1:]
+		}
+		merged = append(merged, old)
+	}
+	if len(withdrawn) > 0 {
+		return nil, fmt.Errorf("plan: peer %q is withdrawn but not held: %w", withdrawn[0], errDoesNotFit)
+	}
+	return append(merged, changed...), nil
+}
+
+// applySight fills in what a difference leaves out of set's sight.
+func applySight(have announcement.Sight, set *announcement.Set, p *pb.Plan, withdrawn []string) (err error) {
+	if p.GetSight() == nil {
+		set.Sight.TransmitInterval, set.Sight.DetectMultiplier = have.TransmitInterval, have.DetectMultiplier
+	}
+	if set.Sight.Peers, err = mergePeers(have.Peers, set.Sight.Peers, withdrawn); err != nil {
+		return err
+	}
+	return checkCount("plan: peers", len(set.Sight.Peers), maxPeers)
+}

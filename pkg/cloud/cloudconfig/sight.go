@@ -1,0 +1,45 @@
+package cloudconfig
+
+import (
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds of Sight. Below, a busy machine is taken for a dead one; above, nobody would call
+// it failover.
+const (
+	minTransmitInterval = 20 * time.Millisecond
+	maxTransmitInterval = 10 * time.Second
+	minDetectMultiplier = 2
+	maxDetectMultiplier = 20
+)
+
+// Sight is how nodes that may answer for the same addresses watch each other.
+type Sight struct {
+	// TransmitInterval is the time between two packets to each peer, 20 ms to 10 s.
+	TransmitInterval time.Duration
+	// DetectMultiplier is how many of them may be missing before a peer is taken for dead,
+	// 2 to 20.
+	DetectMultiplier int
+}
+
+func (w *walker) sight(n *yaml.Node, path string) Sight {
+	s := defaultSight()
+	w.object(n, path, map[string]reader{
+		"transmitInterval": func(v *yaml.Node, at string) { s.TransmitInterval = w.transmitInterval(v, at) },
+		"detectMultiplier": func(v *yaml.Node, at string) {
+			s.DetectMultiplier = w.integer(v, at, minDetectMultiplier, maxDetectMultiplier)
+		},
+	})
+	return s
+}
+
+func (w *walker) transmitInterval(n *yaml.Node, path string) time.Duration {
+	before := len(w.problems)
+	d := w.duration(n, path)
+	if len(w.problems) == before && (d < minTransmitInterval || d > maxTransmitInterval) {
+		w.fail(n, path, "", "%s is not between %s and %s", d, minTransmitInterval, maxTransmitInterval)
+	}
+	return d
+}

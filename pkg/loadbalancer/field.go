@@ -1,0 +1,158 @@
+package loadbalancer
+
+import (
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// field is who is in question for one address. What takes a look at every node is done
+// when it is asked for: an address that stays as it is does not need it.
+type field struct {
+	b       *Balancer
+	address netip.Addr
+	l2      L2
+	able    []string
+	known   bool
+}
+
+// ranked returns the nodes that may answer for the address, in rendezvous order.
+func (f *field) ranked() []string {
+	if !f.known {
+		f.known = true
+		if !f.b.anywhere(f.address, ipam.FamilyOf(f.address)) {
+			return nil
+		}
+		for name, n := range f.b.nodes {
+			if f.b.eligible(n, f.address, f.l2) == "" {
+				f.able = append(f.able, name)
+			}
+		}
+		rank(f.able, f.address)
+	}
+	return f.able
+}
+
+// preferring returns ranked with those that stand by already first: they know of the
+// address, and hear who answers for it now.
+func (f *field) preferring(old []string) []string {
+	out := make([]string, 0, len(f.ranked()))
+	for _, name := range old {
+		if slices.Contains(f.ranked(), name) {
+			out = append(out, name)
+		}
+	}
+	for _, name := range f.ranked() {
+		if !slices.Contains(old, name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// standby returns the backups of list, whose first is the owner, and counts their sessions:
+// those that were backups before stay, one of another zone comes first.
+func (f *field) standby(list, old []string) []string {
+	elsewhere := f.b.elsewhere(list[0])
+	out := f.kept(list, old)
+	if !slices.ContainsFunc(out, elsewhere) {
+		out = f.diversify(list, out, elsewhere)
+	}
+	if len(out) < backups {
+		out = f.fill(list, out)
+	}
+	slices.SortStableFunc(out, func(x, y string) int {
+		switch {
+		case elsewhere(x) == elsewhere(y):
+			return 0
+		case elsewhere(x):
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// kept returns the backups in old that may stay.
+func (f *field) kept(list, old []string) []string {
+	var out []string
+	for i, name := range old {
+		n, ok := f.b.nodes[name]
+		if i == 0 || !ok || len(out) == backups || slices.Contains(list, name) || f.b.eligible(n, f.address, f.l2) != "" {
+			continue
+		}
+		if f.b.sessions.join(slices.Concat(list, out), name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// diversify puts a node of another zone in the place of the last backup, if there is one.
+func (f *field) diversify(list, out []string, elsewhere func(string) bool) []string {
+	if !f.b.otherZones(list[0]) {
+		return out
+	}
+	rest := out[:min(len(out), backups-1)]
+	for _, name := range out[len(rest):] {
+		f.b.sessions.leave(slices.Concat(list, rest), name)
+	}
+	for _, name := range f.ranked() {
+		if !elsewhere(name) || !f.b.connected(name) || slices.Contains(list, name) {
+			continue
+		}
+		if f.b.sessions.join(slices.Concat(list, rest), name) {
+			return append(rest, name)
+		}
+		f.b.plan.unmixed[f.address] = true
+	}
+	for _, name := range out[len(rest):] {
+		if f.b.sessions.join(slices.Concat(list, rest), name) {
+			rest = append(rest, name)
+		}
+	}
+	return rest
+}
+
+// fill adds backups up to their number: neighbours of the owner first, whose sessions
+// stand already. It notes where a node could not be added because one would have to watch
+// too many.
+func (f *field) fill(list, out []string) []string {
+	refused := false
+	for _, standing := range []bool{true, false} {
+		for _, name := range f.ranked() {
+			if len(out) == backups {
+				return out
+			}
+			if !f.b.connected(name) || f.b.sessions.stands(list[0], name) != standing || slices.Contains(list, name) || slices.Contains(out, name) {
+				continue
+			}
+			if f.b.sessions.join(slices.Concat(list, out), name) {
+				out = append(out, name)
+			} else {
+				refused = true
+			}
+		}
+	}
+	if refused {
+		f.b.plan.short[f.address] = true
+	}
+	return out
+}
+
+// elsewhere returns whether a node is known to be in another zone than that one.
+func (b *Balancer) elsewhere(than string) func(string) bool {
+	zone := b.nodes[than].Zone
+	return func(name string) bool { return zone != "" && b.nodes[name].Zone != "" && b.nodes[name].Zone != zone }
+}
+
+// otherZones reports whether any node is in another zone than that one.
+func (b *Balancer) otherZones(than string) bool {
+	zone := b.nodes[than].Zone
+	others := len(b.zones)
+	if b.zones[zone] > 0 {
+		others--
+	}
+	return zone != "" && others > 0
+}

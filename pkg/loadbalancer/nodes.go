@@ -1,0 +1,151 @@
+package loadbalancer
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// SetNode takes over a Node.
+func (b *Balancer) SetNode(n Node) {
+	old, ok := b.nodes[n.Name]
+	if ok && old.equal(n) {
+		return
+	}
+	b.countZone(old.Zone, -1)
+	b.countZone(n.Zone, 1)
+	b.nodes[n.Name] = n
+	b.plan.moved = true
+	b.nodeChanged(n.Name)
+}
+
+// DeleteNode forgets a Node; its addresses move.
+func (b *Balancer) DeleteNode(name string) {
+	b.countZone(b.nodes[name].Zone, -1)
+	delete(b.nodes, name)
+	for address := range b.withdrawing {
+		b.stopWaiting(address, name)
+	}
+	b.plan.moved = true
+	b.nodeChanged(name)
+}
+
+func (b *Balancer) countZone(zone string, by int) {
+	if zone == "" {
+		return
+	}
+	if b.zones[zone] += by; b.zones[zone] == 0 {
+		delete(b.zones, zone)
+	}
+}
+
+// Observe takes over what a node's announcer reports; it is connected from then on.
+// It returns the addresses whose answering changed.
+func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr {
+	known, ok := b.announcer[node]
+	if !ok {
+		known = &announcer{}
+		b.announcer[node] = known
+	}
+	news := !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual)
+	changed := changedClaims(known.report, report)
+	known.connected, known.report = true, report
+	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, interfaceEqual) {
+		known.interfaces = report.Interfaces
+		b.watchers(node)
+	}
+	if news {
+		b.nodeChanged(node)
+	}
+	for _, address := range changed {
+		b.contest(address)
+	}
+	b.react(node)
+	b.withdraws(node)
+	return changed
+}
+
+// Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone, but
+// why nobody may answer for an address may be another reason now, or why few stand by.
+func (b *Balancer) Disconnect(node string) {
+	if known, ok := b.announcer[node]; ok {
+		known.connected = false
+		b.react(node)
+		for address := range b.plan.short {
+			b.plan.touch(address)
+		}
+		for address := range b.plan.nobody {
+			if b.plan.wanting[address] { // it is for want of a node
+				b.plan.touch(address)
+			}
+		}
+	}
+}
+
+// Awaited returns the nodes that may answer for an address and have not reported yet,
+// sorted; none where no Service holds an address. A node that is not eligible any more
+// may still be answering.
+func (b *Balancer) Awaited() []string {
+	if !b.addresses.InUse() {
+		return nil
+	}
+	var out []string
+	for name := range b.nodes {
+		if known, ok := b.announcer[name]; !ok || !known.connected {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Links returns the on-link prefixes of all interfaces that announcers reported, sorted,
+// each network once; without link-local ones, which are on every link.
+func (b *Balancer) Links() []netip.Prefix {
+	seen := map[netip.Prefix]bool{}
+	for _, known := range b.announcer {
+		for _, i := range known.report.Interfaces {
+			for _, p := range i.Prefixes {
+				if !p.Addr().IsLinkLocalUnicast() {
+					seen[p.Masked()] = true
+				}
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Keys(seen), netip.Prefix.Compare)
+}
+
+func interfaceEqual(x, y announcement.Interface) bool {
+	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && x.Down == y.Down && slices.Equal(x.Prefixes, y.Prefixes)
+}
+
+// changedClaims returns the addresses that one report names and the other does not, as
+// claimed under that stamp or as a problem, sorted.
+func changedClaims(before, after announcement.Report) []netip.Addr {
+	out := changed(before.Claims, after.Claims, func(c announcement.Claim) netip.Addr { return c.Address })
+	out = append(out, changed(before.Problems, after.Problems, func(p announcement.Problem) netip.Addr { return p.Address })...)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// changed walks two lists that are sorted by address and returns the addresses of the
+// elements that are not in both.
+func changed[T comparable](before, after []T, address func(T) netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for len(before) > 0 || len(after) > 0 {
+		switch {
+		case len(after) == 0 || len(before) > 0 && address(before[0]).Less(address(after[0])):
+			out, before = append(out, address(before[0])), before[1:]
+		case len(before) == 0 || address(after[0]).Less(address(before[0])):
+			out, after = append(out, address(after[0])), after[1:]
+		default:
+			if before[0] != after[0] {
+				out = append(out, address(after[0]))
+			}
+			before, after = before[1:], after[1:]
+		}
+	}
+	return out
+}

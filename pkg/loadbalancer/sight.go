@@ -1,0 +1,123 @@
+package loadbalancer
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// Sight is how quickly nodes notice that another one is gone; see announcement.Sight.
+type Sight struct {
+	TransmitInterval time.Duration
+	DetectMultiplier int
+}
+
+// SetSecret hands in the secret from which the keys of every two nodes are made. It is the
+// same for all leaders of a cluster. Without one nobody watches anybody.
+func (b *Balancer) SetSecret(secret []byte) {
+	if string(secret) == string(b.secret) {
+		return
+	}
+	b.secret = slices.Clone(secret)
+	b.plan.sights = map[string]announcement.Sight{} // none of the keys is good any more
+	b.watchAll()
+}
+
+// watching reports whether nodes are to watch each other at all.
+func (b *Balancer) watching() bool { return len(b.secret) > 0 && b.sight.TransmitInterval > 0 }
+
+// watchAll has it decided again whom each node watches.
+func (b *Balancer) watchAll() {
+	for name := range b.nodes {
+		b.sessions.changed[name] = true
+	}
+	for name := range b.plan.sets {
+		b.sessions.changed[name] = true
+	}
+}
+
+// watchers notes that those who watch node are to hear of its interfaces.
+func (b *Balancer) watchers(node string) {
+	for _, name := range b.sessions.of(node) {
+		b.sessions.changed[name] = true
+	}
+}
+
+// sightOf returns how node watches whom. A peer whose announcer was never heard is left
+// out: nobody knows where it is.
+func (b *Balancer) sightOf(node string) announcement.Sight {
+	if !b.watching() {
+		return announcement.Sight{}
+	}
+	out := announcement.Sight{TransmitInterval: b.sight.TransmitInterval, DetectMultiplier: b.sight.DetectMultiplier}
+	last := b.plan.sights[node]
+	for _, name := range b.sessions.of(node) {
+		known, ok := b.announcer[name]
+		if !ok || len(known.interfaces) == 0 {
+			continue
+		}
+		peer := announcement.Peer{Node: name, Interfaces: known.interfaces}
+		if i, ok := findPeer(last, name); ok {
+			peer.Key = last.Peers[i].Key
+		} else {
+			peer.Key = b.key(node, name)
+		}
+		out.Peers = append(out.Peers, peer)
+	}
+	return out
+}
+
+// key makes the key of two nodes, whichever is named first (HKDF, RFC 5869). A name of a
+// node holds no zero byte, so no two pairs have the same key.
+func (b *Balancer) key(x, y string) (out announcement.Key) {
+	if y < x {
+		x, y = y, x
+	}
+	info := strings.Join([]string{"baremetal.cloud/sight", x, y}, "\x00")
+	key, err := hkdf.Key(sha256.New, b.secret, []byte(b.plan.cluster), info, len(out))
+	if err != nil {
+		panic(err) // only for keys of more than 255 hashes' length
+	}
+	copy(out[:], key)
+	return out
+}
+
+// watch decides for the nodes concerned whom they watch, and notes in changed those for
+// whom that is news.
+func (b *Balancer) watch(changed changes) {
+	p := &b.plan
+	for name := range b.sessions.changed {
+		_, exists := b.nodes[name]
+		if !exists && len(p.members[name]) == 0 {
+			delete(p.sights, name)
+			continue
+		}
+		now := b.sightOf(name)
+		if !sightEqual(p.sets[name].Sight, now) && changed[name] == nil {
+			changed[name] = []netip.Addr{}
+		}
+		p.sights[name] = now
+	}
+	clear(b.sessions.changed)
+}
+
+func findPeer(s announcement.Sight, name string) (int, bool) {
+	return slices.BinarySearchFunc(s.Peers, name, func(p announcement.Peer, x string) int { return strings.Compare(p.Node, x) })
+}
+
+func watches(s announcement.Sight, name string) bool {
+	_, ok := findPeer(s, name)
+	return ok
+}
+
+func sightEqual(x, y announcement.Sight) bool {
+	return x.TransmitInterval == y.TransmitInterval && x.DetectMultiplier == y.DetectMultiplier &&
+		slices.EqualFunc(x.Peers, y.Peers, func(p, q announcement.Peer) bool {
+			return p.Node == q.Node && p.Key == q.Key && slices.EqualFunc(p.Interfaces, q.Interfaces, interfaceEqual)
+		})
+}
