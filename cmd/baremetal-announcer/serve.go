@@ -67,8 +67,8 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 }
 
 // newResponder returns what makes a responder of protocol.
-func newResponder(protocol responder.Protocol) func(socketFailed func()) announcer.Responder {
-	return func(socketFailed func()) announcer.Responder {
-		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed})
+func newResponder(protocol responder.Protocol) func(func(), func() bool) announcer.Responder {
+	return func(socketFailed func(), allowed func() bool) announcer.Responder {
+		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed, Allowed: allowed})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
 // forgetAfter is how long a replica whose stream is down stays in the Status: replicas
@@ -39,9 +40,9 @@ type Options struct {
 	Node string
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
-	// IPv4 and IPv6 make the responder of each family. Their argument is what to call
-	// when a socket failed.
-	IPv4, IPv6 func(socketFailed func()) Responder
+	// IPv4 and IPv6 make the responder of each family. Their arguments are what to call
+	// when a socket failed, and what to ask before anything is sent.
+	IPv4, IPv6 func(socketFailed func(), allowed func() bool) Responder
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(announcement.Report)
 }
@@ -54,6 +55,8 @@ type Announcer struct {
 	inbox      *inbox
 	core       *core
 	responders map[family]Responder
+	neighbours neighbours
+	asking     sync.WaitGroup
 	status     atomic.Pointer[Status]
 	refused    map[string]uint64
 	// told is the last refusal that was logged, by replica.
@@ -69,11 +72,18 @@ func New(options Options) *Announcer {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Announcer{
-		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node),
+		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
 	}
 	failed := func() { a.inbox.put(func(n *news) { n.socketFailed = true }) }
-	a.responders = map[family]Responder{ipv4: options.IPv4(failed), ipv6: options.IPv6(failed)}
+	a.responders = map[family]Responder{
+		ipv4: options.IPv4(failed, a.neighbours.allowed), ipv6: options.IPv6(failed, a.neighbours.allowed),
+	}
+	a.neighbours.network = sight.NewNetwork(func(p sight.Packet) {
+		if !a.inbox.hear(p) {
+			a.neighbours.network.Drop(sight.ErrOverflow)
+		}
+	}, func() { a.inbox.put(func(n *news) { n.peersFailed = true }) })
 	a.status.Store(&Status{})
 	return a
 }
@@ -104,8 +114,8 @@ func (a *Announcer) OnLinks(links link.Snapshot) {
 }
 
 // Run carries out plans, in the calling thread's network namespace, until ctx is done.
-// Then it stops answering, reports that it claims nothing and has no interface to carry
-// anything, and returns nil.
+// Then it stops answering, tells its peers, reports that it claims nothing and has no
+// interface to carry anything, and returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.close()
 	timer := time.NewTimer(0)
@@ -113,36 +123,109 @@ func (a *Announcer) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			a.core.leave()
-			a.carryOut(time.Now())
-			a.write(a.core.journal.flush(time.Now(), a.core.plan.String()))
+			a.leave(time.Now())
 			return nil
 		case <-a.inbox.wake:
 		case <-timer.C:
 		}
 		timer.Stop()
-		a.turn(time.Now(), a.inbox.take())
-		if next := a.core.wake(); !next.IsZero() {
-			timer.Reset(time.Until(next))
+		a.turn(time.Now(), sight.Now(), a.inbox.take())
+		if pause, ok := a.pause(); ok {
+			timer.Reset(pause)
 		}
 	}
 }
 
-// turn takes in what happened, and does what is due.
-func (a *Announcer) turn(now time.Time, n news) {
+// pause returns how long nothing is due, or false if nothing ever is.
+func (a *Announcer) pause() (time.Duration, bool) {
+	pause, ok := time.Duration(0), false
+	if next := a.core.wake(); !next.IsZero() {
+		pause, ok = time.Until(next), true
+	}
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt} {
+		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
+			pause, ok = left, true
+		}
+	}
+	return pause, ok
+}
+
+// leave ends everything in the order in which others can follow at once: first nothing is
+// answered any more, then peers hear it, then the cluster side.
+func (a *Announcer) leave(now time.Time) {
+	a.core.leave()
+	boot := sight.Now()
+	a.core.sight.Settle(boot)
+	wanted := a.core.wanted()
+	failed := a.apply(wanted)
+	for range farewells {
+		a.neighbours.send(boot, a.core.sight)
+	}
+	a.conclude(a.core.applied(now, wanted, failed))
+	a.write(a.core.journal.flush(now, a.core.plan.String()))
+}
+
+// turn takes in what happened, and does what is due; boot is the time of package sight.
+func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
+	a.wake(boot, &n)
 	changed := a.accept(n.plans)
 	if n.links != nil {
-		a.core.see(*n.links)
+		a.core.see(boot, *n.links)
 		changed = true
 	}
 	if n.socketFailed {
 		a.core.socketFailed(now)
 	}
-	if changed || a.core.retryDue(now) {
-		a.carryOut(now)
+	retry := a.core.retryDue(now)
+	if retry {
+		a.core.retryNow()
 	}
+	if changed || retry {
+		a.core.configure(boot)
+	}
+	if changed || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
+		a.reach(boot)
+	}
+	a.listen(boot, n.packets)
+	for _, p := range n.probes {
+		a.core.sight.Probed(boot, p.asked, p.answered)
+	}
+	if settled := a.core.sight.Settle(boot); settled || changed || retry {
+		a.carryOut(now, boot)
+	} else if a.core.sight.Counts() != a.status.Load().Peers {
+		a.conclude(a.core.report())
+	}
+	a.neighbours.send(boot, a.core.sight)
+	a.ask(a.core.sight.Ask())
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
+}
+
+// wake looks whether the process slept for so long that peers took it for down. Then what
+// they said meanwhile does not count, and it begins anew.
+func (a *Announcer) wake(boot time.Duration, n *news) {
+	if a.core.sight.Overslept(boot) {
+		a.log.Warn("this process did not run for longer than peers wait; it answers for nothing until it has listened")
+		n.packets = nil
+		a.core.sight.Restart(boot, newBoot())
+	}
+}
+
+// reach brings the sockets to peers up to date.
+func (a *Announcer) reach(boot time.Duration) {
+	if err := a.neighbours.set(boot, a.core); err != nil {
+		a.log.Warn("peers cannot be watched everywhere; it is tried again", "error", err)
+	}
+}
+
+// listen takes what peers said.
+func (a *Announcer) listen(boot time.Duration, packets []sight.Packet) {
+	a.neighbours.look(boot, a.core.sight)
+	for _, p := range packets {
+		if err := a.core.sight.Receive(boot, p); err != nil {
+			a.neighbours.network.Drop(err)
+		}
+	}
 }
 
 // accept offers plans to the core and reports whether one was taken.
@@ -161,13 +244,29 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
-func (a *Announcer) carryOut(now time.Time) {
+func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
 	wanted := a.core.wanted()
+	failing := len(a.core.failing)
+	report := a.core.applied(now, wanted, a.apply(wanted))
+	if len(a.core.failing) != failing {
+		// Peers are not to hear claims to what cannot be answered.
+		a.core.configure(boot)
+		a.core.sight.Settle(boot)
+	}
+	a.conclude(report)
+}
+
+// apply makes the sockets answer what is wanted, and says what failed.
+func (a *Announcer) apply(wanted decision) failures {
 	failed := failures{}
 	for f, r := range a.responders {
 		failed[f] = r.Apply(ports(wanted.answers, f))
 	}
-	report := a.core.applied(now, wanted, failed)
+	return failed
+}
+
+// conclude makes what was reached known.
+func (a *Announcer) conclude(report *announcement.Report) {
 	a.publish()
 	if report != nil {
 		a.options.Report(*report)
@@ -202,6 +301,8 @@ func (a *Announcer) publish() {
 		Problems: a.core.decision.problems,
 		Standby:  a.core.decision.standby,
 		Refused:  a.refused,
+		Peers:    a.core.sight.Counts(),
+		Taken:    a.core.sight.Takeovers(),
 	})
 }
 
@@ -211,6 +312,8 @@ func (a *Announcer) Status() Status {
 	a.mu.Lock()
 	s.Streams = sortStreams(a.streams)
 	a.mu.Unlock()
+	s.Dropped = a.neighbours.network.Dropped()
+	s.Sent, s.Unsent = a.neighbours.sent.Load(), a.neighbours.unsent.Load()
 	s.Responders = make(map[string]responder.Counts, len(a.responders))
 	for f, r := range a.responders {
 		s.Responders[string(f)] = r.Counts()
@@ -219,6 +322,8 @@ func (a *Announcer) Status() Status {
 }
 
 func (a *Announcer) close() {
+	a.asking.Wait()
+	a.neighbours.network.Close()
 	for _, r := range a.responders {
 		r.Close()
 	}

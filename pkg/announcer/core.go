@@ -11,6 +11,8 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // retryAfter is the least time between two tries to open a socket that failed.
@@ -34,6 +36,12 @@ type core struct {
 	retryAt   time.Time
 	lastRetry time.Time
 
+	// sight knows who claims what, and options what this node could claim; failing are the
+	// addresses for which no socket could be opened of late, and why.
+	sight   *sight.Core
+	options []option
+	failing map[netip.Addr]announcement.Problem
+
 	// What follows is the state that was reached.
 	decision decision
 	claims   map[netip.Addr]holding
@@ -54,8 +62,12 @@ type holding struct {
 	where, hardware string
 }
 
-func newCore(node string) *core {
-	return &core{node: node, claims: map[netip.Addr]holding{}, schedule: newSchedule(), journal: newJournal()}
+// newCore returns the core of node; boot names this life of it.
+func newCore(node string, boot uint64) *core {
+	return &core{
+		node: node, sight: sight.NewCore(node, boot), failing: map[netip.Addr]announcement.Problem{},
+		claims: map[netip.Addr]holding{}, schedule: newSchedule(), journal: newJournal(),
+	}
 }
 
 // offer takes a plan, or says why not; see announcement.Accept.
@@ -67,11 +79,48 @@ func (c *core) offer(set announcement.Set) error {
 	return nil
 }
 
-// see takes the state of the interfaces.
-func (c *core) see(links link.Snapshot) { c.links = &links }
+// see takes the state of the interfaces. One that could not carry anything until now has
+// to be listened on first.
+func (c *core) see(boot time.Duration, links link.Snapshot) {
+	var before *link.Snapshot
+	before, c.links = c.links, &links
+	if before == nil || !returned(*before, links) {
+		return
+	}
+	c.sight.Listen(boot)
+}
+
+// returned says whether an interface that was there carries addresses again.
+func returned(before, after link.Snapshot) bool {
+	return slices.ContainsFunc(after.Interfaces, func(i link.Interface) bool {
+		was, known := before.Find(i.Name)
+		return known && was.Carries() != nil && i.Carries() == nil
+	})
+}
 
 // leave makes the core want nothing any more.
-func (c *core) leave() { c.leaving = true }
+func (c *core) leave() {
+	c.leaving = true
+	c.sight.Leave()
+}
+
+// configure tells sight what plan and interfaces have come to.
+func (c *core) configure(boot time.Duration) {
+	c.options = nil
+	if c.links != nil {
+		c.options = options(c.set, *c.links)
+	}
+	lists := make([]sight.List, 0, len(c.options))
+	for i, o := range c.options {
+		if problem, ok := c.failing[o.Address]; ok && o.problem == nil {
+			c.options[i].problem = &problem
+		}
+		lists = append(lists, sight.List{
+			Address: o.Address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: c.options[i].problem == nil,
+		})
+	}
+	c.sight.Configure(boot, lists, c.set.Sight)
+}
 
 // socketFailed says that a socket that was open has failed.
 func (c *core) socketFailed(now time.Time) {
@@ -87,25 +136,33 @@ func (c *core) socketFailed(now time.Time) {
 // retryDue reports whether sockets are to be opened again.
 func (c *core) retryDue(now time.Time) bool { return c.retry && !c.retryAt.After(now) }
 
+// retryNow lets sockets that failed be opened again.
+func (c *core) retryNow() { clear(c.failing) }
+
 // wanted returns what is to be answered.
 func (c *core) wanted() decision {
 	if c.leaving || c.links == nil {
 		return decision{}
 	}
-	return decide(c.node, c.set, *c.links)
+	return decide(c.node, c.options, c.sight.Claim)
 }
 
 // applied takes what came of wanted: failed says where no socket could be opened. The
 // report is nil unless there is something new to say.
 func (c *core) applied(now time.Time, wanted decision, failed failures) *announcement.Report {
-	c.retry = false
+	c.retry = len(c.failing) > 0
 	c.lastRetry = now
 	for _, byIndex := range failed {
-		if len(byIndex) > 0 {
+		if len(byIndex) > 0 && !c.retry {
 			c.retry, c.retryAt = true, now.Add(retryAfter)
 		}
 	}
 	reached := wanted.without(failed)
+	for _, p := range reached.problems {
+		if p.Reason == reason.SocketFailed {
+			c.failing[p.Address] = p
+		}
+	}
 	c.note(reached)
 	c.hold(now, reached)
 	c.decision = reached
@@ -170,7 +227,7 @@ func (c *core) note(reached decision) {
 		why := "the announcer ends"
 		if !c.leaving {
 			a, planned := c.set.Find(address)
-			why = lost(a, planned)
+			why = c.lost(a, planned)
 		}
 		c.journal.add(address, event{stopped, why})
 	}
@@ -194,7 +251,7 @@ func (c *core) report() *announcement.Report {
 	}
 	r := announcement.Report{
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
-		Claims: c.held(), Problems: c.decision.problems, Interfaces: c.carriers(),
+		Claims: c.held(), Problems: c.decision.problems, Interfaces: c.carriers(), Down: c.sight.Peers(sight.Down),
 	}
 	if c.spoke && reflect.DeepEqual(r, c.reported) {
 		return nil

@@ -14,6 +14,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -55,6 +56,11 @@ func plan(r uint64, words ...string) announcement.Set {
 
 // turn lets the core carry out what it wants with sockets that all work, or fail as failed says.
 func turn(c *core, now time.Time, failed failures) *announcement.Report {
+	if c.retryDue(now) {
+		c.retryNow()
+	}
+	c.configure(time.Hour)
+	c.sight.Settle(time.Hour)
 	return c.applied(now, c.wanted(), failed)
 }
 
@@ -86,9 +92,19 @@ func TestDecide(t *testing.T) {
 		"no match":                                {"10.0.0.1@/wlan.*/=a", "NodeNoInterface: no interface matches /wlan.*/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, test.want, show(decide("a", plan(1, test.announcement), state)))
+			require.Equal(t, test.want, show(planned("a", plan(1, test.announcement), state)))
 		})
 	}
+}
+
+// planned decides as the plan says.
+func planned(node string, set announcement.Set, state link.Snapshot) decision {
+	c := newCore(node, 1)
+	c.set = set
+	c.see(time.Hour, state)
+	c.configure(time.Hour)
+	c.sight.Settle(time.Hour)
+	return c.wanted()
 }
 
 // show prints a decision about one address.
@@ -106,12 +122,21 @@ func show(d decision) string {
 	return strings.Join(names, "+")
 }
 
+// TestAddressOfAPeer: a node answers for no other node, whatever the plan says.
+func TestAddressOfAPeer(t *testing.T) {
+	set := plan(1, "192.0.2.11=a")
+	set.Sight.Peers = []announcement.Peer{{Node: "b", Interfaces: []announcement.Interface{
+		{Name: "ens1", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
+	}}}
+	require.Equal(t, "AddressIsLocal: 192.0.2.11 is the address of b on ens1", show(planned("a", set, links(ifi(2, "eth0", "192.0.2.10/24")))))
+}
+
 func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
-	c := newCore("a")
+	c := newCore("a", 1)
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a")))
 	require.Nil(t, turn(c, began, nil))
 	require.True(t, c.plan.IsZero(), "nothing was carried out")
-	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
 	r := turn(c, began, nil)
 	require.Equal(t, announcement.Report{
 		Plan: announcement.Stamp{Term: 1, Revision: 1}, Highest: announcement.Stamp{Term: 1, Revision: 1}, Cluster: "c",
@@ -124,8 +149,8 @@ func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
 }
 
 func TestStaleAndForeignPlansChangeNothing(t *testing.T) {
-	c := newCore("a")
-	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	c := newCore("a", 1)
+	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
 	require.NoError(t, c.offer(plan(5, "192.0.2.200=a")))
 	turn(c, began, nil)
 	require.Equal(t, refusedStale, refusalCause(c.offer(plan(4))))
@@ -141,8 +166,8 @@ func TestStaleAndForeignPlansChangeNothing(t *testing.T) {
 }
 
 func TestClaimLastsThroughAnotherList(t *testing.T) {
-	c := newCore("a")
-	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	c := newCore("a", 1)
+	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a,b")))
 	turn(c, began, nil)
 	c.schedule.take(began)
@@ -156,13 +181,13 @@ func TestClaimLastsThroughAnotherList(t *testing.T) {
 // TestWhatNeighboursMustHear: a burst begins when the address is claimed, when it moves to
 // other interfaces and when the hardware address changes.
 func TestWhatNeighboursMustHear(t *testing.T) {
-	c := newCore("a")
+	c := newCore("a", 1)
 	eth0, eth1 := ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "192.0.2.11/24")
 	now := began
 	heard := func(state link.Snapshot) bool {
 		now = now.Add(time.Hour)
 		c.schedule.take(now) // what is due anyway
-		c.see(state)
+		c.see(time.Hour, state)
 		turn(c, now, nil)
 		return len(c.schedule.take(now)) > 0
 	}
@@ -179,8 +204,8 @@ func TestWhatNeighboursMustHear(t *testing.T) {
 }
 
 func TestFailedSockets(t *testing.T) {
-	c := newCore("a")
-	c.see(links(ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "192.0.2.11/24")))
+	c := newCore("a", 1)
+	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "192.0.2.11/24")))
 	require.NoError(t, c.offer(plan(1, "192.0.2.200@/eth./=a", "192.0.2.201@eth1=a", "2001:db8::1@eth1=a")))
 	eth1 := failures{ipv4: {3: errors.New("arp on eth1: no buffers")}}
 	r := turn(c, began, eth1)
@@ -204,9 +229,48 @@ func TestFailedSockets(t *testing.T) {
 	require.Equal(t, now.Add(retryAfter), c.retryAt)
 }
 
+// TestNobodyHearsOfWhatFailed: a backup that cannot open its socket claims nothing, and
+// tries again.
+func TestNobodyHearsOfWhatFailed(t *testing.T) {
+	c := newCore("b", 1)
+	c.see(time.Hour, links(ifi(3, "eth1", "192.0.2.11/24")))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=b")))
+	r := turn(c, began, failures{ipv4: {3: errors.New("arp on eth1: no buffers")}})
+	require.Empty(t, r.Claims)
+	c.configure(time.Hour)
+	c.sight.Settle(time.Hour)
+	require.Empty(t, c.sight.Claims())
+	require.NoError(t, c.offer(plan(2, "192.0.2.200=b", "192.0.2.202=b")))
+	turn(c, began.Add(retryAfter/2), nil)
+	require.Len(t, c.sight.Claims(), 1, "not yet")
+	turn(c, began.Add(retryAfter), nil)
+	require.Len(t, c.sight.Claims(), 2)
+}
+
+// TestAnInterfaceThatReturns: peers are unknown until they are heard again.
+func TestAnInterfaceThatReturns(t *testing.T) {
+	now := time.Hour
+	c := newCore("a", 1)
+	set := plan(1, "192.0.2.200=a,b")
+	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "b"}}}
+	require.NoError(t, c.offer(set))
+	eth0 := ifi(2, "eth0", "192.0.2.10/24")
+	c.see(now, links(eth0))
+	c.configure(now)
+	c.sight.Flush(now)
+	require.NoError(t, c.sight.Receive(now, sight.Packet{From: "b", Boot: 2, Seq: 1, Heard: sight.Echo{Boot: 1, Seq: 1}, Detect: time.Second}))
+	require.Equal(t, []string{"b"}, c.sight.Peers(sight.Up))
+	eth0.Running = false
+	c.see(now, links(eth0))
+	require.Equal(t, []string{"b"}, c.sight.Peers(sight.Up))
+	eth0.Running = true
+	c.see(now, links(eth0))
+	require.Equal(t, []string{"b"}, c.sight.Peers(sight.Unknown))
+}
+
 func TestLeave(t *testing.T) {
-	c := newCore("a")
-	c.see(links(ifi(2, "eth0", "192.0.2.10/24")))
+	c := newCore("a", 1)
+	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a", "192.0.2.10=a")))
 	turn(c, began, nil)
 	c.journal.flush(began, "1.1")
@@ -219,7 +283,7 @@ func TestLeave(t *testing.T) {
 }
 
 func TestJournalOfACore(t *testing.T) {
-	c := newCore("a")
+	c := newCore("a", 1)
 	eth0 := ifi(2, "eth0", "192.0.2.10/24")
 	var log []string
 	now := began
@@ -230,13 +294,13 @@ func TestJournalOfACore(t *testing.T) {
 			log = append(log, l.level.String()+" "+l.text)
 		}
 	}
-	c.see(links(eth0))
+	c.see(time.Hour, links(eth0))
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a", "192.0.2.201=a", "192.0.2.202=a", "192.0.2.10=a")))
 	step()
 	require.NoError(t, c.offer(plan(2, "192.0.2.200=b,a", "192.0.2.201=a", "192.0.2.10=a")))
 	step()
 	eth0.Running = false
-	c.see(links(eth0))
+	c.see(time.Hour, links(eth0))
 	step()
 	step()
 	require.Equal(t, []string{

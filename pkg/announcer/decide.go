@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,34 +24,58 @@ type decision struct {
 	// answers and problems are sorted by address; no address is in both.
 	answers  []answer
 	problems []announcement.Problem
-	// standby is how many addresses the plan gives to other nodes first.
+	// standby is how many addresses of the plan others answer for.
 	standby int
 }
 
-// decide says for each address of set whether node answers for it, where, or why not.
-func decide(node string, set announcement.Set, links link.Snapshot) decision {
-	var d decision
+// option is what this node could do about one address of a plan.
+type option struct {
+	announcement.Announcement
+	// interfaces are where it would answer, sorted by name; none if problem says why not.
+	interfaces []link.Interface
+	problem    *announcement.Problem
+}
+
+// options says for each address of set where the node would answer for it, or why not.
+func options(set announcement.Set, links link.Snapshot) []option {
 	choose := newChooser(links)
 	own := links.Own()
+	for _, peer := range set.Sight.Peers {
+		for _, i := range peer.Interfaces {
+			for _, p := range i.Prefixes {
+				own[p.Addr()] = cmp.Or(own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
+			}
+		}
+	}
+	out := make([]option, 0, len(set.Announcements))
 	for _, a := range set.Announcements {
-		if !owns(node, a) {
-			d.standby++
-			continue
-		}
+		o := option{Announcement: a}
 		if whose, ok := own[a.Address]; ok {
-			d.problems = append(d.problems, announcement.Problem{
-				Address: a.Address, Reason: reason.AddressIsLocal, Message: fmt.Sprintf("%s is %s", a.Address, whose),
-			})
-			continue
+			o.problem = &announcement.Problem{Address: a.Address, Reason: reason.AddressIsLocal, Message: fmt.Sprintf("%s is %s", a.Address, whose)}
+		} else if chosen, err := choose.interfaces(a.Interface, a.Address); err != nil {
+			o.problem = &announcement.Problem{Address: a.Address, Reason: reason.NodeNoInterface, Message: err.Error()}
+		} else {
+			o.interfaces = chosen
 		}
-		chosen, err := choose.interfaces(a.Interface, a.Address)
-		if err != nil {
-			d.problems = append(d.problems, announcement.Problem{
-				Address: a.Address, Reason: reason.NodeNoInterface, Message: err.Error(),
-			})
-			continue
+		out = append(out, o)
+	}
+	return out
+}
+
+// decide says for each option whether node answers, given the stamps of what it claims, or
+// why it does not though the plan names it first.
+func decide(node string, options []option, claim func(netip.Addr) announcement.Stamp) decision {
+	var d decision
+	for _, o := range options {
+		stamp := claim(o.Address)
+		switch {
+		case !stamp.IsZero():
+			d.answers = append(d.answers, answer{announcement.Claim{Address: o.Address, Stamp: stamp}, o.interfaces})
+		case o.problem != nil && len(o.Candidates) > 0 && o.Candidates[0] == node:
+			d.problems = append(d.problems, *o.problem)
+		default:
+			d.standby++
 		}
-		d.answers = append(d.answers, answer{announcement.Claim{Address: a.Address, Stamp: a.Stamp}, chosen})
 	}
 	return d
 }

@@ -80,9 +80,9 @@ func newLAN(t *testing.T) *lan {
 	return l
 }
 
-func newResponder(p responder.Protocol) func(func()) announcer.Responder {
-	return func(failed func()) announcer.Responder {
-		return responder.New(responder.Options{Protocol: p, OnFailure: failed})
+func newResponder(p responder.Protocol) func(func(), func() bool) announcer.Responder {
+	return func(failed func(), allowed func() bool) announcer.Responder {
+		return responder.New(responder.Options{Protocol: p, OnFailure: failed, Allowed: allowed})
 	}
 }
 

@@ -20,12 +20,20 @@ type Status struct {
 	// Claims and Problems are sorted by address.
 	Claims   []Claim
 	Problems []announcement.Problem
-	// Standby is how many addresses the plan gives to other nodes first.
+	// Standby is how many addresses of the plan others answer for.
 	Standby int
 	// Streams are sorted by replica.
 	Streams []Stream
 	// Refused counts plans that were not accepted, by one of RefusalCauses.
 	Refused map[string]uint64
+	// Peers is how many of those that the node watches are in each sight.State.
+	Peers [3]int
+	// Taken counts the addresses that the node took over as a backup.
+	Taken uint64
+	// Sent and Unsent count datagrams to peers, and Dropped those received that did not
+	// count, by one of sight.DropCauses.
+	Sent, Unsent uint64
+	Dropped      map[string]uint64
 	// Responders are what the responders did so far, by address family.
 	Responders map[string]responder.Counts
 }

@@ -190,3 +190,47 @@ func BenchmarkDecide(b *testing.B) {
 		arp.Protocol{}.Decide(frame, p)
 	}
 }
+
+// TestProbe: what asks is answered by whoever answers, teaches nobody anything, and the
+// answer shows who has the address.
+func TestProbe(t *testing.T) {
+	probe := arp.Protocol{}.Probe(otherMAC, vip)
+	_, _, ok := arp.Protocol{}.Holder(probe)
+	require.False(t, ok, "a probe is no answer")
+	reply, outcome := arp.Protocol{}.Decide(probe, port())
+	require.Equal(t, responder.Answered, outcome)
+	holder(t, reply, vip)
+	for _, frame := range (arp.Protocol{}).Announcement(port(), vip) {
+		holder(t, frame, vip)
+	}
+	require.Nil(t, arp.Protocol{}.Probe(otherMAC[:3], vip))
+}
+
+// holder wants that frame shows that we have address, and passes the filter for it only.
+func holder(t *testing.T, frame []byte, address netip.Addr) {
+	t.Helper()
+	got, mac, ok := arp.Protocol{}.Holder(frame)
+	require.True(t, ok)
+	require.Equal(t, address, got)
+	require.Equal(t, ourMAC, mac)
+	for _, asked := range []netip.Addr{address, other} {
+		vm, err := bpf.NewVM(arp.Protocol{}.HolderFilter([]netip.Addr{asked}))
+		require.NoError(t, err)
+		n, err := vm.Run(frame)
+		require.NoError(t, err)
+		require.Equal(t, asked == address, n > 0)
+	}
+}
+
+// FuzzHolder: no frame is misread as somebody without an address.
+func FuzzHolder(f *testing.F) {
+	reply, _ := arp.Protocol{}.Decide(arp.Protocol{}.Probe(otherMAC, vip), port())
+	f.Add(reply)
+	f.Add(arp.Protocol{}.Probe(otherMAC, vip))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		if address, mac, ok := (arp.Protocol{}).Holder(frame); ok {
+			require.True(t, address.Is4() && !address.IsUnspecified())
+			require.Len(t, mac, 6)
+		}
+	})
+}

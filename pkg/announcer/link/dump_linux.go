@@ -31,6 +31,7 @@ func (c classes) or(d classes) classes {
 type tables struct {
 	links     []Interface
 	addresses map[int][]netip.Prefix
+	local     map[int][]netip.Prefix
 	defaults  map[int]bool
 	gateways  []netip.Addr
 }
@@ -81,15 +82,21 @@ func (t *tables) readAddresses(handle *netlink.Handle) error {
 	if err != nil {
 		return err
 	}
-	t.addresses = make(map[int][]netip.Prefix)
+	t.addresses, t.local = make(map[int][]netip.Prefix), make(map[int][]netip.Prefix)
 	for _, a := range addresses {
 		prefix, ok := toPrefix(a.IPNet)
-		if ok && !prefix.Addr().IsLinkLocalUnicast() {
+		switch {
+		case !ok || a.Flags&unix.IFA_F_TENTATIVE != 0 && prefix.Addr().IsLinkLocalUnicast():
+		case prefix.Addr().Is6() && prefix.Addr().IsLinkLocalUnicast():
+			t.local[a.LinkIndex] = append(t.local[a.LinkIndex], prefix)
+		case !prefix.Addr().IsLinkLocalUnicast():
 			t.addresses[a.LinkIndex] = append(t.addresses[a.LinkIndex], prefix)
 		}
 	}
-	for _, prefixes := range t.addresses {
-		slices.SortFunc(prefixes, comparePrefix)
+	for _, table := range []map[int][]netip.Prefix{t.addresses, t.local} {
+		for _, prefixes := range table {
+			slices.SortFunc(prefixes, comparePrefix)
+		}
 	}
 	return nil
 }
@@ -148,6 +155,7 @@ func (t *tables) snapshot() Snapshot {
 	for i := range s.Interfaces {
 		index := s.Interfaces[i].Index
 		s.Interfaces[i].Prefixes = t.addresses[index]
+		s.Interfaces[i].LinkLocal = t.local[index]
 		s.Interfaces[i].Default = t.defaults[index]
 	}
 	return s
@@ -184,4 +192,14 @@ func toPrefix(n *net.IPNet) (netip.Prefix, bool) {
 
 func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// Frames returns how many frames the interface has received, whatever they were, or zero
+// if there is none with that index.
+func Frames(index int) uint64 {
+	l, err := netlink.LinkByIndex(index)
+	if err != nil || l.Attrs().Statistics == nil {
+		return 0
+	}
+	return l.Attrs().Statistics.RxPackets
 }

@@ -34,8 +34,11 @@ type Interface struct {
 	// Master is the index of the bridge, bond or VRF that the interface is a port of, or 0.
 	Master int
 	// Prefixes are the interface's addresses with the length of their on-link prefix,
-	// sorted. IPv6 link-local ones are left out: they say nothing about a segment.
+	// sorted. IPv6 link-local ones are apart: they say nothing about a segment.
 	Prefixes []netip.Prefix
+	// LinkLocal are the interface's IPv6 link-local addresses, by which peers reach it
+	// where it has no IPv4.
+	LinkLocal []netip.Prefix
 	// Default says that a default route of either family leaves here.
 	Default bool
 }
@@ -99,7 +102,7 @@ func (i Interface) equal(j Interface) bool {
 	return i.Index == j.Index && i.Name == j.Name && i.Kind == j.Kind && bytes.Equal(i.MAC, j.MAC) &&
 		i.Up == j.Up && i.Running == j.Running && i.Broadcast == j.Broadcast && i.NoARP == j.NoARP &&
 		i.Loopback == j.Loopback && i.Master == j.Master && i.Default == j.Default &&
-		slices.Equal(i.Prefixes, j.Prefixes)
+		slices.Equal(i.Prefixes, j.Prefixes) && slices.Equal(i.LinkLocal, j.LinkLocal)
 }
 
 // Equal reports whether s and t say the same.
@@ -124,7 +127,7 @@ func (s Snapshot) Report() []announcement.Interface {
 	for _, i := range s.Interfaces {
 		if i.reported() {
 			out = append(out, announcement.Interface{
-				Name: i.Name, MAC: i.MAC.String(), Prefixes: i.Prefixes, Default: i.Default, Down: i.Carries() != nil,
+				Name: i.Name, MAC: i.MAC.String(), Prefixes: slices.Concat(i.Prefixes, i.LinkLocal), Default: i.Default, Down: i.Carries() != nil,
 			})
 		}
 	}

@@ -62,6 +62,17 @@ func TestReport(t *testing.T) {
 	require.Equal(t, map[string]bool{"eth0": false, "eth7": true, "eth9": true, "storage0": false, "veth0": false}, got)
 }
 
+// TestReportTellsLinkLocal: peers are reached by these addresses, and a Pod's interface is
+// none for having one.
+func TestReportTellsLinkLocal(t *testing.T) {
+	eth0, pod := good("eth0"), good("cali1")
+	eth0.LinkLocal = []netip.Prefix{netip.MustParsePrefix("fe80::1/64")}
+	pod.Kind, pod.Prefixes, pod.LinkLocal = "veth", nil, eth0.LinkLocal
+	report := link.Snapshot{Interfaces: []link.Interface{pod, eth0}}.Report()
+	require.Len(t, report, 1)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("fe80::1/64")}, report[0].Prefixes)
+}
+
 // TestOwnIgnoresIPVS: kube-proxy in IPVS mode binds every Service address on every node.
 func TestOwnIgnoresIPVS(t *testing.T) {
 	ipvs := good("kube-ipvs0")

@@ -235,3 +235,44 @@ func withChecksum(frame []byte) []byte {
 	binary.BigEndian.PutUint16(out[56:], ^uint16(sum))
 	return out
 }
+
+// TestProbe: what asks is answered by whoever answers, and the answer shows who has the
+// address.
+func TestProbe(t *testing.T) {
+	probe := ndp.Protocol{}.Probe(otherMAC, vip)
+	_, _, ok := ndp.Protocol{}.Holder(probe)
+	require.False(t, ok, "a probe is no answer")
+	reply, outcome := ndp.Protocol{}.Decide(probe, port())
+	require.Equal(t, responder.Answered, outcome)
+	got, mac, ok := ndp.Protocol{}.Holder(reply)
+	require.True(t, ok)
+	require.Equal(t, vip, got)
+	require.Equal(t, ourMAC, mac)
+	for _, asked := range []netip.Addr{vip, other} {
+		vm, err := bpf.NewVM(ndp.Protocol{}.HolderFilter([]netip.Addr{asked}))
+		require.NoError(t, err)
+		n, err := vm.Run(reply)
+		require.NoError(t, err)
+		require.Equal(t, asked == vip, n > 0)
+	}
+	for _, spoil := range []int{20, 21, 22, len(reply) - 1} {
+		bad := append([]byte{}, reply...)
+		bad[spoil]++
+		_, _, ok := ndp.Protocol{}.Holder(bad)
+		require.False(t, ok, "byte %d", spoil)
+	}
+	require.Nil(t, ndp.Protocol{}.Probe(otherMAC, netip.MustParseAddr("192.0.2.1")))
+}
+
+// FuzzHolder: no frame is misread as somebody without an address.
+func FuzzHolder(f *testing.F) {
+	reply, _ := ndp.Protocol{}.Decide(ndp.Protocol{}.Probe(otherMAC, vip), port())
+	f.Add(reply)
+	f.Add(ndp.Protocol{}.Probe(otherMAC, vip))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		if address, mac, ok := (ndp.Protocol{}).Holder(frame); ok {
+			require.True(t, address.Is6() && !address.IsMulticast())
+			require.Len(t, mac, 6)
+		}
+	})
+}

@@ -47,6 +47,9 @@ const (
 	Conflict
 	// OwnFrame says that the frame is one of ours that came back.
 	OwnFrame
+	// Fenced says that a reply was due, and that the process overslept: another node may
+	// answer by now.
+	Fenced
 
 	outcomes
 )
@@ -54,7 +57,7 @@ const (
 // String returns the outcome as the value of a metric label.
 func (o Outcome) String() string {
 	names := [outcomes]string{
-		"answered", "malformed", "not_request", "not_for_us", "not_ours", "bad_sender", "conflict", "own_frame",
+		"answered", "malformed", "not_request", "not_for_us", "not_ours", "bad_sender", "conflict", "own_frame", "fenced",
 	}
 	if o >= outcomes {
 		return "unknown"

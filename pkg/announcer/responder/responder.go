@@ -14,6 +14,9 @@ import (
 // writeTimeout bounds how long a full transmit queue may hold up announcements.
 const writeTimeout = time.Second
 
+// errFenced says that nothing may be sent at present.
+var errFenced = errors.New("not allowed to answer at present")
+
 // Options are what a Responder needs.
 type Options struct {
 	Protocol Protocol
@@ -22,6 +25,8 @@ type Options struct {
 	// OnFailure, if not nil, is called from a reader's goroutine when its socket failed.
 	// The next Apply opens it anew.
 	OnFailure func()
+	// Allowed, if not nil, is asked before anything is sent, from any goroutine.
+	Allowed func() bool
 }
 
 // Responder answers requests of one protocol. Apply, Announce and Close are called by one
@@ -40,6 +45,9 @@ func New(options Options) *Responder {
 	}
 	if options.OnFailure == nil {
 		options.OnFailure = func() {}
+	}
+	if options.Allowed == nil {
+		options.Allowed = func() bool { return true }
 	}
 	return &Responder{options: options, open: make(map[int]*socket)}
 }
@@ -114,6 +122,9 @@ func (r *Responder) announce(s *socket, addresses []netip.Addr) error {
 			continue
 		}
 		for _, frame := range r.options.Protocol.Announcement(port, address) {
+			if !r.options.Allowed() {
+				return errFenced
+			}
 			if err := s.send(frame); err != nil {
 				r.counts.failed.Add(1)
 				return err
@@ -148,6 +159,9 @@ func (r *Responder) read(s *socket) {
 			return
 		}
 		reply, outcome := r.options.Protocol.Decide(buffer[:n], port)
+		if reply != nil && !r.options.Allowed() {
+			reply, outcome = nil, Fenced
+		}
 		r.counts.outcomes[outcome].Add(1)
 		if reply != nil && s.send(reply) != nil {
 			r.counts.failed.Add(1)

@@ -9,7 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	codec "github.com/mdlayher/arp"
 	"github.com/stretchr/testify/require"
@@ -48,6 +50,27 @@ func TestAnswersWhatIsApplied(t *testing.T) {
 		l.apply(r, l.with(vip2, control))
 		require.Nil(t, l.ask(vip, control), "no longer applied")
 		require.Equal(t, l.port.MAC, l.ask(vip2, control))
+	})
+}
+
+// TestFenced: nothing is sent, asked or unasked, while that is not allowed.
+func TestFenced(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *lan) {
+		var fenced atomic.Bool
+		r := responder.New(responder.Options{
+			Protocol: arp.Protocol{}, Listen: l.listen, Allowed: func() bool { return !fenced.Load() },
+		})
+		t.Cleanup(r.Close)
+		l.apply(r, l.with(vip, control))
+		require.Equal(t, l.port.MAC, l.ask(vip, control))
+		fenced.Store(true)
+		l.request(vip)
+		require.Eventually(t, func() bool { return r.Counts().Outcomes[responder.Fenced] == 1 }, patience, time.Millisecond)
+		before := r.Counts().Announced
+		require.Error(t, r.Announce([]netip.Addr{netip.MustParseAddr(vip)}))
+		require.Equal(t, before, r.Counts().Announced)
+		fenced.Store(false)
+		require.Equal(t, l.port.MAC, l.ask(vip, control))
 	})
 }
 

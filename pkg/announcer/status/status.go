@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
 const (
@@ -84,7 +85,8 @@ func health(w http.ResponseWriter, s announcer.Status) {
 	} else {
 		fmt.Fprintf(&text, "plan: %s\n", s.Plan)
 	}
-	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d of other nodes first\n", len(s.Claims), len(s.Problems), s.Standby)
+	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d answered by others\n", len(s.Claims), len(s.Problems), s.Standby)
+	fmt.Fprintf(&text, "peers: %d up, %d down, %d never heard\n", s.Peers[sight.Up], s.Peers[sight.Down], s.Peers[sight.Unknown])
 	if len(s.Streams) == 0 {
 		text.WriteString("streams: none yet\n")
 	}

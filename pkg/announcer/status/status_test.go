@@ -17,6 +17,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/announcer/status"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -34,6 +35,11 @@ func busy() announcer.Status {
 			{Address: netip.MustParseAddr("192.0.2.2"), Reason: reason.SocketFailed, Message: "no"},
 		},
 		Standby:    4,
+		Peers:      [3]int{sight.Unknown: 3, sight.Up: 2, sight.Down: 1},
+		Taken:      5,
+		Sent:       100,
+		Unsent:     6,
+		Dropped:    map[string]uint64{"forged": 7},
 		Streams:    []announcer.Stream{{Replica: "10.0.0.1:10270", Up: true, Since: since}, {Replica: "10.0.0.2:10270", Since: since}},
 		Refused:    map[string]uint64{"stale": 5},
 		Responders: map[string]responder.Counts{"ipv4": arp, "ipv6": {}},
@@ -56,13 +62,14 @@ func TestHealth(t *testing.T) {
 
 	code, text = get(t, announcer.Status{Started: true}, "/healthz")
 	require.Equal(t, http.StatusOK, code, "a node that nobody has told anything is well")
-	require.Equal(t, "ok\nplan: none yet\naddresses: 0 answered, 0 with a problem, 0 of other nodes first\nstreams: none yet\n", text)
+	require.Equal(t, "ok\nplan: none yet\naddresses: 0 answered, 0 with a problem, 0 answered by others\npeers: 0 up, 0 down, 0 never heard\nstreams: none yet\n", text)
 
 	code, text = get(t, busy(), "/healthz")
 	require.Equal(t, http.StatusOK, code, "a lost stream is no illness")
 	require.Equal(t, `ok
 plan: 3.17
-addresses: 1 answered, 1 with a problem, 4 of other nodes first
+addresses: 1 answered, 1 with a problem, 4 answered by others
+peers: 2 up, 1 down, 3 never heard
 stream to 10.0.0.1:10270: up since 2026-11-01T12:00:00Z
 stream to 10.0.0.2:10270: down since 2026-11-01T12:00:00Z
 `, text)
@@ -78,6 +85,14 @@ func TestMetrics(t *testing.T) {
 		`baremetal_announcer_plans_refused_total{cause="foreign"} 0`,
 		`baremetal_announcer_addresses{state="claimed"} 1`,
 		`baremetal_announcer_addresses{state="planned"} 4`,
+		`baremetal_announcer_peers{state="unknown"} 3`,
+		`baremetal_announcer_peers{state="up"} 2`,
+		`baremetal_announcer_peers{state="down"} 1`,
+		`baremetal_announcer_takeovers_total 5`,
+		`baremetal_announcer_sight_sent_total 100`,
+		`baremetal_announcer_sight_send_failures_total 6`,
+		`baremetal_announcer_sight_dropped_total{cause="forged"} 7`,
+		`baremetal_announcer_sight_dropped_total{cause="replayed"} 0`,
 		`baremetal_announcer_addresses{state="problem"} 1`,
 		`baremetal_announcer_claim_start_timestamp_seconds{address="192.0.2.1",interfaces="eth0"} 1.7935344e+09`,
 		`baremetal_announcer_requests_answered_total{family="ipv4"} 7`,

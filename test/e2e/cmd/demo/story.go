@@ -67,6 +67,9 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.requested(ctx, address); err != nil {
 		return err
 	}
+	if err := s.cut(ctx, address); err != nil {
+		return err
+	}
 	return s.deleted(ctx, address)
 }
 
@@ -95,7 +98,14 @@ func (s *story) address(ctx context.Context) (netip.Addr, error) {
 // answered asks on the LAN who has the address.
 func (s *story) answered(ctx context.Context, address netip.Addr) error {
 	say("Who answers for %s? (%d ARP requests, broadcast by the client host)", address, requests)
-	return s.wait(ctx, "not exactly one node answers", func() error {
+	_, err := s.answerer(ctx, address)
+	return err
+}
+
+// answerer waits until exactly one machine answers for the address, says which, and
+// returns the node's name.
+func (s *story) answerer(ctx context.Context, address netip.Addr) (node string, err error) {
+	err = s.wait(ctx, "not exactly one node answers", func() error {
 		macs, err := s.c.ARPAnswers(ctx, address, requests)
 		if err != nil {
 			return err
@@ -104,10 +114,12 @@ func (s *story) answered(ctx context.Context, address netip.Addr) error {
 			return fmt.Errorf("%d machines answer: %v", len(macs), slices.Sorted(maps.Keys(macs)))
 		}
 		for mac, answers := range macs {
-			fmt.Printf("%s answered %d times: that is %s.\n", mac, answers, s.nodeOf(mac))
+			node = s.nodeOf(mac)
+			fmt.Printf("%s answered %d times: that is %s.\n", mac, answers, node)
 		}
 		return nil
 	})
+	return node, err
 }
 
 func (s *story) nodeOf(mac string) string {

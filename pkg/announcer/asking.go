@@ -1,0 +1,50 @@
+package announcer
+
+import (
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/probe"
+)
+
+// ask asks the segments for addresses, and puts what comes of it into the inbox.
+func (a *Announcer) ask(addresses []netip.Addr) {
+	if len(addresses) == 0 {
+		return
+	}
+	var answers []answer
+	for _, o := range a.core.options {
+		if slices.Contains(addresses, o.Address) {
+			answers = append(answers, answer{announcement.Claim{Address: o.Address}, o.interfaces})
+		}
+	}
+	for f, protocol := range map[family]probe.Protocol{ipv4: arp.Protocol{}, ipv6: ndp.Protocol{}} {
+		asked := slices.DeleteFunc(slices.Clone(addresses), func(x netip.Addr) bool { return familyOf(x) != f })
+		if len(asked) == 0 {
+			continue
+		}
+		// Sockets belong to the network namespace of this thread.
+		question, err := probe.New(protocol, nil, ports(answers, f))
+		a.asking.Go(func() { a.await(asked, question, err) })
+	}
+}
+
+// await waits for the answers to question. Where the segment could not be asked, somebody
+// may answer: it is asked again later.
+func (a *Announcer) await(asked []netip.Addr, question *probe.Question, err error) {
+	var answered map[netip.Addr]bool
+	if err == nil {
+		answered, err = question.Run()
+	}
+	if err != nil {
+		a.log.Warn("asking for addresses failed; nobody takes them over until it works", "addresses", len(asked), "error", err)
+		answered = map[netip.Addr]bool{}
+		for _, address := range asked {
+			answered[address] = true
+		}
+	}
+	a.inbox.put(func(n *news) { n.probes = append(n.probes, probed{asked, answered}) })
+}

@@ -1,0 +1,101 @@
+package probe_test
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/bpf"
+
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/probe"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+var (
+	ours, theirs = net.HardwareAddr{2, 0, 0, 0, 0, 1}, net.HardwareAddr{2, 0, 0, 0, 0, 2}
+	held         = netip.MustParseAddr("192.0.2.200")
+	free         = netip.MustParseAddr("192.0.2.201")
+	mine         = netip.MustParseAddr("192.0.2.202")
+)
+
+// segment is a socket on which each probe is answered by whoever has the address.
+type segment struct {
+	holders  map[netip.Addr]net.HardwareAddr
+	answers  chan []byte
+	deadline time.Time
+	sent     int
+	broken   error
+	closed   bool
+}
+
+func (s *segment) WriteTo(frame []byte, _ net.Addr) (int, error) {
+	s.sent++
+	for address, mac := range s.holders {
+		port := &responder.Port{MAC: mac, Addresses: []netip.Addr{address}}
+		// A host does not answer itself; what comes back is what others make of it.
+		frame := append([]byte{}, frame...)
+		copy(frame[6:12], net.HardwareAddr{2, 9, 9, 9, 9, 9})
+		copy(frame[22:28], net.HardwareAddr{2, 9, 9, 9, 9, 9})
+		if reply, _ := (arp.Protocol{}).Decide(frame, port); reply != nil {
+			s.answers <- reply
+		}
+	}
+	return len(frame), s.broken
+}
+
+func (s *segment) ReadFrom(frame []byte) (int, net.Addr, error) {
+	select {
+	case answer := <-s.answers:
+		return copy(frame, answer), nil, nil
+	case <-time.After(time.Until(s.deadline)):
+		return 0, nil, os.ErrDeadlineExceeded
+	}
+}
+
+func (s *segment) SetDeadline(t time.Time) error     { s.deadline = t; return nil }
+func (s *segment) SetWriteDeadline(time.Time) error  { return nil }
+func (s *segment) SetBPF([]bpf.RawInstruction) error { return nil }
+func (s *segment) Close() error                      { s.closed = true; return nil }
+func (s *segment) open(err error) responder.ListenFunc {
+	return func(*responder.Port, int, []bpf.RawInstruction) (responder.Conn, error) { return s, err }
+}
+
+func ports() []*responder.Port {
+	return []*responder.Port{{Index: 2, Name: "eth0", MAC: ours, Addresses: []netip.Addr{held, free, mine}}}
+}
+
+// TestRun asks three times for each address, and does not take itself for another machine.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &segment{holders: map[netip.Addr]net.HardwareAddr{held: theirs, mine: ours}, answers: make(chan []byte, 100)}
+		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
+		require.NoError(t, err)
+		began := time.Now()
+		found, err := q.Run()
+		require.NoError(t, err)
+		require.Equal(t, map[netip.Addr]bool{held: true}, found)
+		require.Equal(t, probe.Duration, time.Since(began))
+		require.Equal(t, 9, s.sent)
+		require.True(t, s.closed)
+	})
+}
+
+// TestWhatCannotBeAsked is an error and not an answer.
+func TestWhatCannotBeAsked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, err := probe.New(arp.Protocol{}, (&segment{}).open(errors.New("no buffers")), ports())
+		require.EqualError(t, err, "ask on eth0: no buffers")
+		s := &segment{broken: errors.New("network is down")}
+		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
+		require.NoError(t, err)
+		_, err = q.Run()
+		require.ErrorIs(t, err, s.broken)
+		require.True(t, s.closed)
+	})
+}

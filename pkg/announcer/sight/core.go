@@ -1,0 +1,369 @@
+package sight
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+const (
+	// askAgain is how long the answer of the segment to a probe counts.
+	askAgain = time.Second
+	// hurry is the least time between two packets to a peer that answer something of it.
+	hurry = 10 * time.Millisecond
+	// companyWeight is how many frames of anybody a packet of a peer counts for.
+	companyWeight = 100
+)
+
+// List is a candidate list as the node's own plan has it.
+type List struct {
+	Address    netip.Addr
+	Stamp      announcement.Stamp
+	Candidates []string
+	// Fit says that the node is able to answer for the address.
+	Fit bool
+}
+
+// Core is what a node knows and claims. It is pure and has one owner, who for everything
+// that happened calls one of Configure, Receive, Probed, Heard, Listen, Restart and Leave,
+// then Settle, carries out what Claims then says, and only then sends what Flush returns.
+// All times are of one clock that goes on while the machine sleeps and never shows zero.
+type Core struct {
+	node      string
+	boot, seq uint64
+
+	interval, detect time.Duration
+	peers            map[string]*peer
+	names            []string // of peers, sorted
+	lists            map[netip.Addr]*entry
+	claims           claims
+	leaving          bool
+	takeovers        uint64
+	frames           uint64 // heard from anybody so far
+
+	// heard is when a packet of some peer counted last, and silence the last time when
+	// for a while none did.
+	heard   time.Duration
+	silence struct{ from, until time.Duration }
+
+	// listening says that the node watched somebody since its last restart, and until
+	// is how long it waits for those that it has not heard.
+	listening bool
+	until     time.Duration
+	// dirty says that something happened which bears on claims, and again is when
+	// time itself does.
+	dirty, restarted bool
+	again            time.Duration
+
+	// asks are the addresses that the segment is to be asked for.
+	asks []netip.Addr
+	// changed are the addresses whose claims peers have not been told of.
+	changed map[netip.Addr]bool
+	// round is when packets went to all peers last.
+	round time.Duration
+	next  time.Duration
+}
+
+// entry is a list and what happened with its address.
+type entry struct {
+	List
+	since    time.Duration
+	cautious bool
+	probe    Probe
+	probed   time.Duration
+}
+
+// NewCore returns the core of a node that has just begun a life, which boot names.
+func NewCore(node string, boot uint64) *Core {
+	return &Core{
+		node: node, boot: boot, peers: map[string]*peer{}, lists: map[netip.Addr]*entry{},
+		claims: newClaims(), changed: map[netip.Addr]bool{},
+	}
+}
+
+// Configure takes the whole of what the plan says. Without a transmit interval the first
+// candidate of each list claims, if fit, and nobody is watched.
+func (c *Core) Configure(now time.Duration, lists []List, s announcement.Sight) {
+	c.dirty = true
+	c.interval = s.TransmitInterval
+	before := c.detect
+	c.detect = min(s.TransmitInterval*time.Duration(max(s.DetectMultiplier, 1)), maxDetect)
+	if c.detect != before {
+		c.next = now // Peers are to know how long to wait for the next packet.
+	}
+	c.watch(now, s.Peers)
+	wanted := make(map[netip.Addr]*entry, len(lists))
+	for _, l := range lists {
+		wanted[l.Address] = c.entry(now, l)
+	}
+	c.lists = wanted
+}
+
+// entry returns what is known with l's address under l.
+func (c *Core) entry(now time.Duration, l List) *entry {
+	e := c.lists[l.Address]
+	switch {
+	case e == nil:
+		e = &entry{since: now, cautious: now < c.until}
+	case e.Stamp != l.Stamp:
+		e.since, e.probe, e.cautious = now, Unasked, now < c.until
+	case l.Fit && !e.Fit:
+		e.since, e.probe = now, Unasked
+	}
+	e.List = l
+	return e
+}
+
+// watch makes peers those that are watched.
+func (c *Core) watch(now time.Duration, peers []announcement.Peer) {
+	wanted := make(map[string]*peer, len(peers))
+	if c.interval > 0 {
+		for _, p := range peers {
+			if p.Node != c.node {
+				wanted[p.Node] = c.peers[p.Node]
+			}
+		}
+	}
+	for name, known := range wanted {
+		if known == nil {
+			wanted[name] = c.newPeer(name, now)
+			c.next = now
+		}
+	}
+	c.peers = wanted
+	c.names = slices.Sorted(maps.Keys(wanted))
+	if len(wanted) == 0 {
+		return
+	}
+	if !c.listening {
+		c.Listen(now)
+		c.round = now
+	}
+	c.listening = true
+}
+
+// Listen says that the node could not hear others until now: what it knew of them does not
+// count any more, and for a while it claims nothing that one of them may have.
+func (c *Core) Listen(now time.Duration) {
+	c.dirty = true
+	c.until = now + c.detect
+	for _, p := range c.peers {
+		p.forget(now)
+	}
+	for _, e := range c.lists {
+		e.cautious, e.probe, e.since = true, Unasked, now
+	}
+}
+
+// Overslept says that nothing was sent for so long that peers may have taken the node for
+// down. Its owner is then to drop what is queued, and to call Restart.
+func (c *Core) Overslept(now time.Duration) bool {
+	return len(c.peers) > 0 && now-c.round >= c.detect
+}
+
+// Restart begins another life: claims end and nothing is known of anybody.
+func (c *Core) Restart(now time.Duration, boot uint64) {
+	c.boot = boot
+	for _, name := range c.names {
+		c.peers[name] = c.newPeer(name, now)
+	}
+	c.claims = newClaims()
+	clear(c.changed)
+	c.round, c.next = now, now
+	c.restarted = true
+	c.Listen(now)
+}
+
+// Leave ends all claims for good; the next Flush tells peers.
+func (c *Core) Leave() { c.leaving, c.dirty = true, true }
+
+// Heard takes how many frames the node's interfaces heard so far from anybody.
+func (c *Core) Heard(frames uint64) {
+	c.frames = frames
+	for _, p := range c.peers {
+		if p.rebase {
+			p.base, p.rebase = frames, false
+		}
+	}
+}
+
+// Probed takes what came of asking the segment for addresses: those in answered are
+// another machine's, the others nobody's.
+func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.Addr]bool) {
+	for _, address := range asked {
+		if e := c.lists[address]; e != nil && e.probe == Asking {
+			e.probe, e.probed, c.dirty = Silent, now, true
+			if answered[address] {
+				e.probe = Answered
+			}
+		}
+	}
+}
+
+// Ask returns the addresses, sorted, that the segment is to be asked for; each is returned
+// once until Probed tells of it.
+func (c *Core) Ask() []netip.Addr {
+	out := c.asks
+	c.asks = nil
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
+}
+
+// Settle brings claims to what the rule says and reports whether they changed.
+func (c *Core) Settle(now time.Duration) bool {
+	c.expire(now)
+	if !c.dirty && (c.again == 0 || now < c.again) {
+		return false
+	}
+	before, restarted := c.claims.digest, c.restarted
+	c.dirty, c.restarted, c.again = false, false, 0
+	for address := range c.claims.stamps {
+		if c.lists[address] == nil || c.leaving {
+			c.claim(address, announcement.Stamp{})
+		}
+	}
+	if c.leaving {
+		return restarted || before != c.claims.digest
+	}
+	for address, e := range c.lists {
+		c.settle(now, address, e)
+	}
+	return restarted || before != c.claims.digest
+}
+
+// settle applies the rule to one address.
+func (c *Core) settle(now time.Duration, address netip.Addr, e *entry) {
+	if c.interval == 0 {
+		c.claim(address, e.planned(c.node))
+		return
+	}
+	if (e.probe == Silent || e.probe == Answered) && now >= e.probed+askAgain {
+		e.probe = Unasked
+	}
+	own := c.claims.stamps[address]
+	verdict := Decide(now, c.view(address, e))
+	c.again = sooner(c.again, verdict.Again)
+	if verdict.Ask {
+		e.probe = Asking
+		c.asks = append(c.asks, address)
+	}
+	if e.probe == Answered {
+		c.again = sooner(c.again, e.probed+askAgain)
+	}
+	if own.IsZero() && !verdict.Claim.IsZero() {
+		e.cautious = false
+		if e.Candidates[0] != c.node {
+			c.takeovers++
+		}
+	}
+	c.claim(address, verdict.Claim)
+}
+
+// planned returns the claim of a node that does as the plan says.
+func (l List) planned(node string) announcement.Stamp {
+	if l.Fit && len(l.Candidates) > 0 && l.Candidates[0] == node {
+		return l.Stamp
+	}
+	return announcement.Stamp{}
+}
+
+func (c *Core) claim(address netip.Addr, stamp announcement.Stamp) {
+	if c.claims.set(address, stamp) {
+		c.changed[address] = true
+	}
+}
+
+// view gathers what bears on an address.
+func (c *Core) view(address netip.Addr, e *entry) View {
+	v := View{
+		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: c.claims.stamps[address],
+		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe,
+	}
+	for _, name := range c.names {
+		p := c.peers[name]
+		claim := p.claims.stamps[address]
+		if !claim.IsZero() || slices.Contains(e.Candidates, name) {
+			v.Others = append(v.Others, p.other(claim, c.interval))
+		}
+	}
+	return v
+}
+
+// Claims returns what the node claims, sorted by address.
+func (c *Core) Claims() []announcement.Claim { return c.claims.sorted() }
+
+// Claim returns the stamp of the node's claim to address, or zero.
+func (c *Core) Claim(address netip.Addr) announcement.Stamp { return c.claims.stamps[address] }
+
+// Claimant returns who of the peers is heard to claim address, or "".
+func (c *Core) Claimant(address netip.Addr) string {
+	for _, name := range c.names {
+		if p := c.peers[name]; p.state == Up && !p.claims.stamps[address].IsZero() {
+			return name
+		}
+	}
+	return ""
+}
+
+// Peers returns the peers in state, sorted by name.
+func (c *Core) Peers(state State) []string {
+	var out []string
+	for _, name := range c.names {
+		if c.peers[name].state == state {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// Counts returns how many peers are in each State.
+func (c *Core) Counts() [3]int {
+	var out [3]int
+	for _, p := range c.peers {
+		out[p.state]++
+	}
+	return out
+}
+
+// Takeovers counts the addresses that the node claimed without being their first candidate.
+func (c *Core) Takeovers() uint64 { return c.takeovers }
+
+// Apart says that some peer is not heard, so that Heard has to be called before Receive.
+func (c *Core) Apart() bool {
+	for _, p := range c.peers {
+		if p.state != Up {
+			return true
+		}
+	}
+	return false
+}
+
+// Deadline returns until when the node may answer for what it claims, having sent to all
+// peers at sent; zero is without end, where it watches nobody.
+func (c *Core) Deadline() time.Duration {
+	if len(c.peers) == 0 {
+		return 0
+	}
+	return c.round + c.detect
+}
+
+// Wake returns when Settle and Flush have something to do though nothing happened; zero
+// is never.
+func (c *Core) Wake() time.Duration {
+	next := c.again
+	if len(c.peers) > 0 {
+		next = sooner(next, c.next)
+	}
+	for _, p := range c.peers {
+		if p.state == Up {
+			next = sooner(next, p.heard+p.detect)
+		}
+		if p.urgent || p.whole && p.state == Up {
+			next = sooner(next, p.told+hurry)
+		}
+	}
+	return next
+}

@@ -1,0 +1,310 @@
+package sight
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// Port is the UDP port of the protocol.
+const Port = 10272
+
+// Echo names a packet that was received: the sender's life and the number within it.
+type Echo struct{ Boot, Seq uint64 }
+
+// Packet is what one node says to another.
+type Packet struct {
+	// From is the sender. It is not sent by name; the key shows it.
+	From string
+	// Boot is the sender's life: a number drawn at random at each start, and whenever it
+	// overslept. Seq grows with each packet of a life.
+	Boot, Seq uint64
+	// Heard is the newest packet of the receiver that counted, Unproven one of a life of
+	// the receiver that has yet to prove that it is no recording.
+	Heard, Unproven Echo
+	// Hears says that the sender finds the receiver up.
+	Hears bool
+	// Leave says that the sender ends and claims nothing any more.
+	Leave bool
+	// Want asks for all claims in full.
+	Want bool
+	// Detect is after what time of silence the sender is to be taken for down.
+	Detect time.Duration
+	// Apart is how much the sender heard from anybody while it did not hear the receiver
+	// last.
+	Apart uint32
+	// Digest is that of all claims of the sender.
+	Digest Digest
+	// Part, if not nil, is a part of the sender's claims, or of what changed in them.
+	Part *Part
+}
+
+// Part is some of a node's claims, small enough for a packet.
+type Part struct {
+	// Range says that Claims are all of the sender's from From on and before Before, of
+	// which an invalid one means no limit. Without it they are those that changed.
+	Range        bool
+	From, Before netip.Addr
+	// More says that another part follows at once.
+	More bool
+	// Claims are sorted by address, each address once. One that ended has a zero stamp,
+	// which occurs only without Range.
+	Claims []announcement.Claim
+}
+
+// The layout of a datagram. All numbers are big-endian.
+//
+//	0   version
+//	1   flags
+//	2   sender: the first 8 bytes of SHA-256 of its name
+//	10  boot, sequence
+//	26  boot and sequence of what was heard, then of what is unproven
+//	58  detection time in microseconds
+//	62  how much was heard while apart
+//	66  digest of the claims
+//	74  part, if the flag says so: from and before as addresses, number of claims (2 bytes),
+//	    then each claim as an address, term and revision
+//	end first 16 bytes of HMAC-SHA256 over names and all that is before
+//
+// An address is its length in bytes, 0 for none, and the bytes.
+const (
+	version    = 1
+	headSize   = 74
+	macSize    = 16
+	senderSize = 8
+
+	// maxClaims fit into a datagram of 1200 bytes even if all are IPv6.
+	maxClaims = (1200 - headSize - macSize - 2*17 - 2) / (17 + 16)
+	// maxDatagram is the longest that is read.
+	maxDatagram = 1500
+	// maxDetect bounds what a peer may say about itself.
+	maxDetect = 5 * time.Minute
+)
+
+const (
+	flagLeave = 1 << iota
+	flagHears
+	flagWant
+	flagPart
+	flagRange
+	flagMore
+	flagsKnown = 1<<iota - 1
+)
+
+// Why a datagram did not count.
+var (
+	// ErrMalformed says that a datagram is none of this protocol's.
+	ErrMalformed = errors.New("malformed")
+	// ErrVersion says that a datagram is of another version of the protocol.
+	ErrVersion = errors.New("version")
+	// ErrStranger says that the sender is no peer.
+	ErrStranger = errors.New("stranger")
+	// ErrForged says that the datagram was not made with the key of sender and receiver.
+	ErrForged = errors.New("forged")
+	// ErrReplayed says that the packet, or a newer one, was received before.
+	ErrReplayed = errors.New("replayed")
+	// ErrUnproven says that the sender has not shown yet that it hears this node now, so
+	// that the packet may be a recording from before. The first of each life is one.
+	ErrUnproven = errors.New("unproven")
+	// ErrOverflow says that packets came faster than they could be looked at.
+	ErrOverflow = errors.New("overflow")
+)
+
+// DropCauses returns the texts of all errors that keep a datagram from counting.
+func DropCauses() []string {
+	var out []string
+	for _, err := range []error{ErrMalformed, ErrVersion, ErrStranger, ErrForged, ErrReplayed, ErrUnproven, ErrOverflow} {
+		out = append(out, err.Error())
+	}
+	return out
+}
+
+// Keyring opens what peers send to a node. It is not written to once it is in use.
+type Keyring struct {
+	node  string
+	peers map[[senderSize]byte]announcement.Peer
+}
+
+// NewKeyring returns the keyring of node, which opens packets of peers.
+func NewKeyring(node string, peers []announcement.Peer) *Keyring {
+	k := &Keyring{node: node, peers: make(map[[senderSize]byte]announcement.Peer, len(peers))}
+	for _, p := range peers {
+		k.peers[senderID(p.Node)] = p
+	}
+	return k
+}
+
+func senderID(node string) [senderSize]byte {
+	sum := sha256.Sum256([]byte(node))
+	return [senderSize]byte(sum[:])
+}
+
+// Open returns the packet in a datagram to the keyring's node, or one of ErrMalformed,
+// ErrVersion, ErrStranger and ErrForged.
+func (k *Keyring) Open(datagram []byte) (Packet, error) {
+	if len(datagram) < 1 || len(datagram) > maxDatagram {
+		return Packet{}, ErrMalformed
+	}
+	if datagram[0] != version {
+		return Packet{}, ErrVersion
+	}
+	if len(datagram) < headSize+macSize {
+		return Packet{}, ErrMalformed
+	}
+	sender, ok := k.peers[[senderSize]byte(datagram[2:])]
+	if !ok {
+		return Packet{}, ErrStranger
+	}
+	body := datagram[:len(datagram)-macSize]
+	if !hmac.Equal(datagram[len(body):], authenticate(sender.Key, sender.Node, k.node, body)) {
+		return Packet{}, ErrForged
+	}
+	p, ok := parse(body)
+	if !ok {
+		return Packet{}, ErrMalformed
+	}
+	p.From = sender.Node
+	return p, nil
+}
+
+// Seal returns p as a datagram from the node that sends it to the one that shares key.
+func Seal(p Packet, to string, key announcement.Key) []byte {
+	body := make([]byte, 0, maxDatagram)
+	body = append(body, version, p.flags())
+	id := senderID(p.From)
+	body = append(body, id[:]...)
+	for _, n := range []uint64{p.Boot, p.Seq, p.Heard.Boot, p.Heard.Seq, p.Unproven.Boot, p.Unproven.Seq} {
+		body = binary.BigEndian.AppendUint64(body, n)
+	}
+	body = binary.BigEndian.AppendUint32(body, uint32(p.Detect/time.Microsecond))
+	body = binary.BigEndian.AppendUint32(body, p.Apart)
+	body = binary.BigEndian.AppendUint64(body, uint64(p.Digest))
+	if p.Part != nil {
+		body = p.Part.append(body)
+	}
+	return append(body, authenticate(key, p.From, to, body)...)
+}
+
+// authenticate binds body to both names, in this order, by key.
+func authenticate(key announcement.Key, from, to string, body []byte) []byte {
+	mac := hmac.New(sha256.New, key[:])
+	for _, part := range []string{"baremetal sight", from, to} {
+		mac.Write([]byte(part))
+		mac.Write([]byte{0})
+	}
+	mac.Write(body)
+	return mac.Sum(nil)[:macSize]
+}
+
+func (p Packet) flags() byte {
+	var flags byte
+	for flag, set := range map[byte]bool{
+		flagLeave: p.Leave, flagHears: p.Hears, flagWant: p.Want, flagPart: p.Part != nil,
+		flagRange: p.Part != nil && p.Part.Range, flagMore: p.Part != nil && p.Part.More,
+	} {
+		if set {
+			flags |= flag
+		}
+	}
+	return flags
+}
+
+func (p Part) append(b []byte) []byte {
+	b = appendAddress(appendAddress(b, p.From), p.Before)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(p.Claims)))
+	for _, c := range p.Claims {
+		b = appendAddress(b, c.Address)
+		b = binary.BigEndian.AppendUint64(b, c.Stamp.Term)
+		b = binary.BigEndian.AppendUint64(b, c.Stamp.Revision)
+	}
+	return b
+}
+
+func appendAddress(b []byte, a netip.Addr) []byte {
+	raw := a.AsSlice()
+	return append(append(b, byte(len(raw))), raw...)
+}
+
+// parse reads an authenticated body, all but the sender's name.
+func parse(b []byte) (Packet, bool) {
+	flags := b[1]
+	r := reader{rest: b[2+senderSize:]}
+	p := Packet{Leave: flags&flagLeave != 0, Hears: flags&flagHears != 0, Want: flags&flagWant != 0}
+	for _, n := range []*uint64{&p.Boot, &p.Seq, &p.Heard.Boot, &p.Heard.Seq, &p.Unproven.Boot, &p.Unproven.Seq} {
+		*n = r.uint64()
+	}
+	p.Detect = time.Duration(r.uint32()) * time.Microsecond
+	p.Apart = r.uint32()
+	p.Digest = Digest(r.uint64())
+	if flags&flagPart != 0 {
+		p.Part = r.part(flags)
+	}
+	whole := !r.failed && len(r.rest) == 0
+	sound := p.Boot != 0 && p.Seq != 0 && p.Detect > 0 && p.Detect <= maxDetect
+	known := flags&^byte(flagsKnown) == 0 && (flags&flagPart != 0 || flags&(flagRange|flagMore) == 0)
+	return p, whole && sound && known
+}
+
+// reader takes numbers and addresses off a datagram.
+type reader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *reader) take(n int) []byte {
+	if r.failed || len(r.rest) < n {
+		r.failed = true
+		return make([]byte, n)
+	}
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *reader) uint64() uint64 { return binary.BigEndian.Uint64(r.take(8)) }
+
+func (r *reader) uint32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
+
+// address reads an address; one that is IPv4 in the form of IPv6 is refused.
+func (r *reader) address() netip.Addr {
+	size := int(r.take(1)[0])
+	switch size {
+	case 0:
+		return netip.Addr{}
+	case 4, 16:
+		a, _ := netip.AddrFromSlice(r.take(size)) // The size is right.
+		r.failed = r.failed || a.Is4In6()
+		return a
+	}
+	r.failed = true
+	return netip.Addr{}
+}
+
+// part reads a Part, and refuses one that is out of order or out of its range.
+func (r *reader) part(flags byte) *Part {
+	p := &Part{Range: flags&flagRange != 0, More: flags&flagMore != 0, From: r.address(), Before: r.address()}
+	if !p.Range && (p.From.IsValid() || p.Before.IsValid()) {
+		r.failed = true
+	}
+	n := int(binary.BigEndian.Uint16(r.take(2)))
+	last := netip.Addr{}
+	for ; n > 0 && !r.failed; n-- {
+		c := announcement.Claim{Address: r.address(), Stamp: announcement.Stamp{Term: r.uint64(), Revision: r.uint64()}}
+		if !c.Address.IsValid() || c.Address.Compare(last) <= 0 || !p.contains(c.Address) || p.Range && c.Stamp.IsZero() {
+			r.failed = true
+		}
+		last = c.Address
+		p.Claims = append(p.Claims, c)
+	}
+	return p
+}
+
+// contains says whether address lies in the range of p.
+func (p Part) contains(address netip.Addr) bool {
+	return (!p.From.IsValid() || p.From.Compare(address) <= 0) && (!p.Before.IsValid() || address.Less(p.Before))
+}

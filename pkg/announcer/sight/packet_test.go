@@ -1,0 +1,252 @@
+package sight
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+var (
+	keyAB = announcement.Key{1}
+	ringB = NewKeyring("b", []announcement.Peer{{Node: "a", Key: keyAB}, {Node: "c", Key: announcement.Key{2}}})
+)
+
+func claim(address string, revision uint64) announcement.Claim {
+	return announcement.Claim{Address: netip.MustParseAddr(address), Stamp: announcement.Stamp{Term: 1, Revision: revision}}
+}
+
+func packet() Packet {
+	return Packet{
+		From: "a", Boot: 1, Seq: 2, Heard: Echo{3, 4}, Unproven: Echo{5, 6}, Hears: true, Leave: true, Want: true,
+		Detect: 300 * time.Millisecond, Apart: 7, Digest: 8,
+		Part: &Part{
+			Range: true, More: true, From: netip.MustParseAddr("10.0.0.1"), Before: netip.MustParseAddr("2001:db8::9"),
+			Claims: []announcement.Claim{claim("10.0.0.1", 1), claim("2001:db8::1", 2)},
+		},
+	}
+}
+
+func TestSealAndOpen(t *testing.T) {
+	for name, p := range map[string]Packet{
+		"everything": packet(),
+		"little":     {From: "a", Boot: 1, Seq: 1, Detect: time.Second},
+		"changes": {From: "a", Boot: 1, Seq: 1, Detect: time.Second, Part: &Part{
+			Claims: []announcement.Claim{claim("10.0.0.1", 1), {Address: netip.MustParseAddr("10.0.0.2")}},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := ringB.Open(Seal(p, "b", keyAB))
+			require.NoError(t, err)
+			require.Equal(t, p, got)
+		})
+	}
+}
+
+// TestWhatDoesNotOpen: strangers, forgeries and damage are told apart.
+func TestWhatDoesNotOpen(t *testing.T) {
+	good := Seal(packet(), "b", keyAB)
+	flip := func(at int) []byte {
+		d := append([]byte{}, good...)
+		d[at] ^= 0x80
+		return d
+	}
+	// signed is a body of the right sender, sealed as it is.
+	signed := func(change func([]byte) []byte) []byte {
+		body := change(append([]byte{}, good[:len(good)-macSize]...))
+		return append(body, authenticate(keyAB, "a", "b", body)...)
+	}
+	set := func(at int, value byte) func([]byte) []byte {
+		return func(b []byte) []byte { b[at] = value; return b }
+	}
+	stranger := packet()
+	stranger.From = "mallory"
+	other := packet()
+	other.From = "c"
+	for name, test := range map[string]struct {
+		datagram []byte
+		want     error
+	}{
+		"empty":                      {nil, ErrMalformed},
+		"short":                      {good[:headSize], ErrMalformed},
+		"another version":            {flip(0), ErrVersion},
+		"a stranger":                 {Seal(stranger, "b", keyAB), ErrStranger},
+		"another key":                {Seal(packet(), "b", announcement.Key{9}), ErrForged},
+		"for another receiver":       {Seal(packet(), "c", keyAB), ErrForged},
+		"the key of another pair":    {Seal(other, "b", keyAB), ErrForged},
+		"sent back to its sender":    {Seal(Packet{From: "b", Boot: 1, Seq: 1, Detect: 1e9}, "a", keyAB), ErrStranger},
+		"a changed byte":             {flip(headSize + 5), ErrForged},
+		"a changed end":              {flip(len(good) - 1), ErrForged},
+		"cut off":                    {signed(func(b []byte) []byte { return b[:len(b)-1] }), ErrMalformed},
+		"something behind":           {signed(func(b []byte) []byte { return append(b, 0) }), ErrMalformed},
+		"unknown flag":               {signed(set(1, 0xff)), ErrMalformed},
+		"range without part":         {signed(func(b []byte) []byte { b[1] = flagRange; return b[:headSize] }), ErrMalformed},
+		"no boot":                    {signed(set(17, 0)), ErrMalformed},
+		"no sequence":                {signed(set(25, 0)), ErrMalformed},
+		"no detection time":          {signed(func(b []byte) []byte { clear(b[58:62]); return b }), ErrMalformed},
+		"detection time of an hour":  {signed(set(58, 0xff)), ErrMalformed},
+		"an address of three bytes":  {signed(set(headSize, 3)), ErrMalformed},
+		"a claim before the range":   {signed(set(headSize+1, 11)), ErrMalformed},
+		"changes with a range":       {signed(set(1, flagPart)), ErrMalformed},
+		"more claims than there are": {signed(func(b []byte) []byte { binary.BigEndian.PutUint16(b[headSize+22:], 3); return b }), ErrMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := ringB.Open(test.datagram)
+			require.Equal(t, test.want, err)
+		})
+	}
+}
+
+// TestSize: a part with as many claims as there may be fits into 1200 bytes.
+func TestSize(t *testing.T) {
+	var c claims = newClaims()
+	for i := range 1000 {
+		c.set(netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)}), announcement.Stamp{Term: 1, Revision: 1})
+	}
+	parts := c.whole()
+	require.Len(t, parts, (1000+maxClaims-1)/maxClaims)
+	for _, part := range parts {
+		p := packet()
+		p.Part = part
+		require.LessOrEqual(t, len(Seal(p, "b", keyAB)), 1200)
+	}
+}
+
+// TestClaimsTravel: a thousand claims arrive whole, in parts; ranges take away what ended,
+// changes only what they name.
+func TestClaimsTravel(t *testing.T) {
+	mine, its := newClaims(), newClaims()
+	its.set(netip.MustParseAddr("10.200.0.1"), announcement.Stamp{Term: 1})
+	its.set(netip.MustParseAddr("::1"), announcement.Stamp{Term: 1})
+	for i := range 1000 {
+		mine.set(netip.AddrFrom4([4]byte{10, byte(i), byte(i >> 8), 1}), announcement.Stamp{Term: 1, Revision: uint64(i + 1)})
+	}
+	for _, p := range mine.whole() {
+		its.apply(p)
+	}
+	require.Equal(t, mine.sorted(), its.sorted())
+	require.Equal(t, mine.digest, its.digest)
+
+	gone := netip.MustParseAddr("10.3.0.1")
+	mine.set(gone, announcement.Stamp{})
+	for _, p := range mine.changes(map[netip.Addr]bool{gone: true}) {
+		require.Equal(t, []netip.Addr{gone}, its.apply(p))
+	}
+	require.Equal(t, mine.digest, its.digest)
+
+	for _, p := range (&claims{}).whole() {
+		its.apply(p)
+	}
+	require.Empty(t, its.stamps)
+	require.Zero(t, its.digest)
+}
+
+// FuzzOpen: whatever a peer with the right key sends is either refused or read as what
+// says exactly that.
+func FuzzOpen(f *testing.F) {
+	f.Add(parseable(packet()))
+	f.Add(parseable(Packet{From: "a", Boot: 1, Seq: 1, Detect: time.Second}))
+	f.Add(parseable(Packet{From: "a", Boot: 1, Seq: 1, Detect: time.Second, Part: &Part{Claims: []announcement.Claim{claim("10.0.0.1", 1)}}}))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		datagram := append(append([]byte{}, body...), authenticate(keyAB, "a", "b", body)...)
+		p, err := ringB.Open(datagram)
+		if err != nil {
+			return
+		}
+		require.Equal(t, datagram, Seal(p, "b", keyAB))
+		applied := newClaims()
+		if p.Part != nil {
+			applied.apply(p.Part)
+		}
+	})
+}
+
+// parseable is what Seal authenticates.
+func parseable(p Packet) []byte {
+	datagram := Seal(p, "b", keyAB)
+	return datagram[:len(datagram)-macSize]
+}
+
+// TestReplays: a packet counts once, and one of an earlier life of either side never.
+func TestReplays(t *testing.T) {
+	now := time.Hour
+	sight := announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	with := func(node string, boot uint64, peer string) *Core {
+		c := NewCore(node, boot)
+		s := sight
+		s.Peers = []announcement.Peer{{Node: peer}}
+		c.Configure(now, nil, s)
+		return c
+	}
+	var recorded []Packet // All that b ever sent to a.
+	// exchange lets two cores talk for a second.
+	exchange := func(a, b *Core) {
+		for range 20 {
+			now += 50 * time.Millisecond
+			a.Settle(now)
+			b.Settle(now)
+			for _, out := range a.Flush(now) {
+				_ = b.Receive(now, out.Packet)
+			}
+			for _, out := range b.Flush(now) {
+				recorded = append(recorded, out.Packet)
+				_ = a.Receive(now, out.Packet)
+			}
+		}
+	}
+	a, b := with("a", 1, "b"), with("b", 2, "a")
+	exchange(a, b)
+	require.Equal(t, []string{"b"}, a.Peers(Up))
+	for _, p := range recorded {
+		require.Error(t, a.Receive(now, p), "again")
+	}
+	require.Equal(t, ErrReplayed, a.Receive(now, recorded[len(recorded)-1]))
+
+	replay := func(to *Core) {
+		for _, p := range recorded {
+			require.Error(t, to.Receive(now, p))
+		}
+	}
+	b = with("b", 3, "a")
+	before := len(recorded)
+	exchange(a, b)
+	require.Equal(t, []string{"b"}, a.Peers(Up), "b's new life")
+	for _, p := range recorded[:before] {
+		require.Equal(t, ErrUnproven, a.Receive(now, p), "b's old life")
+	}
+	now += time.Second
+	a.Settle(now)
+	require.Equal(t, []string{"b"}, a.Peers(Down))
+	replay(a)
+	require.Equal(t, []string{"b"}, a.Peers(Down))
+
+	a = with("a", 4, "b")
+	replay(a)
+	require.Equal(t, []string{"b"}, a.Peers(Unknown), "a's new life")
+	exchange(a, b)
+	require.Equal(t, []string{"b"}, a.Peers(Up))
+
+	require.Equal(t, ErrStranger, a.Receive(now, Packet{From: "mallory", Boot: 1, Seq: 1}))
+}
+
+// TestNobodyToWatch: without peers nothing is ever due, and without an interval the plan
+// is done as it says.
+func TestNobodyToWatch(t *testing.T) {
+	c := NewCore("a", 1)
+	lists := []List{
+		{Address: netip.MustParseAddr("10.0.0.1"), Stamp: announcement.Stamp{Term: 1}, Candidates: []string{"a", "b"}, Fit: true},
+		{Address: netip.MustParseAddr("10.0.0.2"), Stamp: announcement.Stamp{Term: 1}, Candidates: []string{"b", "a"}, Fit: true},
+		{Address: netip.MustParseAddr("10.0.0.3"), Stamp: announcement.Stamp{Term: 1}, Candidates: []string{"a"}, Fit: false},
+	}
+	c.Configure(time.Hour, lists, announcement.Sight{Peers: []announcement.Peer{{Node: "b"}}})
+	require.True(t, c.Settle(time.Hour))
+	require.Equal(t, []announcement.Claim{{Address: netip.MustParseAddr("10.0.0.1"), Stamp: announcement.Stamp{Term: 1}}}, c.Claims())
+	require.Empty(t, c.Flush(time.Hour))
+	require.Zero(t, c.Wake())
+	require.Zero(t, c.Deadline())
+	require.False(t, c.Overslept(10*time.Hour))
+}

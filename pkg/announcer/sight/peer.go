@@ -1,0 +1,297 @@
+package sight
+
+import (
+	"maps"
+	"math"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// peer is what a node knows of another one.
+type peer struct {
+	name  string
+	state State
+	since time.Duration
+	// heard is when a packet counted last, and detect for how long that is enough.
+	heard, detect time.Duration
+	// newest is the newest packet that counted.
+	newest Echo
+	// unproven is the newest packet of another life, which counts once it echoes one
+	// that this node numbered above mark.
+	unproven Echo
+	mark     uint64
+	// hears says that the peer hears this node.
+	hears bool
+	// claims are the peer's as far as it told, digest that of what they are.
+	claims claims
+	digest Digest
+	more   bool // A part is still to come.
+
+	// base is how many frames the node had heard from anybody when it lost the peer, and
+	// company how many packets of other peers since it heard the peer. apart weighs both
+	// when it hears the peer again, and its is the peer's own such number.
+	base, company uint64
+	rebase        bool // base is to be taken from what is heard next.
+	apart, its    uint32
+
+	// urgent is a packet, whole one with all claims, that does not wait for its turn.
+	urgent, whole bool
+	// told is when one went to the peer, and rounds how many while it was not up.
+	told   time.Duration
+	rounds int
+}
+
+func (c *Core) newPeer(name string, now time.Duration) *peer {
+	return &peer{name: name, since: now, mark: c.seq, claims: newClaims(), rebase: true}
+}
+
+// known says that all claims of the peer are known as they are.
+func (p *peer) known() bool { return p.claims.digest == p.digest }
+
+// forget makes the peer one that was never heard.
+func (p *peer) forget(now time.Duration) {
+	p.rebase = p.rebase || p.state == Up
+	p.state, p.since = Unknown, now
+}
+
+// other returns what bears on an address to which the peer has claim.
+func (p *peer) other(claim announcement.Stamp, interval time.Duration) Other {
+	return Other{
+		Node: p.name, State: p.state, Since: p.since, Hears: p.hears, Grace: p.since + 2*interval,
+		Known: p.known(), Claim: claim, Heard: p.apart, HeardByOther: p.its,
+	}
+}
+
+// Receive takes a packet that Keyring.Open has returned. The error says why it did not
+// count, which is no fault where it is ErrUnproven.
+func (c *Core) Receive(now time.Duration, packet Packet) error {
+	p := c.peers[packet.From]
+	if p == nil {
+		return ErrStranger
+	}
+	if packet.Boot != p.newest.Boot {
+		if !c.proves(p, packet) {
+			p.urgent = true
+			return ErrUnproven
+		}
+		c.meet(now, p)
+	} else if packet.Seq <= p.newest.Seq {
+		return ErrReplayed
+	}
+	p.newest = Echo{packet.Boot, packet.Seq}
+	if packet.Leave {
+		c.lose(now, p)
+		p.claims = newClaims()
+		p.digest = 0
+		return nil
+	}
+	c.hear(now, p, packet)
+	return nil
+}
+
+// proves says whether a packet of another life than the one known is shown to be no
+// recording: it echoes what was sent since that life was first heard of, or, of a peer
+// not met yet, since this node's own began.
+func (c *Core) proves(p *peer, packet Packet) bool {
+	if packet.Boot != p.unproven.Boot {
+		p.unproven = Echo{Boot: packet.Boot}
+		if p.newest.Boot != 0 {
+			p.mark = c.seq
+		}
+	}
+	p.unproven.Seq = max(p.unproven.Seq, packet.Seq)
+	for _, echo := range []Echo{packet.Heard, packet.Unproven} {
+		if echo.Boot == c.boot && echo.Seq > p.mark && echo.Seq <= c.seq {
+			return true
+		}
+	}
+	return false
+}
+
+// meet begins another life of p, of which nothing is known.
+func (c *Core) meet(now time.Duration, p *peer) {
+	c.ended(now, p)
+	p.unproven, p.hears, p.more = Echo{}, false, false
+	p.claims = newClaims()
+	if p.state == Up {
+		p.forget(now)
+	}
+	c.dirty = true
+}
+
+// hear takes a packet of a life of p that is known.
+func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
+	if now > c.heard+2*c.interval {
+		c.silence.from, c.silence.until = c.heard, now
+	}
+	c.heard = now
+	if p.state != Up || now > p.heard+2*c.interval {
+		p.apart, c.dirty = c.count(now, p), true
+	}
+	if p.state != Up {
+		p.state, p.since = Up, now
+		p.urgent, p.whole, c.dirty = true, true, true
+	}
+	if p.its != packet.Apart {
+		p.its, c.dirty = packet.Apart, true
+	}
+	p.heard, p.detect, p.company = now, packet.Detect, 0
+	for _, other := range c.peers {
+		if now > other.heard+c.interval {
+			other.company++
+		}
+	}
+	if hears := packet.Hears && packet.Heard.Boot == c.boot; hears != p.hears {
+		p.hears, c.dirty = hears, true
+	}
+	wasKnown := p.known()
+	p.digest = packet.Digest
+	if packet.Part != nil {
+		c.learn(now, p, packet.Part)
+	}
+	if p.known() != wasKnown {
+		c.dirty = true
+	}
+	p.more = packet.Part != nil && packet.Part.More
+	if packet.Want {
+		p.whole = true
+	}
+	if !p.known() && !p.more {
+		p.urgent = true
+	}
+}
+
+// learn takes a part of p's claims.
+func (c *Core) learn(now time.Duration, p *peer, part *Part) {
+	for _, address := range p.claims.apply(part) {
+		c.dirty = true
+		if e := c.lists[address]; e != nil && p.claims.stamps[address].IsZero() {
+			e.since = now
+		}
+	}
+}
+
+// ended notes that p's claims do not count any more.
+func (c *Core) ended(now time.Duration, p *peer) {
+	c.dirty = true
+	for address := range maps.Keys(p.claims.stamps) {
+		if e := c.lists[address]; e != nil {
+			e.since = now
+		}
+	}
+}
+
+// lose makes p one that is down.
+func (c *Core) lose(now time.Duration, p *peer) {
+	p.rebase = p.rebase || p.state == Up
+	p.state, p.since, p.hears = Down, now, false
+	c.ended(now, p)
+}
+
+// expire makes those down that were silent for too long.
+func (c *Core) expire(now time.Duration) {
+	for _, p := range c.peers {
+		if p.state == Up && now >= p.heard+p.detect {
+			c.lose(now, p)
+		}
+	}
+}
+
+// Outgoing is a packet and whom it is for.
+type Outgoing struct {
+	To     string
+	Packet Packet
+}
+
+// Flush returns what to send now: to all peers when it is time or claims have changed, and
+// what answers a peer.
+func (c *Core) Flush(now time.Duration) []Outgoing {
+	f := flush{now: now, round: len(c.peers) > 0 && now >= c.next || c.leaving, core: c}
+	if f.round {
+		c.round, c.next = now, now+c.interval
+	}
+	if len(c.changed) > 0 {
+		f.changes = c.claims.changes(c.changed)
+		clear(c.changed)
+	}
+	var out []Outgoing
+	for _, name := range c.names {
+		p := c.peers[name]
+		for _, part := range f.parts(p) {
+			out = append(out, Outgoing{name, c.packet(p, part)})
+			p.told = now
+		}
+	}
+	return out
+}
+
+// flush is one call of Flush.
+type flush struct {
+	now     time.Duration
+	round   bool
+	core    *Core
+	changes []*Part
+	all     []*Part
+}
+
+// whole returns all claims in parts.
+func (f *flush) whole() []*Part {
+	if f.all == nil {
+		f.all = f.core.claims.whole()
+	}
+	return f.all
+}
+
+// parts returns what goes to p now; a nil Part is a packet without one.
+func (f *flush) parts(p *peer) []*Part {
+	due := f.now >= p.told+hurry
+	switch {
+	case f.core.leaving:
+		return []*Part{nil}
+	case p.whole && due && p.state == Up:
+		p.whole, p.urgent = false, false
+		return f.whole()
+	case len(f.changes) > 0:
+		p.urgent = false
+		return f.changes
+	case f.round && p.state != Up && p.newest.Boot|p.unproven.Boot != 0:
+		// It may hear this node without being heard, and then cannot ask.
+		p.rounds++
+		part := *f.whole()[p.rounds%len(f.whole())]
+		part.More = false
+		return []*Part{&part}
+	case f.round, p.urgent && due:
+		p.urgent = false
+		return []*Part{nil}
+	}
+	return nil
+}
+
+// packet returns the next packet to p.
+func (c *Core) packet(p *peer, part *Part) Packet {
+	c.seq++
+	apart := p.apart
+	if p.state != Up {
+		apart = c.count(c.round, p)
+	}
+	return Packet{
+		From: c.node, Boot: c.boot, Seq: c.seq, Heard: p.newest, Unproven: p.unproven,
+		Hears: p.state == Up, Leave: c.leaving, Want: p.state == Up && !p.known() && !p.more,
+		Detect: c.detect, Apart: apart, Digest: c.claims.digest, Part: part,
+	}
+}
+
+// count returns how much was heard since p was. Packets of other peers count for more than
+// frames of whomever: a switch may send those to a node that it has cut off.
+func (c *Core) count(now time.Duration, p *peer) uint32 {
+	var heard uint64
+	if p.state != Up && !p.rebase {
+		heard = c.frames - p.base
+	}
+	// Those who are heard again at the same time as p were no company meanwhile.
+	if alone := c.silence.from <= p.heard+c.interval && now <= c.silence.until+c.interval; !alone {
+		heard += companyWeight * p.company
+	}
+	return uint32(min(heard, math.MaxUint32))
+}

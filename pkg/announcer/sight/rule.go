@@ -1,0 +1,250 @@
+package sight
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+const (
+	// turnTime is how long a candidate that is up and does not claim an address keeps
+	// those behind it from claiming it.
+	turnTime = 200 * time.Millisecond
+	// weight is how many times as much one of two nodes has to have heard while they did
+	// not hear each other, for the other to be the one that was cut off.
+	weight = 4
+)
+
+// State is what a node knows of a peer.
+type State uint8
+
+// The states of a peer.
+const (
+	// Unknown is a peer that was not heard since the node began to listen.
+	Unknown State = iota
+	// Up is a peer that is heard.
+	Up
+	// Down is a peer that was heard and is silent, or has said that it leaves.
+	Down
+)
+
+// States returns all states.
+func States() []State { return []State{Unknown, Up, Down} }
+
+// String returns the state as the value of a metric label.
+func (s State) String() string { return [...]string{"unknown", "up", "down"}[s] }
+
+// Probe is what is known of an address from asking the segment for it.
+type Probe uint8
+
+// The states of a probe.
+const (
+	// Unasked is an address that was not asked for of late.
+	Unasked Probe = iota
+	// Asking is one that is being asked for.
+	Asking
+	// Silent is one that nobody answered for.
+	Silent
+	// Answered is one that another machine answers for.
+	Answered
+)
+
+// Other is what a node knows of another one with regard to one address.
+type Other struct {
+	Node  string
+	State State
+	// Since is when State began.
+	Since time.Duration
+	// Hears says that the other one hears this node.
+	Hears bool
+	// Grace is until when it may not have had time to hear this node.
+	Grace time.Duration
+	// Known says that the other's claims are known as they are.
+	Known bool
+	// Claim is the stamp of its claim to the address, or zero if it has none. It counts
+	// while the other is up.
+	Claim announcement.Stamp
+	// Heard and HeardByOther are how much this node and the other one heard from anybody
+	// while they did not hear each other last.
+	Heard, HeardByOther uint32
+}
+
+// View is all that bears on whether a node claims an address.
+type View struct {
+	Node       string
+	Stamp      announcement.Stamp
+	Candidates []string
+	// Fit says that the node is able to answer for the address.
+	Fit bool
+	// Own is the stamp of the node's present claim, or zero.
+	Own announcement.Stamp
+	// Since is when the list was taken up, or the last claim of another one that was
+	// heard ended, whichever is later.
+	Since time.Duration
+	// Cautious says that the node came to the list by a restart, so that others may
+	// already answer for the address without having been heard yet.
+	Cautious bool
+	// Listen is until when a cautious node waits for those whom it has not heard.
+	Listen time.Duration
+	// Probe is what the segment says.
+	Probe Probe
+	// Others are the other candidates, heard or not, and all who claim the address.
+	Others []Other
+}
+
+// Verdict is what to do about an address.
+type Verdict struct {
+	// Claim is the stamp to claim the address under; zero is not to claim it.
+	Claim announcement.Stamp
+	// Ask says that the segment has to be asked for the address first.
+	Ask bool
+	// Again is when to decide anew though nothing happened; zero is never.
+	Again time.Duration
+}
+
+// Decide is the ownership rule. A node claims an address when it is fit and every
+// candidate before it is down, or up and has not claimed it for a while; one never heard
+// counts as down only if nobody answers when the segment is asked. Hearing a claim it
+// stays out, unless its list is newer and names it first. Of two claims the newer list's
+// wins; from equal lists, that of the node that was not cut off, else that of the earlier
+// candidate. Where one claimant does not hear the other, the one that is not heard yields.
+func Decide(now time.Duration, v View) Verdict {
+	me := slices.Index(v.Candidates, v.Node)
+	switch {
+	case me < 0 || !v.Fit:
+		return Verdict{}
+	case v.Own.IsZero() || v.handedToStranger(me):
+		return v.take(now, me)
+	default:
+		return v.keep(now, me)
+	}
+}
+
+// handedToStranger says that a newer list puts a node first that was never heard: it may
+// not speak this protocol, and takes over when the plan says so.
+func (v View) handedToStranger(me int) bool {
+	return me > 0 && v.Stamp.Compare(v.Own) > 0 && v.other(v.Candidates[0]).State == Unknown
+}
+
+// keep decides about an address that the node claims.
+func (v View) keep(now time.Duration, me int) Verdict {
+	verdict := Verdict{Claim: v.Own}
+	if v.Stamp.Compare(v.Own) > 0 && v.allDown(v.Candidates[:me]) {
+		verdict.Claim = v.Stamp
+	}
+	for _, o := range v.Others {
+		if o.State != Up || o.Claim.IsZero() || !o.Known {
+			continue
+		}
+		switch order := verdict.Claim.Compare(o.Claim); {
+		case order < 0:
+			return Verdict{}
+		case !o.Hears && now >= o.Grace:
+			return Verdict{}
+		case !o.Hears:
+			verdict.Again = sooner(verdict.Again, o.Grace)
+		case order == 0 && v.loses(me, o):
+			return Verdict{}
+		}
+	}
+	return verdict
+}
+
+// loses says which of two equal claims, of nodes that hear each other, ends.
+func (v View) loses(me int, o Other) bool {
+	mine, its := uint64(o.Heard), uint64(o.HeardByOther)
+	switch {
+	case weight*mine < its:
+		return true
+	case weight*its < mine:
+		return false
+	}
+	at := slices.Index(v.Candidates, o.Node)
+	return at >= 0 && at < me
+}
+
+// take decides about an address that the node does not claim.
+func (v View) take(now time.Duration, me int) Verdict {
+	for _, o := range v.Others {
+		if o.State == Up && !o.Claim.IsZero() && !v.supersedes(me, o) {
+			return Verdict{}
+		}
+	}
+	ready, asked, wait := v.Since, true, time.Duration(0)
+	for at, candidate := range v.Candidates {
+		if at == me {
+			continue
+		}
+		o := v.other(candidate)
+		if o.State == Up && !o.Known {
+			return Verdict{} // What it claims is on its way.
+		}
+		switch {
+		case o.State == Unknown && (v.Cautious || at < me):
+			asked = false
+		case at > me:
+		case o.State == Up:
+			// Each of those who are up gets a turn before the next one.
+			wait += turnTime
+			ready = max(ready, o.Since)
+		case o.State == Down:
+			ready = max(ready, o.Since)
+		}
+	}
+	if wait > 0 {
+		ready += wait
+	} else {
+		ready = 0
+	}
+	if !asked && v.Cautious {
+		ready = max(ready, v.Listen)
+	}
+	if asked {
+		return v.when(now, ready)
+	}
+	// Those who come later in the list ask later, so that they hear the earlier ones.
+	if ask := v.Since + time.Duration(me)*turnTime; now < ask {
+		return Verdict{Again: ask}
+	}
+	if v.Probe != Silent {
+		return Verdict{Ask: v.Probe == Unasked}
+	}
+	return v.when(now, ready)
+}
+
+// when claims once ready has come.
+func (v View) when(now, ready time.Duration) Verdict {
+	if now < ready {
+		return Verdict{Again: ready}
+	}
+	return Verdict{Claim: v.Stamp}
+}
+
+// supersedes says that the node may claim the address though o does: the plan has moved
+// it, and o will hear that.
+func (v View) supersedes(me int, o Other) bool {
+	return me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
+}
+
+func (v View) allDown(candidates []string) bool {
+	return !slices.ContainsFunc(candidates, func(c string) bool { return v.other(c).State != Down })
+}
+
+// other returns what is known of node, which is nothing for one who is not among Others.
+func (v View) other(node string) Other {
+	i := slices.IndexFunc(v.Others, func(o Other) bool { return o.Node == node })
+	if i < 0 {
+		return Other{Node: node}
+	}
+	return v.Others[i]
+}
+
+// sooner returns the earlier of two times, of which a zero one means never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b == 0 {
+		return cmp.Or(a, b)
+	}
+	return min(a, b)
+}

@@ -1,0 +1,386 @@
+package sight
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// A million schedules: SIGHT_SCHEDULES=1000000 go test -run TestSimulation -timeout 0 ./pkg/announcer/sight
+// One again, with its history: go test -run TestSimulation ./pkg/announcer/sight -seed N
+var seedFlag = flag.Uint64("seed", 0, "run only this schedule of TestSimulation and print its history")
+
+const (
+	simulations = 2000
+	// bound is for how long two nodes may answer after something happened: the detection
+	// time and 100 ms.
+	bound = 400 * time.Millisecond
+	// hops is how long they may at other times: nodes that hear each other are two hops
+	// of up to a millisecond apart.
+	hops = 3 * time.Millisecond
+	// settled is when exactly one has to answer after the last thing happened.
+	settled = 1500 * time.Millisecond
+)
+
+// TestSimulation holds the ownership rule against random schedules of everything that
+// happens to nodes and LANs. At no time do two nodes answer for an address that can hear
+// each other or one the other, but for the detection time and 100 ms after something
+// happened, and two hops at other times; in the end exactly one does of those that live, are fit and are on one
+// LAN. Row L1, L10.
+func TestSimulation(t *testing.T) {
+	if *seedFlag != 0 {
+		history := &strings.Builder{}
+		err := simulate(*seedFlag, history)
+		t.Log("\n" + history.String())
+		require.NoError(t, err)
+		return
+	}
+	n := uint64(simulations)
+	if v := os.Getenv("SIGHT_SCHEDULES"); v != "" {
+		given, err := strconv.ParseUint(v, 10, 64)
+		require.NoError(t, err)
+		n = given
+	}
+	first := rand.Uint64() >> 1
+	t.Logf("%d schedules from seed %d", n, first)
+	failed := make(chan error, 1)
+	seeds := make(chan uint64)
+	t.Run("schedules", func(t *testing.T) {
+		for worker := range 2 {
+			t.Run(strconv.Itoa(worker), func(t *testing.T) {
+				t.Parallel()
+				for seed := range seeds {
+					if err := simulate(seed, nil); err != nil {
+						select {
+						case failed <- fmt.Errorf("seed %d: %w", seed, err):
+						default:
+						}
+					}
+				}
+			})
+		}
+		go func() {
+			defer close(seeds)
+			for i := range n {
+				seeds <- first + i + 1
+			}
+		}()
+	})
+	select {
+	case err := <-failed:
+		t.Fatal(err)
+	default:
+	}
+}
+
+// simulation is a world to which things happen at random.
+type simulation struct {
+	*world
+	history *strings.Builder
+	random  *rand.Rand
+	vips    []netip.Addr
+	plan    announcement.Set
+	// disturbed is when something happened last; lossy says that it still goes on.
+	disturbed time.Duration
+	lossy     bool
+	slack     time.Duration
+	failure   error
+	last      string
+	changed   time.Duration
+	// both is since when two nodes answer.
+	both map[netip.Addr]time.Duration
+}
+
+func simulate(seed uint64, history *strings.Builder) error {
+	random := rand.New(rand.NewPCG(seed, 1))
+	names := []string{"a", "b", "c", "d", "e"}[:2+random.IntN(4)]
+	s := &simulation{world: newWorld(seed, names...), history: history, random: random, both: map[netip.Addr]time.Duration{}}
+	s.latency = func() time.Duration { return time.Duration(50+random.IntN(1000)) * time.Microsecond }
+	for i := range 1 + random.IntN(3) {
+		s.vips = append(s.vips, netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i)}))
+	}
+	s.onTurn = s.check
+	s.plan.Cluster = "c"
+	s.replan()
+	for range 3 + random.IntN(8) {
+		s.run(s.now + time.Duration(random.IntN(1500))*time.Millisecond)
+		s.happen()
+		if s.failure != nil {
+			return s.failure
+		}
+	}
+	s.end()
+	return s.failure
+}
+
+func (s *simulation) note(format string, args ...any) {
+	s.disturbed = s.now
+	s.log(format, args...)
+}
+
+func (s *simulation) log(format string, args ...any) {
+	if s.history != nil {
+		fmt.Fprintf(s.history, "%9.3fs %s\n", (s.now - time.Hour).Seconds(), fmt.Sprintf(format, args...))
+	}
+}
+
+// happen does one thing.
+func (s *simulation) happen() {
+	name := s.names[s.random.IntN(len(s.names))]
+	switch s.random.IntN(12) {
+	case 0, 1:
+		s.topology()
+	case 2:
+		s.heal()
+	case 3:
+		how := time.Duration(s.random.IntN(1500)) * time.Millisecond
+		s.note("pause %s for %s", name, how)
+		s.pause(name, how)
+		s.at(s.now+how, func() { s.note("resume %s", name) })
+	case 4:
+		s.note("kill %s", name)
+		s.kill(name)
+	case 5:
+		s.note("leave %s", name)
+		s.leave(name)
+	case 6, 7:
+		s.note("start %s", name)
+		s.start(name)
+	case 8:
+		s.fitness(name)
+	case 9:
+		s.loss()
+	default:
+		s.replan()
+	}
+}
+
+// replan gives some addresses new lists, and brings the plan to each node when it likes.
+func (s *simulation) replan() {
+	s.plan.Stamp.Revision++
+	if s.random.IntN(5) == 0 {
+		s.plan.Stamp = announcement.Stamp{Term: s.plan.Stamp.Term + 1, Revision: 1}
+	}
+	lists := slices.Clone(s.plan.Announcements)
+	for _, vip := range s.vips {
+		i := slices.IndexFunc(lists, func(a announcement.Announcement) bool { return a.Address == vip })
+		if i >= 0 && s.random.IntN(2) == 0 {
+			continue
+		}
+		order := s.random.Perm(len(s.names))[:min(len(s.names), 1+s.random.IntN(3))]
+		a := announcement.Announcement{Address: vip, Stamp: s.plan.Stamp}
+		for _, n := range order {
+			a.Candidates = append(a.Candidates, s.names[n])
+		}
+		if i >= 0 {
+			// A leader that moves an address keeps its claimants among the candidates.
+			a.Candidates = s.withClaimants(a.Candidates, vip)
+			lists[i] = a
+		} else {
+			lists = append(lists, a)
+		}
+	}
+	s.plan.Announcements = lists
+	plan := s.plan
+	s.note("plan %s: %v", plan.Stamp, plan.Announcements)
+	for _, name := range s.names {
+		s.at(s.now+time.Duration(s.random.IntN(1+s.random.IntN(600)))*time.Millisecond, func() {
+			s.note("plan %s arrives at %s", plan.Stamp, name)
+			s.deliver(name, plan)
+		})
+	}
+}
+
+func (s *simulation) withClaimants(candidates []string, vip netip.Addr) []string {
+	for _, name := range s.names {
+		if s.nodes[name].alive && !s.nodes[name].core.Claim(vip).IsZero() && !slices.Contains(candidates, name) {
+			candidates = append(candidates, name)
+		}
+	}
+	return candidates
+}
+
+// topology cuts the LAN in one of the ways in which LANs break.
+func (s *simulation) topology() {
+	clear(s.cut)
+	a, b := s.names[s.random.IntN(len(s.names))], s.names[s.random.IntN(len(s.names))]
+	lose := func(from, to string) { s.cut[[2]string{from, to}] = true }
+	switch s.random.IntN(4) {
+	case 0:
+		half := s.random.IntN(1 << len(s.names))
+		s.note("partition %0*b", len(s.names), half)
+		for i, from := range s.names {
+			for j, to := range s.names {
+				if half>>i&1 != half>>j&1 {
+					lose(from, to)
+				}
+			}
+		}
+	case 1:
+		s.note("nobody hears %s", a)
+		for _, to := range s.names {
+			lose(a, to)
+		}
+	case 2:
+		s.note("%s hears nobody", a)
+		for _, from := range s.names {
+			lose(from, a)
+		}
+	default:
+		s.note("%s does not hear %s", b, a)
+		lose(a, b)
+	}
+}
+
+func (s *simulation) heal() {
+	clear(s.cut)
+	s.note("heal")
+}
+
+func (s *simulation) fitness(name string) {
+	n := s.nodes[name]
+	vip := s.vips[s.random.IntN(len(s.vips))]
+	n.unfit[vip] = !n.unfit[vip]
+	s.note("%s unfit for %s: %t", name, vip, n.unfit[vip])
+	s.configure(n)
+}
+
+// loss begins or ends random loss: any number of packets, or never two in a row.
+func (s *simulation) loss() {
+	kind := s.random.IntN(3)
+	s.lossy, s.slack = kind == 1, 0
+	percent := 1 + s.random.IntN(50)
+	missed := map[[2]string]bool{}
+	s.lost = func(string, string) bool { return false }
+	switch kind {
+	case 1:
+		s.lost = func(string, string) bool { return s.random.IntN(100) < percent }
+	case 2:
+		s.slack = 300 * time.Millisecond
+		s.lost = func(from, to string) bool {
+			pair := [2]string{from, to}
+			missed[pair] = !missed[pair] && s.random.IntN(100) < percent
+			return missed[pair]
+		}
+	}
+	s.note("loss of kind %d, %d %%", kind, percent)
+}
+
+// check looks for two answerers.
+func (s *simulation) check() {
+	if state := s.String(); state != s.last {
+		s.last, s.changed = state, s.now
+		s.log("%s", strings.ReplaceAll(strings.TrimSpace(state), "\n", "; "))
+	}
+	if s.lossy {
+		s.disturbed = s.now
+	}
+	for _, vip := range s.vips {
+		a, b := s.two(vip)
+		if a == "" {
+			delete(s.both, vip)
+			continue
+		}
+		if _, since := s.both[vip]; !since {
+			s.both[vip] = s.now
+		}
+		if s.now-s.disturbed > bound+s.slack && s.now-s.both[vip] > hops+s.slack && s.failure == nil {
+			s.failure = fmt.Errorf("%s and %s answer for %s %s after the last fault, for %s", a, b, vip, s.now-s.disturbed, s.now-s.both[vip])
+		}
+	}
+}
+
+// two returns two nodes on one LAN that answer for vip, or "".
+func (s *simulation) two(vip netip.Addr) (string, string) {
+	who := s.answerers(vip)
+	for i, a := range who {
+		for _, b := range who[i+1:] {
+			if s.met(a, b) {
+				return a, b
+			}
+		}
+	}
+	return "", ""
+}
+
+// met says that two nodes are on one LAN: they hear each other, or one the other while it
+// knows from before that what it hears is no recording.
+func (s *simulation) met(a, b string) bool {
+	knows := func(listener, speaker string) bool {
+		known := s.nodes[listener].core.peers[speaker]
+		return !s.cut[[2]string{speaker, listener}] && known.newest.Boot == s.nodes[speaker].core.boot
+	}
+	return a == b || s.joined(a, b) || knows(a, b) || knows(b, a)
+}
+
+// end lets things calm down, perhaps on a broken LAN, and looks who answers.
+func (s *simulation) end() {
+	s.lossy, s.slack = false, 0
+	s.lost = func(string, string) bool { return false }
+	s.heal()
+	if s.random.IntN(2) == 0 {
+		s.topology()
+	}
+	s.run(s.now + 2*time.Second) // Pauses end, plans arrive.
+	s.note("calm")
+	s.run(s.now + settled)
+	if s.failure != nil {
+		return
+	}
+	if s.now-s.changed < settled/3 {
+		s.failure = fmt.Errorf("answerers change without end: %s", s.last)
+	}
+	for _, vip := range s.vips {
+		for _, part := range s.parts() {
+			s.checkPart(vip, part)
+		}
+	}
+}
+
+// parts returns the groups of nodes whose frames reach each other, one way at least.
+func (s *simulation) parts() [][]string {
+	var parts [][]string
+	for _, name := range s.names {
+		at := slices.IndexFunc(parts, func(p []string) bool {
+			return !s.cut[[2]string{p[0], name}] || !s.cut[[2]string{name, p[0]}]
+		})
+		if at < 0 {
+			parts = append(parts, []string{name})
+			continue
+		}
+		parts[at] = append(parts[at], name)
+	}
+	return parts
+}
+
+// checkPart wants exactly one answerer where somebody can answer.
+func (s *simulation) checkPart(vip netip.Addr, part []string) {
+	can, do := 0, 0
+	for _, name := range part {
+		n := s.nodes[name]
+		list, _ := n.plan.Find(vip)
+		if n.alive && !n.unfit[vip] && slices.Contains(list.Candidates, name) {
+			can++
+		}
+		if s.answers(name, vip) {
+			do++
+		}
+	}
+	strangers := slices.ContainsFunc(part, func(a string) bool {
+		return slices.ContainsFunc(part, func(b string) bool { return !s.met(a, b) })
+	})
+	if do < min(can, 1) || do > 1 && !strangers {
+		s.failure = fmt.Errorf("of %v %d answer for %s, %d could", part, do, vip, can)
+	}
+}

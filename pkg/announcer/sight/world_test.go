@@ -1,0 +1,308 @@
+package sight
+
+import (
+	"container/heap"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// world is a LAN of cores in a time of its own.
+type world struct {
+	now    time.Duration
+	random *rand.Rand
+	events events
+	nodes  map[string]*station
+	names  []string
+	sight  announcement.Sight
+	// latency returns how long a packet is under way.
+	latency func() time.Duration
+	// lost says whether a packet does not arrive; cut pairs lose every frame.
+	lost func(from, to string) bool
+	cut  map[[2]string]bool
+	// arrival is when the newest packet of each pair arrives: none overtakes another.
+	arrival map[[2]string]time.Duration
+	// onTurn is called whenever who answers may have changed.
+	onTurn func()
+	order  uint64
+}
+
+// station is a node, its announcer and its network interface.
+type station struct {
+	name   string
+	core   *Core
+	alive  bool
+	paused bool
+	queue  []Packet
+	plan   announcement.Set
+	unfit  map[netip.Addr]bool
+	frames uint64
+	wake   time.Duration
+}
+
+type event struct {
+	at    time.Duration
+	order uint64
+	do    func()
+}
+
+type events []event
+
+func (e events) Len() int { return len(e) }
+func (e events) Less(i, j int) bool {
+	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
+}
+func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+func newWorld(seed uint64, names ...string) *world {
+	w := &world{
+		now: time.Hour, random: rand.New(rand.NewPCG(seed, 0)), nodes: map[string]*station{}, names: names,
+		sight:   announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		latency: func() time.Duration { return time.Millisecond },
+		lost:    func(string, string) bool { return false },
+		cut:     map[[2]string]bool{},
+		arrival: map[[2]string]time.Duration{},
+		onTurn:  func() {},
+	}
+	for _, name := range names {
+		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}}
+		w.start(name)
+	}
+	return w
+}
+
+// at does something at a time to come.
+func (w *world) at(t time.Duration, do func()) {
+	w.order++
+	heap.Push(&w.events, event{max(t, w.now), w.order, do})
+}
+
+// run lets time go by until end.
+func (w *world) run(end time.Duration) {
+	for len(w.events) > 0 && w.events[0].at <= end {
+		e := heap.Pop(&w.events).(event)
+		w.now = e.at
+		e.do()
+	}
+	w.now = end
+}
+
+// start begins a life of the announcer on a node, with the plan that the node has.
+func (w *world) start(name string) {
+	s := w.nodes[name]
+	s.core, s.alive, s.paused, s.queue = NewCore(name, w.random.Uint64()|1), true, false, nil
+	w.configure(s)
+}
+
+func (w *world) kill(name string) {
+	w.nodes[name].alive = false
+	w.onTurn()
+}
+
+// leave ends an announcer as SIGTERM does.
+func (w *world) leave(name string) {
+	s := w.nodes[name]
+	if !s.alive || s.paused {
+		return
+	}
+	s.core.Leave()
+	w.turn(s)
+	w.kill(name)
+}
+
+func (w *world) pause(name string, how time.Duration) {
+	s := w.nodes[name]
+	if !s.alive || s.paused {
+		return
+	}
+	core := s.core
+	s.paused = true
+	w.onTurn()
+	w.at(w.now+how, func() {
+		if s.core == core && s.paused {
+			s.paused = false
+			w.configure(s) // With the plan that came meanwhile.
+		}
+	})
+}
+
+// configure hands the node's plan to its core.
+func (w *world) configure(s *station) {
+	if !s.alive || s.paused {
+		return
+	}
+	sight := w.sight
+	for _, name := range w.names {
+		if name != s.name {
+			sight.Peers = append(sight.Peers, announcement.Peer{Node: name})
+		}
+	}
+	var lists []List
+	for _, a := range s.plan.Announcements {
+		if slices.Contains(a.Candidates, s.name) {
+			lists = append(lists, List{Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address]})
+		}
+	}
+	w.prepare(s)
+	s.core.Configure(w.now, lists, sight)
+	w.turn(s)
+}
+
+// deliver brings a plan to a node, unless it has a newer one.
+func (w *world) deliver(name string, plan announcement.Set) {
+	s := w.nodes[name]
+	if plan.Stamp.Compare(s.plan.Stamp) > 0 {
+		s.plan = plan
+		w.configure(s)
+	}
+}
+
+// prepare is what the owner of a core does first.
+func (w *world) prepare(s *station) {
+	if s.core.Overslept(w.now) {
+		// What is queued is not dropped here: in the kernel some may be left.
+		s.core.Restart(w.now, w.random.Uint64()|1)
+	}
+}
+
+// turn is what the owner of a core does.
+func (w *world) turn(s *station) {
+	if !s.alive || s.paused {
+		return
+	}
+	w.prepare(s)
+	s.core.Heard(s.frames)
+	for _, p := range s.queue {
+		_ = s.core.Receive(w.now, p)
+	}
+	s.queue = nil
+	s.core.Settle(w.now)
+	for _, address := range s.core.Ask() {
+		w.probe(s, address)
+	}
+	for _, out := range s.core.Flush(w.now) {
+		w.send(s.name, out)
+	}
+	w.schedule(s)
+	w.onTurn()
+}
+
+func (w *world) schedule(s *station) {
+	wake := s.core.Wake()
+	if wake == 0 || wake == s.wake {
+		return
+	}
+	s.wake = wake
+	w.at(wake, func() {
+		if s.wake == wake {
+			s.wake = 0
+			w.turn(s)
+		}
+	})
+}
+
+func (w *world) send(from string, out Outgoing) {
+	if w.cut[[2]string{from, out.To}] || w.lost(from, out.To) {
+		return
+	}
+	pair := [2]string{from, out.To}
+	w.arrival[pair] = max(w.arrival[pair], w.now+w.latency())
+	w.at(w.arrival[pair], func() {
+		s := w.nodes[out.To]
+		if s.alive && len(s.queue) < 200 {
+			s.frames++
+			s.queue = append(s.queue, out.Packet)
+			w.turn(s)
+		}
+	})
+}
+
+// probe asks the segment for address three times.
+func (w *world) probe(s *station, address netip.Addr) {
+	core, answered := s.core, map[netip.Addr]bool{}
+	for i := range 3 {
+		w.at(w.now+time.Duration(i)*40*time.Millisecond, func() {
+			for _, name := range w.answerers(address) {
+				if name != s.name && w.joined(name, s.name) {
+					answered[address] = true
+				}
+			}
+		})
+	}
+	w.at(w.now+120*time.Millisecond, func() { w.probed(s, core, address, answered) })
+}
+
+// probed hands over the result, to one who sleeps when it is awake.
+func (w *world) probed(s *station, core *Core, address netip.Addr, answered map[netip.Addr]bool) {
+	switch {
+	case s.core != core || !s.alive:
+	case s.paused:
+		w.at(w.now+10*time.Millisecond, func() { w.probed(s, core, address, answered) })
+	default:
+		w.prepare(s)
+		core.Probed(w.now, []netip.Addr{address}, answered)
+		w.turn(s)
+	}
+}
+
+// joined says whether frames pass both ways between two nodes.
+func (w *world) joined(a, b string) bool { return !w.cut[[2]string{a, b}] && !w.cut[[2]string{b, a}] }
+
+// answers says whether a node answers for address now.
+func (w *world) answers(name string, address netip.Addr) bool {
+	s := w.nodes[name]
+	if !s.alive || s.paused || s.core.Claim(address).IsZero() {
+		return false
+	}
+	until := s.core.Deadline()
+	return until == 0 || w.now < until
+}
+
+func (w *world) answerers(address netip.Addr) []string {
+	var out []string
+	for _, name := range w.names {
+		if w.answers(name, address) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// addresses returns all addresses of all plans, sorted.
+func (w *world) addresses() []netip.Addr {
+	all := map[netip.Addr]bool{}
+	for _, s := range w.nodes {
+		for _, a := range s.plan.Announcements {
+			all[a.Address] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(all), netip.Addr.Compare)
+}
+
+// String says who answers for what.
+func (w *world) String() string {
+	var b strings.Builder
+	for _, address := range w.addresses() {
+		var who []string
+		for _, name := range w.answerers(address) {
+			who = append(who, fmt.Sprintf("%s (list %s)", name, w.nodes[name].core.Claim(address)))
+		}
+		if who == nil {
+			who = []string{"nobody"}
+		}
+		fmt.Fprintf(&b, "%s → %s\n", address, strings.Join(who, ", "))
+	}
+	return b.String()
+}

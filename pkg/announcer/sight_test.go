@@ -1,0 +1,426 @@
+package announcer_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
+	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
+)
+
+// fast and slow are how nodes watch each other: fast is the default of the cloud-config,
+// and with slow nobody is missed while a test lasts.
+var (
+	fast = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	slow = announcement.Sight{TransmitInterval: time.Second, DetectMultiplier: 60}
+)
+
+// bridged is a bridge with nodes that run announcers, and a host that resolves addresses.
+type bridged struct {
+	*lan
+	bridge *testlan.Namespace
+	nodes  []*member
+}
+
+// member is a node on the bridge; its port there is called as it is.
+type member struct {
+	name      string
+	space     *testlan.Namespace
+	announcer *announcer.Announcer
+	stop      context.CancelFunc
+	ended     chan struct{}
+
+	mu     sync.Mutex
+	report announcement.Report
+	// block, while locked, stops the announcer's loop when it next reports something.
+	block sync.Mutex
+}
+
+// newBridged starts announcers on n nodes, each with an IPv4 address if numbered.
+func newBridged(t *testing.T, n int, numbered bool) *bridged {
+	t.Helper()
+	b := &bridged{lan: &lan{t: t, host: testlan.New(t)}, bridge: testlan.New(t)}
+	b.bridge.Do(func() {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "br0"
+		_ = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}) // What it is for would fail.
+	})
+	b.bridge.Change(t, "br0", netlink.LinkSetUp)
+	testlan.Veth(t, b.host, "host0", b.bridge, "host")
+	b.host.Address(t, "host0", "192.0.2.1/24")
+	b.host.Address(t, "host0", "2001:db8::1/64")
+	b.plug("host")
+	for i := range n {
+		b.add(fmt.Sprintf("node%d", i+1), numbered, i)
+	}
+	b.host.AwaitUp(t, "host0")
+	return b
+}
+
+func (b *bridged) add(name string, numbered bool, i int) {
+	b.t.Helper()
+	m := &member{name: name, space: testlan.New(b.t)}
+	testlan.Veth(b.t, m.space, "eth0", b.bridge, name)
+	if numbered {
+		m.space.Address(b.t, "eth0", fmt.Sprintf("192.0.2.%d/24", 10+i))
+	}
+	b.plug(name)
+	m.space.AwaitUp(b.t, "eth0")
+	b.nodes = append(b.nodes, m)
+	b.start(m)
+}
+
+// start runs an announcer as the program does.
+func (b *bridged) start(m *member) {
+	m.announcer = announcer.New(announcer.Options{
+		Node: m.name, IPv4: newResponder(arp.Protocol{}), IPv6: newResponder(ndp.Protocol{}),
+		Report: func(r announcement.Report) {
+			m.mu.Lock()
+			m.report = r
+			m.mu.Unlock()
+			m.block.Lock()
+			defer m.block.Unlock()
+		},
+	})
+	watcher := link.NewWatcher(link.Options{OnSnapshot: m.announcer.OnLinks})
+	ctx, cancel := context.WithCancel(context.Background())
+	m.stop, m.ended = cancel, make(chan struct{})
+	running, ctx := errgroup.WithContext(ctx)
+	in := func(run func(context.Context) error) func() error {
+		return func() (err error) {
+			<-m.space.Go(func() { err = run(ctx) })
+			return err
+		}
+	}
+	running.Go(in(m.announcer.Run))
+	running.Go(in(watcher.Run))
+	ended := m.ended
+	go func() {
+		defer close(ended)
+		_ = running.Wait()
+	}()
+	b.t.Cleanup(func() { b.end(m) })
+}
+
+func (b *bridged) end(m *member) {
+	b.t.Helper()
+	m.stop()
+	select {
+	case <-m.ended:
+	case <-time.After(patience):
+		b.t.Error("Run did not end with its context")
+	}
+}
+
+// plug makes the port part of the bridge, and cut takes it out: frames are lost, and the
+// node keeps its carrier.
+func (b *bridged) plug(port string) {
+	b.bridge.Change(b.t, port, func(l netlink.Link) error {
+		br, err := netlink.LinkByName("br0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMaster(l, br)
+	})
+}
+
+func (b *bridged) cut(port string) { b.bridge.Change(b.t, port, netlink.LinkSetNoMaster) }
+
+// key is what two nodes share.
+func key(a, b string) announcement.Key {
+	names := []string{a, b}
+	slices.Sort(names)
+	var k announcement.Key
+	copy(k[:], fmt.Sprint(names))
+	return k
+}
+
+// plan gives addresses to all nodes, the first one first, as revision r of term 1.
+func (b *bridged) plan(r uint64, s announcement.Sight, addresses ...string) {
+	b.t.Helper()
+	for _, m := range b.nodes {
+		b.planFor(m, r, s, addresses...)
+	}
+}
+
+func (b *bridged) planFor(m *member, r uint64, s announcement.Sight, addresses ...string) {
+	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: r}, Sight: s}
+	var names []string
+	for _, other := range b.nodes {
+		names = append(names, other.name)
+		if other != m {
+			require.Eventually(b.t, func() bool { return len(other.lastReport().Interfaces) > 0 || len(b.carriers(other)) > 0 }, patience, time.Millisecond)
+			set.Sight.Peers = append(set.Sight.Peers, announcement.Peer{Node: other.name, Interfaces: b.carriers(other), Key: key(m.name, other.name)})
+		}
+	}
+	for _, a := range addresses {
+		set.Announcements = append(set.Announcements, announcement.Announcement{
+			Address: netip.MustParseAddr(a), Stamp: set.Stamp, Candidates: names,
+		})
+	}
+	announcement.Sort(set.Announcements)
+	m.announcer.OnPlan("replica", set)
+}
+
+// carriers returns the interface of a node as it reports it.
+func (b *bridged) carriers(m *member) []announcement.Interface {
+	i := announcement.Interface{Name: "eth0"}
+	m.space.Do(func() {
+		if l, err := netlink.LinkByName("eth0"); err == nil {
+			found, _ := netlink.AddrList(l, netlink.FAMILY_ALL)
+			for _, a := range found {
+				p := netip.MustParsePrefix(a.IPNet.String())
+				i.Prefixes = append(i.Prefixes, p)
+			}
+		}
+	})
+	return []announcement.Interface{i}
+}
+
+func (m *member) lastReport() announcement.Report {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.report
+}
+
+func (b *bridged) macOf(m *member) net.HardwareAddr {
+	b.t.Helper()
+	return m.space.Interface(b.t, "eth0").HardwareAddr
+}
+
+// awaitPeers waits until the node finds so many peers up.
+func (b *bridged) awaitPeers(m *member, up int) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return m.announcer.Status().Peers[sight.Up] == up }, patience, 5*time.Millisecond,
+		"%s: %v", m.name, m.announcer.Status())
+}
+
+func (b *bridged) awaitClaims(m *member, n int) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return len(m.lastReport().Claims) == n }, patience, time.Millisecond)
+}
+
+// TestTakeover: a node that is cut off without noticing is replaced, over IPv4 and over
+// IPv6 link-local, and when it is back it takes nothing back. Rows L1 and L10.
+func TestTakeover(t *testing.T) {
+	for name, numbered := range map[string]bool{"IPv4": true, "link-local": false} {
+		t.Run(name, func(t *testing.T) {
+			b := newBridged(t, 3, numbered)
+			b.plan(1, fast, vip4, vip6)
+			for _, m := range b.nodes {
+				b.awaitPeers(m, 2)
+			}
+			first, second := b.nodes[0], b.nodes[1]
+			b.awaitClaims(first, 2)
+			b.resolve(vip4, b.macOf(first))
+			b.resolve(vip6, b.macOf(first))
+
+			cut := time.Now()
+			b.cut(first.name)
+			b.awaitClaims(second, 2)
+			t.Logf("taken over after %s", time.Since(cut))
+			b.resolve(vip4, b.macOf(second))
+			b.resolve(vip6, b.macOf(second))
+			require.Equal(t, []string{first.name}, second.lastReport().Down)
+			require.Equal(t, uint64(2), second.announcer.Status().Taken)
+
+			healed := time.Now()
+			b.plug(first.name)
+			b.awaitClaims(first, 0)
+			t.Logf("settled %s after the heal", time.Since(healed))
+			b.awaitPeers(second, 2)
+			require.Empty(t, second.lastReport().Down)
+			for range 5 {
+				b.resolve(vip4, b.macOf(second))
+			}
+			require.Len(t, second.lastReport().Claims, 2)
+			require.Empty(t, first.lastReport().Claims)
+			require.Empty(t, b.nodes[2].lastReport().Claims)
+		})
+	}
+}
+
+// TestAThousandAddresses move at once.
+func TestAThousandAddresses(t *testing.T) {
+	b := newBridged(t, 2, true)
+	var addresses []string
+	for i := range 500 {
+		addresses = append(addresses, fmt.Sprintf("192.0.%d.%d", 3+i/250, 1+i%250), fmt.Sprintf("2001:db8::1:%x", i+1))
+	}
+	b.plan(1, fast, addresses...)
+	first, second := b.nodes[0], b.nodes[1]
+	b.awaitPeers(first, 1)
+	b.awaitPeers(second, 1)
+	b.awaitClaims(first, 1000)
+	cut := time.Now()
+	b.cut(first.name)
+	b.awaitClaims(second, 1000)
+	b.resolve(addresses[1], b.macOf(second))
+	require.Eventually(t, func() bool {
+		s := second.announcer.Status().Responders
+		return s["ipv4"].Announced >= 1000 && s["ipv6"].Announced >= 500
+	}, patience, time.Millisecond)
+	t.Logf("all are announced after %s", time.Since(cut))
+	require.Zero(t, second.announcer.Status().Dropped[sight.ErrOverflow.Error()])
+}
+
+// TestLeaveIsHeard: who ends says so, and the next one answers without waiting for silence.
+func TestLeaveIsHeard(t *testing.T) {
+	b := newBridged(t, 2, true)
+	b.plan(1, slow, vip4)
+	b.awaitPeers(b.nodes[0], 1)
+	b.awaitPeers(b.nodes[1], 1)
+	b.awaitClaims(b.nodes[0], 1)
+	b.end(b.nodes[0])
+	require.Empty(t, b.nodes[0].lastReport().Interfaces)
+	b.awaitClaims(b.nodes[1], 1)
+	b.resolve(vip4, b.macOf(b.nodes[1]))
+}
+
+// TestMoveByPlan: under a newer list the new owner claims, and the old one stops when it
+// hears so, whether it has the plan or not.
+func TestMoveByPlan(t *testing.T) {
+	b := newBridged(t, 2, true)
+	b.plan(1, slow, vip4)
+	b.awaitPeers(b.nodes[0], 1)
+	b.awaitPeers(b.nodes[1], 1)
+	b.awaitClaims(b.nodes[0], 1)
+	slices.Reverse(b.nodes)
+	b.planFor(b.nodes[0], 2, slow, vip4)
+	b.awaitClaims(b.nodes[0], 1)
+	b.awaitClaims(b.nodes[1], 0)
+	b.resolve(vip4, b.macOf(b.nodes[0]))
+}
+
+// TestAStuckLoopAnswersNothing: while the loop that speaks with peers does not run, nothing
+// is answered, and a peer takes over; afterwards the node begins anew.
+func TestAStuckLoopAnswersNothing(t *testing.T) {
+	b := newBridged(t, 2, true)
+	b.plan(1, fast, vip4)
+	first, second := b.nodes[0], b.nodes[1]
+	b.awaitPeers(first, 1)
+	b.awaitPeers(second, 1)
+	b.resolve(vip4, b.macOf(first))
+	first.block.Lock()
+	b.planFor(first, 2, fast, vip4, vip6) // Something to report.
+	b.awaitClaims(second, 1)
+	b.resolve(vip4, b.macOf(second))
+	require.Len(t, first.lastReport().Claims, 2, "it never knew")
+	b.resolve(vip6, nil)
+	first.block.Unlock()
+	b.awaitPeers(first, 1)
+	b.awaitPeers(second, 1)
+	b.resolve(vip6, b.macOf(first))
+}
+
+// TestOnlyPeersAreHeard: datagrams of strangers, forgeries and recordings are dropped, and
+// counted by cause.
+func TestOnlyPeersAreHeard(t *testing.T) {
+	b := newBridged(t, 2, true)
+	first, second := b.nodes[0], b.nodes[1]
+	records := b.record(second.name)
+	b.plan(1, slow, vip4)
+	b.awaitPeers(first, 1)
+	b.awaitPeers(second, 1)
+	b.awaitClaims(first, 1)
+
+	leave := sight.Packet{From: first.name, Boot: 1, Seq: 1 << 60, Leave: true, Detect: time.Second}
+	stranger := leave
+	stranger.From = "mallory"
+	b.inject(second, sight.Seal(leave, second.name, key("some", "body")))
+	b.inject(second, sight.Seal(stranger, second.name, key("some", "body")))
+	b.inject(second, sight.Seal(leave, second.name, key(first.name, second.name)))
+	b.inject(second, <-records)
+	b.inject(second, []byte{1, 2, 3})
+	b.inject(second, []byte("GET / HTTP/1.1\r\n"))
+	for _, cause := range []error{sight.ErrForged, sight.ErrStranger, sight.ErrUnproven, sight.ErrReplayed, sight.ErrMalformed, sight.ErrVersion} {
+		require.Eventually(t, func() bool { return second.announcer.Status().Dropped[cause.Error()] > 0 }, patience, 5*time.Millisecond, cause)
+	}
+	require.Equal(t, 1, second.announcer.Status().Peers[sight.Up])
+	assert.Empty(t, second.lastReport().Claims)
+}
+
+// inject sends a datagram to a node from the host.
+func (b *bridged) inject(m *member, datagram []byte) {
+	b.t.Helper()
+	to := b.carriers(m)[0].Prefixes
+	at := slices.IndexFunc(to, func(p netip.Prefix) bool { return p.Addr().Is4() })
+	var err error
+	b.host.Do(func() {
+		var conn net.Conn
+		if conn, err = net.Dial("udp4", netip.AddrPortFrom(to[at].Addr(), sight.Port).String()); err == nil {
+			_, err = conn.Write(datagram)
+			_ = conn.Close()
+		}
+	})
+	require.NoError(b.t, err)
+}
+
+// record returns the datagrams of the protocol that go to the node behind port.
+func (b *bridged) record(port string) <-chan []byte {
+	b.t.Helper()
+	ifi := b.bridge.Interface(b.t, port)
+	var conn *packet.Conn
+	var err error
+	b.bridge.Do(func() { conn, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_ALL, nil) })
+	require.NoError(b.t, err)
+	out := make(chan []byte, 1000)
+	b.t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		frame := make([]byte, 2048)
+		for {
+			n, _, err := conn.ReadFrom(frame)
+			if err != nil {
+				return
+			}
+			// IPv4 without options, UDP to the port, and from another node.
+			const payload = 14 + 20 + 8
+			if n > payload && frame[23] == unix.IPPROTO_UDP && bytes.Equal(frame[36:38], []byte{sight.Port >> 8, sight.Port & 0xff}) &&
+				frame[29] == 10 && len(out) < cap(out) {
+				out <- bytes.Clone(frame[payload:n])
+			}
+		}
+	}()
+	return out
+}
+
+// TestANodeThatWasNeverHeard: a backup that has just begun, and never heard the owner,
+// takes the address over only where nobody answers for it.
+func TestANodeThatWasNeverHeard(t *testing.T) {
+	b := newBridged(t, 2, true)
+	first, second := b.nodes[0], b.nodes[1]
+	// The owner does as the plan says and speaks with nobody.
+	b.planFor(first, 1, announcement.Sight{}, vip4, vip6)
+	b.awaitClaims(first, 2)
+	b.planFor(second, 1, fast, vip4, vip6)
+	require.Eventually(t, func() bool {
+		// It has asked twice, three times each.
+		s := first.announcer.Status().Responders
+		return s["ipv4"].Outcomes[responder.Answered] >= 6 && s["ipv6"].Outcomes[responder.Answered] >= 6
+	}, patience, 5*time.Millisecond)
+	require.Empty(t, second.lastReport().Claims)
+	b.end(first)
+	b.awaitClaims(second, 2)
+	b.resolve(vip4, b.macOf(second))
+	b.resolve(vip6, b.macOf(second))
+}

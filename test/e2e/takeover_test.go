@@ -1,0 +1,83 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"baremetal.cloud/ccm/test/e2e/testbed"
+)
+
+// gapAllowed bounds what takes some tenths of a second, on a machine that does much besides.
+const gapAllowed = 5 * time.Second
+
+// TestTakeover is a cable that is cut while no control plane is alive: another node answers
+// by itself, and when the first one is back it takes nothing back. Rows L1, L10 and L11.
+func TestTakeover(t *testing.T) {
+	l := up(t, testbed.Options{Nodes: 3, Proxy: "nftables", Mgmt: "lan"})
+	l.create("web", func(svc *corev1.Service) {
+		// Every node answers by its own Pod: nobody can say now that others are gone.
+		svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	})
+	address := l.address("web")
+	owner := l.answerer(address)
+	l.requested(address)
+	l.stop("ccm")
+	l.stop("apiserver")
+	l.stays(address, owner)
+
+	t.Run("a silent cut", func(t *testing.T) { l.with(t).cutAndHeal(address, testbed.Silent) })
+	t.Run("a loud cut", func(t *testing.T) { l.with(t).cutAndHeal(address, testbed.Loud) })
+	t.Run("an announcer ends", func(t *testing.T) {
+		l := l.with(t)
+		node := l.nodeOf(l.answerer(address))
+		l.stop("announcer:" + node)
+		gap := l.gap(address, time.Now())
+		l.eventuallyAnsweredByAnother(address, node)
+		mac := l.answerer(address)
+		l.start("announcer:" + node)
+		t.Logf("%s ended: %s answers, the first request succeeded after %s", node, l.nodeOf(mac), gap)
+		l.stays(address, mac)
+	})
+}
+
+// cutAndHeal cuts the cable of who answers, and heals it.
+func (l *lab) cutAndHeal(address netip.Addr, how testbed.Cut) {
+	l.Helper()
+	before := l.answerer(address)
+	node := l.nodeOf(before)
+	require.NoError(l, l.c.Cut(l.Context(), node, how))
+	gap := l.gap(address, time.Now())
+	after := l.answerer(address)
+	require.NotEqual(l, before, after)
+	l.Logf("%s was cut: %s answers, the first request succeeded after %s", node, l.nodeOf(after), gap)
+	require.Less(l, gap, gapAllowed)
+
+	require.NoError(l, l.c.Heal(l.Context(), node))
+	healed := time.Now()
+	require.Equal(l, after, l.answerer(address), "nothing is taken back")
+	l.Logf("one answerer within %s of the heal", time.Since(healed))
+	l.stays(address, after)
+	l.requested(address)
+}
+
+// gap requests the address until that succeeds, and returns how long after a fault that was.
+func (l *lab) gap(address netip.Addr, fault time.Time) time.Duration {
+	l.Helper()
+	url := "http://" + net.JoinHostPort(address.String(), "80") + "/"
+	for time.Since(fault) < patience {
+		body, err := l.c.In(l.Context(), "client", "curl", "-s", "-m", "0.2", url)
+		if err == nil && strings.HasPrefix(body, "web-") {
+			return time.Since(fault)
+		}
+	}
+	require.Fail(l, "no request succeeded")
+	return 0
+}
