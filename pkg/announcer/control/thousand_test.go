@@ -31,7 +31,7 @@ func heap() int64 {
 // each plan before any time passes; what the two are not told costs the memory of a plan or
 // two; the dead one is noticed within 15 s, and the slow one gets the newest plan in the end.
 func TestSlowAndDeadAmongAThousand(t *testing.T) {
-	const count, revisions = 1000, 40
+	const count, revisions = 1000, 15
 	a := newAuthority(t)
 	dir := t.TempDir()
 	ca, token := filepath.Join(dir, "ca"), filepath.Join(dir, "token")

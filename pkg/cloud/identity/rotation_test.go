@@ -29,13 +29,6 @@ func (c *cluster) ask(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// told is what the ConfigMap tells announcers.
-func (c *cluster) told(t *testing.T) published {
-	configMap, err := c.CoreV1().ConfigMaps("baremetal-ccm").Get(context.Background(), "baremetal-ccm-ca", metav1.GetOptions{})
-	require.NoError(t, err)
-	return toldBy(configMap)
-}
-
 // tell replaces the ConfigMap's data, as somebody might who should not.
 func (c *cluster) tell(t *testing.T, data map[string]string) {
 	configMaps := c.CoreV1().ConfigMaps("baremetal-ccm")
