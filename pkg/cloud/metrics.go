@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -21,6 +22,7 @@ var (
 	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
 	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
 	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
+	descExpiry     = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
 	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
 )
 
@@ -35,7 +37,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
 		descAnswered, descAddresses, descMoves,
-		descStreams, descRefused, descPlans, descPlanBytes, descReports,
+		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry,
 	} {
 		out <- d
 	}
@@ -73,6 +75,20 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count(descPlans, control.Differences, "difference")
 	count(descPlanBytes, control.PlanBytes)
 	count(descReports, control.Reports)
+	c.collectExpiry(gauge)
+}
+
+// collectExpiry says until when announcers can connect, as far as that is known here.
+func (c collector) collectExpiry(gauge func(*prometheus.Desc, float64, ...string)) {
+	if c.p.options.TLS == nil {
+		return
+	}
+	serving, authority := c.p.options.TLS.Expiry()
+	for name, until := range map[string]time.Time{"serving": serving, "authority": authority} {
+		if !until.IsZero() {
+			gauge(descExpiry, float64(until.Unix()), name)
+		}
+	}
 }
 
 // collectAnswers reads who answers: nothing on a standby, which decides nothing.
