@@ -153,11 +153,14 @@ func TestStaleAndForeignPlansChangeNothing(t *testing.T) {
 	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
 	require.NoError(t, c.offer(plan(5, "192.0.2.200=a")))
 	turn(c, began, nil)
-	require.Error(t, c.offer(plan(4)))
-	require.Error(t, c.offer(plan(5)))
+	require.Equal(t, refusedStale, refusalCause(c.offer(plan(4))))
+	require.Empty(t, refusalCause(c.offer(plan(5))), "the same again is not counted")
+	deposed := plan(9)
+	deposed.Stamp.Term = 0
+	require.Equal(t, refusedStale, refusalCause(c.offer(deposed)), "a lower term")
 	foreign := plan(9)
 	foreign.Cluster = "other"
-	require.Error(t, c.offer(foreign))
+	require.Equal(t, refusedForeign, refusalCause(c.offer(foreign)))
 	require.Nil(t, turn(c, began, nil))
 	require.Len(t, c.claims, 1)
 }

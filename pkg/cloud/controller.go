@@ -46,6 +46,7 @@ func (p *Provider) RunController(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.publish(ctx, string(cluster.UID)) })
 	group.Go(func() error { return p.followConfig(ctx, text) })
+	group.Go(func() error { return p.followMoves(ctx) })
 	for range workers {
 		group.Go(func() error { return p.work(ctx) })
 	}

@@ -23,16 +23,20 @@ type core struct {
 	// settle is told the keys of Services whose status may have to change. It must not
 	// block.
 	settle func(keys ...string)
+	// moved has room for one: "there are moves to take".
+	moved chan struct{}
 
 	mu sync.Mutex
 	// lb is guarded by mu, and so is everything below.
 	lb *loadbalancer.Balancer
 	// keys are the Services' keys by UID.
 	keys map[string]string
+	// ledger knows who answers.
+	ledger ledger
 }
 
 func newCore(now func() time.Time, settle func(keys ...string)) *core {
-	return &core{now: now, wake: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}}
+	return &core{now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger()}
 }
 
 // kick wakes the publish loop.
@@ -169,6 +173,7 @@ func (c *core) observe(node string, report announcement.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	changed := c.lb.Observe(node, report)
+	c.ledger.heard(node, report, changed, c.now())
 	c.retryLocked()
 	c.settleAddressesLocked(changed)
 	c.kick()
@@ -224,6 +229,7 @@ func (c *core) settleLocked(uids []string) {
 }
 
 func (c *core) settleAddressesLocked(addresses []netip.Addr) {
+	c.followLocked(addresses)
 	for _, address := range addresses {
 		c.settleLocked(c.lb.HoldersOf(address))
 	}

@@ -55,9 +55,9 @@ const remembered = time.Minute
 type said struct {
 	uid                  string
 	allocated, announced string
-	// answering is, by address, the node that answers for it, or "" for none yet. What is
-	// not in it was not told of: a leader before may have.
-	answering map[netip.Addr]string
+	// answering is, by address, what was told of it last. What is not in it was not told of:
+	// a leader before may have.
+	answering map[netip.Addr]told
 	// began is since when a new Service has been about to be announced.
 	began time.Time
 	// written is what our last write left, until the watch has shown it.
@@ -66,6 +66,14 @@ type said struct {
 	waiting time.Time
 	// yielding is since when an address waits for another Service's status to let go of it.
 	yielding time.Time
+}
+
+// told is what was told of one address.
+type told struct {
+	// node is the last that answered for it, or "" for none.
+	node string
+	// silent says that it was told that nobody answers.
+	silent bool
 }
 
 // of returns what was said of svc. What its conditions say was said by a leader before.
@@ -157,9 +165,9 @@ func (s *sayings) asked(svc *corev1.Service) {
 	}
 }
 
-// tell emits an Event for each condition whose reason changed and for each address that
-// another node answers for than was told last. It returns when to tell of what is no news
-// yet; 0 where there is nothing more to tell.
+// tell emits an Event for each condition whose reason changed and for each address that is
+// answered for the first time, or again after nobody did. followMoves tells of moves. It
+// returns when to tell of what is no news yet; 0 where there is nothing more to tell.
 func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,33 +185,45 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 		recorder.Event(svc, eventType(status.Announced), string(status.Announced.Reason), status.Announced.Message)
 	}
 	for _, address := range slices.SortedFunc(maps.Keys(status.Answering), netip.Addr.Compare) {
-		node := status.Answering[address]
-		before, known := said.answering[address]
-		switch {
-		case known && before != "" && before != node:
-			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s now, after node %s", node, address, before))
-		case known && before == "", !known && first:
-			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", node, address))
-		}
-		said.answers(address, node)
-	}
-	for _, held := range status.Held {
-		if _, known := said.answering[held.Address]; first && !known {
-			said.answers(held.Address, "") // who answers for it is news when somebody does
+		if said.answers(address, status.Answering[address], first) {
+			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", status.Answering[address], address))
 		}
 	}
-	maps.DeleteFunc(said.answering, func(a netip.Addr, _ string) bool {
+	if first {
+		said.silence(status)
+	}
+	maps.DeleteFunc(said.answering, func(a netip.Addr, _ told) bool {
 		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
 	})
 	return 0
 }
 
-// answers notes which node answers for address; "" is none yet.
-func (s *said) answers(address netip.Addr, node string) {
-	if s.answering == nil {
-		s.answering = map[netip.Addr]string{}
+// answers notes which node answers for address, and reports whether that is news that
+// nobody else tells: of a move to another node followMoves does.
+func (s *said) answers(address netip.Addr, node string, first bool) (news bool) {
+	before, known := s.answering[address]
+	s.note(address, told{node: node})
+	if !known {
+		return first
 	}
-	s.answering[address] = node
+	return before.silent && (before.node == "" || before.node == node)
+}
+
+// silence notes for which addresses it was said that nobody answers: who does is news when
+// somebody does.
+func (s *said) silence(status loadbalancer.Status) {
+	for _, held := range status.Held {
+		if status.Answering[held.Address] == "" {
+			s.note(held.Address, told{node: s.answering[held.Address].node, silent: true})
+		}
+	}
+}
+
+func (s *said) note(address netip.Addr, t told) {
+	if s.answering == nil {
+		s.answering = map[netip.Addr]told{}
+	}
+	s.answering[address] = t
 }
 
 // noLonger names the addresses in svc's status that it does not hold any more.

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -81,5 +83,34 @@ func TestHesitation(t *testing.T) {
 		status.Announced = verdict(false, reason.WaitingForAnnouncer)
 		require.Zero(t, s.hesitate(svc, &status, now.Add(wait)))
 		require.Equal(t, reason.WaitingForAnnouncer, status.Announced.Reason, "not for ever")
+	}
+}
+
+// Who answers is told when it is the first, and again after it was told that nobody does. A
+// move to another node is not told here.
+func TestAnswersAreToldAgainAfterSilence(t *testing.T) {
+	address := netip.MustParseAddr("10.0.0.1")
+	waits, none, announced := verdict(false, reason.WaitingForAnnouncer), verdict(false, reason.NoEndpoints), verdict(true, reason.Announced)
+	for name, c := range map[string]struct {
+		verdicts []loadbalancer.Verdict
+		nodes    []string
+		want     []string
+	}{
+		"first":             {[]loadbalancer.Verdict{waits, announced, announced}, []string{"", "node1", "node1"}, []string{"Normal WaitingForAnnouncer m", "Normal Announced node node1 answers for 10.0.0.1"}},
+		"moved":             {[]loadbalancer.Verdict{announced, announced}, []string{"node1", "node2"}, []string{"Normal Announced node node1 answers for 10.0.0.1"}},
+		"silent, back":      {[]loadbalancer.Verdict{announced, none, announced}, []string{"node1", "", "node1"}, []string{"Normal Announced node node1 answers for 10.0.0.1", "Warning NoEndpoints m", "Normal Announced node node1 answers for 10.0.0.1"}},
+		"silent, elsewhere": {[]loadbalancer.Verdict{announced, none, announced}, []string{"node1", "", "node2"}, []string{"Normal Announced node node1 answers for 10.0.0.1", "Warning NoEndpoints m"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, recorder := sayings{}, record.NewFakeRecorder(10)
+			for i, v := range c.verdicts {
+				status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
+				if c.nodes[i] != "" {
+					status.Answering = map[netip.Addr]string{address: c.nodes[i]}
+				}
+				s.tell(recorder, loadBalancer("web"), status, time.Now())
+			}
+			require.Equal(t, append([]string{"Normal Allocated m"}, c.want...), drain(recorder))
+		})
 	}
 }

@@ -1,6 +1,9 @@
 package cloud
 
 import (
+	"strings"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -12,10 +15,14 @@ var (
 	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
 	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
 	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
+	descAnswered   = prometheus.NewDesc("baremetal_ccm_address_claim_start_timestamp_seconds", "When the node that answers for the address began to, as this replica heard it, in seconds since 1970; reason is Announced for the first node, and else why the address left the one before.", []string{"address", "namespace", "service", "node", "reason"}, nil)
+	descAddresses  = prometheus.NewDesc("baremetal_ccm_addresses", "Addresses that Services hold, by the reason of their announcement: Announced where a node answers.", []string{"reason"}, nil)
+	descMoves      = prometheus.NewDesc("baremetal_ccm_address_moves_total", "Addresses that another node answers for than before, by why they left that one.", []string{"reason"}, nil)
 	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
 	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
 	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
 	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
+	descExpiry     = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
 	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
 )
 
@@ -29,7 +36,8 @@ func (p *Provider) Collector() prometheus.Collector { return collector{p} }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
-		descStreams, descRefused, descPlans, descPlanBytes, descReports,
+		descAnswered, descAddresses, descMoves,
+		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry,
 	} {
 		out <- d
 	}
@@ -52,6 +60,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		gauge(descHeld, float64(u.Held), u.Pool, u.Family.String())
 		gauge(descSize, size, u.Pool, u.Family.String())
 	}
+	c.collectAnswers(out)
 	control := c.p.server.Counters()
 	gauge(descStreams, float64(control.Pending), "pending")
 	gauge(descStreams, float64(control.Silent), "silent")
@@ -66,6 +75,36 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count(descPlans, control.Differences, "difference")
 	count(descPlanBytes, control.PlanBytes)
 	count(descReports, control.Reports)
+	c.collectExpiry(gauge)
+}
+
+// collectExpiry says until when announcers can connect, as far as that is known here.
+func (c collector) collectExpiry(gauge func(*prometheus.Desc, float64, ...string)) {
+	if c.p.options.TLS == nil {
+		return
+	}
+	serving, authority := c.p.options.TLS.Expiry()
+	for name, until := range map[string]time.Time{"serving": serving, "authority": authority} {
+		if !until.IsZero() {
+			gauge(descExpiry, float64(until.Unix()), name)
+		}
+	}
+}
+
+// collectAnswers reads who answers: nothing on a standby, which decides nothing.
+func (c collector) collectAnswers(out chan<- prometheus.Metric) {
+	answers, held, moved := c.p.core.answers()
+	for _, a := range answers {
+		namespace, name, _ := strings.Cut(a.service, "/")
+		out <- prometheus.MustNewConstMetric(descAnswered, prometheus.GaugeValue, float64(a.since.UnixMilli())/1000,
+			a.address.String(), namespace, name, a.node, string(a.why))
+	}
+	for why, n := range held {
+		out <- prometheus.MustNewConstMetric(descAddresses, prometheus.GaugeValue, float64(n), string(why))
+	}
+	for why, n := range moved {
+		out <- prometheus.MustNewConstMetric(descMoves, prometheus.CounterValue, float64(n), string(why))
+	}
 }
 
 func truth(b bool) float64 {

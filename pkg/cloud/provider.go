@@ -73,8 +73,11 @@ type Provider struct {
 	// client is fenced; it is set by Initialize.
 	client   kubernetes.Interface
 	recorder record.EventRecorder
-	listers  listers
-	synced   []func() bool
+	// mover tells of moves. It has a queue of its own: what is too much for one is dropped,
+	// and many new Services must not hide that a node has died.
+	mover   record.EventRecorder
+	listers listers
+	synced  []func() bool
 	// warm is closed once everything that is watched has been seen.
 	warm chan struct{}
 	// restored is closed once the core knows what every Service holds.
@@ -135,7 +138,7 @@ func (p *Provider) Initialize(clientBuilder cloudprovider.ControllerClientBuilde
 	p.initialize.Do(func() {
 		p.stop = stop
 		p.client = clientBuilder.ClientOrDie("baremetal-ccm")
-		p.recorder = newRecorder(p.client, stop)
+		p.recorder, p.mover = newRecorder(p.client, stop), newRecorder(p.client, stop)
 		p.options.Logger.Info("standing by until this replica leads")
 		select {
 		case <-p.options.Elector.Leading():

@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -50,6 +49,7 @@ type cluster struct {
 	client *fake.Clientset
 	p      *Provider
 	path   string
+	log    lines
 }
 
 // builder hands out the fake client.
@@ -90,7 +90,7 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 	require.NoError(t, os.WriteFile(c.path, []byte(config), 0o600))
 	loaded, _, err := cloudconfig.Load(c.path)
 	require.NoError(t, err)
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	logger := slog.New(slog.NewTextHandler(&c.log, nil))
 	elector, err := leader.New(leader.Options{
 		Leases: c.client.CoordinationV1(), Namespace: "baremetal-ccm", Name: LeaseName, Identity: "me",
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,

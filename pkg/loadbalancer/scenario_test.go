@@ -140,6 +140,11 @@ func (w *world) command(name string, args []string) string {
 		w.b.Observe(args[0], report)
 	case "leaving": // has no interface that could carry an address
 		w.b.Observe(args[0], announcement.Report{Plan: w.plans[args[0]].Stamp})
+	case "answers": // answers ADDRESS
+		who, why := w.b.Answerer(netip.MustParseAddr(args[0]))
+		return fmt.Sprintf("%q %s\n", who, why)
+	case "left": // left NODE ADDRESS: why it is elsewhere
+		return fmt.Sprintln(w.b.Left(args[0], netip.MustParseAddr(args[1])))
 	case "watches":
 		return w.watches(args)
 	case "awaited":

@@ -143,10 +143,8 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		}
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
-	for _, name := range list.Candidates {
-		if claim, ok := b.claim(name, a.Address); ok && claim.Stamp.Compare(b.plan.given[a.Address]) >= 0 {
-			return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.shortOf(a.Address)}, name
-		}
+	if name := b.acknowledged(list); name != "" {
+		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.shortOf(a.Address)}, name
 	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {
@@ -155,6 +153,16 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		}
 	}
 	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to answer for %s and has not acknowledged it yet", owner, a.Address)}, ""
+}
+
+// acknowledged returns the candidate of list that claims its address, or "".
+func (b *Balancer) acknowledged(list announcement.Announcement) string {
+	for _, name := range list.Candidates {
+		if claim, ok := b.claim(name, list.Address); ok && claim.Stamp.Compare(b.plan.given[list.Address]) >= 0 {
+			return name
+		}
+	}
+	return ""
 }
 
 // shortOf says that address has fewer backups than there are nodes for, where it has.

@@ -87,6 +87,12 @@ const (
 	// NodeWatchesEnough says that the node cannot stand by for the address, because nodes
 	// would have to watch more others than they may.
 	NodeWatchesEnough Reason = "NodeWatchesEnough"
+	// NodeDown says that the nodes that share addresses with the node find it down.
+	NodeDown Reason = "NodeDown"
+	// NodeLeft says that the node's announcer was ended, and said so.
+	NodeLeft Reason = "NodeLeft"
+	// NodeYielded says that the node may answer for the address and stopped all the same.
+	NodeYielded Reason = "NodeYielded"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )

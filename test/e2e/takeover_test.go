@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -29,6 +30,14 @@ func TestTakeover(t *testing.T) {
 	address := l.address("web")
 	owner := l.answerer(address)
 	l.requested(address)
+	t.Run("the leader tells of a move", func(t *testing.T) {
+		l, node := l.with(t), l.nodeOf(owner)
+		l.stop("announcer:" + node)
+		l.eventuallyAnsweredByAnother(address, node)
+		l.told("web", "Announced", fmt.Sprintf("answers for %s now, after node %s (NodeLeft", address, node))
+		l.start("announcer:" + node)
+	})
+	owner = l.answerer(address)
 	l.stop("ccm")
 	l.stop("apiserver")
 	l.stays(address, owner)

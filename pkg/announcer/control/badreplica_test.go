@@ -2,6 +2,7 @@ package control
 
 import (
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -53,7 +54,9 @@ func TestMisbehavingReplica(t *testing.T) {
 		"a protocol that nobody asked for": {[]*pb.FromController{welcomeMessage(99)}, "protocol version 99"},
 		"a plan before Welcome":            {[]*pb.FromController{planOf(planSnapshot(whole))}, "not Welcome"},
 		"a second Welcome":                 {[]*pb.FromController{welcomeMessage(1), welcomeMessage(1)}, "no plan"},
-		"an unknown kind of message":       {[]*pb.FromController{welcomeMessage(1), {}}, "no plan"},
+		"a message beyond all bounds": {[]*pb.FromController{{Message: &pb.FromController_Welcome{
+			Welcome: &pb.Welcome{Protocol: 1, Software: strings.Repeat("x", maxPlanBytes+1)}}}}, "larger than max"},
+		"an unknown kind of message": {[]*pb.FromController{welcomeMessage(1), {}}, "no plan"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAuthority(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -31,7 +32,8 @@ type clientStream struct {
 
 // attempt dials, and serves the stream until it ends. The error says why it did.
 func (f *follower) attempt() error {
-	conn, err := f.connect()
+	var handshake atomic.Pointer[error]
+	conn, err := f.connect(&handshake)
 	if err != nil {
 		return err
 	}
@@ -47,6 +49,9 @@ func (f *follower) attempt() error {
 	timer := time.AfterFunc(welcomeTimeout, func() { cancel(errNoWelcome) })
 	defer timer.Stop()
 	if err := st.dial(pb.NewControlClient(conn)); err != nil {
+		if failed := handshake.Load(); failed != nil {
+			return &certificateError{err: st.explain(err), cause: *failed}
+		}
 		return st.explain(err)
 	}
 	// From Hello on the replica knows what this node claims, so it is told the last report
@@ -69,13 +74,14 @@ func (st *clientStream) leave() {
 
 // connect prepares a connection; gRPC dials when the stream is opened. Each attempt has a
 // connection of its own, which makes the pause between attempts ours and reads the CA anew.
-func (f *follower) connect() (*grpc.ClientConn, error) {
+// Why TLS failed goes to handshake.
+func (f *follower) connect(handshake *atomic.Pointer[error]) (*grpc.ClientConn, error) {
 	tlsConfig, err := loadTLS(f.client.options.CAFile, f.client.options.ServerName)
 	if err != nil {
 		return nil, err
 	}
 	return grpc.NewClient("passthrough:///"+f.address,
-		grpc.WithTransportCredentials(credentials.NewTLS(tlsConfig)),
+		grpc.WithTransportCredentials(handshakes{TransportCredentials: credentials.NewTLS(tlsConfig), failed: handshake}),
 		grpc.WithContextDialer(f.client.options.Dial),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),

@@ -1,12 +1,17 @@
 package control
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
+	"sync/atomic"
+
+	"google.golang.org/grpc/credentials"
 )
 
 // errNotFilled says that a file holds nothing yet.
@@ -25,6 +30,38 @@ func loadTLS(caFile, serverName string) (*tls.Config, error) {
 		return nil, fmt.Errorf("CA: %s: no PEM certificate in it", caFile)
 	}
 	return &tls.Config{RootCAs: roots, ServerName: serverName, MinVersion: tls.VersionTLS13}, nil
+}
+
+// handshakes are TLS credentials that keep why the handshake failed: gRPC passes on the
+// sentence alone.
+type handshakes struct {
+	credentials.TransportCredentials
+	failed *atomic.Pointer[error]
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (h handshakes) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	secured, info, err := h.TransportCredentials.ClientHandshake(ctx, authority, conn)
+	if err != nil {
+		h.failed.Store(&err)
+	}
+	return secured, info, err
+}
+
+// Clone implements credentials.TransportCredentials.
+func (h handshakes) Clone() credentials.TransportCredentials {
+	return handshakes{TransportCredentials: h.TransportCredentials.Clone(), failed: h.failed}
+}
+
+// certificateHint says what to do about a replica's certificate that was not accepted, or "".
+func certificateHint(err error) string {
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		return "compare this node's clock with those of the nodes that run baremetal-ccm; if they agree, see the log of baremetal-ccm for why it does not renew the certificate"
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return "the ConfigMap baremetal-ccm-ca must hold the CA in the Secret baremetal-ccm-tls; kubelet brings a change to the Pod within about two minutes"
+	}
+	return ""
 }
 
 // loadToken reads the projected ServiceAccount token, which kubelet replaces before it expires.

@@ -40,6 +40,12 @@ type authority struct {
 
 func newAuthority(t *testing.T) authority {
 	t.Helper()
+	return newAuthorityOf(t, time.Unix(0, 0), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC))
+}
+
+// newAuthorityOf makes a CA that is good at any time, and a certificate for that time.
+func newAuthorityOf(t *testing.T, from, until time.Time) authority {
+	t.Helper()
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	ca := &x509.Certificate{
@@ -53,7 +59,7 @@ func newAuthority(t *testing.T) authority {
 	require.NoError(t, err)
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), DNSNames: []string{"baremetal-ccm"},
-		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		NotBefore: from, NotAfter: until,
 	}
 	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
 	require.NoError(t, err)

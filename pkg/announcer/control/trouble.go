@@ -56,8 +56,18 @@ func (e *streamError) Error() string { return e.err.Error() }
 
 func (e *streamError) Unwrap() error { return e.err }
 
+// certificateError is a handshake that failed, with the cause that gRPC does not tell.
+type certificateError struct{ err, cause error }
+
+func (e *certificateError) Error() string { return e.err.Error() }
+
+func (e *certificateError) Unwrap() []error { return []error{e.err, e.cause} }
+
 // hint says what an administrator can do about err, or "".
 func hint(err error) string {
+	if text := certificateHint(err); text != "" {
+		return text
+	}
 	e, ok := errors.AsType[*streamError](err)
 	if !ok {
 		return ""

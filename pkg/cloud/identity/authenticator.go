@@ -140,7 +140,8 @@ func (a *Authenticator) precheck(token string, now time.Time) (claims, error) {
 	case !said.hasAudience(a.options.Audience):
 		return said, denied(control.CauseAudience, "the token was not issued for the audience %q", a.options.Audience)
 	case !said.expiry().IsZero() && !now.Before(said.expiry().Add(time.Minute)): // clocks differ; the review is exact
-		return said, denied(control.CauseToken, "the token expired at %s", said.expiry().UTC().Format(time.RFC3339))
+		return said, denied(control.CauseToken, "the token expired at %s, and it is %s at this replica",
+			said.expiry().UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return said, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -46,9 +47,13 @@ type Keeper struct {
 	pair    atomic.Pointer[tls.Certificate]
 	ready   chan struct{}
 	first   sync.Once // guards ready
-	secret  atomic.Pointer[[]byte]
-	known   chan struct{}
-	second  sync.Once // guards known
+
+	authority atomic.Pointer[x509.Certificate]
+	refused   error // what was logged last of requests; Run's own
+
+	secret atomic.Pointer[[]byte]
+	known  chan struct{}
+	second sync.Once // guards known
 }
 
 // NewKeeper returns a Keeper without a certificate; Run gets one.
@@ -72,6 +77,18 @@ func (k *Keeper) Secret() ([]byte, <-chan struct{}) {
 		return *secret, k.known
 	}
 	return nil, k.known
+}
+
+// Expiry returns until when the serving certificate and the authority that signed it last.
+// A time is zero where there is none, and for the authority of a certificate from a file.
+func (k *Keeper) Expiry() (serving, authority time.Time) {
+	if pair := k.pair.Load(); pair != nil {
+		serving = pair.Leaf.NotAfter
+	}
+	if certificate := k.authority.Load(); certificate != nil {
+		authority = certificate.NotAfter
+	}
+	return serving, authority
 }
 
 // TLSConfig returns a server's configuration that always serves the newest certificate.
@@ -140,27 +157,51 @@ func (k *Keeper) refreshCertificate(ctx context.Context) error {
 		return nil
 	}
 	for {
-		found, err := k.material(ctx)
-		if err == nil {
-			err = k.publish(ctx, found.ca)
-		}
+		again, err := k.turn(ctx)
 		if apierrors.IsConflict(err) {
 			continue // another replica was first: take what it wrote
 		}
-		if err != nil {
+		if err != nil || !again {
 			return err
 		}
-		k.serve(found.pair)
-		return nil
 	}
+}
+
+// turn takes at most one step: it changes the Secret and asks to be called again, or, where
+// that has nothing to do, publishes what the Secret holds and serves with it. The ConfigMap
+// is read before the Secret: what is written to it then never comes from a Secret older
+// than what another replica has published meanwhile.
+func (k *Keeper) turn(ctx context.Context) (again bool, err error) {
+	configMap, err := k.configMap(ctx)
+	if err != nil {
+		return false, err
+	}
+	found, changed, err := k.material(ctx, toldBy(configMap))
+	if err != nil || changed {
+		return changed, err
+	}
+	if err := k.publish(ctx, configMap, found.ca); err != nil {
+		return false, err
+	}
+	k.serve(found.pair)
+	k.authority.Store(found.authority)
+	if found.refused != nil && k.refused == nil {
+		k.log.Warn("the authority is not rotated", "secret", k.options.Namespace+"/"+k.options.Secret, "err", found.refused)
+	}
+	k.refused = found.refused
+	return false, nil
 }
 
 // refreshSecret reads the nodes' secret, having made it where there was none.
 func (k *Keeper) refreshSecret(ctx context.Context) error {
 	var found []byte
-	made, err := k.revise(ctx, func(data map[string][]byte) (change map[string][]byte, err error) {
-		found, change, err = judgeSight(data)
-		return change, err
+	made, err := k.revise(ctx, func(secret *corev1.Secret) error {
+		secretFound, change, err := judgeSight(secret.Data)
+		if change != nil {
+			secret.Data = change
+		}
+		found = secretFound
+		return err
 	})
 	if apierrors.IsConflict(err) {
 		return k.refreshSecret(ctx) // another replica was first: take what it wrote
@@ -176,72 +217,19 @@ func (k *Keeper) refreshSecret(ctx context.Context) error {
 	return nil
 }
 
-// material returns what the Secret holds of certificates, having made it where it was
-// empty or old. A conflict means that another replica wrote it meanwhile.
-func (k *Keeper) material(ctx context.Context) (*material, error) {
-	var found *material
-	made, err := k.revise(ctx, func(data map[string][]byte) (change map[string][]byte, err error) {
-		found, change, err = judge(data, k.options.Now())
-		return change, err
+// material returns what the Secret holds of certificates, and whether it took a step: made
+// what was missing, renewed what was old, or went on with a rotation. A conflict means that
+// another replica wrote the Secret meanwhile.
+func (k *Keeper) material(ctx context.Context, told published) (found *material, changed bool, err error) {
+	var did string
+	changed, err = k.revise(ctx, func(secret *corev1.Secret) (err error) {
+		found, did, err = step(secret, told, k.options.Now())
+		return err
 	})
-	if err != nil {
-		return nil, err
+	if changed && err == nil {
+		k.log.Info(did, "secret", k.options.Namespace+"/"+k.options.Secret)
 	}
-	if made {
-		k.log.Info("made a serving certificate for announcers", "secret", k.options.Namespace+"/"+k.options.Secret, "notAfter", found.pair.Leaf.NotAfter)
-	}
-	return found, nil
-}
-
-// revise reads the Secret's data, and writes what judge returns instead of it, if anything.
-func (k *Keeper) revise(ctx context.Context, judge func(map[string][]byte) (map[string][]byte, error)) (changed bool, err error) {
-	secrets, name := k.options.Client.CoreV1().Secrets(k.options.Namespace), k.options.Namespace+"/"+k.options.Secret
-	secret, err := secrets.Get(ctx, k.options.Secret, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("no Secret %s: apply the manifests, which ship it empty: %w", name, err)
-	}
-	if err != nil {
-		return false, fmt.Errorf("read Secret %s: %w", name, err)
-	}
-	change, err := judge(secret.Data)
-	if err != nil {
-		return false, fmt.Errorf("read Secret %s: %w; correct it, or empty its data to have all of it made anew", name, err)
-	}
-	if change == nil {
-		return false, nil
-	}
-	secret = secret.DeepCopy()
-	secret.Data = change
-	if _, err := secrets.Update(ctx, secret, metav1.UpdateOptions{}); err != nil {
-		return false, fmt.Errorf("write Secret %s: %w", name, err)
-	}
-	return true, nil
-}
-
-// publish writes the authority's certificate to where announcers read it. Announcers
-// trust the new authority before anybody serves with its certificate.
-func (k *Keeper) publish(ctx context.Context, ca []byte) error {
-	configMaps, name := k.options.Client.CoreV1().ConfigMaps(k.options.Namespace), k.options.Namespace+"/"+k.options.ConfigMap
-	configMap, err := configMaps.Get(ctx, k.options.ConfigMap, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("no ConfigMap %s: apply the manifests, which ship it empty: %w", name, err)
-	}
-	if err != nil {
-		return fmt.Errorf("read ConfigMap %s: %w", name, err)
-	}
-	if bytes.Equal([]byte(configMap.Data[keyCA]), ca) {
-		return nil
-	}
-	configMap = configMap.DeepCopy()
-	if configMap.Data == nil {
-		configMap.Data = map[string]string{}
-	}
-	configMap.Data[keyCA] = string(ca)
-	if _, err := configMaps.Update(ctx, configMap, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("write ConfigMap %s: %w", name, err)
-	}
-	k.log.Info("published the authority that announcers trust", "configMap", name)
-	return nil
+	return found, changed, err
 }
 
 // serve makes pair the one that new connections see.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"time"
@@ -29,6 +30,10 @@ type material struct {
 	ca []byte
 	// pair is what the CCM serves with.
 	pair *tls.Certificate
+	// authority is the one that signs.
+	authority *x509.Certificate
+	// refused is why somebody's request was not followed, or nil.
+	refused error
 }
 
 // judge reads the Secret's data. It returns what data holds and, where that has to
@@ -38,20 +43,37 @@ type material struct {
 // but makes no sense is an error: it is not ours to throw away.
 func judge(data map[string][]byte, now time.Time) (*material, map[string][]byte, error) {
 	if empty(data) {
-		return remake(nil, now)
+		return remake(withoutRotation(data), now)
 	}
 	pair, err := tls.X509KeyPair(data[keyCertificate], data[keyPrivateKey])
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s and %s: %w", keyCertificate, keyPrivateKey, err)
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(data[keyCA]) {
-		return nil, nil, fmt.Errorf("%s: holds no certificate", keyCA)
+	authority, err := firstCertificate(data, keyCA)
+	if err != nil {
+		return nil, nil, err
 	}
-	found := &material{ca: data[keyCA], pair: &pair}
-	if len(data[keyCAKey]) == 0 || !due(pair.Leaf, now) {
+	found := &material{ca: bundle(data), pair: &pair, authority: authority}
+	if !ours(data) || !due(pair.Leaf, now) || !authority.NotAfter.After(pair.Leaf.NotAfter) {
 		return found, nil, nil
 	}
 	return remake(data, now)
+}
+
+// ours reports whether the authority is one that we can sign with.
+func ours(data map[string][]byte) bool { return len(data[keyCAKey]) > 0 }
+
+// firstCertificate returns the first certificate under key.
+func firstCertificate(data map[string][]byte, key string) (*x509.Certificate, error) {
+	block, _ := pem.Decode(data[key])
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("%s: holds no certificate", key)
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", key, err)
+	}
+	return certificate, nil
 }
 
 // remake returns data with a new serving certificate, of a new authority where there is
@@ -72,7 +94,7 @@ func remake(data map[string][]byte, now time.Time) (*material, map[string][]byte
 	if err != nil {
 		return nil, nil, fmt.Errorf("a certificate just made: %w", err)
 	}
-	return &material{ca: made[keyCA], pair: &pair}, made, nil
+	return &material{ca: bundle(made), pair: &pair, authority: issuer.certificate}, made, nil
 }
 
 // judgeSight returns the secret that the keys of every two nodes are made from, and, where
@@ -122,7 +144,7 @@ func empty(data map[string][]byte) bool {
 	return true
 }
 
-// due reports whether a third of the leaf's life, or less, is left at now.
-func due(leaf *x509.Certificate, now time.Time) bool {
-	return leaf.NotAfter.Sub(now) <= leaf.NotAfter.Sub(leaf.NotBefore)/3
+// due reports whether a third of the certificate's life, or less, is left at now.
+func due(certificate *x509.Certificate, now time.Time) bool {
+	return certificate.NotAfter.Sub(now) <= certificate.NotAfter.Sub(certificate.NotBefore)/3
 }
