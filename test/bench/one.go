@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -44,6 +46,10 @@ func whileOthersWait(ctx context.Context, bed *lab, runs int) (result, error) {
 		if err != nil {
 			return s, err
 		}
+		idle, err := bed.amongIdle(ctx, i)
+		if err != nil {
+			return s, err
+		}
 		during, err := bed.crowded(ctx, i)
 		if err != nil {
 			return s, err
@@ -57,10 +63,30 @@ func whileOthersWait(ctx context.Context, bed *lab, runs int) (result, error) {
 			announced: slices.Concat(before.announced, after.announced),
 			busy:      (before.busy + after.busy) / 2,
 		}.figures(s, "alone_")
+		idle.figures(s, "idle_")
 		during.figures(s, "crowded_")
+		s.Figures["over_idle_percent"] = 100 * (s.Figures["crowded_address_ms"]/s.Figures["idle_address_ms"] - 1)
 		s.Figures["change_percent"] = 100 * (s.Figures["crowded_address_ms"]/s.Figures["alone_address_ms"] - 1)
 		return s, nil
 	})
+}
+
+// amongIdle measures while there are as many Services that want no load balancer: what
+// more of them cost the API server and the kube-proxies.
+func (l *lab) amongIdle(ctx context.Context, i int) (waits, error) {
+	idle := series(fmt.Sprintf("idle-%d", i), waiters)
+	clusterIP := func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP }
+	if _, err := l.createAll(ctx, idle, clusterIP); err != nil {
+		return waits{}, err
+	}
+	if err := l.quiet(ctx); err != nil {
+		return waits{}, err
+	}
+	measured, err := l.singly(ctx, fmt.Sprintf("beside-%d", i), singles)
+	if err != nil {
+		return waits{}, err
+	}
+	return measured, l.deleteAll(ctx, idle)
 }
 
 // crowded measures while other Services wait on a pool whose only address is taken.
