@@ -42,33 +42,6 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	return set, nil
 }
 
-// mergeAnnouncements returns have without those withdrawn, with changed replacing or added.
-// All are sorted, and so is the result.
-func mergeAnnouncements(have, changed []announcement.Announcement, withdrawn []netip.Addr) ([]announcement.Announcement, error) {
-	merged := make([]announcement.Announcement, 0, len(have)+len(changed))
-	for _, old := range have {
-		for len(changed) > 0 && changed[0].Address.Less(old.Address) {
-			merged, changed = append(merged, changed[0]), changed[1:]
-		}
-		replaced := len(changed) > 0 && changed[0].Address == old.Address
-		if len(withdrawn) > 0 && withdrawn[0] == old.Address {
-			if replaced {
-				return nil, fmt.Errorf("plan: %s is both announced and withdrawn", old.Address)
-			}
-			withdrawn = withdrawn[1:]
-			continue
-		}
-		if replaced {
-			old, changed = changed[0], changed[1:]
-		}
-		merged = append(merged, old)
-	}
-	if len(withdrawn) > 0 {
-		return nil, fmt.Errorf("plan: %s is withdrawn but not held: %w", withdrawn[0], errDoesNotFit)
-	}
-	return append(merged, changed...), nil
-}
-
 // decodePlan checks everything that can be checked without knowing the base.
 func decodePlan(p *pb.Plan) (set announcement.Set, withdrawn []netip.Addr, err error) {
 	set = announcement.Set{Cluster: p.GetCluster(), Stamp: decodeStamp(p.GetStamp())}

@@ -28,33 +28,6 @@ func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, e
 	return report, checkCount("report: claims", len(report.Claims), maxAnnouncements)
 }
 
-// mergeClaims returns have without those ended, with changed replacing or added. All are
-// sorted, and so is the result.
-func mergeClaims(have, changed []announcement.Claim, ended []netip.Addr) ([]announcement.Claim, error) {
-	merged := make([]announcement.Claim, 0, len(have)+len(changed))
-	for _, old := range have {
-		for len(changed) > 0 && changed[0].Address.Less(old.Address) {
-			merged, changed = append(merged, changed[0]), changed[1:]
-		}
-		replaced := len(changed) > 0 && changed[0].Address == old.Address
-		if len(ended) > 0 && ended[0] == old.Address {
-			if replaced {
-				return nil, fmt.Errorf("report: %s is both claimed and ended", old.Address)
-			}
-			ended = ended[1:]
-			continue
-		}
-		if replaced {
-			old, changed = changed[0], changed[1:]
-		}
-		merged = append(merged, old)
-	}
-	if len(ended) > 0 {
-		return nil, fmt.Errorf("report: the claim of %s ended but was not held: %w", ended[0], errDoesNotFit)
-	}
-	return append(merged, changed...), nil
-}
-
 // decodeReport checks everything that can be checked without knowing what came before.
 func decodeReport(p *pb.Report) (report announcement.Report, ended []netip.Addr, err error) {
 	report = announcement.Report{

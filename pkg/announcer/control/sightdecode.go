@@ -84,40 +84,18 @@ func decodeNames(what string, list []string) ([]string, error) {
 	return list, nil
 }
 
-// mergePeers returns have without those withdrawn, with changed replacing or added. All
-// are sorted, and so is the result.
-func mergePeers(have, changed []announcement.Peer, withdrawn []string) ([]announcement.Peer, error) {
-	var merged []announcement.Peer
-	for _, old := range have {
-		for len(changed) > 0 && changed[0].Node < old.Node {
-			merged, changed = append(merged, changed[0]), changed[1:]
-		}
-		replaced := len(changed) > 0 && changed[0].Node == old.Node
-		if len(withdrawn) > 0 && withdrawn[0] == old.Node {
-			if replaced {
-				return nil, fmt.Errorf("plan: peer %q is both there and withdrawn", old.Node)
-			}
-			withdrawn = withdrawn[1:]
-			continue
-		}
-		if replaced {
-			old, changed = changed[0], changed[1:]
-		}
-		merged = append(merged, old)
-	}
-	if len(withdrawn) > 0 {
-		return nil, fmt.Errorf("plan: peer %q is withdrawn but not held: %w", withdrawn[0], errDoesNotFit)
-	}
-	return append(merged, changed...), nil
-}
-
 // applySight fills in what a difference leaves out of set's sight.
-func applySight(have announcement.Sight, set *announcement.Set, p *pb.Plan, withdrawn []string) (err error) {
+func applySight(have announcement.Sight, set *announcement.Set, p *pb.Plan, withdrawn []string) error {
 	if p.GetSight() == nil {
 		set.Sight.TransmitInterval, set.Sight.DetectMultiplier = have.TransmitInterval, have.DetectMultiplier
 	}
-	if set.Sight.Peers, err = mergePeers(have.Peers, set.Sight.Peers, withdrawn); err != nil {
+	peers, err := mergePeers(have.Peers, set.Sight.Peers, withdrawn)
+	if err != nil {
 		return err
+	}
+	set.Sight.Peers = peers
+	if len(peers) == 0 {
+		set.Sight.Peers = nil // as in a snapshot without any
 	}
 	return checkCount("plan: peers", len(set.Sight.Peers), maxPeers)
 }
