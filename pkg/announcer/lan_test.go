@@ -39,8 +39,7 @@ type lan struct {
 	t          *testing.T
 	node, host *testlan.Namespace
 	announcer  *announcer.Announcer
-	stop       context.CancelFunc
-	ended      <-chan struct{}
+	running    running
 
 	mu      sync.Mutex
 	reports []announcement.Report
@@ -57,25 +56,7 @@ func newLAN(t *testing.T) *lan {
 		IPv6:   newResponder(ndp.Protocol{}),
 		Report: l.report,
 	})
-	watcher := link.NewWatcher(link.Options{OnSnapshot: l.announcer.OnLinks})
-	ctx, cancel := context.WithCancel(context.Background())
-	l.stop = cancel
-	// Sockets are opened by the two goroutines that call Run: each is in the namespace.
-	running, ctx := errgroup.WithContext(ctx)
-	in := func(run func(context.Context) error) func() error {
-		return func() (err error) {
-			<-l.node.Go(func() { err = run(ctx) })
-			return err
-		}
-	}
-	running.Go(in(l.announcer.Run))
-	running.Go(in(watcher.Run))
-	ended := make(chan struct{})
-	l.ended = ended
-	go func() {
-		defer close(ended)
-		_ = running.Wait()
-	}()
+	l.running = run(l.node, l.announcer)
 	t.Cleanup(l.end)
 	return l
 }
@@ -94,13 +75,44 @@ func (l *lan) join() {
 	l.host.Address(l.t, "host0", "2001:db8::1/64")
 }
 
-func (l *lan) end() {
-	l.t.Helper()
-	l.stop()
+func (l *lan) end() { l.running.end(l.t) }
+
+// running is an announcer with what watches its interfaces, as the program runs them.
+type running struct {
+	stop  context.CancelFunc
+	ended <-chan struct{}
+}
+
+// run starts an announcer in a namespace. Sockets are opened by the two goroutines that
+// call Run: each is in it.
+func run(space *testlan.Namespace, a *announcer.Announcer) running {
+	watcher := link.NewWatcher(link.Options{OnSnapshot: a.OnLinks})
+	ctx, cancel := context.WithCancel(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
+	in := func(run func(context.Context) error) func() error {
+		return func() (err error) {
+			<-space.Go(func() { err = run(ctx) })
+			return err
+		}
+	}
+	group.Go(in(a.Run))
+	group.Go(in(watcher.Run))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = group.Wait()
+	}()
+	return running{cancel, ended}
+}
+
+// end stops the announcer and waits until it has ended.
+func (r running) end(t *testing.T) {
+	t.Helper()
+	r.stop()
 	select {
-	case <-l.ended:
+	case <-r.ended:
 	case <-time.After(patience):
-		l.t.Error("Run did not end with its context")
+		t.Error("Run did not end with its context")
 	}
 }
 

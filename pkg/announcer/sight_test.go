@@ -2,7 +2,6 @@ package announcer_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,14 +14,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
-	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -47,8 +44,7 @@ type member struct {
 	name      string
 	space     *testlan.Namespace
 	announcer *announcer.Announcer
-	stop      context.CancelFunc
-	ended     chan struct{}
+	running   running
 
 	mu     sync.Mutex
 	report announcement.Report
@@ -102,35 +98,11 @@ func (b *bridged) start(m *member) {
 			defer m.block.Unlock()
 		},
 	})
-	watcher := link.NewWatcher(link.Options{OnSnapshot: m.announcer.OnLinks})
-	ctx, cancel := context.WithCancel(context.Background())
-	m.stop, m.ended = cancel, make(chan struct{})
-	running, ctx := errgroup.WithContext(ctx)
-	in := func(run func(context.Context) error) func() error {
-		return func() (err error) {
-			<-m.space.Go(func() { err = run(ctx) })
-			return err
-		}
-	}
-	running.Go(in(m.announcer.Run))
-	running.Go(in(watcher.Run))
-	ended := m.ended
-	go func() {
-		defer close(ended)
-		_ = running.Wait()
-	}()
+	m.running = run(m.space, m.announcer)
 	b.t.Cleanup(func() { b.end(m) })
 }
 
-func (b *bridged) end(m *member) {
-	b.t.Helper()
-	m.stop()
-	select {
-	case <-m.ended:
-	case <-time.After(patience):
-		b.t.Error("Run did not end with its context")
-	}
-}
+func (b *bridged) end(m *member) { m.running.end(b.t) }
 
 // plug makes the port part of the bridge, and cut takes it out: frames are lost, and the
 // node keeps its carrier.
