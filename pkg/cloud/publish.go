@@ -61,8 +61,8 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
 	}
 	for _, set := range plans {
-		stamp := set.Stamp
-		if newest := p.newest.Load(); newest == nil || newest.Compare(stamp) < 0 {
+		if newest := p.newest.Load(); newest == nil || newest.Compare(set.Stamp) < 0 {
+			stamp := set.Stamp // a copy for each set would be a thousand of them at every report
 			p.newest.Store(&stamp)
 		}
 	}
