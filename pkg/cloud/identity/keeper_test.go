@@ -173,21 +173,16 @@ func TestLeafIsRenewedOnceByTheSameAuthority(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(shipped()...)
 		a, b := newTestKeeper(t, c), newTestKeeper(t, c)
-		run(t, a)
-		run(t, b)
-		<-a.Ready()
-		<-b.Ready()
+		require.NoError(t, a.refresh(t.Context())) // by hand: a year of polling every minute would take long
+		require.NoError(t, b.refresh(t.Context()))
 		first, ca, version := a.pair.Load().Leaf, c.ca(t), c.secret(t).ResourceVersion
 
-		jump := func(k *Keeper, d time.Duration) { // a year of polling every minute would take long
-			k.options.Now = func() time.Time { return time.Now().Add(d) }
-		}
-		jump(a, 200*24*time.Hour)
+		at(a, 200*24*time.Hour)
 		require.NoError(t, a.refresh(t.Context()))
 		require.Equal(t, version, c.secret(t).ResourceVersion, "more than a third is left")
 
-		jump(a, 300*24*time.Hour)
-		jump(b, 300*24*time.Hour)
+		at(a, 300*24*time.Hour)
+		at(b, 300*24*time.Hour)
 		require.NoError(t, a.refresh(t.Context()))
 		require.NoError(t, b.refresh(t.Context()))
 		require.NotEqual(t, first.Raw, a.pair.Load().Leaf.Raw)
