@@ -207,7 +207,7 @@ func (l *lab) resolves(address netip.Addr) bool {
 // does one with an address outside every pool (row IP19).
 func (w *witness) configMoves() {
 	w.Helper()
-	w.writeConfig(w.pool(0, 9))
+	w.configure(w.pool(0, 9))
 	w.used(w.pool(0, 9))
 	w.create("web", func(svc *corev1.Service) {
 		svc.Annotations = map[string]string{"baremetal.cloud/addresses": plus(w.c.PoolV4().Addr(), 8).String()}
@@ -220,7 +220,7 @@ func (w *witness) configMoves() {
 		"default": w.pool(0, 90),
 		"second":  w.pool(0, 5) + strings.ReplaceAll(poolsOf(w.pool(6, 9)), "name: default", "name: second"),
 	} {
-		w.writeConfig(text)
+		w.configure(text)
 		w.used(text)
 		w.described("web", address, pool)
 		w.unchanged("web", address, owner)
@@ -232,7 +232,7 @@ func (w *witness) configMoves() {
 	w.start("ccm")
 	w.says("outside", "baremetal.cloud/Allocated", "AddressOutsidePools")
 	moved := strings.Replace(w.pool(0, 5), "pools:", "onShrink: Reassign\npools:", 1)
-	w.writeConfig(moved)
+	w.configure(moved)
 	w.used(moved)
 	w.told("web", "Allocated", "; no longer "+address.String())
 	w.told("outside", "Allocated", "; no longer 192.0.2.99")
@@ -252,7 +252,7 @@ func poolsOf(text string) string {
 // labels is served when they change, which the stock service controller does not see.
 func (w *witness) waiting() {
 	w.Helper()
-	w.writeConfig(w.pool(0, 0))
+	w.configure(w.pool(0, 0))
 	w.used(w.pool(0, 0))
 	w.create("holder", nil)
 	address := w.address("holder")
@@ -264,12 +264,12 @@ func (w *witness) waiting() {
 
 	w.create("second", nil)
 	w.told("second", "PoolExhausted", "")
-	w.writeConfig(w.pool(0, 1))
+	w.configure(w.pool(0, 1))
 	require.Equal(w, address.Next(), w.address("second"), "the pool grows")
 	require.Equal(w, version, w.get("waiting").Generation, "nobody has touched it")
 
 	gold := w.pool(0, 1) + "- {name: gold, addresses: [" + plus(address, 20).String() + "], serviceSelector: {matchLabels: {tier: gold}}, l2: {interface: eth0}}\n"
-	w.writeConfig(gold)
+	w.configure(gold)
 	w.used(gold)
 	w.create("labelled", nil)
 	w.told("labelled", "PoolExhausted", "")

@@ -192,10 +192,11 @@ func (l *lab) address(name string) netip.Addr {
 	return address
 }
 
-// answerers returns the MACs that answered twenty ARP requests broadcast by the client.
+// answerers returns the MACs that answered twenty requests of the client to everybody, by
+// ARP or NDP.
 func (l *lab) answerers(address netip.Addr) []string {
 	l.Helper()
-	macs, err := l.c.ARPAnswers(l.Context(), address, 20)
+	macs, err := l.c.Ask(l.Context(), testbed.Question{Address: address}, 20)
 	require.NoError(l, err)
 	return slices.Sorted(maps.Keys(macs))
 }

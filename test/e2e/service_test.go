@@ -66,45 +66,6 @@ func TestOneService(t *testing.T) {
 func TestService(t *testing.T) {
 	l := up(t, testbed.Options{Nodes: 3, Proxy: "nftables", Mgmt: "lan"})
 
-	// Row L3: nobody answers while there is no usable endpoint, and the condition says so.
-	t.Run("L3 without endpoints", func(t *testing.T) {
-		l := l.with(t)
-		l.create("empty", func(svc *corev1.Service) { svc.Spec.Selector = map[string]string{"app": "nobody"} })
-		address := l.address("empty")
-		l.says("empty", "baremetal.cloud/Announced", "NoEndpoints")
-		l.silent(address)
-		l.delete("empty")
-	})
-
-	// Row L2: with externalTrafficPolicy Local only a node with an endpoint answers.
-	t.Run("L2 Local", func(t *testing.T) {
-		l := l.with(t)
-		l.create("local", func(svc *corev1.Service) {
-			svc.Spec.Selector = map[string]string{"app": "web", "node": "node2"}
-			svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
-		})
-		address := l.address("local")
-		require.Equal(t, l.c.NodeMAC("node2"), l.answerer(address))
-		l.requested(address)
-		l.delete("local")
-	})
-
-	// Row L4: the exclude label moves the address away, and a returning node takes nothing
-	// back (L10).
-	t.Run("L4 and L10 exclude label", func(t *testing.T) {
-		l := l.with(t)
-		l.create("web", nil)
-		address := l.address("web")
-		first := l.nodeOf(l.answerer(address))
-		l.label(first, corev1.LabelNodeExcludeBalancers, "true")
-		l.eventuallyAnsweredByAnother(address, first)
-		l.requested(address)
-		second := l.answerer(address)
-		l.unlabel(first, corev1.LabelNodeExcludeBalancers)
-		l.stays(address, second)
-		l.delete("web")
-	})
-
 	// Row IP2: a refusal names its cause and releases nothing.
 	t.Run("a refused request keeps what is held", func(t *testing.T) {
 		l := l.with(t)
@@ -140,22 +101,6 @@ func TestService(t *testing.T) {
 		l.requested(address)
 		l.delete("classed")
 		l.silent(address)
-	})
-
-	// Row L9: a dual-stack Service's two addresses both work, whoever answers for them.
-	t.Run("L9 dual stack", func(t *testing.T) {
-		l := l.with(t)
-		l.create("dual", func(svc *corev1.Service) {
-			policy := corev1.IPFamilyPolicyRequireDualStack
-			svc.Spec.IPFamilyPolicy = &policy
-		})
-		addresses := l.addresses("dual", 2)
-		require.True(t, l.c.PoolV4().Contains(addresses[0]), "%s", addresses[0])
-		require.True(t, addresses[1].Is6(), "%s", addresses[1])
-		for _, address := range addresses {
-			l.requested(address)
-		}
-		l.delete("dual")
 	})
 
 	// A wiped status is repaired from memory.

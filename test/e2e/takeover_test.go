@@ -20,7 +20,7 @@ import (
 const gapAllowed = 5 * time.Second
 
 // TestTakeover is a cable that is cut while no control plane is alive: another node answers
-// by itself, and when the first one is back it takes nothing back. Rows L1, L10 and L11.
+// by itself, and when the first one is back it takes nothing back. Rows L1 and L10.
 func TestTakeover(t *testing.T) {
 	l := up(t, testbed.Options{Nodes: 3, Proxy: "nftables", Mgmt: "lan"})
 	l.create("web", func(svc *corev1.Service) {

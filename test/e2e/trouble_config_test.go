@@ -48,16 +48,17 @@ func (w *witness) pool(first, last int) string {
 		plus(v4, first), plus(v4, last))
 }
 
-func (w *witness) writeConfig(text string) {
-	w.Helper()
-	configMaps := w.client.CoreV1().ConfigMaps(system)
-	require.NoError(w, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		configMap, err := configMaps.Get(w.Context(), "baremetal-cloud-config", metav1.GetOptions{})
+// configure writes the cloud-config.
+func (l *lab) configure(text string) {
+	l.Helper()
+	configMaps := l.client.CoreV1().ConfigMaps(system)
+	require.NoError(l, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		configMap, err := configMaps.Get(l.Context(), "baremetal-cloud-config", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
 		configMap.Data = map[string]string{"cloud-config.yaml": text}
-		_, err = configMaps.Update(w.Context(), configMap, metav1.UpdateOptions{})
+		_, err = configMaps.Update(l.Context(), configMap, metav1.UpdateOptions{})
 		return err
 	}))
 }
@@ -92,7 +93,7 @@ func (w *witness) configSwapped() {
 	w.create("web", nil)
 	address := w.address("web")
 	for i := range 200 {
-		w.writeConfig(w.pool(0, 10+i%2*500))
+		w.configure(w.pool(0, 10+i%2*500))
 	}
 	w.used(w.pool(0, 510))
 	require.Empty(w, w.refusals())
@@ -108,7 +109,7 @@ func (w *witness) configShrunk() {
 	address := w.address("web")
 	owner := w.answerer(address)
 	grown, shrunk := w.pool(0, 510), w.pool(600, 610)
-	w.writeConfig(shrunk)
+	w.configure(shrunk)
 	w.eventually(func(t *assert.CollectT) {
 		require.Contains(t, strings.Join(w.refusals(), "\n"), "default/web")
 	}, "no Event names the holder")
@@ -134,7 +135,7 @@ func (w *witness) configBadAtStart() {
 	w.create("web", nil)
 	address := w.address("web")
 	w.stop("ccm")
-	w.writeConfig("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools: []\nbroken: true\n")
+	w.configure("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools: []\nbroken: true\n")
 	w.start("ccm")
 	w.create("meanwhile", nil)
 	w.address("meanwhile")
@@ -144,7 +145,7 @@ func (w *witness) configBadAtStart() {
 		require.Equal(t, "0", w.metric("baremetal_ccm_cloud_config_valid"))
 	})
 	require.Contains(w, w.log(), "going on with the last good one")
-	w.writeConfig(good + "# mended\n")
+	w.configure(good + "# mended\n")
 	w.used(good + "# mended\n")
 	require.Equal(w, "1", w.metric("baremetal_ccm_cloud_config_valid"))
 	w.delete("meanwhile")
@@ -152,21 +153,21 @@ func (w *witness) configBadAtStart() {
 }
 
 // metric returns the value of a metric of the leader, which asks who wants to know.
-func (w *witness) metric(name string) string {
-	w.Helper()
-	require.NoError(w, w.c.Apply(w.Context(), metricsReader))
-	token, err := w.c.Kubectl(w.Context(), "create", "token", "metrics-reader", "--namespace", "default")
-	require.NoError(w, err)
-	node := w.nodeOfReplica(w.leader(""))
-	text, err := w.c.In(w.Context(), node, "curl", "--silent", "--show-error", "--insecure", "--max-time", "5",
+func (l *lab) metric(name string) string {
+	l.Helper()
+	require.NoError(l, l.c.Apply(l.Context(), metricsReader))
+	token, err := l.c.Kubectl(l.Context(), "create", "token", "metrics-reader", "--namespace", "default")
+	require.NoError(l, err)
+	node := l.nodeOfReplica(l.leader(""))
+	text, err := l.c.In(l.Context(), node, "curl", "--silent", "--show-error", "--insecure", "--max-time", "5",
 		"--header", "Authorization: Bearer "+strings.TrimSpace(token), "https://127.0.0.1:10258/metrics")
-	require.NoError(w, err, text)
+	require.NoError(l, err, text)
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			return strings.TrimSpace(value)
 		}
 	}
-	require.Fail(w, "no such metric", "%s in\n%.2000s", name, text)
+	require.Fail(l, "no such metric", "%s in\n%.2000s", name, text)
 	return ""
 }
 

@@ -37,6 +37,7 @@ spec:
         ports:
         - {name: http, containerPort: 8080, protocol: TCP}
         - {name: echo, containerPort: 8081, protocol: UDP}
+        - {name: client, containerPort: 8082, protocol: UDP}
         readinessProbe:
           httpGet: {path: /, port: http}
 ---

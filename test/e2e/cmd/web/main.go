@@ -1,6 +1,7 @@
 // Command web is the server behind the testbed's Services: HTTP on port 8080 answers
-// every request with the Pod's name and a newline, UDP on port 8081 answers every
-// packet with itself. Both serve IPv4 and IPv6.
+// every request with the Pod's name and a newline, but for /client, which it answers with
+// the address that it sees the client under. UDP on port 8081 answers every packet with
+// itself, and on port 8082 with that address. All serve IPv4 and IPv6.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,7 +26,10 @@ func run() int {
 	defer stop()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveHTTP(ctx, os.Getenv("POD_NAME")) })
-	group.Go(func() error { return echo(ctx) })
+	group.Go(func() error { return answer(ctx, ":8081", func(p []byte, _ netip.Addr) []byte { return p }) })
+	group.Go(func() error {
+		return answer(ctx, ":8082", func(_ []byte, from netip.Addr) []byte { return []byte(from.String()) })
+	})
 	if err := group.Wait(); err != nil {
 		fmt.Fprintln(os.Stderr, "web:", err)
 		return 1
@@ -34,10 +39,8 @@ func run() int {
 
 func serveHTTP(ctx context.Context, name string) error {
 	server := &http.Server{
-		Addr: ":8080",
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintln(w, name)
-		}),
+		Addr:              ":8080",
+		Handler:           handler(name),
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
@@ -48,8 +51,27 @@ func serveHTTP(ctx context.Context, name string) error {
 	return nil
 }
 
-func echo(ctx context.Context) error {
-	conn, err := net.ListenPacket("udp", ":8081")
+func handler(name string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, name) })
+	mux.HandleFunc("/client", func(w http.ResponseWriter, r *http.Request) {
+		from, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintln(w, from.Addr().Unmap())
+	})
+	return mux
+}
+
+// answer answers every packet to a UDP port.
+func answer(ctx context.Context, listen string, reply func(packet []byte, from netip.Addr) []byte) error {
+	address, err := net.ResolveUDPAddr("udp", listen)
+	if err != nil {
+		return err
+	}
+	conn, err := net.ListenUDP("udp", address)
 	if err != nil {
 		return err
 	}
@@ -57,7 +79,7 @@ func echo(ctx context.Context) error {
 	defer stop()
 	buffer := make([]byte, 64<<10)
 	for {
-		n, from, err := conn.ReadFrom(buffer)
+		n, from, err := conn.ReadFromUDPAddrPort(buffer)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
@@ -65,6 +87,6 @@ func echo(ctx context.Context) error {
 			continue
 		}
 		// An answer that cannot be sent is lost like any other packet.
-		_, _ = conn.WriteTo(buffer[:n], from)
+		_, _ = conn.WriteToUDPAddrPort(reply(buffer[:n], from.Addr().Unmap()), from)
 	}
 }

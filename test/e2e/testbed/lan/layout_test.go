@@ -67,7 +67,7 @@ func TestSeparateManagement(t *testing.T) {
 	require.NotContains(t, scripts[l.LAN], "link add cp ")
 	require.Contains(t, scripts[l.Mgmt], "link add cp type veth peer name eth0 ")
 	require.Contains(t, scripts[l.Mgmt], "link add node1 type veth peer name eth1 ")
-	require.Contains(t, scripts[l.Nodes[0].NetNS], "route add 10.128.2.0/24 via 172.31.0.12\n")
+	require.Contains(t, scripts[l.Nodes[0].NetNS], "route replace 10.128.2.0/24 via 172.31.0.12\n")
 }
 
 func TestEveryNamespaceIsOurs(t *testing.T) {
