@@ -35,8 +35,10 @@ type peer struct {
 	rebase        bool // base is to be taken from what is heard next.
 	apart, its    uint32
 
-	// urgent is a packet, whole one with all claims, that does not wait for its turn.
-	urgent, whole bool
+	// urgent is a packet, whole one with all claims, that does not wait for its turn. lost
+	// is one with all claims to a peer that has just fallen silent: it may hear this node, and
+	// is to know at once what is claimed in its place.
+	urgent, whole, lost bool
 	// told is when one went to the peer, and rounds how many while it was not up.
 	told   time.Duration
 	rounds int
@@ -194,6 +196,7 @@ func (c *Core) expire(now time.Duration) {
 	for _, p := range c.peers {
 		if p.state == Up && now >= p.heard+p.detect {
 			c.lose(now, p)
+			p.lost = true
 		}
 	}
 }
@@ -249,6 +252,9 @@ func (f *flush) parts(p *peer) []*Part {
 	switch {
 	case f.core.leaving:
 		return []*Part{nil}
+	case p.lost && p.state == Down:
+		p.lost, p.urgent = false, false
+		return f.whole()
 	case p.whole && due && p.state == Up:
 		p.whole, p.urgent = false, false
 		return f.whole()
