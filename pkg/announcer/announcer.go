@@ -161,7 +161,8 @@ func (a *Announcer) leave(now time.Time) {
 	for range farewells {
 		a.neighbours.send(boot, a.core.sight)
 	}
-	a.conclude(a.core.applied(now, wanted, failed))
+	a.core.applied(now, wanted, failed)
+	a.conclude(a.core.report())
 	a.write(a.core.journal.flush(now, a.core.plan.String()))
 }
 
@@ -245,22 +246,28 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	wanted := a.core.wanted()
-	failing := len(a.core.failing)
-	report := a.core.applied(now, wanted, a.apply(wanted))
-	if len(a.core.failing) != failing {
-		// Peers are not to hear claims to what cannot be answered.
+	for range settlings {
+		wanted := a.core.wanted()
+		if !a.core.applied(now, wanted, a.apply(wanted)) {
+			break
+		}
+		// Peers are not to hear claims to what cannot be answered, nor miss those to what
+		// can be again.
 		a.core.configure(boot)
 		a.core.sight.Settle(boot)
 	}
-	a.conclude(report)
+	a.conclude(a.core.report())
 }
+
+// settlings is how often in a turn claims are settled anew because sockets could not be
+// opened, or could be again. What is left is for when they are tried again.
+const settlings = 3
 
 // apply makes the sockets answer what is wanted, and says what failed.
 func (a *Announcer) apply(wanted decision) failures {
 	failed := failures{}
 	for f, r := range a.responders {
-		failed[f] = r.Apply(ports(wanted.answers, f))
+		failed[f] = r.Apply(ports(wanted.answers, wanted.standby, f))
 	}
 	return failed
 }
@@ -299,7 +306,7 @@ func (a *Announcer) publish() {
 		Plan:     a.core.plan,
 		Claims:   a.core.claimStatus(),
 		Problems: a.core.decision.problems,
-		Standby:  a.core.decision.standby,
+		Standby:  len(a.core.decision.standby),
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
 		Taken:    a.core.sight.Takeovers(),
