@@ -30,6 +30,7 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			TransmitInterval: c.Sight.TransmitInterval,
 			DetectMultiplier: c.Sight.DetectMultiplier,
 		},
+		MaxMovesPerMinute: c.MaxMovesPerMinute,
 	}
 	for _, p := range c.Pools {
 		out.Pools = append(out.Pools, p.Pool)

@@ -194,15 +194,16 @@ func (c *core) awaited() []string {
 }
 
 // plan decides what is to be decided, in the name of a leader. The keys of nodes are made
-// from secret.
-func (c *core) plan(cluster string, term uint64, secret []byte) map[string]announcement.Set {
+// from secret. again is when to call it though nothing has changed; 0 is never.
+func (c *core) plan(cluster string, term uint64, secret []byte) (plans map[string]announcement.Set, again time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.SetLeader(cluster, term)
 	c.lb.SetSecret(secret)
-	plans := c.lb.Plan()
+	again = c.lb.Rebalance(c.now())
+	plans = c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
-	return plans
+	return plans, again
 }
 
 // summary returns how many Services there are by the reason of their allocation, and the
@@ -211,6 +212,13 @@ func (c *core) summary() (map[reason.Reason]int, []ipam.Usage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Reasons(), c.lb.Usage()
+}
+
+// short returns how many addresses have fewer backups than there are nodes for.
+func (c *core) short() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Short()
 }
 
 // links returns the on-link prefixes of the nodes' interfaces.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // Metrics of the cluster side. Gauges are read when they are asked for.
@@ -17,6 +19,7 @@ var (
 	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
 	descAnswered   = prometheus.NewDesc("baremetal_ccm_address_claim_start_timestamp_seconds", "When the node that answers for the address began to, as this replica heard it, in seconds since 1970; reason is Announced for the first node, and else why the address left the one before.", []string{"address", "namespace", "service", "node", "reason"}, nil)
 	descAddresses  = prometheus.NewDesc("baremetal_ccm_addresses", "Addresses that Services hold, by the reason of their announcement: Announced where a node answers.", []string{"reason"}, nil)
+	descShort      = prometheus.NewDesc("baremetal_ccm_addresses_short_of_backups", "Addresses that fewer nodes stand by for than may answer, by the reason.", []string{"reason"}, nil)
 	descMoves      = prometheus.NewDesc("baremetal_ccm_address_moves_total", "Addresses that another node answers for than before, by why they left that one.", []string{"reason"}, nil)
 	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
 	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
@@ -36,7 +39,7 @@ func (p *Provider) Collector() prometheus.Collector { return collector{p} }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
-		descAnswered, descAddresses, descMoves,
+		descAnswered, descAddresses, descShort, descMoves,
 		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry,
 	} {
 		out <- d
@@ -94,6 +97,9 @@ func (c collector) collectExpiry(gauge func(*prometheus.Desc, float64, ...string
 // collectAnswers reads who answers: nothing on a standby, which decides nothing.
 func (c collector) collectAnswers(out chan<- prometheus.Metric) {
 	answers, held, moved := c.p.core.answers()
+	if len(held) > 0 {
+		out <- prometheus.MustNewConstMetric(descShort, prometheus.GaugeValue, float64(c.p.core.short()), string(reason.NodeWatchesEnough))
+	}
 	for _, a := range answers {
 		namespace, name, _ := strings.Cut(a.service, "/")
 		out <- prometheus.MustNewConstMetric(descAnswered, prometheus.GaugeValue, float64(a.since.UnixMilli())/1000,

@@ -114,6 +114,8 @@ func (m move) origin() string {
 		text += ": the others do not hear it"
 	case reason.NodeLeft:
 		text += ": its announcer was ended"
+	case reason.Rebalanced:
+		text += ": it answered for more than others"
 	case reason.NodeYielded:
 		text += ": it gave the address up by itself"
 	}

@@ -164,7 +164,8 @@ func (c *cluster) reports(node string, set *announcement.Set) {
 // planOf returns what a node is told.
 func (c *cluster) planOf(node string) announcement.Set {
 	secret, _ := testSecret()
-	return c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)[node]
+	plans, _ := c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)
+	return plans[node]
 }
 
 // takesAll waits until node is to answer for n addresses, and has it do so.

@@ -207,7 +207,8 @@ func (c *cluster) announce() {
 // plan returns what node1 is told.
 func (c *cluster) plan() announcement.Set {
 	secret, _ := testSecret()
-	return c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)["node1"]
+	plans, _ := c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)
+	return plans["node1"]
 }
 
 // acknowledge waits for a plan with those addresses, in their order, and carries it out.

@@ -20,17 +20,22 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 	defer timeout.Stop()
 	gathered := false
 	_, secretKnown := p.options.Secret()
+	var again <-chan time.Time
 	for {
 		if !gathered && len(p.core.awaited()) == 0 {
 			gathered = true
 		}
+		again = nil
 		if gathered {
-			p.publishOnce(ctx, cluster)
+			if wait := p.publishOnce(ctx, cluster); wait > 0 {
+				again = time.After(wait)
+			}
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-p.core.wake:
+		case <-again:
 		case <-p.options.Elector.Changed():
 		case <-secretKnown:
 			secretKnown = nil
@@ -44,8 +49,8 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 }
 
 // publishOnce hands the newest plans to the control server, if this replica leads beyond
-// doubt.
-func (p *Provider) publishOnce(ctx context.Context, cluster string) {
+// doubt. It returns when to do so again though nothing has changed; 0 is never.
+func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.Duration) {
 	elector := p.options.Elector
 	p.raise(ctx)
 	if err := elector.Fence().Err(); err != nil {
@@ -53,10 +58,10 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 			p.options.Logger.Warn("plans are withheld", "reason", err)
 		}
 		p.server.Publish(nil)
-		return
+		return 0
 	}
 	secret, _ := p.options.Secret()
-	plans := p.core.plan(cluster, elector.Term(), secret)
+	plans, again := p.core.plan(cluster, elector.Term(), secret)
 	if !p.publishing.Swap(true) {
 		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
 	}
@@ -67,6 +72,7 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) {
 		}
 	}
 	p.server.Publish(plans)
+	return again
 }
 
 // raise makes the term greater than any under which a node obeyed somebody else.

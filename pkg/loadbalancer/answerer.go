@@ -35,6 +35,12 @@ func (b *Balancer) Left(node string, address netip.Addr) reason.Reason {
 	if why := b.eligible(n, address, b.l2[b.addresses.PoolOf(address)]); why != "" {
 		return why
 	}
+	if why := b.problem(node, address); why != "" {
+		return why
+	}
+	if t := b.rebalancing.moved[address]; t.from == node && t.to == b.plan.owner(address) {
+		return reason.Rebalanced
+	}
 	return reason.NodeYielded
 }
 

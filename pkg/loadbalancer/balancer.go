@@ -24,6 +24,9 @@ type Balancer struct {
 	sight     Sight
 	secret    []byte
 	sessions  sessions
+	// maxMoves is how many addresses may move a minute for the sake of balance; 0 is none.
+	maxMoves    int
+	rebalancing rebalancing
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
@@ -53,6 +56,7 @@ func New() *Balancer {
 		zones:       map[string]int{},
 		announcer:   map[string]*announcer{},
 		sessions:    newSessions(),
+		rebalancing: newRebalancing(),
 		withdrawing: map[netip.Addr][]string{},
 		concerned:   map[string]bool{},
 		plan:        newPlan(),
@@ -65,7 +69,7 @@ func (b *Balancer) Configure(config Config) error {
 	if err := b.addresses.Configure(config.Config); err != nil {
 		return err
 	}
-	b.l2 = config.L2
+	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
 	b.plan.moved = true // a selector makes neighbours
 	if b.sight != config.Sight {
 		b.sight = config.Sight

@@ -83,6 +83,7 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	} else {
 		delete(p.leaving, address)
 		delete(p.withdrawn, address)
+		b.rebalancing.forget(address)
 	}
 	b.explain(address, len(list.Candidates) == 0)
 	b.want(address, list.Candidates)

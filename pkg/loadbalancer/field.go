@@ -52,7 +52,8 @@ func (f *field) preferring(old []string) []string {
 }
 
 // standby returns the backups of list, whose first is the owner, and counts their sessions:
-// those that were backups before stay, one of another zone comes first.
+// those that were backups before stay, one of another zone comes first, and who said that it
+// cannot answer only where there are not enough others, and last.
 func (f *field) standby(list, old []string) []string {
 	elsewhere := f.b.elsewhere(list[0])
 	out := f.kept(list, old)
@@ -62,15 +63,16 @@ func (f *field) standby(list, old []string) []string {
 	if len(out) < backups {
 		out = f.fill(list, out)
 	}
-	slices.SortStableFunc(out, func(x, y string) int {
+	order := func(name string) int {
 		switch {
-		case elsewhere(x) == elsewhere(y):
+		case f.b.unable(name, f.address):
+			return 2
+		case elsewhere(name):
 			return 0
-		case elsewhere(x):
-			return -1
 		}
 		return 1
-	})
+	}
+	slices.SortStableFunc(out, func(x, y string) int { return order(x) - order(y) })
 	return out
 }
 
@@ -79,7 +81,8 @@ func (f *field) kept(list, old []string) []string {
 	var out []string
 	for i, name := range old {
 		n, ok := f.b.nodes[name]
-		if i == 0 || !ok || len(out) == backups || slices.Contains(list, name) || f.b.eligible(n, f.address, f.l2) != "" {
+		if i == 0 || !ok || len(out) == backups || slices.Contains(list, name) ||
+			f.b.eligible(n, f.address, f.l2) != "" || f.b.unable(name, f.address) {
 			continue
 		}
 		if f.b.sessions.join(slices.Concat(list, out), name) {
@@ -99,7 +102,7 @@ func (f *field) diversify(list, out []string, elsewhere func(string) bool) []str
 		f.b.sessions.leave(slices.Concat(list, rest), name)
 	}
 	for _, name := range f.ranked() {
-		if !elsewhere(name) || !f.b.connected(name) || slices.Contains(list, name) {
+		if !elsewhere(name) || !f.b.connected(name) || slices.Contains(list, name) || f.b.unable(name, f.address) {
 			continue
 		}
 		if f.b.sessions.join(slices.Concat(list, rest), name) {
@@ -120,12 +123,13 @@ func (f *field) diversify(list, out []string, elsewhere func(string) bool) []str
 // too many.
 func (f *field) fill(list, out []string) []string {
 	refused := false
-	for _, standing := range []bool{true, false} {
+	for _, c := range []struct{ unable, standing bool }{{false, true}, {false, false}, {true, true}, {true, false}} {
 		for _, name := range f.ranked() {
 			if len(out) == backups {
 				return out
 			}
-			if !f.b.connected(name) || f.b.sessions.stands(list[0], name) != standing || slices.Contains(list, name) || slices.Contains(out, name) {
+			if !f.b.connected(name) || f.b.unable(name, f.address) != c.unable || f.b.sessions.stands(list[0], name) != c.standing ||
+				slices.Contains(list, name) || slices.Contains(out, name) {
 				continue
 			}
 			if f.b.sessions.join(slices.Concat(list, out), name) {

@@ -7,6 +7,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // Config is what an administrator decides.
@@ -17,6 +18,9 @@ type Config struct {
 	L2 map[string]L2
 	// Sight is how nodes watch each other; with the zero value they do not.
 	Sight Sight
+	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load,
+	// see Rebalance; 0 is none. Without Sight there are none either.
+	MaxMovesPerMinute int
 }
 
 // L2 is how addresses are announced by ARP and NDP.
@@ -126,6 +130,8 @@ type announcer struct {
 	connected bool
 	// report is the last one, kept when the stream is lost.
 	report announcement.Report
+	// unable are the addresses for which it said that it cannot answer, and why; see unable.go.
+	unable map[netip.Addr]reason.Reason
 	// interfaces are those of the last report that had any: one that ends has none that
 	// carry addresses, but is still there for those that take them over.
 	interfaces []announcement.Interface

@@ -52,6 +52,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	news := !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual)
 	changed := changedClaims(known.report, report)
 	known.connected, known.report = true, report
+	b.believe(node, news)
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, interfaceEqual) {
 		known.interfaces = report.Interfaces
 		b.watchers(node)

@@ -50,15 +50,20 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		present = old.Candidates[0]
 	}
 	leaver, next := p.leaving[f.address], b.successor(old)
+	relief := b.rebalancing.take(f.address)
 	delete(p.withdrawn, f.address)
 	delete(p.leaving, f.address)
 	if present == "" {
-		return cmp.Or(b.claimant(f.ranked(), f.address), b.elect(f.ranked(), f.address))
+		return b.best(f.ranked(), f.address)
 	}
 	if next != "" {
 		present, leaver = next, ""
 	}
-	if b.stays(present, f.address, f.l2) {
+	if b.stays(present, f.address, f.l2) && !b.gavePlace(f, present) {
+		if leaver == "" && b.relieve(f.address, present, relief) {
+			p.leaving[f.address] = present
+			return relief
+		}
 		if leaver != "" && b.leaves(leaver, present, f.address) {
 			p.leaving[f.address] = leaver
 		}
@@ -68,12 +73,17 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		p.withdrawn[f.address] = present
 		return ""
 	}
-	others := f.preferring(old.Candidates)
-	next = cmp.Or(b.claimant(others, f.address), b.elect(others, f.address))
+	next = b.best(f.preferring(old.Candidates), f.address)
 	if next == "" || !b.mayAnswer(present, f.address) {
 		return next
 	}
 	return b.handOver(f.address, present, next)
+}
+
+// best returns who of nodes is to answer for address: who does already, else one that can as
+// far as is known, else any.
+func (b *Balancer) best(nodes []string, address netip.Addr) string {
+	return cmp.Or(b.claimant(nodes, address), b.elect(b.fit(nodes, address), address), b.elect(nodes, address))
 }
 
 // handOver has the node from, which may be answering for address, give way to another.

@@ -15,6 +15,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into testdata instead of comparing it")
@@ -138,6 +139,8 @@ func (w *world) command(name string, args []string) string {
 		report := w.b.announcer[args[0]].report
 		report.Down = args[1:]
 		w.b.Observe(args[0], report)
+	case "problem": // problem NODE [ADDRESS...]: has carried out its plan but for these
+		w.problem(args[0], args[1:])
 	case "leaving": // has no interface that could carry an address
 		w.b.Observe(args[0], announcement.Report{Plan: w.plans[args[0]].Stamp})
 	case "answers": // answers ADDRESS
@@ -149,6 +152,15 @@ func (w *world) command(name string, args []string) string {
 		return w.watches(args)
 	case "awaited":
 		return fmt.Sprintln(w.b.Awaited())
+	case "rebalance": // rebalance MOVES: a minute
+		_, err := fmt.Sscan(args[0], &w.config.MaxMovesPerMinute)
+		require.NoError(w.t, err)
+		require.NoError(w.t, w.b.Configure(w.config))
+	case "advance": // advance DURATION: and look whether something should move
+		d, err := time.ParseDuration(args[0])
+		require.NoError(w.t, err)
+		w.now = w.now.Add(d)
+		return fmt.Sprintf("again after %s\n", w.b.Rebalance(w.now))
 	case "spread":
 		return w.spread()
 	default:
@@ -350,6 +362,18 @@ func (w *world) ack(name string) {
 		}
 	}
 	w.b.Observe(name, announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Claims: claims, Interfaces: w.portsOf(name)})
+}
+
+// problem has a node do what its plan says, but for addresses that it cannot answer for.
+func (w *world) problem(name string, addresses []string) {
+	w.ack(name)
+	report := w.b.announcer[name].report
+	for _, text := range addresses {
+		address := netip.MustParseAddr(text)
+		report.Problems = append(report.Problems, announcement.Problem{Address: address, Reason: reason.SocketFailed, Message: "no buffers"})
+		report.Claims = slices.DeleteFunc(slices.Clone(report.Claims), func(c announcement.Claim) bool { return c.Address == address })
+	}
+	w.b.Observe(name, report)
 }
 
 func (w *world) report(name string, claims []announcement.Claim) {

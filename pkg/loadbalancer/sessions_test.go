@@ -2,7 +2,9 @@ package loadbalancer
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -153,19 +155,19 @@ func TestTooManySessions(t *testing.T) {
 	w.plan()
 	requireSessions(t, w.plans)
 	require.Len(t, w.plans["node000"].Sight.Peers, maxSessions)
-	require.Len(t, w.b.plan.short, len(strangers)-(maxSessions-ringSessions))
+	require.Equal(t, len(strangers)-(maxSessions-ringSessions), w.b.Short())
 	last := fmt.Sprintf("s%03d", len(strangers)-1)
 	for name := range w.plans {
 		w.ack(name)
 	}
-	require.Contains(t, w.status(last), "Announced true Announced: answered: 10.0.0.166 (NodeWatchesEnough: with fewer nodes to take over than may answer)")
+	require.Contains(t, w.status(last), "Announced true Announced: answered: 10.0.0.166\n")
 	require.Len(t, w.b.plan.lists[addressesOf(w.b, "uid-"+last)[0]].Candidates, 1)
 
 	for i := range len(strangers) - 1 {
 		w.run(fmt.Sprintf("release s%03d\n", i))
 	}
 	w.plan()
-	require.Empty(t, w.b.plan.short)
+	require.Zero(t, w.b.Short())
 	require.Len(t, w.b.plan.lists[addressesOf(w.b, "uid-"+last)[0]].Candidates, 2)
 }
 
@@ -203,4 +205,69 @@ func TestSecretReachesEveryNode(t *testing.T) {
 	for _, set := range w.plans {
 		require.Equal(t, announcement.Sight{}, set.Sight)
 	}
+}
+
+// TestADeadNodeChangesNoCondition: what a node answered for others take over, and many
+// addresses have fewer backups then. No condition says another thing than before: with a
+// thousand addresses that would be a thousand writes that every kube-proxy sees.
+func TestADeadNodeChangesNoCondition(t *testing.T) {
+	w, random := newWorld(t), rand.New(rand.NewPCG(1, 9))
+	w.b.sessions.limit = limits{most: 6, ring: 2}
+	w.run("pool default 10.0.0.0/20\nsight 100ms 3\nleader 1\n")
+	var names []string
+	for i := range 12 {
+		names = append(names, fmt.Sprintf("node%02d", i))
+		w.run(fmt.Sprintf("node node%02d\nconnect node%02d\n", i, i))
+	}
+	const addresses = 60
+	for i := range addresses {
+		three := random.Perm(len(names))[:3]
+		w.run(fmt.Sprintf("service s%d local\nendpoints s%d %s %s %s\n", i, i, names[three[0]], names[three[1]], names[three[2]]))
+	}
+	w.run("plan\nack " + strings.Join(names, " ") + "\n")
+	conditions := func() map[string]Verdict {
+		out := map[string]Verdict{}
+		for i := range addresses {
+			s, _ := w.b.Status(fmt.Sprint("uid-s", i))
+			out[fmt.Sprint("s", i)] = s.Announced
+		}
+		return out
+	}
+	before, short := conditions(), maps.Clone(w.b.plan.short)
+	owned := w.b.plan.owned["node05"]
+	require.NotZero(t, owned)
+	taken := map[string][]string{}
+	for address, list := range w.b.plan.lists {
+		if list.Candidates[0] == "node05" && len(list.Candidates) > 1 {
+			taken[list.Candidates[1]] = append(taken[list.Candidates[1]], address.String())
+		}
+	}
+	require.NotEmpty(t, taken)
+	for name, more := range taken {
+		for address, list := range w.b.plan.lists {
+			if list.Candidates[0] == name {
+				more = append(more, address.String())
+			}
+		}
+		slices.SortFunc(more, func(x, y string) int { return netip.MustParseAddr(x).Compare(netip.MustParseAddr(y)) })
+		w.claim(name, more)
+	}
+	for _, name := range names {
+		if name != "node05" {
+			w.run("down " + name + " node05\n")
+		}
+	}
+	w.run("disconnect node05\n")
+	require.Equal(t, before, conditions(), "before the plan follows")
+	w.plan()
+	require.Equal(t, before, conditions(), "once the plan has followed")
+	w.run("delete-node node05\nplan\n")
+	for _, name := range names {
+		if name != "node05" {
+			w.ack(name)
+		}
+	}
+	w.plan()
+	require.Equal(t, before, conditions(), "in the end")
+	require.False(t, maps.Equal(short, w.b.plan.short), "for others few stand by now")
 }

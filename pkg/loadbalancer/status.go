@@ -144,15 +144,23 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
 	if name := b.acknowledged(list); name != "" {
-		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.shortOf(a.Address)}, name
+		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String()}, name
 	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {
-		if p, ok := findProblem(known.report, a.Address); ok && known.report.Plan.Compare(list.Stamp) >= 0 {
+		if p, ok := findProblem(known.report, a.Address); ok && known.report.Plan.Compare(list.Stamp) >= 0 && !b.replaceable(list) {
 			return Verdict{Reason: p.Reason, Message: fmt.Sprintf("node %s was told to answer for %s and cannot: %s", owner, a.Address, p.Message)}, ""
 		}
 	}
 	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to answer for %s and has not acknowledged it yet", owner, a.Address)}, ""
+}
+
+// replaceable reports whether a backup is about to take over from an owner that cannot answer.
+// That is a move: no condition tells of it.
+func (b *Balancer) replaceable(list announcement.Announcement) bool {
+	return b.watching() && slices.ContainsFunc(list.Candidates[1:], func(name string) bool {
+		return b.connected(name) && !b.unable(name, list.Address)
+	})
 }
 
 // acknowledged returns the candidate of list that claims its address, or "".
@@ -165,13 +173,10 @@ func (b *Balancer) acknowledged(list announcement.Announcement) string {
 	return ""
 }
 
-// shortOf says that address has fewer backups than there are nodes for, where it has.
-func (b *Balancer) shortOf(address netip.Addr) string {
-	if !b.plan.short[address] {
-		return ""
-	}
-	return fmt.Sprintf(" (%s: with fewer nodes to take over than may answer)", reason.NodeWatchesEnough)
-}
+// Short counts the addresses that fewer nodes stand by for than may answer, because nodes
+// would have to watch too many others (reason.NodeWatchesEnough). No condition says so: a
+// node that dies leaves many addresses short at once.
+func (b *Balancer) Short() int { return len(b.plan.short) }
 
 func findProblem(report announcement.Report, address netip.Addr) (announcement.Problem, bool) {
 	for _, p := range report.Problems {

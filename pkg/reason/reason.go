@@ -93,6 +93,8 @@ const (
 	NodeLeft Reason = "NodeLeft"
 	// NodeYielded says that the node may answer for the address and stopped all the same.
 	NodeYielded Reason = "NodeYielded"
+	// Rebalanced says that the address moved to a node that answered for fewer.
+	Rebalanced Reason = "Rebalanced"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )

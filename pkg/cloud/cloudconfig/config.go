@@ -26,6 +26,9 @@ type Config struct {
 	OnShrink ShrinkPolicy
 	// Sight is how soon nodes notice that another one is gone.
 	Sight Sight
+	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load among
+	// nodes, 0 to 600; 0 is none.
+	MaxMovesPerMinute int
 	// Nodes is nil where nodes are not initialised.
 	Nodes *Nodes
 }

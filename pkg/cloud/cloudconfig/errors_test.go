@@ -73,11 +73,10 @@ func TestErrors(t *testing.T) {
 			"c.yaml:6:15: pools[0].reuseAfter: -1m0s is negative"},
 		"namespace twice": {pool + "  namespaces: [x, y, x]\n",
 			`c.yaml:6:22: pools[0].namespaces[2]: "x" is listed twice; remove one of the two`},
-		"not yet supported": {"bgp: {peers: []}\nrebalance: {}\nnodeHealth: {}\n" + pool + "  bgp: []\n",
+		"not yet supported": {"bgp: {peers: []}\nnodeHealth: {}\n" + pool + "  bgp: []\n",
 			"c.yaml:3:6: bgp: not supported by this version; remove it\n" +
-				"c.yaml:4:12: rebalance: not supported by this version; remove it\n" +
-				"c.yaml:5:13: nodeHealth: not supported by this version; remove it\n" +
-				"c.yaml:9:8: pools[0].bgp: not supported by this version; remove it"},
+				"c.yaml:4:13: nodeHealth: not supported by this version; remove it\n" +
+				"c.yaml:8:8: pools[0].bgp: not supported by this version; remove it"},
 		"sight unknown key": {"sight: {interval: 1s}\n",
 			"c.yaml:3:9: sight.interval: unknown key; known are detectMultiplier, transmitInterval"},
 		"sight out of bounds": {"sight: {transmitInterval: 19ms, detectMultiplier: 1}\n",
@@ -89,6 +88,10 @@ func TestErrors(t *testing.T) {
 		"sight of wrong types": {"sight: {transmitInterval: soon, detectMultiplier: 3.5}\n",
 			`c.yaml:3:27: sight.transmitInterval: "soon" is not a duration; write a number with a unit, like "10m" or "1h30m"` + "\n" +
 				"c.yaml:3:51: sight.detectMultiplier: want a whole number, got the number 3.5"},
+		"rebalance out of bounds": {"rebalance: {maxMovesPerMinute: 601}\n",
+			"c.yaml:3:32: rebalance.maxMovesPerMinute: 601 is not between 0 and 600"},
+		"rebalance unknown key": {"rebalance: {perMinute: 1}\n",
+			"c.yaml:3:13: rebalance.perMinute: unknown key; known are maxMovesPerMinute"},
 		"nodes unknown key": {"nodes: {providerId: a}\n",
 			"c.yaml:3:9: nodes.providerId: unknown key; did you mean providerID?"},
 		"nodes is a boolean": {"nodes: true\n",

@@ -15,12 +15,12 @@ func (w *walker) config(n *yaml.Node) Config {
 		"pools":             func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
 		"onShrink":          func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
 		"sight":             func(v *yaml.Node, at string) { c.Sight = w.sight(v, at) },
+		"rebalance":         func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
 		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
 		// Read below: they refer to the pools, which may come later in the file.
 		"reservations": func(*yaml.Node, string) {},
 
 		"bgp":        w.refuse,
-		"rebalance":  w.refuse,
 		"nodeHealth": w.refuse,
 	}
 	w.object(n, "", keys, "apiVersion", "kind")
@@ -41,7 +41,7 @@ func (w *walker) config(n *yaml.Node) Config {
 // Ignoring it would promise what does not happen.
 func unsupported(key string) bool {
 	switch key {
-	case "bgp", "rebalance", "nodeHealth":
+	case "bgp", "nodeHealth":
 		return true
 	}
 	return false
@@ -50,6 +50,16 @@ func unsupported(key string) bool {
 // refuse is the reader of the unsupported keys.
 func (w *walker) refuse(n *yaml.Node, path string) {
 	w.fail(n, path, "remove it", "not supported by this version")
+}
+
+// maxMovesPerMinute bounds rebalance: above, it would not be a trickle any more.
+const maxMovesPerMinute = 600
+
+func (w *walker) rebalance(n *yaml.Node, path string) (moves int) {
+	w.object(n, path, map[string]reader{
+		"maxMovesPerMinute": func(v *yaml.Node, at string) { moves = w.integer(v, at, 0, maxMovesPerMinute) },
+	})
+	return moves
 }
 
 // constant reads a string that can only be want.
