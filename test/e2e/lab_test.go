@@ -78,6 +78,15 @@ func (l *lab) eventually(check func(t *assert.CollectT), why ...any) {
 	require.EventuallyWithT(l, check, patience, pause, why...)
 }
 
+// until waits until check, which unlike that of eventually runs on the test's own goroutine
+// and may use what fails the test, says yes.
+func (l *lab) until(check func() bool, format string, args ...any) {
+	l.Helper()
+	for deadline := time.Now().Add(patience); !check(); time.Sleep(pause) {
+		require.True(l, time.Now().Before(deadline), fmt.Sprintf(format, args...))
+	}
+}
+
 // create makes a Service of type LoadBalancer for the web Pods.
 func (l *lab) create(name string, change func(*corev1.Service)) {
 	l.Helper()

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -41,10 +40,10 @@ func (m *matrix) ineligible(node string, make func(node string) (undo func())) {
 func (m *matrix) leaves(node string, before map[netip.Addr]string) map[netip.Addr]string {
 	m.Helper()
 	var between map[netip.Addr]string
-	m.eventually(func(t *assert.CollectT) {
+	m.until(func() bool {
 		between = m.owners()
-		require.Empty(t, ownedBy(between, node))
-	}, "what %s answers for", node)
+		return len(ownedBy(between, node)) == 0
+	}, "%s still answers", node)
 	for address, owner := range before {
 		if owner != node {
 			require.Equal(m, owner, between[address], "%s moved for nothing", address)
@@ -123,9 +122,7 @@ func (m *matrix) streamBreaks() {
 		require.Equal(m, node, owners[address])
 	}
 	heal := m.block(node, 10270)
-	m.eventually(func(t *assert.CollectT) {
-		require.Equal(t, "2", m.metric(`baremetal_ccm_control_streams{state="planned"}`))
-	}, "the stream of %s still stands", node)
+	m.until(func() bool { return m.metric(`baremetal_ccm_control_streams{state="planned"}`) == "2" }, "the stream of %s still stands", node)
 	m.create("there-meanwhile", alone)
 	m.addresses("there-meanwhile", 2)
 	m.told("there-meanwhile", "NoLocalEndpoints", "NodeNotConnected 1")
@@ -135,7 +132,7 @@ func (m *matrix) streamBreaks() {
 	m.each("as before", (*matrix).answered)
 	heal()
 	for _, address := range m.addresses("there-meanwhile", 2) {
-		require.Equal(m, m.c.NodeMAC(node), m.answerer(address))
+		m.answeredBy(address, node)
 		m.works(address)
 	}
 	m.unmoved(owners)
@@ -170,9 +167,7 @@ func (m *matrix) interfaceChanges() {
 	follows := func() {
 		m.Helper()
 		for _, address := range addresses {
-			m.eventually(func(t *assert.CollectT) {
-				require.Equal(t, []string{m.hardware(node)}, m.answerers(address))
-			}, "%s does not answer for %s", node, address)
+			m.until(func() bool { return slices.Equal(m.answerers(address), []string{m.hardware(node)}) }, "%s does not answer for %s", node, address)
 			m.works(address)
 		}
 	}
@@ -231,6 +226,22 @@ func (m *matrix) interfaceChanges() {
 	require.Equal(m, process, m.announcer(node), "the announcer was started again")
 	m.delete("nic")
 	m.each("as before", (*matrix).answered)
+}
+
+// interfaceDisappears takes the interface out of a node that answers: others do, and when it
+// is back it takes nothing back.
+func (m *matrix) interfaceDisappears() {
+	before := m.owners()
+	node := before[m.services[1].addresses[0]]
+	was, process := m.hardware(node), m.announcer(node)
+	require.NoError(m, m.c.Unplug(m.Context(), node))
+	between := m.leaves(node, before)
+	require.NoError(m, m.c.Plug(m.Context(), node))
+	require.NoError(m, netns.Batch(m.Context(), m.c.NetNS(node), "link set eth0 address "+was+"\n"))
+	m.unmoved(between)
+	m.each("as before", (*matrix).answered)
+	m.unmoved(between)
+	require.Equal(m, process, m.announcer(node), "the announcer was started again")
 }
 
 // hardware returns the address of a node's interface on the LAN as it is now.

@@ -1,10 +1,13 @@
 // Command web is the server behind the testbed's Services: HTTP on port 8080 answers
 // every request with the Pod's name and a newline, but for /client, which it answers with
 // the address that it sees the client under. UDP on port 8081 answers every packet with
-// itself, and on port 8082 with that address. All serve IPv4 and IPv6.
+// itself, and on port 8082 with that address. All serve IPv4 and IPv6. Once it is to end it
+// goes on for the duration in the environment variable LINGER, as servers do that wait until
+// nobody is sent to them any more.
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +25,19 @@ import (
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	linger, err := time.ParseDuration(cmp.Or(os.Getenv("LINGER"), "0s"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "web: LINGER:", err)
+		return 1
+	}
+	told, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, end := context.WithCancel(context.Background())
+	defer end()
+	context.AfterFunc(told, func() {
+		time.Sleep(linger)
+		end()
+	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveHTTP(ctx, os.Getenv("POD_NAME")) })
 	group.Go(func() error { return answer(ctx, ":8081", func(p []byte, _ netip.Addr) []byte { return p }) })
