@@ -2,6 +2,8 @@ package loadbalancer
 
 import (
 	"cmp"
+	"iter"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -55,7 +57,7 @@ func (b *Balancer) Rebalance(now time.Time) time.Duration {
 	circles := b.equals()
 	r.evening = slices.ContainsFunc(circles, (*circle).uneven) || r.evening && slices.ContainsFunc(circles, (*circle).improvable)
 	if !r.evening {
-		return 0
+		circles = nil
 	}
 	for _, c := range circles {
 		if address, to, ok := b.relief(c); ok {
@@ -64,8 +66,13 @@ func (b *Balancer) Rebalance(now time.Time) time.Duration {
 			return pause
 		}
 	}
+	r.looked = now.Add(max(rest-pause, 0))
 	return 0
 }
+
+// rest is for how long at least it is not looked again after nothing was found to move: with
+// many nodes and addresses looking takes a while.
+const rest = 5 * time.Second
 
 // circle are nodes that may answer for the same addresses, and those addresses.
 type circle struct {
@@ -137,8 +144,9 @@ func (b *Balancer) circle(address netip.Addr) *circle {
 	c := &circle{load: map[string]int{}, addresses: map[string][]netip.Addr{}}
 	l2 := b.l2[b.addresses.PoolOf(address)]
 	total := 0
-	for name, n := range b.nodes {
-		if b.connected(name) && b.eligible(n, address, l2) == "" {
+	for name := range b.reached(address) {
+		n, known := b.nodes[name]
+		if known && b.connected(name) && b.eligible(n, address, l2) == "" {
 			c.nodes = append(c.nodes, name)
 			c.load[name] = b.plan.owned[name]
 			total += c.load[name]
@@ -149,23 +157,49 @@ func (b *Balancer) circle(address netip.Addr) *circle {
 	return c
 }
 
+// reached yields the nodes at which a Service that holds address can be reached: with
+// externalTrafficPolicy Local those with an endpoint, which are few of many.
+func (b *Balancer) reached(address netip.Addr) iter.Seq[string] {
+	f, local := ipam.FamilyOf(address), map[string]bool{}
+	for _, s := range b.holdersOf(address) {
+		if !s.Sharing.Local {
+			return maps.Keys(b.nodes)
+		}
+		for _, name := range b.endpoints[s.Key()].of(f).Nodes {
+			local[name] = true
+		}
+	}
+	return maps.Keys(local)
+}
+
 // relief returns an address of c that should move and where to: from who has most to who has
 // least, and of those addresses one that its hash sends there.
 func (b *Balancer) relief(c *circle) (netip.Addr, string, bool) {
+	least := c.nodes[len(c.nodes)-1]
 	for _, from := range c.nodes {
-		for _, to := range slices.Backward(c.nodes) {
-			if !c.improves(from, to) {
-				break
-			}
-			if !b.hear(from, to) {
-				continue
-			}
+		if !c.improves(from, least) {
+			break
+		}
+		for _, to := range b.relievers(c, from) {
 			if address, ok := b.movable(c.addresses[from], from, to); ok {
 				return address, to, true
 			}
 		}
 	}
 	return netip.Addr{}, "", false
+}
+
+// relievers returns the nodes of c that hear from, and that a move to would make the load
+// more even, those with least first.
+func (b *Balancer) relievers(c *circle, from string) []string {
+	var out []string
+	for _, p := range b.plan.sets[from].Sight.Peers {
+		if _, member := c.load[p.Node]; member && c.improves(from, p.Node) && b.hear(from, p.Node) {
+			out = append(out, p.Node)
+		}
+	}
+	slices.SortFunc(out, func(x, y string) int { return cmp.Or(cmp.Compare(c.load[x], c.load[y]), cmp.Compare(x, y)) })
+	return out
 }
 
 // movable returns the address that to comes first for, of those that from can hand over.
