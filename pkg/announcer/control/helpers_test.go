@@ -175,7 +175,9 @@ func withServer(change func(*ServerOptions)) replicaOption {
 
 func startReplica(t *testing.T, options ...replicaOption) *replica {
 	t.Helper()
-	r := &replica{recorder: newRecorder(), address: "127.0.0.1:0"}
+	// Connections from this machine to itself come from 127.0.0.1: none of them can have
+	// the port here by chance when another replica is to have this one's address.
+	r := &replica{recorder: newRecorder(), address: "127.0.0.2:0"}
 	o := ServerOptions{Authenticator: authFunc(tokenNamesPod), Observer: r.recorder, Software: "ccm-test", Logger: testLogger(t)}
 	o.Limits.PendingPerSource = 32
 	for _, option := range options {
