@@ -153,7 +153,7 @@ func TestClockSkew(t *testing.T) {
 			r := startReplica(t, withAuthority(newAuthorityOf(t, time.Now().Add(life[0]), time.Now().Add(life[1]))))
 			n := startNode(t, "a", r)
 			eventually(t, func() bool { return n.log.count("level=WARN") == 1 }, "refused by the client")
-			require.Equal(t, 1, n.log.count("has expired or is not yet valid: current time "+time.Now().UTC().Format("2006-01-02")))
+			require.Equal(t, 1, n.log.count("has expired or is not yet valid: current time "))
 			require.Equal(t, 1, n.log.count("compare this node's clock"))
 			require.Empty(t, r.history("a"))
 		})
