@@ -201,6 +201,21 @@ func startReplica(t *testing.T, options ...replicaOption) *replica {
 	return r
 }
 
+// sent waits until the replica has counted so many plans: it does so after it has sent them.
+func (r *replica) sent(t *testing.T, snapshots, differences int) {
+	t.Helper()
+	eventually(t, func() bool {
+		c := r.Counters()
+		return c.Snapshots == uint64(snapshots) && c.Differences == uint64(differences)
+	}, "%d snapshots and %d differences are counted", snapshots, differences)
+}
+
+// planned waits until so many nodes count as told a plan.
+func (r *replica) planned(t *testing.T, nodes int) {
+	t.Helper()
+	eventually(t, func() bool { return r.Counters().Planned == nodes }, "%d nodes are planned", nodes)
+}
+
 // start runs f until the test ends or stop is called, whichever is first.
 func start(t *testing.T, f func(context.Context) error) (stop func() error) {
 	t.Helper()
