@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	patience = 15 * time.Second
+	patience = 2 * time.Minute
 
 	vip4 = "192.0.2.200"
 	vip6 = "2001:db8::200"

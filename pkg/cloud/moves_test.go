@@ -184,7 +184,7 @@ func (c *cluster) takesAll(node string, n int) {
 		}
 		require.Equal(t, n, owned)
 		c.reports(node, &set)
-	}, 30*time.Second, 10*time.Millisecond)
+	}, waitAtMost, 10*time.Millisecond)
 }
 
 // exclude sets or takes away the label that keeps a node from answering.
@@ -206,7 +206,7 @@ func (c *cluster) swap(n int) {
 	c.exclude("node2", false)
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
 		require.Len(t, c.planOf("node2").Announcements, n, "it stands by")
-	}, 30*time.Second, 10*time.Millisecond)
+	}, waitAtMost, 10*time.Millisecond)
 	c.exclude("node1", true)
 	c.takesAll("node2", n)
 	c.reports("node1", nil)

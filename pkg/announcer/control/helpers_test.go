@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	patience = 10 * time.Second
+	patience = 2 * time.Minute
 	tick     = 5 * time.Millisecond
 )
 
