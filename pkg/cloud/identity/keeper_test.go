@@ -258,7 +258,7 @@ func TestSightSecretIsMadeOnce(t *testing.T) {
 	require.Equal(t, secret, other)
 	require.Equal(t, secret, c.secret(t).Data[keySight])
 
-	_, renewed, err := judge(c.secret(t).Data, testNow.Add(350*24*time.Hour))
+	_, renewed, err := judge(c.secret(t).Data, time.Now().Add(350*24*time.Hour))
 	require.NoError(t, err)
 	require.NotNil(t, renewed)
 	require.Equal(t, secret, renewed[keySight])
