@@ -33,7 +33,7 @@ import (
 
 const (
 	// patience bounds what has to happen at some time; nothing is measured by it.
-	patience = 90 * time.Second
+	patience = 3 * time.Minute
 	pause    = 100 * time.Millisecond
 	system   = "baremetal-ccm"
 	// sight has nodes take each other for down after two seconds. By default it is 300 ms, for
