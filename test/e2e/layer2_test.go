@@ -181,9 +181,7 @@ func (m *matrix) pools() string {
 		part[8] = byte(number)
 		return fmt.Sprintf("- {name: %s, addresses: [%s/24, %s/72], %s}\n", name, plus(v4, 256*number), netip.AddrFrom16(part), rest)
 	}
-	// How long a busy machine may not run a program before others take it for dead is not
-	// what is asked here.
-	return "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nsight: {transmitInterval: 100ms, detectMultiplier: 15}\npools:\n" +
+	return "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nsight: " + sight + "\npools:\n" +
 		pool("default", 0, "l2: {interface: eth0}") +
 		pool("selected", 1, "autoAssign: false, l2: {interface: eth0, nodeSelector: {matchLabels: {kubernetes.io/hostname: node2}}}") +
 		pool("elsewhere", 2, "autoAssign: false, l2: {interface: eth7}")

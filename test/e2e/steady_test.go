@@ -37,8 +37,6 @@ func TestSteadyRequests(t *testing.T) {
 func (l *lab) shareComesBack() {
 	const services, movesPerMinute = 9, 30
 	even := map[string]int{"node1": 3, "node2": 3, "node3": 3}
-	l.configure(fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- {name: default, addresses: [%q], l2: {interface: eth0}}\n", l.c.PoolV4()) +
-		"sight: {transmitInterval: 100ms, detectMultiplier: 15}\n")
 	l.label("node3", corev1.LabelNodeExcludeBalancers, "true")
 	var addresses []netip.Addr
 	for i := range services {
@@ -56,7 +54,7 @@ func (l *lab) shareComesBack() {
 	s := l.stream(addresses)
 	began := time.Now()
 	l.configure(fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- {name: default, addresses: [%q], l2: {interface: eth0}}\n", l.c.PoolV4()) +
-		fmt.Sprintf("sight: {transmitInterval: 100ms, detectMultiplier: 15}\nrebalance: {maxMovesPerMinute: %d}\n", movesPerMinute))
+		fmt.Sprintf("sight: %s\nrebalance: {maxMovesPerMinute: %d}\n", sight, movesPerMinute))
 	var history []map[string]int
 	l.until(func() bool {
 		shares := l.shares(addresses)
