@@ -161,8 +161,7 @@ func (a *Announcer) leave(now time.Time) {
 	for range farewells {
 		a.neighbours.send(boot, a.core.sight)
 	}
-	a.core.applied(now, wanted, failed)
-	a.conclude(a.core.report())
+	a.conclude(a.core.applied(now, wanted, failed))
 	a.write(a.core.journal.flush(now, a.core.plan.String()))
 }
 
@@ -246,28 +245,22 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	for range settlings {
-		wanted := a.core.wanted()
-		if !a.core.applied(now, wanted, a.apply(wanted)) {
-			break
-		}
-		// Peers are not to hear claims to what cannot be answered, nor miss those to what
-		// can be again.
+	wanted := a.core.wanted()
+	failing := len(a.core.failing)
+	report := a.core.applied(now, wanted, a.apply(wanted))
+	if len(a.core.failing) != failing {
+		// Peers are not to hear claims to what cannot be answered.
 		a.core.configure(boot)
 		a.core.sight.Settle(boot)
 	}
-	a.conclude(a.core.report())
+	a.conclude(report)
 }
-
-// settlings is how often in a turn claims are settled anew because sockets could not be
-// opened, or could be again. What is left is for when they are tried again.
-const settlings = 3
 
 // apply makes the sockets answer what is wanted, and says what failed.
 func (a *Announcer) apply(wanted decision) failures {
 	failed := failures{}
 	for f, r := range a.responders {
-		failed[f] = r.Apply(ports(wanted.answers, wanted.standby, f))
+		failed[f] = r.Apply(ports(wanted.answers, f))
 	}
 	return failed
 }
@@ -306,7 +299,7 @@ func (a *Announcer) publish() {
 		Plan:     a.core.plan,
 		Claims:   a.core.claimStatus(),
 		Problems: a.core.decision.problems,
-		Standby:  len(a.core.decision.standby),
+		Standby:  a.core.decision.standby,
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
 		Taken:    a.core.sight.Takeovers(),

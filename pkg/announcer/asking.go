@@ -27,7 +27,7 @@ func (a *Announcer) ask(addresses []netip.Addr) {
 			continue
 		}
 		// Sockets belong to the network namespace of this thread.
-		question, err := probe.New(protocol, nil, ports(answers, nil, f))
+		question, err := probe.New(protocol, nil, ports(answers, f))
 		a.asking.Go(func() { a.await(asked, question, err) })
 	}
 }

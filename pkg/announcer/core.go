@@ -38,11 +38,9 @@ type core struct {
 
 	// sight knows who claims what, and options what this node could claim; failing are the
 	// addresses for which no socket could be opened of late, and why.
-	sight *sight.Core
-	// With trying their sockets are opened again.
+	sight   *sight.Core
 	options []option
 	failing map[netip.Addr]announcement.Problem
-	trying  bool
 
 	// What follows is the state that was reached.
 	decision decision
@@ -138,52 +136,40 @@ func (c *core) socketFailed(now time.Time) {
 // retryDue reports whether sockets are to be opened again.
 func (c *core) retryDue(now time.Time) bool { return c.retry && !c.retryAt.After(now) }
 
-// retryNow has sockets that failed opened again. Their addresses are claimed once they are.
-func (c *core) retryNow() { c.trying = true }
+// retryNow lets sockets that failed be opened again.
+func (c *core) retryNow() { clear(c.failing) }
 
 // wanted returns what is to be answered.
 func (c *core) wanted() decision {
 	if c.leaving || c.links == nil {
 		return decision{}
 	}
-	return decide(c.options, c.sight.Claim, c.trying)
+	return decide(c.node, c.options, c.sight.Claim)
 }
 
-// applied takes what came of wanted: failed says where no socket could be opened. It
-// reports whether the node can answer for other addresses than was thought.
-func (c *core) applied(now time.Time, wanted decision, failed failures) (changed bool) {
+// applied takes what came of wanted: failed says where no socket could be opened. The
+// report is nil unless there is something new to say.
+func (c *core) applied(now time.Time, wanted decision, failed failures) *announcement.Report {
+	c.retry = len(c.failing) > 0
+	c.lastRetry = now
+	for _, byIndex := range failed {
+		if len(byIndex) > 0 && !c.retry {
+			c.retry, c.retryAt = true, now.Add(retryAfter)
+		}
+	}
 	reached := wanted.without(failed)
-	changed = c.fail(now, reached, failed)
+	for _, p := range reached.problems {
+		if p.Reason == reason.SocketFailed {
+			c.failing[p.Address] = p
+		}
+	}
 	c.note(reached)
 	c.hold(now, reached)
 	c.decision = reached
 	if c.links != nil {
 		c.plan = c.set.Stamp
 	}
-	return changed
-}
-
-// fail notes which addresses have no socket, and when to open sockets again. It reports
-// whether they are others than before.
-func (c *core) fail(now time.Time, reached decision, failed failures) (changed bool) {
-	tried := c.trying
-	c.trying, c.lastRetry = false, now
-	failing := map[netip.Addr]announcement.Problem{}
-	for _, p := range reached.problems {
-		if p.Reason == reason.SocketFailed {
-			failing[p.Address] = p
-		}
-	}
-	changed = !maps.Equal(c.failing, failing)
-	c.failing = failing
-	missing := slices.ContainsFunc(slices.Collect(maps.Values(failed)), func(byIndex map[int]error) bool { return len(byIndex) > 0 })
-	switch {
-	case missing && (tried || !c.retry):
-		c.retry, c.retryAt = true, now.Add(retryAfter)
-	case !missing && (tried || len(failing) == 0):
-		c.retry = false
-	}
-	return changed
+	return c.report()
 }
 
 // hold brings the claims to what was reached.
@@ -226,14 +212,9 @@ func (c *core) note(reached decision) {
 	problems := make(map[netip.Addr]announcement.Problem, len(reached.problems))
 	for _, p := range reached.problems {
 		problems[p.Address] = p
-		if slices.Contains(c.decision.problems, p) {
-			continue
+		if !slices.Contains(c.decision.problems, p) {
+			c.journal.add(p.Address, event{hindered, p.Message})
 		}
-		what := unable
-		if a, _ := c.set.Find(p.Address); len(a.Candidates) > 0 && a.Candidates[0] == c.node {
-			what = hindered
-		}
-		c.journal.add(p.Address, event{what, p.Message})
 	}
 	kept := make(map[netip.Addr]bool, len(reached.answers))
 	for _, a := range reached.answers {

@@ -59,11 +59,9 @@ func turn(c *core, now time.Time, failed failures) *announcement.Report {
 	if c.retryDue(now) {
 		c.retryNow()
 	}
-	for again := true; again; again = c.applied(now, c.wanted(), failed) {
-		c.configure(time.Hour)
-		c.sight.Settle(time.Hour)
-	}
-	return c.report()
+	c.configure(time.Hour)
+	c.sight.Settle(time.Hour)
+	return c.applied(now, c.wanted(), failed)
 }
 
 func TestDecide(t *testing.T) {
@@ -231,30 +229,6 @@ func TestFailedSockets(t *testing.T) {
 	require.Equal(t, now.Add(retryAfter), c.retryAt)
 }
 
-// TestBackupsSayWhatTheyCannot: who stands by reports the same problems as who is told to
-// answer, for as long as they last, and is counted among those that stand by when they end.
-func TestBackupsSayWhatTheyCannot(t *testing.T) {
-	c := newCore("b", 1)
-	c.see(time.Hour, links(ifi(3, "eth1", "192.0.2.11/24")))
-	require.NoError(t, c.offer(plan(1, "192.0.2.200=a,b", "192.0.2.1=a,b", "192.0.2.201@eth7=a,b", "2001:db8::1@eth1=a,b")))
-	broken := failures{ipv4: {3: errors.New("arp on eth1: no buffers")}}
-	want := []announcement.Problem{
-		{Address: ip("192.0.2.1"), Reason: reason.AddressIsLocal, Message: "192.0.2.1 is a gateway of this node"},
-		{Address: ip("192.0.2.200"), Reason: reason.SocketFailed, Message: "arp on eth1: no buffers"},
-		{Address: ip("192.0.2.201"), Reason: reason.NodeNoInterface, Message: `there is no usable interface "eth7"`},
-	}
-	require.Equal(t, want, turn(c, began, broken).Problems)
-	require.Len(t, c.decision.standby, 1)
-	for i := 1; i <= 3; i++ {
-		require.Nil(t, turn(c, began.Add(time.Duration(i)*retryAfter/2), broken), "nothing new, tried or not")
-	}
-	r := turn(c, began.Add(3*retryAfter), nil)
-	require.Equal(t, []announcement.Problem{want[0], want[2]}, r.Problems)
-	require.Empty(t, r.Claims)
-	require.Len(t, c.decision.standby, 2)
-	require.False(t, c.retryDue(began.Add(time.Hour)))
-}
-
 // TestNobodyHearsOfWhatFailed: a backup that cannot open its socket claims nothing, and
 // tries again.
 func TestNobodyHearsOfWhatFailed(t *testing.T) {
@@ -335,7 +309,6 @@ func TestJournalOfACore(t *testing.T) {
 		"INFO stopped answering for 192.0.2.200: given to b (plan 1.2)",
 		"INFO stopped answering for 192.0.2.202: withdrawn (plan 1.2)",
 		"WARN not answering for 192.0.2.201: the node has no interface that can carry an address (plan 1.2)",
-		"WARN could not take over 192.0.2.200: the node has no interface that can carry an address (plan 1.2)",
 	}, log)
 }
 

@@ -24,9 +24,8 @@ type decision struct {
 	// answers and problems are sorted by address; no address is in both.
 	answers  []answer
 	problems []announcement.Problem
-	// standby are the addresses of the plan that others answer for. Sockets are open where
-	// they would be answered, so that it is known whether they could be.
-	standby []answer
+	// standby is how many addresses of the plan others answer for.
+	standby int
 }
 
 // option is what this node could do about one address of a plan.
@@ -63,20 +62,19 @@ func options(set announcement.Set, links link.Snapshot) []option {
 	return out
 }
 
-// decide says for each option whether the node answers, given the stamps of what it claims,
-// or stands by, or why it can do neither. With trying it stands by for those too whose
-// sockets could not be opened of late: to see whether they can be now.
-func decide(options []option, claim func(netip.Addr) announcement.Stamp, trying bool) decision {
+// decide says for each option whether node answers, given the stamps of what it claims, or
+// why it does not though the plan names it first.
+func decide(node string, options []option, claim func(netip.Addr) announcement.Stamp) decision {
 	var d decision
 	for _, o := range options {
 		stamp := claim(o.Address)
 		switch {
 		case !stamp.IsZero():
 			d.answers = append(d.answers, answer{announcement.Claim{Address: o.Address, Stamp: stamp}, o.interfaces})
-		case o.problem != nil && !(trying && o.problem.Reason == reason.SocketFailed):
+		case o.problem != nil && len(o.Candidates) > 0 && o.Candidates[0] == node:
 			d.problems = append(d.problems, *o.problem)
 		default:
-			d.standby = append(d.standby, answer{announcement.Claim{Address: o.Address}, o.interfaces})
+			d.standby++
 		}
 	}
 	return d
@@ -145,34 +143,23 @@ func familyOf(address netip.Addr) family {
 	return ipv6
 }
 
-// ports turns answers around: for each interface, sorted by index, the addresses of f that
-// are answered on it, none where only those of standby would be.
-func ports(answers, standby []answer, f family) []*responder.Port {
+// ports turns answers around: for each interface, sorted by index, the addresses of f
+// that are answered on it.
+func ports(answers []answer, f family) []*responder.Port {
 	byIndex := map[int]*responder.Port{}
 	var out []*responder.Port
-	port := func(i link.Interface) *responder.Port {
-		p := byIndex[i.Index]
-		if p == nil {
-			p = &responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC}
-			byIndex[i.Index] = p
-			out = append(out, p)
-		}
-		return p
-	}
 	for _, a := range answers {
 		if familyOf(a.claim.Address) != f {
 			continue
 		}
 		for _, i := range a.interfaces {
-			p := port(i)
-			p.Addresses = append(p.Addresses, a.claim.Address)
-		}
-	}
-	for _, a := range standby {
-		if familyOf(a.claim.Address) == f {
-			for _, i := range a.interfaces {
-				port(i)
+			p := byIndex[i.Index]
+			if p == nil {
+				p = &responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC}
+				byIndex[i.Index] = p
+				out = append(out, p)
 			}
+			p.Addresses = append(p.Addresses, a.claim.Address)
 		}
 	}
 	slices.SortFunc(out, func(a, b *responder.Port) int { return a.Index - b.Index })
@@ -182,40 +169,27 @@ func ports(answers, standby []answer, f family) []*responder.Port {
 // failures says which interfaces of which family cannot be answered on, and why.
 type failures map[family]map[int]error
 
-// without returns d after failed: an address is answered, or could be, where a socket is
-// open, and is a problem where none is.
+// without returns d after failed: an address is answered where a socket is open, and is
+// a problem where none is.
 func (d decision) without(failed failures) decision {
-	out := decision{problems: slices.Clone(d.problems)}
-	keep := func(answers []answer) (kept []answer) {
-		for _, a := range answers {
-			working, cause := a.without(failed)
-			if cause == nil {
-				kept = append(kept, working)
-				continue
+	out := decision{standby: d.standby, problems: slices.Clone(d.problems)}
+	for _, a := range d.answers {
+		var cause error
+		working := slices.DeleteFunc(slices.Clone(a.interfaces), func(i link.Interface) bool {
+			err := failed[familyOf(a.claim.Address)][i.Index]
+			if err != nil {
+				cause = err
 			}
+			return err != nil
+		})
+		if len(working) == 0 {
 			out.problems = append(out.problems, announcement.Problem{
 				Address: a.claim.Address, Reason: reason.SocketFailed, Message: cause.Error(),
 			})
+			continue
 		}
-		return kept
+		out.answers = append(out.answers, answer{a.claim, working})
 	}
-	out.answers, out.standby = keep(d.answers), keep(d.standby)
 	slices.SortFunc(out.problems, func(a, b announcement.Problem) int { return a.Address.Compare(b.Address) })
 	return out
-}
-
-// without returns a on those of its interfaces that have a socket, or why none has.
-func (a answer) without(failed failures) (answer, error) {
-	var cause error
-	working := slices.DeleteFunc(slices.Clone(a.interfaces), func(i link.Interface) bool {
-		err := failed[familyOf(a.claim.Address)][i.Index]
-		if err != nil {
-			cause = err
-		}
-		return err != nil
-	})
-	if len(working) > 0 {
-		cause = nil
-	}
-	return answer{a.claim, working}, cause
 }

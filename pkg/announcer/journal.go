@@ -24,7 +24,6 @@ type change uint8
 const (
 	stopped change = iota
 	hindered
-	unable
 	answering
 )
 
@@ -102,8 +101,6 @@ func (e event) line(addresses []netip.Addr, plan string) line {
 		return line{slog.LevelInfo, fmt.Sprintf("stopped answering for %s: %s (plan %s)%s", what, e.detail, plan, list)}
 	case hindered:
 		return line{slog.LevelWarn, fmt.Sprintf("not answering for %s: %s (plan %s)%s", what, e.detail, plan, list)}
-	case unable:
-		return line{slog.LevelWarn, fmt.Sprintf("could not take over %s: %s (plan %s)%s", what, e.detail, plan, list)}
 	default:
 		return line{slog.LevelInfo, fmt.Sprintf("answering for %s on %s (plan %s)%s", what, e.detail, plan, list)}
 	}

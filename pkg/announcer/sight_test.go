@@ -2,13 +2,11 @@ package announcer_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/pkg/announcer"
@@ -26,7 +23,6 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
-	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // fast and slow are how nodes watch each other: fast is fast enough to wait for and lets a
@@ -53,8 +49,6 @@ type member struct {
 
 	mu     sync.Mutex
 	report announcement.Report
-	// broken has sockets for ARP and NDP fail to open.
-	broken atomic.Bool
 	// block, while locked, stops the announcer's loop when it next reports something.
 	block sync.Mutex
 }
@@ -96,7 +90,7 @@ func (b *bridged) add(name string, numbered bool, i int) {
 // start runs an announcer as the program does.
 func (b *bridged) start(m *member) {
 	m.announcer = announcer.New(announcer.Options{
-		Node: m.name, IPv4: m.responder(arp.Protocol{}), IPv6: m.responder(ndp.Protocol{}),
+		Node: m.name, IPv4: newResponder(arp.Protocol{}), IPv6: newResponder(ndp.Protocol{}),
 		Report: func(r announcement.Report) {
 			m.mu.Lock()
 			m.report = r
@@ -108,20 +102,6 @@ func (b *bridged) start(m *member) {
 	m.running = run(m.space, m.announcer)
 	b.t.Cleanup(func() { b.end(m) })
 }
-
-func (m *member) responder(p responder.Protocol) func(func(), func() bool) announcer.Responder {
-	listen := func(port *responder.Port, etherType int, filter []bpf.RawInstruction) (responder.Conn, error) {
-		if m.broken.Load() {
-			return nil, errBroken
-		}
-		return responder.Listen(port, etherType, filter)
-	}
-	return func(failed func(), allowed func() bool) announcer.Responder {
-		return responder.New(responder.Options{Protocol: p, Listen: listen, OnFailure: failed, Allowed: allowed})
-	}
-}
-
-var errBroken = errors.New("no buffers")
 
 func (b *bridged) end(m *member) { m.running.end(b.t) }
 
@@ -303,58 +283,6 @@ func TestMoveByPlan(t *testing.T) {
 	b.awaitClaims(b.nodes[0], 1)
 	b.awaitClaims(b.nodes[1], 0)
 	b.resolve(vip4, b.macOf(b.nodes[0]))
-}
-
-// TestWhoCannotAnswerGivesWay: a node that is alive and loses its sockets gives its addresses
-// up, and a peer that hears so answers. It says that it cannot while it stands by, and takes
-// nothing back when it can again.
-func TestWhoCannotAnswerGivesWay(t *testing.T) {
-	b := newBridged(t, 2, true)
-	b.plan(1, slow, vip4, vip6)
-	first, second := b.nodes[0], b.nodes[1]
-	b.awaitPeers(first, 1)
-	b.awaitPeers(second, 1)
-	b.awaitClaims(first, 2)
-	problems := func(m *member, why ...reason.Reason) {
-		t.Helper()
-		require.Eventually(t, func() bool {
-			return slices.EqualFunc(m.lastReport().Problems, why, func(p announcement.Problem, r reason.Reason) bool { return p.Reason == r })
-		}, patience, time.Millisecond, "%s: %v", m.name, m.lastReport().Problems)
-	}
-	first.broken.Store(true)
-	first.space.Change(t, "eth0", netlink.LinkSetDown) // sockets that are open fail
-	problems(first, reason.NodeNoInterface, reason.NodeNoInterface)
-	first.space.Change(t, "eth0", netlink.LinkSetUp)
-	problems(first, reason.SocketFailed, reason.SocketFailed)
-	b.awaitClaims(second, 2)
-	b.awaitClaims(first, 0)
-	b.resolve(vip4, b.macOf(second))
-	b.resolve(vip6, b.macOf(second))
-
-	first.broken.Store(false)
-	problems(first)
-	for range 3 {
-		b.resolve(vip4, b.macOf(second))
-		b.resolve(vip6, b.macOf(second))
-	}
-	require.Len(t, second.lastReport().Claims, 2)
-	require.Empty(t, first.lastReport().Claims)
-}
-
-// TestABackupSaysThatItCannot: sockets are tried before they are needed.
-func TestABackupSaysThatItCannot(t *testing.T) {
-	b := newBridged(t, 2, true)
-	first, second := b.nodes[0], b.nodes[1]
-	second.broken.Store(true)
-	b.plan(1, slow, vip4)
-	b.awaitClaims(first, 1)
-	require.Eventually(t, func() bool {
-		p := second.lastReport().Problems
-		return len(p) == 1 && p[0].Reason == reason.SocketFailed && p[0].Message == "arp on eth0: open packet socket: no buffers"
-	}, patience, time.Millisecond)
-	second.broken.Store(false)
-	require.Eventually(t, func() bool { return len(second.lastReport().Problems) == 0 }, patience, time.Millisecond)
-	require.Equal(t, 1, second.announcer.Status().Standby)
 }
 
 // TestAStuckLoopAnswersNothing: while the loop that speaks with peers does not run, nothing

@@ -53,15 +53,16 @@ func New(options Options) *Responder {
 }
 
 // Apply makes ports, each interface once, the whole of what is answered; none means
-// nothing. A port without addresses has a socket that hears nothing, which shows that it
-// can be opened. What is no longer wanted stops before anything new starts, and when Apply
+// nothing. What is no longer wanted stops before anything new starts, and when Apply
 // returns the kernel's filters let through what is wanted. The result says, by interface
 // index, where that failed and nothing is answered; Apply with the same ports tries again. It does not wait for
 // readers and takes well under a millisecond per port.
 func (r *Responder) Apply(ports []*Port) map[int]error {
 	wanted := make(map[int]*Port, len(ports))
 	for _, p := range ports {
-		wanted[p.Index] = p
+		if len(p.Addresses) > 0 {
+			wanted[p.Index] = p
+		}
 	}
 	for index, s := range r.open {
 		if wanted[index] == nil || s.failed.Load() {
