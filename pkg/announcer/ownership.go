@@ -1,23 +1,24 @@
 package announcer
 
 import (
+	"net/netip"
 	"slices"
-
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
-// lost says for people why a claim ended: what the plan now says of its address, or who
+// lost says for people why the claim to address ended: what the plan now says of it, or who
 // claims it.
-func (c *core) lost(a announcement.Announcement, planned bool) string {
-	claimant := c.sight.Claimant(a.Address)
-	at := slices.IndexFunc(c.options, func(o option) bool { return o.Address == a.Address && o.problem != nil })
+func (c *core) lost(address netip.Addr) string {
+	a, planned := c.set.Announcements.Find(address)
+	problem, claimant := c.options[address].problem, c.sight.Claimant(address)
 	switch {
+	case c.leaving:
+		return "the announcer ends"
 	case !planned:
 		return "withdrawn"
 	case len(a.Candidates) == 0:
 		return "given to nobody"
-	case at >= 0:
-		return c.options[at].problem.Message
+	case problem != nil:
+		return problem.Message
 	case claimant != "":
 		return claimant + " answers"
 	case !slices.Contains(a.Candidates, c.node) || a.Candidates[0] != c.node:

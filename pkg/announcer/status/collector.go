@@ -74,10 +74,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.build, 1, c.version, runtime.Version())
 	gauge(c.planTerm, float64(s.Plan.Term))
 	gauge(c.planRevision, float64(s.Plan.Revision))
-	gauge(c.addresses, float64(len(s.Claims)), "claimed")
+	gauge(c.addresses, float64(s.Claims.Len()), "claimed")
 	gauge(c.addresses, float64(s.Standby), "planned")
 	gauge(c.addresses, float64(len(s.Problems)), "problem")
-	for _, claim := range s.Claims {
+	for claim := range s.Claims.All() {
 		gauge(c.claimStart, float64(claim.Since.UnixMilli())/1000, claim.Address.String(), claim.Interfaces)
 	}
 	for _, stream := range s.Streams {

@@ -30,7 +30,7 @@ func busy() announcer.Status {
 	return announcer.Status{
 		Started: true,
 		Plan:    announcement.Stamp{Term: 3, Revision: 17},
-		Claims:  []announcer.Claim{{Address: netip.MustParseAddr("192.0.2.1"), Interfaces: "eth0", Since: since}},
+		Claims:  announcement.NewIndex(announcer.Claim{Address: netip.MustParseAddr("192.0.2.1"), Interfaces: "eth0", Since: since}),
 		Problems: []announcement.Problem{
 			{Address: netip.MustParseAddr("192.0.2.2"), Reason: reason.SocketFailed, Message: "no"},
 		},
