@@ -156,11 +156,15 @@ func (a *Announcer) leave(now time.Time) {
 	a.core.leave()
 	boot := sight.Now()
 	a.core.settle(boot)
-	failed := a.apply()
-	for range farewells {
-		a.neighbours.send(boot, a.core.sight)
+	for _, addresses := range a.core.portions() {
+		a.core.want(addresses)
+		failed := a.apply()
+		for range farewells {
+			a.neighbours.send(boot, a.core.sight)
+		}
+		a.core.applied(now, addresses, failed)
 	}
-	a.conclude(a.core.applied(now, failed))
+	a.conclude(a.core.report())
 	a.write(a.core.journal.flush(now, a.core.plan.String()))
 }
 
@@ -243,19 +247,27 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
+// Before peers hear of anything, what the node claims no more is not answered any more.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	report := a.core.applied(now, a.apply())
+	began := sight.Now()
+	for i, addresses := range a.core.portions() {
+		if i > 0 {
+			a.announce(now)
+			a.neighbours.send(boot+sight.Now()-began, a.core.sight)
+		}
+		a.core.want(addresses)
+		a.core.applied(now, addresses, a.apply())
+	}
 	if len(a.core.reconsider) > 0 {
 		// Peers are not to hear claims to what cannot be answered.
 		a.core.configure(boot)
 		a.core.settle(boot)
 	}
-	a.conclude(report)
+	a.conclude(a.core.report())
 }
 
 // apply makes the sockets answer what the core wants, and says what failed.
 func (a *Announcer) apply() failures {
-	a.core.want()
 	failed := failures{}
 	for f, r := range a.responders {
 		failed[f] = r.Apply(a.core.ports.of(f))

@@ -10,8 +10,14 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
-// retryAfter is the least time between two tries to open a socket that failed.
-const retryAfter = time.Second
+const (
+	// retryAfter is the least time between two tries to open a socket that failed.
+	retryAfter = time.Second
+	// portion is how many addresses the node begins to answer for before it speaks to peers
+	// again: each can take the kernel long, and one that is silent meanwhile is taken for
+	// down.
+	portion = 64
+)
 
 // core is everything an announcer knows and the rules by which that changes. It is pure:
 // its owner tells it what happened and when, and carries out what it returns.
@@ -19,7 +25,7 @@ const retryAfter = time.Second
 // A turn goes through four steps, each of which looks only at addresses that something
 // happened to: configure makes options of the plan and gives them to sight, which settles
 // what is claimed; want makes ports of the claims; and applied takes what came of them,
-// because what is reported has to be true.
+// because what is reported has to be true. The last two go by portions.
 type core struct {
 	node string
 
@@ -201,9 +207,30 @@ func (c *core) retryNow() {
 	c.failing = map[netip.Addr]announcement.Problem{}
 }
 
-// want brings ports to what is claimed.
-func (c *core) want() {
+// portions takes the addresses to carry out: first all but those that the node begins to
+// answer for, if there are any, then those a portion at a time, sorted. There is one at
+// least.
+func (c *core) portions() [][]netip.Addr {
+	var first, begin []netip.Addr
 	for address := range c.touched {
+		if _, wanted := c.wants[address]; wanted || c.sight.Claim(address).IsZero() {
+			first = append(first, address)
+		} else {
+			begin = append(begin, address)
+		}
+	}
+	c.touched = map[netip.Addr]bool{}
+	slices.SortFunc(begin, netip.Addr.Compare)
+	portions := slices.Collect(slices.Chunk(begin, portion))
+	if len(first) > 0 || len(portions) == 0 {
+		portions = slices.Insert(portions, 0, first)
+	}
+	return portions
+}
+
+// want brings ports to what is claimed of addresses.
+func (c *core) want(addresses []netip.Addr) {
+	for _, address := range addresses {
 		if before, ok := c.wants[address]; ok {
 			c.ports.remove(address, before.interfaces)
 			delete(c.wants, address)
@@ -218,9 +245,9 @@ func (c *core) want() {
 	}
 }
 
-// applied takes what came of ports: failed says where no socket could be opened. The
-// report is nil unless there is something new to say.
-func (c *core) applied(now time.Time, failed failures) *announcement.Report {
+// applied takes what came of ports with addresses: failed says where no socket could be
+// opened.
+func (c *core) applied(now time.Time, addresses []netip.Addr, failed failures) {
 	c.retry = len(c.failing) > 0
 	c.lastRetry = now
 	for _, byIndex := range failed {
@@ -228,24 +255,22 @@ func (c *core) applied(now time.Time, failed failures) *announcement.Report {
 			c.retry, c.retryAt = true, now.Add(retryAfter)
 		}
 	}
+	problems := c.problems
 	if !failed.equal(c.failed) {
 		c.failed = failed
 		for address := range c.wants {
-			c.touched[address] = true
+			c.reach(now, address)
 		}
 	}
-	problems := c.problems
-	for address := range c.touched {
+	for _, address := range addresses {
 		c.reach(now, address)
 	}
-	c.touched = map[netip.Addr]bool{}
 	if !problems.Equal(c.problems) {
 		c.listed = slices.Collect(c.problems.All())
 	}
 	if c.links != nil {
 		c.plan = c.set.Stamp
 	}
-	return c.report()
 }
 
 // reach brings the state of an address to what came of it.

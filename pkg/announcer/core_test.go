@@ -60,8 +60,11 @@ func turn(c *core, now time.Time, failed failures) *announcement.Report {
 	}
 	c.configure(time.Hour)
 	c.settle(time.Hour)
-	c.want()
-	return c.applied(now, failed)
+	for _, addresses := range c.portions() {
+		c.want(addresses)
+		c.applied(now, addresses, failed)
+	}
+	return c.report()
 }
 
 func TestDecide(t *testing.T) {

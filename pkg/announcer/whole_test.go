@@ -198,10 +198,10 @@ func (p *player) replan() announcement.Set {
 	p.set.Stamp = announcement.Stamp{Term: 1, Revision: p.set.Stamp.Revision + 1}
 	changes := 1 + p.random.IntN(3)
 	if p.random.IntN(6) == 0 {
-		changes = 30
+		changes = 150
 	}
 	for range changes {
-		address := netip.AddrFrom4([4]byte{10, 0, byte(p.random.IntN(3)), byte(p.random.IntN(15))})
+		address := netip.AddrFrom4([4]byte{10, 0, byte(p.random.IntN(3)), byte(p.random.IntN(80))})
 		if p.random.IntN(3) == 0 {
 			address = netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%x", p.random.IntN(3), p.random.IntN(12)))
 		}
