@@ -312,7 +312,9 @@ func (a *Announcer) publish() {
 		Standby:  a.core.standby(),
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
-		Taken:    a.core.sight.Takeovers(),
+
+		ClaimsStarted: maps.Clone(a.core.started),
+		ClaimsEnded:   maps.Clone(a.core.ended),
 	})
 }
 

@@ -77,6 +77,8 @@ type core struct {
 	spoke    bool
 	schedule schedule
 	journal  *journal
+	// started and ended count claims by cause.
+	started, ended map[string]uint64
 }
 
 // newCore returns the core of node; boot names this life of it.
@@ -85,7 +87,7 @@ func newCore(node string, boot uint64) *core {
 		node: node, sight: sight.NewCore(node, boot), options: map[netip.Addr]option{}, carriers: carriers{},
 		failing: map[netip.Addr]announcement.Problem{}, reconsider: map[netip.Addr]bool{},
 		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
-		schedule: newSchedule(), journal: newJournal(),
+		schedule: newSchedule(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
 	}
 }
 
@@ -315,6 +317,7 @@ func (c *core) hold(now time.Time, a answer) {
 	claim := Claim{Address: address, Since: before.Since, List: a.claim.Stamp}
 	if !held {
 		claim.Since = now
+		c.started[c.begun(address)]++
 	}
 	claim.Interfaces, claim.hardware = a.place()
 	c.claims, c.claimed = c.claims.With(claim), c.claimed.With(a.claim)
@@ -332,9 +335,13 @@ func (c *core) end(address netip.Addr, explained bool) {
 	}
 	c.claims, c.claimed = c.claims.Without(address), c.claimed.Without(address)
 	c.schedule.stop(address)
-	if !explained {
-		c.journal.add(address, event{stopped, c.lost(address)})
+	if explained {
+		c.ended[endedProblem]++
+		return
 	}
+	cause, text := c.lost(address)
+	c.ended[cause]++
+	c.journal.add(address, event{stopped, text})
 }
 
 // standby returns how many addresses of the plan others answer for.

@@ -274,6 +274,7 @@ func TestLeave(t *testing.T) {
 	require.Zero(t, r.Claims.Len())
 	require.Empty(t, r.Problems)
 	require.Empty(t, r.Interfaces, "others get its addresses")
+	require.Equal(t, map[string]uint64{endedLeaving: 1}, c.ended)
 	require.Equal(t, []line{{text: "stopped answering for 192.0.2.200: the announcer ends (plan 1.1)"}}, c.journal.flush(began, "1.1"))
 }
 
@@ -298,6 +299,8 @@ func TestJournalOfACore(t *testing.T) {
 	c.see(time.Hour, links(eth0))
 	step()
 	step()
+	require.Equal(t, map[string]uint64{startedByPlan: 3}, c.started)
+	require.Equal(t, map[string]uint64{endedMoved: 1, endedWithdrawn: 1, endedProblem: 1}, c.ended)
 	require.Equal(t, []string{
 		"WARN not answering for 192.0.2.10: 192.0.2.10 is this node's own address on eth0 (plan 1.1)",
 		"INFO answering for 3 addresses on eth0 (plan 1.1): 192.0.2.200, 192.0.2.201, 192.0.2.202",

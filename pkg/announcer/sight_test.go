@@ -213,7 +213,7 @@ func TestTakeover(t *testing.T) {
 			b.resolve(vip4, b.macOf(second))
 			b.resolve(vip6, b.macOf(second))
 			require.Equal(t, []string{first.name}, second.lastReport().Down)
-			require.Equal(t, uint64(2), second.announcer.Status().Taken)
+			require.Equal(t, uint64(2), second.announcer.Status().ClaimsStarted["takeover"])
 
 			healed := time.Now()
 			b.plug(first.name)

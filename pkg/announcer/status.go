@@ -28,8 +28,9 @@ type Status struct {
 	Refused map[string]uint64
 	// Peers is how many of those that the node watches are in each sight.State.
 	Peers [3]int
-	// Taken counts the addresses that the node took over as a backup.
-	Taken uint64
+	// ClaimsStarted and ClaimsEnded count the addresses that the node began and ended to
+	// answer for, by one of StartCauses and EndCauses.
+	ClaimsStarted, ClaimsEnded map[string]uint64
 	// Sent and Unsent count datagrams to peers, and Dropped those received that did not
 	// count, by one of sight.DropCauses.
 	Sent, Unsent uint64

@@ -107,6 +107,14 @@ func requireWhole(t *testing.T, a *Announcer, responders map[family]*fakeRespond
 			Interfaces: c.links.Report(), Down: c.sight.Peers(sight.Down),
 		}), "%s: reported %+v", at, reported)
 	}
+	total := 0
+	for _, cause := range StartCauses() {
+		total += int(status.ClaimsStarted[cause])
+	}
+	for _, cause := range EndCauses() {
+		total -= int(status.ClaimsEnded[cause])
+	}
+	require.Equal(t, c.claims.Len(), total, "%s: started %v, ended %v", at, status.ClaimsStarted, status.ClaimsEnded)
 	scheduled := 0
 	for address := range c.schedule.left {
 		require.True(t, c.claims.Has(address), at)

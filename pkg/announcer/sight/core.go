@@ -47,7 +47,6 @@ type Core struct {
 	// claimants are, by address, the peers that claim it, be they up or not.
 	claimants map[netip.Addr][]*peer
 	leaving   bool
-	takeovers uint64
 	frames    uint64 // heard from anybody so far
 
 	// heard is when a packet of some peer counted last, and silence the last time when
@@ -307,9 +306,6 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 	}
 	if own.IsZero() && !verdict.Claim.IsZero() {
 		e.cautious = false
-		if e.Candidates[0] != c.node {
-			c.takeovers++
-		}
 	}
 	c.claim(address, verdict.Claim)
 }
@@ -383,9 +379,6 @@ func (c *Core) Counts() [3]int {
 	}
 	return out
 }
-
-// Takeovers counts the addresses that the node claimed without being their first candidate.
-func (c *Core) Takeovers() uint64 { return c.takeovers }
 
 // Apart says that some peer is not heard, so that Heard has to be called before Receive.
 func (c *Core) Apart() bool {
