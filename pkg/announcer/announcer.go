@@ -155,13 +155,16 @@ func (a *Announcer) pause() (time.Duration, bool) {
 func (a *Announcer) leave(now time.Time) {
 	a.core.leave()
 	boot := sight.Now()
-	a.core.sight.Settle(boot)
-	wanted := a.core.wanted()
-	failed := a.apply(wanted)
-	for range farewells {
-		a.neighbours.send(boot, a.core.sight)
+	a.core.settle(boot)
+	for _, addresses := range a.core.portions() {
+		a.core.want(addresses)
+		failed := a.apply()
+		for range farewells {
+			a.neighbours.send(boot, a.core.sight)
+		}
+		a.core.applied(now, addresses, failed)
 	}
-	a.conclude(a.core.applied(now, wanted, failed))
+	a.conclude(a.core.report())
 	a.write(a.core.journal.flush(now, a.core.plan.String()))
 }
 
@@ -183,14 +186,14 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if changed || retry {
 		a.core.configure(boot)
 	}
-	if changed || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
+	if a.core.rerouted || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
 		a.reach(boot)
 	}
 	a.listen(boot, n.packets)
 	for _, p := range n.probes {
 		a.core.sight.Probed(boot, p.asked, p.answered)
 	}
-	if settled := a.core.sight.Settle(boot); settled || changed || retry {
+	if settled := a.core.settle(boot); settled || changed || retry {
 		a.carryOut(now, boot)
 	} else if a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
@@ -244,23 +247,30 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
+// Before peers hear of anything, what the node claims no more is not answered any more.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	wanted := a.core.wanted()
-	failing := len(a.core.failing)
-	report := a.core.applied(now, wanted, a.apply(wanted))
-	if len(a.core.failing) != failing {
+	began := sight.Now()
+	for i, addresses := range a.core.portions() {
+		if i > 0 {
+			a.announce(now)
+			a.neighbours.send(boot+sight.Now()-began, a.core.sight)
+		}
+		a.core.want(addresses)
+		a.core.applied(now, addresses, a.apply())
+	}
+	if len(a.core.reconsider) > 0 {
 		// Peers are not to hear claims to what cannot be answered.
 		a.core.configure(boot)
-		a.core.sight.Settle(boot)
+		a.core.settle(boot)
 	}
-	a.conclude(report)
+	a.conclude(a.core.report())
 }
 
-// apply makes the sockets answer what is wanted, and says what failed.
-func (a *Announcer) apply(wanted decision) failures {
+// apply makes the sockets answer what the core wants, and says what failed.
+func (a *Announcer) apply() failures {
 	failed := failures{}
 	for f, r := range a.responders {
-		failed[f] = r.Apply(ports(wanted.answers, f))
+		failed[f] = r.Apply(a.core.ports.of(f))
 	}
 	return failed
 }
@@ -297,12 +307,14 @@ func (a *Announcer) publish() {
 	a.status.Store(&Status{
 		Started:  a.core.links != nil,
 		Plan:     a.core.plan,
-		Claims:   a.core.claimStatus(),
-		Problems: a.core.decision.problems,
-		Standby:  a.core.decision.standby,
+		Claims:   a.core.claims,
+		Problems: a.core.listed,
+		Standby:  a.core.standby(),
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
-		Taken:    a.core.sight.Takeovers(),
+
+		ClaimsStarted: maps.Clone(a.core.started),
+		ClaimsEnded:   maps.Clone(a.core.ended),
 	})
 }
 

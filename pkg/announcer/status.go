@@ -16,9 +16,9 @@ type Status struct {
 	// Started says that the interfaces are known, so that plans can be carried out.
 	Started bool
 	// Plan is the stamp of the newest plan that was carried out; zero before any.
-	Plan announcement.Stamp
-	// Claims and Problems are sorted by address.
-	Claims   []Claim
+	Plan   announcement.Stamp
+	Claims announcement.Index[Claim]
+	// Problems are sorted by address.
 	Problems []announcement.Problem
 	// Standby is how many addresses of the plan others answer for.
 	Standby int
@@ -28,8 +28,9 @@ type Status struct {
 	Refused map[string]uint64
 	// Peers is how many of those that the node watches are in each sight.State.
 	Peers [3]int
-	// Taken counts the addresses that the node took over as a backup.
-	Taken uint64
+	// ClaimsStarted and ClaimsEnded count the addresses that the node began and ended to
+	// answer for, by one of StartCauses and EndCauses.
+	ClaimsStarted, ClaimsEnded map[string]uint64
 	// Sent and Unsent count datagrams to peers, and Dropped those received that did not
 	// count, by one of sight.DropCauses.
 	Sent, Unsent uint64
@@ -47,7 +48,16 @@ type Claim struct {
 	Since time.Time
 	// List is the stamp of the candidate list behind the claim.
 	List announcement.Stamp
+
+	// hardware tells interfaces and their addresses apart from others of the same names.
+	hardware string
 }
+
+// At returns the address.
+func (c Claim) At() netip.Addr { return c.Address }
+
+// Equal reports whether c and d say the same.
+func (c Claim) Equal(d Claim) bool { return c == d }
 
 // Stream is the state of the control stream to one replica.
 type Stream struct {
@@ -55,16 +65,6 @@ type Stream struct {
 	Up      bool
 	// Since is when the stream came up or went down.
 	Since time.Time
-}
-
-// claimStatus returns the claims as a Status has them.
-func (c *core) claimStatus() []Claim {
-	out := make([]Claim, 0, len(c.claims))
-	for address, h := range c.claims {
-		out = append(out, Claim{Address: address, Interfaces: h.where, Since: h.since, List: h.claim.Stamp})
-	}
-	slices.SortFunc(out, func(a, b Claim) int { return a.Address.Compare(b.Address) })
-	return out
 }
 
 func sortStreams(streams map[string]Stream) []Stream {
