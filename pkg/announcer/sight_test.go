@@ -26,10 +26,10 @@ import (
 )
 
 // fast and slow are how nodes watch each other: fast is fast enough to wait for and lets a
-// busy machine miss a second without anybody being taken for down, and with slow nobody is
+// busy machine be late by seconds without anybody being taken for down, and with slow nobody is
 // missed while a test lasts.
 var (
-	fast = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 30}
+	fast = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 50}
 	slow = announcement.Sight{TransmitInterval: time.Second, DetectMultiplier: 60}
 )
 
