@@ -3,7 +3,6 @@ package main
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -54,11 +53,10 @@ func TestFloodAddresses(t *testing.T) {
 func TestProcessorSeconds(t *testing.T) {
 	before, err := processorSeconds("/proc/self")
 	require.NoError(t, err)
-	for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
+	for after := before; after <= before; { // looking is work, too
+		after, err = processorSeconds("/proc/self")
+		require.NoError(t, err)
 	}
-	after, err := processorSeconds("/proc/self")
-	require.NoError(t, err)
-	require.Greater(t, after, before)
 	_, err = processorSeconds("/proc/none")
 	require.Error(t, err)
 }
