@@ -1002,6 +1002,72 @@ func (x *Report) GetDown() []string {
 	return nil
 }
 
+// Kept is a plan as an announcer keeps it on its node's disk; package planfile knows the
+// file around it.
+type Kept struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// node is the name of the Node that the plan is for.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// account is the UID of the ServiceAccount that the announcer ran as: another cluster's
+	// is another one.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// plan is a snapshot.
+	Plan          *Plan `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kept) Reset() {
+	*x = Kept{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kept) ProtoMessage() {}
+
+func (x *Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
+func (*Kept) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Kept) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Kept) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Kept) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
 var File_pkg_announcer_control_controlpb_control_proto protoreflect.FileDescriptor
 
 const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
@@ -1080,7 +1146,11 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"interfaces\x12-\n" +
 	"\x12interfaces_changed\x18\t \x01(\bR\x11interfacesChanged\x12\x12\n" +
 	"\x04down\x18\n" +
-	" \x03(\tR\x04down2^\n" +
+	" \x03(\tR\x04down\"d\n" +
+	"\x04Kept\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
+	"\x04plan\x18\x03 \x01(\v2\x1a.baremetal.control.v1.PlanR\x04plan2^\n" +
 	"\aControl\x12S\n" +
 	"\aConnect\x12\x1e.baremetal.control.v1.FromNode\x1a$.baremetal.control.v1.FromController(\x010\x01B5Z3baremetal.cloud/ccm/pkg/announcer/control/controlpbb\x06proto3"
 
@@ -1096,7 +1166,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -1111,6 +1181,7 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Problem)(nil),        // 10: baremetal.control.v1.Problem
 	(*Interface)(nil),      // 11: baremetal.control.v1.Interface
 	(*Report)(nil),         // 12: baremetal.control.v1.Report
+	(*Kept)(nil),           // 13: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
@@ -1131,13 +1202,14 @@ var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	9,  // 15: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
 	10, // 16: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
 	11, // 17: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	0,  // 18: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 19: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	8,  // 18: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 19: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 20: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	20, // [20:21] is the sub-list for method output_type
+	19, // [19:20] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -1159,7 +1231,7 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
