@@ -25,6 +25,9 @@ type List struct {
 	Candidates []string
 	// Fit says that the node is able to answer for the address.
 	Fit bool
+	// Unconfirmed says that the list is one that an earlier life of the node was given, so
+	// that by now others than its candidates may answer.
+	Unconfirmed bool
 }
 
 // Core is what a node knows and claims. It is pure and has one owner, who for everything
@@ -72,8 +75,11 @@ type entry struct {
 	List
 	since    time.Duration
 	cautious bool
-	probe    Probe
-	probed   time.Duration
+	// current says that somebody claimed the address under this list, after which nobody
+	// answers for it under an older one.
+	current bool
+	probe   Probe
+	probed  time.Duration
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -109,7 +115,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious = now, Unasked, now < c.until
+		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
 	case l.Fit && !e.Fit:
 		e.since, e.probe = now, Unasked
 	}
@@ -236,15 +242,18 @@ func (c *Core) Settle(now time.Duration) bool {
 
 // settle applies the rule to one address.
 func (c *Core) settle(now time.Duration, address netip.Addr, e *entry) {
-	if c.interval == 0 {
-		c.claim(address, e.planned(c.node))
+	if planned := e.planned(c.node); c.interval == 0 && (!e.Unconfirmed || planned.IsZero()) {
+		c.claim(address, planned)
 		return
 	}
 	if (e.probe == Silent || e.probe == Answered) && now >= e.probed+askAgain {
 		e.probe = Unasked
 	}
 	own := c.claims.stamps[address]
-	verdict := Decide(now, c.view(address, e))
+	view := c.view(address, e)
+	e.current = e.current || view.current()
+	view.Unconfirmed = e.Unconfirmed && !e.current
+	verdict := Decide(now, view)
 	c.again = sooner(c.again, verdict.Again)
 	if verdict.Ask {
 		e.probe = Asking

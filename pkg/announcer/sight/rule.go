@@ -86,6 +86,9 @@ type View struct {
 	// Cautious says that the node came to the list by a restart, so that others may
 	// already answer for the address without having been heard yet.
 	Cautious bool
+	// Unconfirmed says that the list may be an old one, so that others than its candidates
+	// may answer for the address.
+	Unconfirmed bool
 	// Listen is until when a cautious node waits for those whom it has not heard.
 	Listen time.Duration
 	// Probe is what the segment says.
@@ -106,8 +109,8 @@ type Verdict struct {
 
 // Decide is the ownership rule. A node claims an address when it is fit and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
-// counts as down only if nobody answers when the segment is asked. Hearing a claim it
-// stays out, unless its list is newer and names it first. Of two claims the newer list's
+// counts as down only if nobody answers when the segment is asked, which it is in any case
+// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer and names it first. Of two claims the newer list's
 // wins; from equal lists, that of the node that was not cut off, else that of the earlier
 // candidate. Where one claimant does not hear the other, the one that is not heard yields.
 func Decide(now time.Duration, v View) Verdict {
@@ -172,7 +175,7 @@ func (v View) take(now time.Duration, me int) Verdict {
 			return Verdict{}
 		}
 	}
-	ready, asked, wait := v.Since, true, time.Duration(0)
+	ready, asked, wait := v.Since, !v.Unconfirmed, time.Duration(0)
 	for at, candidate := range v.Candidates {
 		if at == me {
 			continue
@@ -230,6 +233,13 @@ func (v View) supersedes(me int, o Other) bool {
 
 func (v View) allDown(candidates []string) bool {
 	return !slices.ContainsFunc(candidates, func(c string) bool { return v.other(c).State != Down })
+}
+
+// current says that somebody claims the address under the very list, or a newer one.
+func (v View) current() bool {
+	return v.Own == v.Stamp || slices.ContainsFunc(v.Others, func(o Other) bool {
+		return o.State == Up && o.Claim.Compare(v.Stamp) >= 0
+	})
 }
 
 // other returns what is known of node, which is nothing for one who is not among Others.

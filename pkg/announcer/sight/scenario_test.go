@@ -99,6 +99,8 @@ func (s *scenario) do(command string, words []string) {
 		clear(s.cut)
 	case "start":
 		s.start(words[0])
+	case "restart": // restart a: with the plan that it kept
+		s.restart(words[0])
 	case "kill":
 		s.kill(words[0])
 	case "leave":

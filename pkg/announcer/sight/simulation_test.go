@@ -154,9 +154,12 @@ func (s *simulation) happen() {
 	case 5:
 		s.note("leave %s", name)
 		s.leave(name)
-	case 6, 7:
+	case 6:
 		s.note("start %s", name)
 		s.start(name)
+	case 7:
+		s.note("restart %s", name)
+		s.restart(name)
 	case 8:
 		s.fitness(name)
 	case 9:
