@@ -45,6 +45,20 @@ type Options struct {
 	IPv4, IPv6 func(socketFailed func(), allowed func() bool) Responder
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(announcement.Report)
+	// Kept is the plan that an earlier life of the announcer kept, or the zero Set. It is
+	// carried out unless a leader sends one within a second, and nothing older is accepted.
+	Kept announcement.Set
+	// Keeper, if not nil, takes each plan that is accepted.
+	Keeper Keeper
+}
+
+// Keeper keeps the newest plan for the next life of the announcer; *planfile.Keeper is one.
+type Keeper interface {
+	// Keep takes the newest plan. It must not block.
+	Keep(announcement.Set)
+	// Counts returns how often a plan was written, and how often that failed; it may be
+	// called by anybody.
+	Counts() (written, failed uint64)
 }
 
 // Announcer carries out plans. OnPlan, OnStream, OnLinks and Status may be called from
@@ -118,6 +132,7 @@ func (a *Announcer) OnLinks(links link.Snapshot) {
 // interface to carry anything, and returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.close()
+	a.core.restore(sight.Now(), a.options.Kept)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -142,7 +157,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 	if next := a.core.wake(); !next.IsZero() {
 		pause, ok = time.Until(next), true
 	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt} {
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until} {
 		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
 			pause, ok = left, true
 		}
@@ -168,7 +183,11 @@ func (a *Announcer) leave(now time.Time) {
 // turn takes in what happened, and does what is due; boot is the time of package sight.
 func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	a.wake(boot, &n)
-	changed := a.accept(n.plans)
+	changed := a.accept(boot, n.plans)
+	if a.core.resume(boot) {
+		a.log.Warn("no plan from baremetal-ccm; carrying out the one that was kept", "plan", a.core.set.Stamp)
+		changed = true
+	}
 	if n.links != nil {
 		a.core.see(boot, *n.links)
 		changed = true
@@ -229,8 +248,8 @@ func (a *Announcer) listen(boot time.Duration, packets []sight.Packet) {
 }
 
 // accept offers plans to the core and reports whether one was taken.
-func (a *Announcer) accept(plans map[string]announcement.Set) bool {
-	taken := false
+func (a *Announcer) accept(boot time.Duration, plans map[string]announcement.Set) bool {
+	taken, before := false, a.core.set.Cluster
 	for replica, set := range plans {
 		err := a.core.offer(set)
 		if err == nil {
@@ -240,7 +259,17 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 		}
 		a.refuse(replica, err)
 	}
-	return taken
+	if !taken {
+		return false
+	}
+	if before != "" && before != a.core.set.Cluster {
+		a.log.Warn("the plan that was kept is another cluster's and is discarded", "kept", before, "cluster", a.core.set.Cluster)
+		a.core.sight.Restart(boot, newBoot()) // Its stamps mean nothing here.
+	}
+	if a.options.Keeper != nil {
+		a.options.Keeper.Keep(a.core.set)
+	}
+	return true
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
@@ -303,6 +332,7 @@ func (a *Announcer) publish() {
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
 		Taken:    a.core.sight.Takeovers(),
+		Kept:     a.core.kept.unconfirmed && !a.core.kept.waits(),
 	})
 }
 
@@ -314,6 +344,9 @@ func (a *Announcer) Status() Status {
 	a.mu.Unlock()
 	s.Dropped = a.neighbours.network.Dropped()
 	s.Sent, s.Unsent = a.neighbours.sent.Load(), a.neighbours.unsent.Load()
+	if a.options.Keeper != nil {
+		s.Written, s.Unwritten = a.options.Keeper.Counts()
+	}
 	s.Responders = make(map[string]responder.Counts, len(a.responders))
 	for f, r := range a.responders {
 		s.Responders[string(f)] = r.Counts()

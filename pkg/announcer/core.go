@@ -26,8 +26,10 @@ const retryAfter = time.Second
 type core struct {
 	node string
 
-	// set is the newest plan that was accepted.
-	set announcement.Set
+	// set is the newest plan that was accepted, by this life or an earlier one, and kept
+	// what is to be known of the latter.
+	set  announcement.Set
+	kept kept
 	// links is the newest state of the interfaces; nil until there is one.
 	links   *link.Snapshot
 	leaving bool
@@ -72,10 +74,14 @@ func newCore(node string, boot uint64) *core {
 
 // offer takes a plan, or says why not; see announcement.Accept.
 func (c *core) offer(set announcement.Set) error {
-	if err := announcement.Accept(c.set, set); err != nil {
+	accept := announcement.Accept
+	if c.kept.unconfirmed {
+		accept = announcement.Supersede
+	}
+	if err := accept(c.set, set); err != nil {
 		return err
 	}
-	c.set = set
+	c.set, c.kept = set, kept{}
 	return nil
 }
 
@@ -116,7 +122,8 @@ func (c *core) configure(boot time.Duration) {
 			c.options[i].problem = &problem
 		}
 		lists = append(lists, sight.List{
-			Address: o.Address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: c.options[i].problem == nil,
+			Address: o.Address, Stamp: o.Stamp, Candidates: o.Candidates,
+			Fit: c.options[i].problem == nil && !c.kept.waits(), Unconfirmed: c.kept.unconfirmed,
 		})
 	}
 	c.sight.Configure(boot, lists, c.set.Sight)
@@ -166,7 +173,7 @@ func (c *core) applied(now time.Time, wanted decision, failed failures) *announc
 	c.note(reached)
 	c.hold(now, reached)
 	c.decision = reached
-	if c.links != nil {
+	if c.links != nil && !c.kept.waits() {
 		c.plan = c.set.Stamp
 	}
 	return c.report()

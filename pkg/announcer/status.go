@@ -17,6 +17,12 @@ type Status struct {
 	Started bool
 	// Plan is the stamp of the newest plan that was carried out; zero before any.
 	Plan announcement.Stamp
+	// Kept says that an earlier life of the announcer was given the plan, and that no leader
+	// has confirmed it in this one.
+	Kept bool
+	// Written and Unwritten count how often a plan was written for the next life, and how
+	// often that failed.
+	Written, Unwritten uint64
 	// Claims and Problems are sorted by address.
 	Claims   []Claim
 	Problems []announcement.Problem
