@@ -25,6 +25,8 @@ type List struct {
 	Candidates []string
 	// Fit says that the node is able to answer for the address.
 	Fit bool
+	// Ready says that traffic for the address would be served here.
+	Ready bool
 	// Unconfirmed says that the list is one that an earlier life of the node was given, so
 	// that by now others than its candidates may answer.
 	Unconfirmed bool
@@ -43,7 +45,7 @@ type Core struct {
 	names            []string // of peers, sorted
 	lists            map[netip.Addr]*entry
 	claims           claims
-	leaving          bool
+	leaving, unwell  bool
 	takeovers        uint64
 	frames           uint64 // heard from anybody so far
 
@@ -116,7 +118,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
 		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
-	case l.Fit && !e.Fit:
+	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}
 	e.List = l
@@ -185,6 +187,14 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 
 // Leave ends all claims for good; the next Flush tells peers.
 func (c *Core) Leave() { c.leaving, c.dirty = true, true }
+
+// SetUnwell says whether the node serves traffic as it should not: what it claims goes to
+// others who do.
+func (c *Core) SetUnwell(now time.Duration, unwell bool) {
+	if c.unwell != unwell {
+		c.unwell, c.dirty, c.next = unwell, true, now // Peers are to know.
+	}
+}
 
 // Heard takes how many frames the node's interfaces heard so far from anybody.
 func (c *Core) Heard(frames uint64) {
@@ -289,6 +299,7 @@ func (c *Core) claim(address netip.Addr, stamp announcement.Stamp) {
 func (c *Core) view(address netip.Addr, e *entry) View {
 	v := View{
 		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: c.claims.stamps[address],
+		Ready: e.Ready, Unwell: c.unwell,
 		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe,
 	}
 	for _, name := range c.names {

@@ -66,6 +66,8 @@ type Other struct {
 	// Claim is the stamp of its claim to the address, or zero if it has none. It counts
 	// while the other is up.
 	Claim announcement.Stamp
+	// Unwell says that its claims end when somebody who is well claims instead.
+	Unwell bool
 	// Heard and HeardByOther are how much this node and the other one heard from anybody
 	// while they did not hear each other last.
 	Heard, HeardByOther uint32
@@ -78,6 +80,12 @@ type View struct {
 	Candidates []string
 	// Fit says that the node is able to answer for the address.
 	Fit bool
+	// Ready says that traffic for the address would be served here. A node that is not
+	// takes it only where nobody else does.
+	Ready bool
+	// Unwell says that the node serves no traffic as it should, and has not for a while: it
+	// gives the address to one that does.
+	Unwell bool
 	// Own is the stamp of the node's present claim, or zero.
 	Own announcement.Stamp
 	// Since is when the list was taken up, or the last claim of another one that was
@@ -113,6 +121,10 @@ type Verdict struct {
 // under a list that may be an old one. Hearing a claim it stays out, unless its list is newer and names it first. Of two claims the newer list's
 // wins; from equal lists, that of the node that was not cut off, else that of the earlier
 // candidate. Where one claimant does not hear the other, the one that is not heard yields.
+//
+// Health moves an address and never leaves it with nobody: a claim of a node that is unwell
+// gives way to one of a candidate that is ready, and one that is not ready waits until all
+// others had their turn.
 func Decide(now time.Duration, v View) Verdict {
 	me := slices.Index(v.Candidates, v.Node)
 	switch {
@@ -148,6 +160,10 @@ func (v View) keep(now time.Duration, me int) Verdict {
 			return Verdict{}
 		case !o.Hears:
 			verdict.Again = sooner(verdict.Again, o.Grace)
+		case order == 0 && v.Unwell != o.Unwell:
+			if v.Unwell {
+				return Verdict{}
+			}
 		case order == 0 && v.loses(me, o):
 			return Verdict{}
 		}
@@ -171,7 +187,7 @@ func (v View) loses(me int, o Other) bool {
 // take decides about an address that the node does not claim.
 func (v View) take(now time.Duration, me int) Verdict {
 	for _, o := range v.Others {
-		if o.State == Up && !o.Claim.IsZero() && !v.supersedes(me, o) {
+		if o.State == Up && !o.Claim.IsZero() && !v.supersedes(me, o) && !v.relieves(o) {
 			return Verdict{}
 		}
 	}
@@ -184,6 +200,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 		if o.State == Up && !o.Known {
 			return Verdict{} // What it claims is on its way.
 		}
+		if !v.Ready && o.State == Up && at > me {
+			wait += turnTime // Those who come later have their turn first.
+		}
 		switch {
 		case o.State == Unknown && (v.Cautious || at < me):
 			asked = false
@@ -195,6 +214,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 		case o.State == Down:
 			ready = max(ready, o.Since)
 		}
+	}
+	if !v.Ready {
+		wait += time.Duration(1+me) * turnTime // Others may not be ready either.
 	}
 	if wait > 0 {
 		ready += wait
@@ -228,7 +250,13 @@ func (v View) when(now, ready time.Duration) Verdict {
 // supersedes says that the node may claim the address though o does: the plan has moved
 // it, and o will hear that.
 func (v View) supersedes(me int, o Other) bool {
-	return me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
+	return v.Ready && me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
+}
+
+// relieves says that the node may claim the address though o does: o is unwell, and will
+// hear that.
+func (v View) relieves(o Other) bool {
+	return v.Ready && o.Unwell && v.Stamp.Compare(o.Claim) >= 0 && o.Hears
 }
 
 func (v View) allDown(candidates []string) bool {

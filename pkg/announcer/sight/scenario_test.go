@@ -111,6 +111,10 @@ func (s *scenario) do(command string, words []string) {
 		n := s.nodes[words[0]]
 		n.unfit[netip.MustParseAddr(words[1])] = command == "unfit"
 		s.configure(n)
+	case "unready", "ready", "unwell": // ready a: its service proxy works
+		n := s.nodes[words[0]]
+		n.unready, n.unwell = command == "unready", command == "unwell"
+		s.configure(n)
 	case "relink": // relink a: its carrier was lost and is back
 		s.nodes[words[0]].core.Listen(s.now)
 		s.configure(s.nodes[words[0]])

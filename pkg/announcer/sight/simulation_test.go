@@ -138,7 +138,7 @@ func (s *simulation) log(format string, args ...any) {
 // happen does one thing.
 func (s *simulation) happen() {
 	name := s.names[s.random.IntN(len(s.names))]
-	switch s.random.IntN(12) {
+	switch s.random.IntN(14) {
 	case 0, 1:
 		s.topology()
 	case 2:
@@ -164,6 +164,8 @@ func (s *simulation) happen() {
 		s.fitness(name)
 	case 9:
 		s.loss()
+	case 10, 11:
+		s.health(name)
 	default:
 		s.replan()
 	}
@@ -256,6 +258,14 @@ func (s *simulation) fitness(name string) {
 	vip := s.vips[s.random.IntN(len(s.vips))]
 	n.unfit[vip] = !n.unfit[vip]
 	s.note("%s unfit for %s: %t", name, vip, n.unfit[vip])
+	s.configure(n)
+}
+
+// health has a node's service proxy fail or work again.
+func (s *simulation) health(name string) {
+	n := s.nodes[name]
+	n.unready, n.unwell = s.random.IntN(3) > 0, s.random.IntN(3) == 0
+	s.note("%s unready: %t, unwell: %t", name, n.unready, n.unwell)
 	s.configure(n)
 }
 
@@ -373,6 +383,7 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 	for _, name := range part {
 		n := s.nodes[name]
 		list, _ := n.plan.Find(vip)
+		// Health never leaves an address with nobody, and so does not count here.
 		if n.alive && !n.unfit[vip] && slices.Contains(list.Candidates, name) {
 			can++
 		}

@@ -42,6 +42,8 @@ type station struct {
 	queue  []Packet
 	plan   announcement.Set
 	unfit  map[netip.Addr]bool
+	// unready and unwell are what the node's service proxy is; who is unwell is unready.
+	unready, unwell bool
 	// kept says that the plan is from an earlier life and no leader stands by it yet.
 	kept   bool
 	frames uint64
@@ -161,10 +163,11 @@ func (w *world) configure(s *station) {
 	var lists []List
 	for _, a := range s.plan.Announcements {
 		if slices.Contains(a.Candidates, s.name) {
-			lists = append(lists, List{Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address], Unconfirmed: s.kept})
+			lists = append(lists, List{Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address], Ready: !s.unready && !s.unwell, Unconfirmed: s.kept})
 		}
 	}
 	w.prepare(s)
+	s.core.SetUnwell(w.now, s.unwell)
 	s.core.Configure(w.now, lists, sight)
 	w.turn(s)
 }
