@@ -1,6 +1,7 @@
 package loadbalancer
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -35,7 +36,7 @@ func (b *Balancer) Left(node string, address netip.Addr) reason.Reason {
 	if why := b.eligible(n, address, b.l2[b.addresses.PoolOf(address)]); why != "" {
 		return why
 	}
-	return reason.NodeYielded
+	return cmp.Or(b.reluctance(node), reason.NodeYielded)
 }
 
 // foundDown reports whether a candidate for address finds node down.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -23,7 +24,10 @@ type Balancer struct {
 	announcer map[string]*announcer
 	sight     Sight
 	secret    []byte
-	sessions  sessions
+	health    announcement.Health
+	// drainOnCordon says that cordoned nodes are reluctant.
+	drainOnCordon bool
+	sessions      sessions
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
@@ -67,10 +71,11 @@ func (b *Balancer) Configure(config Config) error {
 	}
 	b.l2 = config.L2
 	b.plan.moved = true // a selector makes neighbours
-	if b.sight != config.Sight {
-		b.sight = config.Sight
+	if b.sight != config.Sight || b.health != config.Health {
+		b.sight, b.health = config.Sight, config.Health
 		b.watchAll()
 	}
+	b.drainOnCordon = config.DrainOnCordon
 	b.plan.allDirty()
 	return nil
 }

@@ -17,6 +17,10 @@ type Config struct {
 	L2 map[string]L2
 	// Sight is how nodes watch each other; with the zero value they do not.
 	Sight Sight
+	// Health is how nodes learn whether they serve traffic; with the zero value they do not.
+	Health announcement.Health
+	// DrainOnCordon has a node give its addresses to others while it is cordoned.
+	DrainOnCordon bool
 }
 
 // L2 is how addresses are announced by ARP and NDP.
@@ -32,6 +36,8 @@ type Service struct {
 	ipam.Request
 	// Published are the addresses in the Service's status.
 	Published []netip.Addr
+	// HealthPort is spec.healthCheckNodePort, 0 where there is none.
+	HealthPort uint16
 }
 
 // Key returns "namespace/name".
@@ -49,10 +55,12 @@ type Node struct {
 	NetworkUnavailable bool
 	// Deleting: the Node has a deletion timestamp.
 	Deleting bool
+	// Cordoned: spec.unschedulable.
+	Cordoned bool
 }
 
 func (n Node) equal(o Node) bool {
-	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting &&
+	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting && n.Cordoned == o.Cordoned &&
 		n.NetworkUnavailable == o.NetworkUnavailable && maps.Equal(n.Labels, o.Labels)
 }
 

@@ -49,7 +49,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 		known = &announcer{}
 		b.announcer[node] = known
 	}
-	news := !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual)
+	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual)
 	changed := changedClaims(known.report, report)
 	known.connected, known.report = true, report
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, interfaceEqual) {

@@ -93,6 +93,10 @@ const (
 	NodeLeft Reason = "NodeLeft"
 	// NodeYielded says that the node may answer for the address and stopped all the same.
 	NodeYielded Reason = "NodeYielded"
+	// NodeUnwell says that the node's service proxy does not work, and has not for a while.
+	NodeUnwell Reason = "NodeUnwell"
+	// NodeCordoned says that the node is cordoned, and drainOnCordon is set.
+	NodeCordoned Reason = "NodeCordoned"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )
