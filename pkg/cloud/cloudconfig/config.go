@@ -26,6 +26,8 @@ type Config struct {
 	OnShrink ShrinkPolicy
 	// Sight is how soon nodes notice that another one is gone.
 	Sight Sight
+	// NodeHealth is how nodes learn whether they serve traffic.
+	NodeHealth NodeHealth
 	// Nodes is nil where nodes are not initialised.
 	Nodes *Nodes
 }
@@ -60,12 +62,17 @@ const (
 
 // defaultConfig holds the value of each key that a file leaves out.
 func defaultConfig() Config {
-	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight()}
+	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight(), NodeHealth: defaultNodeHealth()}
 }
 
 // defaultSight finds a node down after 300 ms of silence.
 func defaultSight() Sight {
 	return Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+}
+
+// defaultNodeHealth asks kube-proxy where it answers unless it is told otherwise.
+func defaultNodeHealth() NodeHealth {
+	return NodeHealth{KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second}
 }
 
 // defaultPool holds the value of each key that a pool leaves out.

@@ -15,13 +15,13 @@ func (w *walker) config(n *yaml.Node) Config {
 		"pools":             func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
 		"onShrink":          func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
 		"sight":             func(v *yaml.Node, at string) { c.Sight = w.sight(v, at) },
+		"nodeHealth":        func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
 		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
 		// Read below: they refer to the pools, which may come later in the file.
 		"reservations": func(*yaml.Node, string) {},
 
-		"bgp":        w.refuse,
-		"rebalance":  w.refuse,
-		"nodeHealth": w.refuse,
+		"bgp":       w.refuse,
+		"rebalance": w.refuse,
 	}
 	w.object(n, "", keys, "apiVersion", "kind")
 	if n.Kind != yaml.MappingNode {
@@ -41,7 +41,7 @@ func (w *walker) config(n *yaml.Node) Config {
 // Ignoring it would promise what does not happen.
 func unsupported(key string) bool {
 	switch key {
-	case "bgp", "rebalance", "nodeHealth":
+	case "bgp", "rebalance":
 		return true
 	}
 	return false
