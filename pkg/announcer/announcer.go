@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -45,6 +46,10 @@ type Options struct {
 	IPv4, IPv6 func(socketFailed func(), allowed func() bool) Responder
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(announcement.Report)
+	// Ask, if not nil, takes what is to be asked of the node's health, whenever that may have
+	// changed; what is learned comes by OnHealth. It must not block. Without it the node is
+	// taken for well.
+	Ask func(health.Targets)
 	// Kept is the plan that an earlier life of the announcer kept, or the zero Set. It is
 	// carried out unless a leader sends one within a second, and nothing older is accepted.
 	Kept announcement.Set
@@ -98,6 +103,7 @@ func New(options Options) *Announcer {
 			a.neighbours.network.Drop(sight.ErrOverflow)
 		}
 	}, func() { a.inbox.put(func(n *news) { n.peersFailed = true }) })
+	a.core.fitness.asks = options.Ask != nil
 	a.status.Store(&Status{})
 	return a
 }
@@ -125,6 +131,11 @@ func (a *Announcer) OnStream(replica string, up bool) {
 // OnLinks takes the state of the node's interfaces.
 func (a *Announcer) OnLinks(links link.Snapshot) {
 	a.inbox.put(func(n *news) { n.links = &links })
+}
+
+// OnHealth takes what was learned of the node's health.
+func (a *Announcer) OnHealth(r health.Result) {
+	a.inbox.put(func(n *news) { n.health = &r })
 }
 
 // Run carries out plans, in the calling thread's network namespace, until ctx is done.
@@ -157,7 +168,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 	if next := a.core.wake(); !next.IsZero() {
 		pause, ok = time.Until(next), true
 	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until} {
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake()} {
 		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
 			pause, ok = left, true
 		}
@@ -195,6 +206,10 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if n.socketFailed {
 		a.core.socketFailed(now)
 	}
+	if n.health != nil {
+		a.core.fitness.take(*n.health)
+		changed = true
+	}
 	retry := a.core.retryDue(now)
 	if retry {
 		a.core.retryNow()
@@ -202,6 +217,10 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if changed || retry {
 		a.core.configure(boot)
 	}
+	if changed && a.options.Ask != nil {
+		a.options.Ask(a.core.fitness.targets)
+	}
+	changed = a.judge(boot) || changed
 	if changed || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
 		a.reach(boot)
 	}
@@ -218,6 +237,21 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	a.ask(a.core.sight.Ask())
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
+}
+
+// judge says whether the node has become unwell, or well again, and tells peers.
+func (a *Announcer) judge(boot time.Duration) bool {
+	unwell, news := a.core.fitness.judge(boot)
+	if !news {
+		return false
+	}
+	if unwell {
+		a.log.Warn("kube-proxy of this node does not work; others are to answer for its addresses", "asked", a.core.fitness.targets.Proxy)
+	} else {
+		a.log.Info("kube-proxy of this node works again, or is not asked any more")
+	}
+	a.core.sight.SetUnwell(boot, unwell)
+	return true
 }
 
 // wake looks whether the process slept for so long that peers took it for down. Then what
@@ -332,6 +366,8 @@ func (a *Announcer) publish() {
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
 		Taken:    a.core.sight.Takeovers(),
+		Unwell:   a.core.fitness.unwell,
+		Working:  a.core.fitness.result.Works,
 		Kept:     a.core.kept.unconfirmed && !a.core.kept.waits(),
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/reason"
@@ -37,6 +38,9 @@ type core struct {
 	retry     bool
 	retryAt   time.Time
 	lastRetry time.Time
+
+	// fitness is whether the node serves traffic.
+	fitness fitness
 
 	// sight knows who claims what, and options what this node could claim; failing are the
 	// addresses for which no socket could be opened of late, and why.
@@ -68,7 +72,8 @@ type holding struct {
 func newCore(node string, boot uint64) *core {
 	return &core{
 		node: node, sight: sight.NewCore(node, boot), failing: map[netip.Addr]announcement.Problem{},
-		claims: map[netip.Addr]holding{}, schedule: newSchedule(), journal: newJournal(),
+		fitness: fitness{result: health.Result{Works: true}},
+		claims:  map[netip.Addr]holding{}, schedule: newSchedule(), journal: newJournal(),
 	}
 }
 
@@ -116,6 +121,7 @@ func (c *core) configure(boot time.Duration) {
 	if c.links != nil {
 		c.options = options(c.set, *c.links)
 	}
+	c.fitness.expect(boot, c.healthTargets(), c.set.Health.UnwellAfter)
 	lists := make([]sight.List, 0, len(c.options))
 	for i, o := range c.options {
 		if problem, ok := c.failing[o.Address]; ok && o.problem == nil {
@@ -124,6 +130,7 @@ func (c *core) configure(boot time.Duration) {
 		lists = append(lists, sight.List{
 			Address: o.Address, Stamp: o.Stamp, Candidates: o.Candidates,
 			Fit: c.options[i].problem == nil && !c.kept.waits(), Unconfirmed: c.kept.unconfirmed,
+			Ready: c.fitness.result.Ready(o.healthPort()),
 		})
 	}
 	c.sight.Configure(boot, lists, c.set.Sight)
@@ -259,6 +266,7 @@ func (c *core) report() *announcement.Report {
 	r := announcement.Report{
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
 		Claims: c.held(), Problems: c.decision.problems, Interfaces: c.carriers(), Down: c.sight.Peers(sight.Down),
+		Unwell: c.fitness.unwell,
 	}
 	if c.spoke && reflect.DeepEqual(r, c.reported) {
 		return nil

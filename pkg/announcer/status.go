@@ -20,6 +20,9 @@ type Status struct {
 	// Kept says that an earlier life of the announcer was given the plan, and that no leader
 	// has confirmed it in this one.
 	Kept bool
+	// Working says that the node's service proxy works, as far as it is asked, and Unwell that
+	// it has not for so long that others are to answer.
+	Working, Unwell bool
 	// Written and Unwritten count how often a plan was written for the next life, and how
 	// often that failed.
 	Written, Unwritten uint64
