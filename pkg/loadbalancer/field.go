@@ -37,9 +37,12 @@ func (f *field) ranked() []string {
 // relieved reports whether another node than owner could take the address over, and is not
 // reluctant itself.
 func (f *field) relieved(owner string) bool {
-	return slices.ContainsFunc(f.ranked(), func(name string) bool {
-		return name != owner && f.b.connected(name) && f.b.reluctance(name) == ""
-	})
+	for name, n := range f.b.nodes {
+		if name != owner && f.b.connected(name) && f.b.reluctance(name) == "" && f.b.eligible(n, f.address, f.l2) == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // preferring returns ranked with those that stand by already first: they know of the
