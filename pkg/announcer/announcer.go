@@ -181,13 +181,16 @@ func (a *Announcer) pause() (time.Duration, bool) {
 func (a *Announcer) leave(now time.Time) {
 	a.core.leave()
 	boot := sight.Now()
-	a.core.sight.Settle(boot)
-	wanted := a.core.wanted()
-	failed := a.apply(wanted)
-	for range farewells {
-		a.neighbours.send(boot, a.core.sight)
+	a.core.settle(boot)
+	for _, addresses := range a.core.portions() {
+		a.core.want(addresses)
+		failed := a.apply()
+		for range farewells {
+			a.neighbours.send(boot, a.core.sight)
+		}
+		a.core.applied(now, addresses, failed)
 	}
-	a.conclude(a.core.applied(now, wanted, failed))
+	a.conclude(a.core.report())
 	a.write(a.core.journal.flush(now, a.core.plan.String()))
 }
 
@@ -207,7 +210,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.core.socketFailed(now)
 	}
 	if n.health != nil {
-		a.core.fitness.take(*n.health)
+		a.core.heal(*n.health)
 		changed = true
 	}
 	retry := a.core.retryDue(now)
@@ -217,18 +220,18 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if changed || retry {
 		a.core.configure(boot)
 	}
-	if changed && a.options.Ask != nil {
-		a.options.Ask(a.core.fitness.targets)
+	if a.core.fitness.changed && a.options.Ask != nil {
+		a.options.Ask(a.core.healthTargets())
 	}
 	changed = a.judge(boot) || changed
-	if changed || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
+	if a.core.rerouted || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
 		a.reach(boot)
 	}
 	a.listen(boot, n.packets)
 	for _, p := range n.probes {
 		a.core.sight.Probed(boot, p.asked, p.answered)
 	}
-	if settled := a.core.sight.Settle(boot); settled || changed || retry {
+	if settled := a.core.settle(boot); settled || changed || retry {
 		a.carryOut(now, boot)
 	} else if a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
@@ -246,7 +249,7 @@ func (a *Announcer) judge(boot time.Duration) bool {
 		return false
 	}
 	if unwell {
-		a.log.Warn("kube-proxy of this node does not work; others are to answer for its addresses", "asked", a.core.fitness.targets.Proxy)
+		a.log.Warn("kube-proxy of this node does not work; others are to answer for its addresses", "asked", a.core.fitness.proxy)
 	} else {
 		a.log.Info("kube-proxy of this node works again, or is not asked any more")
 	}
@@ -307,23 +310,30 @@ func (a *Announcer) accept(boot time.Duration, plans map[string]announcement.Set
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
+// Before peers hear of anything, what the node claims no more is not answered any more.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	wanted := a.core.wanted()
-	failing := len(a.core.failing)
-	report := a.core.applied(now, wanted, a.apply(wanted))
-	if len(a.core.failing) != failing {
+	began := sight.Now()
+	for i, addresses := range a.core.portions() {
+		if i > 0 {
+			a.announce(now)
+			a.neighbours.send(boot+sight.Now()-began, a.core.sight)
+		}
+		a.core.want(addresses)
+		a.core.applied(now, addresses, a.apply())
+	}
+	if len(a.core.reconsider) > 0 {
 		// Peers are not to hear claims to what cannot be answered.
 		a.core.configure(boot)
-		a.core.sight.Settle(boot)
+		a.core.settle(boot)
 	}
-	a.conclude(report)
+	a.conclude(a.core.report())
 }
 
-// apply makes the sockets answer what is wanted, and says what failed.
-func (a *Announcer) apply(wanted decision) failures {
+// apply makes the sockets answer what the core wants, and says what failed.
+func (a *Announcer) apply() failures {
 	failed := failures{}
 	for f, r := range a.responders {
-		failed[f] = r.Apply(ports(wanted.answers, f))
+		failed[f] = r.Apply(a.core.ports.of(f))
 	}
 	return failed
 }
@@ -360,15 +370,17 @@ func (a *Announcer) publish() {
 	a.status.Store(&Status{
 		Started:  a.core.links != nil,
 		Plan:     a.core.plan,
-		Claims:   a.core.claimStatus(),
-		Problems: a.core.decision.problems,
-		Standby:  a.core.decision.standby,
+		Claims:   a.core.claims,
+		Problems: a.core.listed,
+		Standby:  a.core.standby(),
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
-		Taken:    a.core.sight.Takeovers(),
-		Unwell:   a.core.fitness.unwell,
-		Working:  a.core.fitness.result.Works,
-		Kept:     a.core.kept.unconfirmed && !a.core.kept.waits(),
+
+		ClaimsStarted: maps.Clone(a.core.started),
+		ClaimsEnded:   maps.Clone(a.core.ended),
+		Unwell:        a.core.fitness.unwell,
+		Working:       a.core.fitness.result.Works,
+		Kept:          a.core.kept.unconfirmed && !a.core.kept.waits(),
 	})
 }
 

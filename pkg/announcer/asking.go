@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/probe"
@@ -15,11 +14,9 @@ func (a *Announcer) ask(addresses []netip.Addr) {
 	if len(addresses) == 0 {
 		return
 	}
-	var answers []answer
-	for _, o := range a.core.options {
-		if slices.Contains(addresses, o.Address) {
-			answers = append(answers, answer{announcement.Claim{Address: o.Address}, o.interfaces})
-		}
+	asking := ports{}
+	for _, address := range addresses {
+		asking.add(address, a.core.options[address].interfaces)
 	}
 	for f, protocol := range map[family]probe.Protocol{ipv4: arp.Protocol{}, ipv6: ndp.Protocol{}} {
 		asked := slices.DeleteFunc(slices.Clone(addresses), func(x netip.Addr) bool { return familyOf(x) != f })
@@ -27,7 +24,7 @@ func (a *Announcer) ask(addresses []netip.Addr) {
 			continue
 		}
 		// Sockets belong to the network namespace of this thread.
-		question, err := probe.New(protocol, nil, ports(answers, f))
+		question, err := probe.New(protocol, nil, asking.of(f))
 		a.asking.Go(func() { a.await(asked, question, err) })
 	}
 }

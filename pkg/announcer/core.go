@@ -1,29 +1,31 @@
 package announcer
 
 import (
-	"fmt"
-	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
-	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// retryAfter is the least time between two tries to open a socket that failed.
-const retryAfter = time.Second
+const (
+	// retryAfter is the least time between two tries to open a socket that failed.
+	retryAfter = time.Second
+	// portion is how many addresses the node begins to answer for before it speaks to peers
+	// again: each can take the kernel long, and one that is silent meanwhile is taken for
+	// down.
+	portion = 64
+)
 
 // core is everything an announcer knows and the rules by which that changes. It is pure:
 // its owner tells it what happened and when, and carries out what it returns.
 //
-// A turn has two halves, because what is claimed has to be true: wanted says what to
-// answer, and applied takes what came of it.
+// A turn goes through four steps, each of which looks only at addresses that something
+// happened to: configure makes options of the plan and gives them to sight, which settles
+// what is claimed; want makes ports of the claims; and applied takes what came of them,
+// because what is reported has to be true. The last two go by portions.
 type core struct {
 	node string
 
@@ -42,38 +44,56 @@ type core struct {
 	// fitness is whether the node serves traffic.
 	fitness fitness
 
-	// sight knows who claims what, and options what this node could claim; failing are the
-	// addresses for which no socket could be opened of late, and why.
-	sight   *sight.Core
-	options []option
+	// options are what this node could do about each address of the plan, by what is in
+	// configured.
+	options    map[netip.Addr]option
+	configured struct {
+		links         *link.Snapshot
+		sight         announcement.Sight
+		announcements announcement.Index[announcement.Announcement]
+	}
+	segments *segments
+	carriers carriers
+	// rerouted says that other interfaces may lead to peers since paths were looked for.
+	rerouted bool
+	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
+	// reconsider are addresses whose options are to be made again.
+	reconsider map[netip.Addr]bool
+	// sight knows who claims what.
+	sight *sight.Core
 
-	// What follows is the state that was reached.
-	decision decision
-	claims   map[netip.Addr]holding
+	// touched are the addresses to carry out anew, wants is what is to be answered, and
+	// ports is that by interface. Like every map that is emptied again and again, touched is
+	// made anew: one that was large once takes as long to walk ever after.
+	touched map[netip.Addr]bool
+	wants   map[netip.Addr]answer
+	ports   ports
+
+	// What follows is the state that was reached: failed is where sockets could not be
+	// opened, listed are the problems as a list, and claimed the claims as they are told.
+	failed   failures
+	claims   announcement.Index[Claim]
+	problems announcement.Index[announcement.Problem]
+	listed   []announcement.Problem
+	claimed  announcement.Index[announcement.Claim]
 	plan     announcement.Stamp
 	reported announcement.Report
 	spoke    bool
 	schedule schedule
 	journal  *journal
-}
-
-// holding is a claim as it is carried out.
-type holding struct {
-	claim announcement.Claim
-	// since is when the node began to answer for the address without a break.
-	since time.Time
-	// where names the interfaces, and hardware tells them and their addresses apart from
-	// others of the same names.
-	where, hardware string
+	// started and ended count claims by cause.
+	started, ended map[string]uint64
 }
 
 // newCore returns the core of node; boot names this life of it.
 func newCore(node string, boot uint64) *core {
 	return &core{
-		node: node, sight: sight.NewCore(node, boot), failing: map[netip.Addr]announcement.Problem{},
-		fitness: fitness{result: health.Result{Works: true}},
-		claims:  map[netip.Addr]holding{}, schedule: newSchedule(), journal: newJournal(),
+		node: node, sight: sight.NewCore(node, boot), options: map[netip.Addr]option{}, carriers: carriers{},
+		fitness: newFitness(),
+		failing: map[netip.Addr]announcement.Problem{}, reconsider: map[netip.Addr]bool{},
+		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
+		schedule: newSchedule(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
 	}
 }
 
@@ -86,7 +106,10 @@ func (c *core) offer(set announcement.Set) error {
 	if err := accept(c.set, set); err != nil {
 		return err
 	}
-	c.set, c.kept = set, kept{}
+	if c.set = set; c.kept.unconfirmed {
+		c.kept = kept{}
+		c.reconsiderAll()
+	}
 	return nil
 }
 
@@ -113,27 +136,79 @@ func returned(before, after link.Snapshot) bool {
 func (c *core) leave() {
 	c.leaving = true
 	c.sight.Leave()
+	for address := range c.options {
+		c.touched[address] = true
+	}
 }
 
 // configure tells sight what plan and interfaces have come to.
 func (c *core) configure(boot time.Duration) {
-	c.options = nil
-	if c.links != nil {
-		c.options = options(c.set, *c.links)
+	c.sight.Configure(boot, c.set.Sight)
+	if c.links == nil {
+		return
 	}
-	c.fitness.expect(boot, c.healthTargets(), c.set.Health.UnwellAfter)
-	lists := make([]sight.List, 0, len(c.options))
-	for i, o := range c.options {
-		if problem, ok := c.failing[o.Address]; ok && o.problem == nil {
-			c.options[i].problem = &problem
-		}
-		lists = append(lists, sight.List{
-			Address: o.Address, Stamp: o.Stamp, Candidates: o.Candidates,
-			Fit: c.options[i].problem == nil && !c.kept.waits(), Unconfirmed: c.kept.unconfirmed,
-			Ready: c.fitness.result.Ready(o.healthPort()),
-		})
+	c.expect(boot)
+	if c.resegmented() {
+		c.segments, c.rerouted, c.fitness.changed = newSegments(*c.links, c.set.Sight.Peers), true, true
+		c.reconsiderAll()
 	}
-	c.sight.Configure(boot, lists, c.set.Sight)
+	for address := range announcement.Changes(c.configured.announcements, c.set.Announcements) {
+		c.reconsider[address] = true
+	}
+	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.set.Sight, c.set.Announcements
+	for address := range c.reconsider {
+		c.consider(boot, address)
+	}
+	c.reconsider = map[netip.Addr]bool{}
+}
+
+// reconsiderAll has all options made again.
+func (c *core) reconsiderAll() {
+	for address := range c.options {
+		c.reconsider[address] = true
+	}
+}
+
+// resegmented says that interfaces or peers are others than options were made by.
+func (c *core) resegmented() bool {
+	before, now := c.configured.sight, c.set.Sight
+	return c.segments == nil || c.configured.links != c.links ||
+		before.TransmitInterval != now.TransmitInterval || !slices.EqualFunc(before.Peers, now.Peers, announcement.Peer.Equal)
+}
+
+// consider makes the option of address.
+func (c *core) consider(boot time.Duration, address netip.Addr) {
+	c.touched[address] = true
+	if before, known := c.options[address]; known {
+		c.rerouted = c.carriers.add(before, -1) || c.rerouted
+		c.fitness.count(before, -1)
+		delete(c.options, address)
+	}
+	a, planned := c.set.Announcements.Find(address)
+	if !planned {
+		c.sight.Drop(address)
+		return
+	}
+	o := c.segments.option(a)
+	c.rerouted = c.carriers.add(o, 1) || c.rerouted
+	if problem, ok := c.failing[address]; ok && o.problem == nil {
+		o.problem = &problem
+	}
+	c.options[address] = o
+	c.fitness.count(o, 1)
+	c.sight.Put(boot, sight.List{
+		Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: o.problem == nil && !c.kept.waits(),
+		Unconfirmed: c.kept.unconfirmed, Ready: c.fitness.result.Ready(o.healthPort()),
+	})
+}
+
+// settle brings claims to what the rule says, and reports whether they changed.
+func (c *core) settle(boot time.Duration) bool {
+	changed := c.sight.Settle(boot)
+	for _, address := range changed {
+		c.touched[address] = true
+	}
+	return len(changed) > 0
 }
 
 // socketFailed says that a socket that was open has failed.
@@ -151,19 +226,54 @@ func (c *core) socketFailed(now time.Time) {
 func (c *core) retryDue(now time.Time) bool { return c.retry && !c.retryAt.After(now) }
 
 // retryNow lets sockets that failed be opened again.
-func (c *core) retryNow() { clear(c.failing) }
-
-// wanted returns what is to be answered.
-func (c *core) wanted() decision {
-	if c.leaving || c.links == nil {
-		return decision{}
+func (c *core) retryNow() {
+	for address := range c.failing {
+		c.reconsider[address] = true
 	}
-	return decide(c.node, c.options, c.sight.Claim)
+	c.failing = map[netip.Addr]announcement.Problem{}
 }
 
-// applied takes what came of wanted: failed says where no socket could be opened. The
-// report is nil unless there is something new to say.
-func (c *core) applied(now time.Time, wanted decision, failed failures) *announcement.Report {
+// portions takes the addresses to carry out: first all but those that the node begins to
+// answer for, if there are any, then those a portion at a time, sorted. There is one at
+// least.
+func (c *core) portions() [][]netip.Addr {
+	var first, begin []netip.Addr
+	for address := range c.touched {
+		if _, wanted := c.wants[address]; wanted || c.sight.Claim(address).IsZero() {
+			first = append(first, address)
+		} else {
+			begin = append(begin, address)
+		}
+	}
+	c.touched = map[netip.Addr]bool{}
+	slices.SortFunc(begin, netip.Addr.Compare)
+	portions := slices.Collect(slices.Chunk(begin, portion))
+	if len(first) > 0 || len(portions) == 0 {
+		portions = slices.Insert(portions, 0, first)
+	}
+	return portions
+}
+
+// want brings ports to what is claimed of addresses.
+func (c *core) want(addresses []netip.Addr) {
+	for _, address := range addresses {
+		if before, ok := c.wants[address]; ok {
+			c.ports.remove(address, before.interfaces)
+			delete(c.wants, address)
+		}
+		stamp := c.sight.Claim(address)
+		if c.leaving || stamp.IsZero() {
+			continue
+		}
+		a := answer{announcement.Claim{Address: address, Stamp: stamp}, c.options[address].interfaces}
+		c.wants[address] = a
+		c.ports.add(address, a.interfaces)
+	}
+}
+
+// applied takes what came of ports with addresses: failed says where no socket could be
+// opened.
+func (c *core) applied(now time.Time, addresses []netip.Addr, failed failures) {
 	c.retry = len(c.failing) > 0
 	c.lastRetry = now
 	for _, byIndex := range failed {
@@ -171,89 +281,99 @@ func (c *core) applied(now time.Time, wanted decision, failed failures) *announc
 			c.retry, c.retryAt = true, now.Add(retryAfter)
 		}
 	}
-	reached := wanted.without(failed)
-	for _, p := range reached.problems {
-		if p.Reason == reason.SocketFailed {
-			c.failing[p.Address] = p
+	problems := c.problems
+	if !failed.equal(c.failed) {
+		c.failed = failed
+		for address := range c.wants {
+			c.reach(now, address)
 		}
 	}
-	c.note(reached)
-	c.hold(now, reached)
-	c.decision = reached
+	for _, address := range addresses {
+		c.reach(now, address)
+	}
+	if !problems.Equal(c.problems) {
+		c.listed = slices.Collect(c.problems.All())
+	}
 	if c.links != nil && !c.kept.waits() {
 		c.plan = c.set.Stamp
 	}
-	return c.report()
 }
 
-// hold brings the claims to what was reached.
-func (c *core) hold(now time.Time, reached decision) {
-	answers := make(map[netip.Addr]answer, len(reached.answers))
-	var want []announcement.Claim
-	for _, a := range reached.answers {
-		answers[a.claim.Address] = a
-		want = append(want, a.claim)
-	}
-	for _, action := range announcement.Diff(c.held(), want) {
-		address := action.Claim.Address
-		switch action.Verb {
-		case announcement.Stop:
-			delete(c.claims, address)
-			c.schedule.stop(address)
-		case announcement.Restamp:
-			h := c.claims[address]
-			h.claim = action.Claim
-			c.claims[address] = h
-		case announcement.Start:
-			c.claims[address] = holding{claim: action.Claim, since: now}
+// reach brings the state of an address to what came of it.
+func (c *core) reach(now time.Time, address netip.Addr) {
+	o := c.options[address]
+	answer, wanted := c.wants[address]
+	var problem *announcement.Problem
+	switch {
+	case wanted:
+		if answer, problem = c.failed.reached(answer); problem != nil {
+			c.failing[address], wanted = *problem, false
+			c.reconsider[address] = true
 		}
+	case !c.leaving && len(o.Candidates) > 0 && o.Candidates[0] == c.node:
+		problem = o.problem
 	}
-	for address, a := range answers {
-		h := c.claims[address]
-		where, hardware := a.place()
-		if h.where == where && h.hardware == hardware {
-			continue
-		}
-		h.where, h.hardware = where, hardware
-		c.claims[address] = h
+	if problem != nil {
+		c.hinder(*problem)
+	} else {
+		c.problems = c.problems.Without(address)
+	}
+	if wanted {
+		c.hold(now, answer)
+	} else {
+		c.end(address, problem != nil)
+	}
+}
+
+// hinder keeps a problem, and writes down that it is new.
+func (c *core) hinder(problem announcement.Problem) {
+	if before, ok := c.problems.Find(problem.Address); ok && before == problem {
+		return
+	}
+	c.problems = c.problems.With(problem)
+	c.journal.add(problem.Address, event{hindered, problem.Message})
+}
+
+// hold keeps that the node answers as a says.
+func (c *core) hold(now time.Time, a answer) {
+	address := a.claim.Address
+	before, held := c.claims.Find(address)
+	claim := Claim{Address: address, Since: before.Since, List: a.claim.Stamp}
+	if !held {
+		claim.Since = now
+		c.started[c.begun(address)]++
+	}
+	claim.Interfaces, claim.hardware = a.place()
+	c.claims, c.claimed = c.claims.With(claim), c.claimed.With(a.claim)
+	if claim.Interfaces != before.Interfaces || claim.hardware != before.hardware {
 		c.schedule.start(address, now)
-		c.journal.add(address, event{answering, where})
+		c.journal.add(address, event{answering, claim.Interfaces})
 	}
 }
 
-// note writes down which claims end, and which problems are new.
-func (c *core) note(reached decision) {
-	problems := make(map[netip.Addr]announcement.Problem, len(reached.problems))
-	for _, p := range reached.problems {
-		problems[p.Address] = p
-		if !slices.Contains(c.decision.problems, p) {
-			c.journal.add(p.Address, event{hindered, p.Message})
-		}
+// end keeps that the node does not answer for address. Unless a problem says why, that is
+// written down.
+func (c *core) end(address netip.Addr, explained bool) {
+	if !c.claims.Has(address) {
+		return
 	}
-	kept := make(map[netip.Addr]bool, len(reached.answers))
-	for _, a := range reached.answers {
-		kept[a.claim.Address] = true
+	c.claims, c.claimed = c.claims.Without(address), c.claimed.Without(address)
+	c.schedule.stop(address)
+	if explained {
+		c.ended[endedProblem]++
+		return
 	}
-	for address := range c.claims {
-		if _, hindered := problems[address]; hindered || kept[address] {
-			continue
-		}
-		why := "the announcer ends"
-		if !c.leaving {
-			a, planned := c.set.Find(address)
-			why = c.lost(a, planned)
-		}
-		c.journal.add(address, event{stopped, why})
-	}
+	cause, text := c.lost(address)
+	c.ended[cause]++
+	c.journal.add(address, event{stopped, text})
 }
 
-// held returns the claims, sorted by address.
-func (c *core) held() []announcement.Claim {
-	claims := make([]announcement.Claim, 0, len(c.claims))
-	for _, address := range slices.SortedFunc(maps.Keys(c.claims), netip.Addr.Compare) {
-		claims = append(claims, c.claims[address].claim)
+// standby returns how many addresses of the plan others answer for.
+func (c *core) standby() int {
+	if c.leaving {
+		return 0
 	}
-	return claims
+	return len(c.options) - c.claims.Len() - c.problems.Len()
 }
 
 // report returns the node's whole state if it differs from what was last reported. There
@@ -265,23 +385,23 @@ func (c *core) report() *announcement.Report {
 	}
 	r := announcement.Report{
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
-		Claims: c.held(), Problems: c.decision.problems, Interfaces: c.carriers(), Down: c.sight.Peers(sight.Down),
+		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
 		Unwell: c.fitness.unwell,
 	}
-	if c.spoke && reflect.DeepEqual(r, c.reported) {
+	if c.spoke && r.Equal(c.reported) {
 		return nil
 	}
 	c.spoke, c.reported = true, r
 	return &r
 }
 
-// carriers returns the interfaces that can carry addresses. Of an announcer that ends none
-// can: so the cluster side gives its addresses to others without waiting for it to return.
-func (c *core) carriers() []announcement.Interface {
+// interfaces returns those that can carry addresses. Of an announcer that ends none can: so
+// the cluster side gives its addresses to others without waiting for it to return.
+func (c *core) interfaces() []announcement.Interface {
 	if c.leaving {
 		return nil
 	}
-	return c.links.Report()
+	return c.segments.report
 }
 
 // wake returns when the core wants to be woken without anything having happened, or the
@@ -300,15 +420,4 @@ func earlier(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// place returns the names of a's interfaces, and a text that changes when one of them is
-// another or has another hardware address.
-func (a answer) place() (where, hardware string) {
-	var names, details []string
-	for _, i := range a.interfaces {
-		names = append(names, i.Name)
-		details = append(details, fmt.Sprint(i.Index, " ", i.MAC))
-	}
-	return strings.Join(names, ", "), strings.Join(details, ",")
 }

@@ -48,9 +48,8 @@ func plan(r uint64, words ...string) announcement.Set {
 		if nodes != "" {
 			a.Candidates = strings.Split(nodes, ",")
 		}
-		set.Announcements = append(set.Announcements, a)
+		set.Announcements = set.Announcements.With(a)
 	}
-	announcement.Sort(set.Announcements)
 	return set
 }
 
@@ -60,8 +59,12 @@ func turn(c *core, now time.Time, failed failures) *announcement.Report {
 		c.retryNow()
 	}
 	c.configure(time.Hour)
-	c.sight.Settle(time.Hour)
-	return c.applied(now, c.wanted(), failed)
+	c.settle(time.Hour)
+	for _, addresses := range c.portions() {
+		c.want(addresses)
+		c.applied(now, addresses, failed)
+	}
+	return c.report()
 }
 
 func TestDecide(t *testing.T) {
@@ -92,34 +95,26 @@ func TestDecide(t *testing.T) {
 		"no match":                                {"10.0.0.1@/wlan.*/=a", "NodeNoInterface: no interface matches /wlan.*/"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, test.want, show(planned("a", plan(1, test.announcement), state)))
+			require.Equal(t, test.want, planned("a", plan(1, test.announcement), state))
 		})
 	}
 }
 
-// planned decides as the plan says.
-func planned(node string, set announcement.Set, state link.Snapshot) decision {
+// planned says what comes of a plan for one address where nobody is watched.
+func planned(node string, set announcement.Set, state link.Snapshot) string {
 	c := newCore(node, 1)
 	c.set = set
 	c.see(time.Hour, state)
-	c.configure(time.Hour)
-	c.sight.Settle(time.Hour)
-	return c.wanted()
-}
-
-// show prints a decision about one address.
-func show(d decision) string {
+	turn(c, began, nil)
 	switch {
-	case len(d.problems) > 0:
-		return fmt.Sprint(d.problems[0].Reason, ": ", d.problems[0].Message)
-	case len(d.answers) == 0:
+	case c.problems.Len() > 0:
+		return fmt.Sprint(c.listed[0].Reason, ": ", c.listed[0].Message)
+	case c.claims.Len() > 0:
+		return strings.ReplaceAll(c.claims.Nth(0).Interfaces, ", ", "+")
+	case c.standby() == 1:
 		return "standby"
 	}
-	var names []string
-	for _, i := range d.answers[0].interfaces {
-		names = append(names, i.Name)
-	}
-	return strings.Join(names, "+")
+	return "nothing"
 }
 
 // TestAddressOfAPeer: a node answers for no other node, whatever the plan says.
@@ -128,7 +123,7 @@ func TestAddressOfAPeer(t *testing.T) {
 	set.Sight.Peers = []announcement.Peer{{Node: "b", Interfaces: []announcement.Interface{
 		{Name: "ens1", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
 	}}}
-	require.Equal(t, "AddressIsLocal: 192.0.2.11 is the address of b on ens1", show(planned("a", set, links(ifi(2, "eth0", "192.0.2.10/24")))))
+	require.Equal(t, "AddressIsLocal: 192.0.2.11 is the address of b on ens1", planned("a", set, links(ifi(2, "eth0", "192.0.2.10/24"))))
 }
 
 func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
@@ -140,7 +135,7 @@ func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
 	r := turn(c, began, nil)
 	require.Equal(t, announcement.Report{
 		Plan: announcement.Stamp{Term: 1, Revision: 1}, Highest: announcement.Stamp{Term: 1, Revision: 1}, Cluster: "c",
-		Claims: []announcement.Claim{{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 1}}},
+		Claims: announcement.NewIndex(announcement.Claim{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 1}}),
 		Interfaces: []announcement.Interface{{
 			Name: "eth0", MAC: "02:00:00:00:00:02", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")},
 		}},
@@ -162,7 +157,7 @@ func TestStaleAndForeignPlansChangeNothing(t *testing.T) {
 	foreign.Cluster = "other"
 	require.Equal(t, refusedForeign, refusalCause(c.offer(foreign)))
 	require.Nil(t, turn(c, began, nil))
-	require.Len(t, c.claims, 1)
+	require.Equal(t, 1, c.claims.Len())
 }
 
 func TestClaimLastsThroughAnotherList(t *testing.T) {
@@ -173,9 +168,9 @@ func TestClaimLastsThroughAnotherList(t *testing.T) {
 	c.schedule.take(began)
 	require.NoError(t, c.offer(plan(2, "192.0.2.200=a,c")))
 	r := turn(c, began.Add(time.Minute), nil)
-	require.Equal(t, []announcement.Claim{{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 2}}}, r.Claims)
-	require.Equal(t, began, c.claims[ip("192.0.2.200")].since, "answered all along")
-	require.Equal(t, burst-1, c.schedule.entries[ip("192.0.2.200")].left, "nothing that neighbours need to hear again")
+	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 2}}), r.Claims)
+	require.Equal(t, began, c.claims.Nth(0).Since, "answered all along")
+	require.Equal(t, burst-1, c.schedule.left[ip("192.0.2.200")], "nothing that neighbours need to hear again")
 }
 
 // TestWhatNeighboursMustHear: a burst begins when the address is claimed, when it moves to
@@ -211,13 +206,13 @@ func TestFailedSockets(t *testing.T) {
 	r := turn(c, began, eth1)
 	require.Equal(t, []announcement.Problem{{Address: ip("192.0.2.201"), Reason: reason.SocketFailed, Message: "arp on eth1: no buffers"}}, r.Problems)
 	require.Equal(t, []netip.Addr{ip("192.0.2.200"), ip("2001:db8::1")}, claimed(*r), "one interface is enough, and the other family has sockets of its own")
-	require.Equal(t, "eth0", c.claims[ip("192.0.2.200")].where)
+	require.Equal(t, "eth0", c.claims.Nth(0).Interfaces)
 
 	require.False(t, c.retryDue(began))
 	require.True(t, c.retryDue(began.Add(retryAfter)))
 	r = turn(c, began.Add(retryAfter), nil)
 	require.Empty(t, r.Problems)
-	require.Len(t, r.Claims, 3)
+	require.Equal(t, 3, r.Claims.Len())
 	require.False(t, c.retryDue(began.Add(time.Hour)))
 
 	now := began.Add(time.Hour)
@@ -236,15 +231,15 @@ func TestNobodyHearsOfWhatFailed(t *testing.T) {
 	c.see(time.Hour, links(ifi(3, "eth1", "192.0.2.11/24")))
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=b")))
 	r := turn(c, began, failures{ipv4: {3: errors.New("arp on eth1: no buffers")}})
-	require.Empty(t, r.Claims)
+	require.Zero(t, r.Claims.Len())
 	c.configure(time.Hour)
-	c.sight.Settle(time.Hour)
-	require.Empty(t, c.sight.Claims())
+	c.settle(time.Hour)
+	require.Zero(t, c.sight.Claims().Len())
 	require.NoError(t, c.offer(plan(2, "192.0.2.200=b", "192.0.2.202=b")))
 	turn(c, began.Add(retryAfter/2), nil)
-	require.Len(t, c.sight.Claims(), 1, "not yet")
+	require.Equal(t, 1, c.sight.Claims().Len(), "not yet")
 	turn(c, began.Add(retryAfter), nil)
-	require.Len(t, c.sight.Claims(), 2)
+	require.Equal(t, 2, c.sight.Claims().Len())
 }
 
 // TestAnInterfaceThatReturns: peers are unknown until they are heard again.
@@ -276,9 +271,10 @@ func TestLeave(t *testing.T) {
 	c.journal.flush(began, "1.1")
 	c.leave()
 	r := turn(c, began, nil)
-	require.Empty(t, r.Claims)
+	require.Zero(t, r.Claims.Len())
 	require.Empty(t, r.Problems)
 	require.Empty(t, r.Interfaces, "others get its addresses")
+	require.Equal(t, map[string]uint64{endedLeaving: 1}, c.ended)
 	require.Equal(t, []line{{text: "stopped answering for 192.0.2.200: the announcer ends (plan 1.1)"}}, c.journal.flush(began, "1.1"))
 }
 
@@ -303,6 +299,8 @@ func TestJournalOfACore(t *testing.T) {
 	c.see(time.Hour, links(eth0))
 	step()
 	step()
+	require.Equal(t, map[string]uint64{startedByPlan: 3}, c.started)
+	require.Equal(t, map[string]uint64{endedMoved: 1, endedWithdrawn: 1, endedProblem: 1}, c.ended)
 	require.Equal(t, []string{
 		"WARN not answering for 192.0.2.10: 192.0.2.10 is this node's own address on eth0 (plan 1.1)",
 		"INFO answering for 3 addresses on eth0 (plan 1.1): 192.0.2.200, 192.0.2.201, 192.0.2.202",
@@ -314,7 +312,7 @@ func TestJournalOfACore(t *testing.T) {
 
 func claimed(r announcement.Report) []netip.Addr {
 	var out []netip.Addr
-	for _, c := range r.Claims {
+	for c := range r.Claims.All() {
 		out = append(out, c.Address)
 	}
 	return slices.Clip(out)

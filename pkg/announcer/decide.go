@@ -5,28 +5,12 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/reason"
 )
-
-// answer is one address that is to be answered, and where.
-type answer struct {
-	claim announcement.Claim
-	// interfaces are sorted by name and not empty.
-	interfaces []link.Interface
-}
-
-// decision is what a plan and the state of the interfaces come to.
-type decision struct {
-	// answers and problems are sorted by address; no address is in both.
-	answers  []answer
-	problems []announcement.Problem
-	// standby is how many addresses of the plan others answer for.
-	standby int
-}
 
 // option is what this node could do about one address of a plan.
 type option struct {
@@ -36,55 +20,13 @@ type option struct {
 	problem    *announcement.Problem
 }
 
-// options says for each address of set where the node would answer for it, or why not.
-func options(set announcement.Set, links link.Snapshot) []option {
-	choose := newChooser(links)
-	own := links.Own()
-	for _, peer := range set.Sight.Peers {
-		for _, i := range peer.Interfaces {
-			for _, p := range i.Prefixes {
-				own[p.Addr()] = cmp.Or(own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
-			}
-		}
-	}
-	out := make([]option, 0, len(set.Announcements))
-	for _, a := range set.Announcements {
-		o := option{Announcement: a}
-		if whose, ok := own[a.Address]; ok {
-			o.problem = &announcement.Problem{Address: a.Address, Reason: reason.AddressIsLocal, Message: fmt.Sprintf("%s is %s", a.Address, whose)}
-		} else if chosen, err := choose.interfaces(a.Interface, a.Address); err != nil {
-			o.problem = &announcement.Problem{Address: a.Address, Reason: reason.NodeNoInterface, Message: err.Error()}
-		} else {
-			o.interfaces = chosen
-		}
-		out = append(out, o)
-	}
-	return out
-}
-
-// decide says for each option whether node answers, given the stamps of what it claims, or
-// why it does not though the plan names it first.
-func decide(node string, options []option, claim func(netip.Addr) announcement.Stamp) decision {
-	var d decision
-	for _, o := range options {
-		stamp := claim(o.Address)
-		switch {
-		case !stamp.IsZero():
-			d.answers = append(d.answers, answer{announcement.Claim{Address: o.Address, Stamp: stamp}, o.interfaces})
-		case o.problem != nil && len(o.Candidates) > 0 && o.Candidates[0] == node:
-			d.problems = append(d.problems, *o.problem)
-		default:
-			d.standby++
-		}
-	}
-	return d
-}
-
-// chooser selects interfaces, and remembers the choice of a selector that does not
-// depend on the address.
-type chooser struct {
+// segments are what options follow from beside the plan's addresses: the node's
+// interfaces, and what it is never to answer for.
+type segments struct {
 	links  link.Snapshot
 	report []announcement.Interface
+	own    link.Own
+	// chosen is the choice of selectors that do not depend on the address.
 	chosen map[string]choice
 }
 
@@ -93,39 +35,78 @@ type choice struct {
 	err        error
 }
 
-func newChooser(links link.Snapshot) *chooser {
-	return &chooser{links: links, report: links.Report(), chosen: map[string]choice{}}
+func newSegments(links link.Snapshot, peers []announcement.Peer) *segments {
+	s := &segments{links: links, report: links.Report(), own: links.Own(), chosen: map[string]choice{}}
+	for _, peer := range peers {
+		for _, i := range peer.Interfaces {
+			for _, p := range i.Prefixes {
+				s.own[p.Addr()] = cmp.Or(s.own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
+			}
+		}
+	}
+	return s
 }
 
-func (c *chooser) interfaces(selector string, address netip.Addr) ([]link.Interface, error) {
-	if selector == "" {
-		return c.choose(selector, address)
+// option says where the node would answer for a, or why not.
+func (s *segments) option(a announcement.Announcement) option {
+	o := option{Announcement: a}
+	if whose, ok := s.own[a.Address]; ok {
+		o.problem = &announcement.Problem{Address: a.Address, Reason: reason.AddressIsLocal, Message: fmt.Sprintf("%s is %s", a.Address, whose)}
+	} else if chosen, err := s.interfaces(a.Interface, a.Address); err != nil {
+		o.problem = &announcement.Problem{Address: a.Address, Reason: reason.NodeNoInterface, Message: err.Error()}
+	} else {
+		o.interfaces = chosen
 	}
-	known, ok := c.chosen[selector]
+	return o
+}
+
+func (s *segments) interfaces(selector string, address netip.Addr) ([]link.Interface, error) {
+	if selector == "" {
+		return s.choose(selector, address)
+	}
+	known, ok := s.chosen[selector]
 	if !ok {
-		known.interfaces, known.err = c.choose(selector, address)
-		c.chosen[selector] = known
+		known.interfaces, known.err = s.choose(selector, address)
+		s.chosen[selector] = known
 	}
 	return known.interfaces, known.err
 }
 
 // choose applies the rule that the cluster applies too, to what the cluster is told.
-func (c *chooser) choose(selector string, address netip.Addr) ([]link.Interface, error) {
-	selected, err := announcement.SelectInterfaces(selector, address, c.report)
+func (s *segments) choose(selector string, address netip.Addr) ([]link.Interface, error) {
+	selected, err := announcement.SelectInterfaces(selector, address, s.report)
 	if err != nil {
 		// The rule sees only interfaces that can carry addresses; say more of one that cannot.
-		if named, ok := c.links.Find(selector); ok && named.Carries() != nil {
+		if named, ok := s.links.Find(selector); ok && named.Carries() != nil {
 			return nil, named.Carries()
 		}
 		return nil, err
 	}
 	var out []link.Interface
-	for _, s := range selected {
-		if found, ok := c.links.Find(s.Name); ok {
+	for _, i := range selected {
+		if found, ok := s.links.Find(i.Name); ok {
 			out = append(out, found)
 		}
 	}
 	return out, nil
+}
+
+// answer is one address that is to be answered, and where.
+type answer struct {
+	claim announcement.Claim
+	// interfaces are sorted by name and not empty.
+	interfaces []link.Interface
+}
+
+// place returns the names of a's interfaces, and a text that changes when one of them is
+// another or has another hardware address.
+func (a answer) place() (where, hardware string) {
+	var names, details []string
+	for _, i := range a.interfaces {
+		names = append(names, i.Name)
+		details = append(details, fmt.Sprint(i.Index, " ", i.MAC))
+	}
+	return strings.Join(names, ", "), strings.Join(details, ",")
 }
 
 // family is an address family: the unit that a responder answers for.
@@ -143,53 +124,41 @@ func familyOf(address netip.Addr) family {
 	return ipv6
 }
 
-// ports turns answers around: for each interface, sorted by index, the addresses of f
-// that are answered on it.
-func ports(answers []answer, f family) []*responder.Port {
-	byIndex := map[int]*responder.Port{}
-	var out []*responder.Port
-	for _, a := range answers {
-		if familyOf(a.claim.Address) != f {
-			continue
-		}
-		for _, i := range a.interfaces {
-			p := byIndex[i.Index]
-			if p == nil {
-				p = &responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC}
-				byIndex[i.Index] = p
-				out = append(out, p)
-			}
-			p.Addresses = append(p.Addresses, a.claim.Address)
-		}
-	}
-	slices.SortFunc(out, func(a, b *responder.Port) int { return a.Index - b.Index })
-	return out
-}
-
 // failures says which interfaces of which family cannot be answered on, and why.
 type failures map[family]map[int]error
 
-// without returns d after failed: an address is answered where a socket is open, and is
-// a problem where none is.
-func (d decision) without(failed failures) decision {
-	out := decision{standby: d.standby, problems: slices.Clone(d.problems)}
-	for _, a := range d.answers {
-		var cause error
-		working := slices.DeleteFunc(slices.Clone(a.interfaces), func(i link.Interface) bool {
-			err := failed[familyOf(a.claim.Address)][i.Index]
-			if err != nil {
-				cause = err
-			}
-			return err != nil
-		})
-		if len(working) == 0 {
-			out.problems = append(out.problems, announcement.Problem{
-				Address: a.claim.Address, Reason: reason.SocketFailed, Message: cause.Error(),
-			})
-			continue
+// equal reports whether f and g say the same.
+func (f failures) equal(g failures) bool {
+	for _, of := range []family{ipv4, ipv6} {
+		if len(f[of]) != len(g[of]) {
+			return false
 		}
-		out.answers = append(out.answers, answer{a.claim, working})
+		for index, err := range f[of] {
+			if other := g[of][index]; other == nil || other.Error() != err.Error() {
+				return false
+			}
+		}
 	}
-	slices.SortFunc(out.problems, func(a, b announcement.Problem) int { return a.Address.Compare(b.Address) })
-	return out
+	return true
+}
+
+// reached returns a after f: an address is answered where a socket is open, and is a
+// problem where none is.
+func (f failures) reached(a answer) (answer, *announcement.Problem) {
+	byIndex := f[familyOf(a.claim.Address)]
+	if len(byIndex) == 0 {
+		return a, nil
+	}
+	var cause error
+	working := slices.DeleteFunc(slices.Clone(a.interfaces), func(i link.Interface) bool {
+		err := byIndex[i.Index]
+		if err != nil {
+			cause = err
+		}
+		return err != nil
+	})
+	if len(working) == 0 {
+		return answer{}, &announcement.Problem{Address: a.claim.Address, Reason: reason.SocketFailed, Message: cause.Error()}
+	}
+	return answer{a.claim, working}, nil
 }

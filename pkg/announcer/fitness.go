@@ -14,30 +14,36 @@ var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopbac
 type fitness struct {
 	// asks says that there is somebody to ask.
 	asks bool
-	// targets are what is asked, result is what came of it, and after is how long the proxy
-	// may not work.
-	targets health.Targets
-	result  health.Result
-	after   time.Duration
+	// proxy is what is asked, "" for nothing, ports counts the options by what is asked for
+	// them, and changed says that what is asked may be another than was last.
+	proxy   string
+	ports   map[health.Port]int
+	changed bool
+	// result is what came of asking, and after is how long the proxy may not work.
+	result health.Result
+	after  time.Duration
 	// unwell is what peers and the cluster side were told.
 	unwell bool
 }
 
-// healthTargets returns what is to be asked for the addresses of the plan: nothing without any.
+func newFitness() fitness {
+	return fitness{result: health.Result{Works: true}, ports: map[health.Port]int{}}
+}
+
+// healthTargets takes what is to be asked for the addresses of the plan: nothing without any.
 func (c *core) healthTargets() health.Targets {
-	if !c.fitness.asks || len(c.options) == 0 || c.set.Health.Proxy == "" {
+	c.fitness.changed = false
+	if c.fitness.proxy == "" {
 		return health.Targets{}
 	}
-	t := health.Targets{Proxy: c.set.Health.Proxy, Ports: map[health.Port]bool{}, Own: loopbacks}
+	t := health.Targets{Proxy: c.fitness.proxy, Ports: map[health.Port]bool{}, Own: loopbacks}
 	for _, i := range c.links.Interfaces {
 		for _, p := range i.Prefixes {
 			t.Own = append(t.Own[:len(t.Own):len(t.Own)], p.Addr())
 		}
 	}
-	for _, o := range c.options {
-		if o.problem == nil && o.HealthPort != 0 {
-			t.Ports[o.healthPort()] = true
-		}
+	for port := range c.fitness.ports {
+		t.Ports[port] = true
 	}
 	return t
 }
@@ -47,18 +53,49 @@ func (o option) healthPort() health.Port {
 	return health.Port{Number: o.HealthPort, IPv6: o.HealthPort != 0 && o.Address.Is6()}
 }
 
-// expect begins to wait for what comes of asking t.
-func (f *fitness) expect(boot time.Duration, t health.Targets, after time.Duration) {
-	if t.Proxy != f.targets.Proxy {
-		f.result = health.Result{Works: t.Proxy == "", Since: boot}
+// count notes that by options more are like o.
+func (f *fitness) count(o option, by int) {
+	port := o.healthPort()
+	if port.Number == 0 || o.problem != nil {
+		return
 	}
-	f.targets, f.after = t, after
+	before := f.ports[port]
+	if f.ports[port] = before + by; before+by == 0 {
+		delete(f.ports, port)
+	}
+	f.changed = f.changed || before == 0 || before+by == 0
 }
 
-// take takes what came of asking.
-func (f *fitness) take(r health.Result) {
-	if f.targets.Proxy != "" {
-		f.result = r
+// expect begins to ask what the plan says.
+func (c *core) expect(boot time.Duration) {
+	proxy := ""
+	if c.fitness.asks && c.set.Announcements.Len() > 0 {
+		proxy = c.set.Health.Proxy
+	}
+	c.fitness.after = c.set.Health.UnwellAfter
+	if proxy == c.fitness.proxy {
+		return
+	}
+	// Until it has answered nothing is known, which is no illness yet.
+	c.fitness.proxy, c.fitness.changed = proxy, true
+	c.learn(health.Result{Works: proxy == "", Since: boot})
+}
+
+// heal takes what came of asking.
+func (c *core) heal(r health.Result) {
+	if c.fitness.proxy != "" {
+		c.learn(r)
+	}
+}
+
+// learn keeps r, and has the options made again for which that makes a difference.
+func (c *core) learn(r health.Result) {
+	before := c.fitness.result
+	c.fitness.result = r
+	for address, o := range c.options {
+		if port := o.healthPort(); before.Ready(port) != r.Ready(port) {
+			c.reconsider[address] = true
+		}
 	}
 }
 

@@ -14,7 +14,9 @@ import (
 func watched(words ...string) announcement.Set {
 	set := plan(1, words...)
 	set.Health = announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second}
-	set.Announcements[0].HealthPort = 30123
+	first, _ := set.Announcements.Find(ip("192.0.2.200"))
+	first.HealthPort = 30123
+	set.Announcements = set.Announcements.With(first)
 	return set
 }
 
@@ -29,19 +31,19 @@ func TestWhatIsAsked(t *testing.T) {
 	require.Equal(t, health.Targets{
 		Proxy: "http://127.0.0.1:10256/healthz", Ports: map[health.Port]bool{{Number: 30123}: true},
 		Own: append(loopbacks[:2:2], ip("192.0.2.10"), ip("2001:db8::10")),
-	}, c.fitness.targets)
+	}, c.healthTargets())
 	require.False(t, c.fitness.result.Works, "nothing is known yet")
 
 	c.fitness.asks = false
 	turn(c, began, nil)
-	require.Zero(t, c.fitness.targets)
+	require.Zero(t, c.healthTargets())
 	require.True(t, c.fitness.result.Works)
 	c.fitness.asks = true
 	empty := watched("192.0.2.200=a")
-	empty.Stamp.Revision, empty.Announcements = 2, nil
+	empty.Stamp.Revision, empty.Announcements = 2, announcement.Index[announcement.Announcement]{}
 	require.NoError(t, c.offer(empty))
 	turn(c, began, nil)
-	require.Zero(t, c.fitness.targets)
+	require.Zero(t, c.healthTargets())
 }
 
 // TestWhenANodeIsUnwell: after a while without an answer; being well is said at once.
@@ -63,7 +65,7 @@ func TestWhenANodeIsUnwell(t *testing.T) {
 	}
 	require.Zero(t, c.fitness.wake())
 	require.True(t, turn(c, began, nil).Unwell)
-	c.fitness.take(health.Result{Works: true, Since: unwellAt})
+	c.heal(health.Result{Works: true, Since: unwellAt})
 	unwell, news := c.fitness.judge(unwellAt)
 	require.False(t, unwell)
 	require.True(t, news)

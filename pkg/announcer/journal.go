@@ -74,7 +74,7 @@ func (j *journal) flush(now time.Time, plan string) []line {
 	for address, e := range j.events {
 		groups[e] = append(groups[e], address)
 	}
-	clear(j.events)
+	j.events = map[netip.Addr]event{}
 	j.last = now
 	order := make([]event, 0, len(groups))
 	for e := range groups {

@@ -38,5 +38,6 @@ func (c *core) resume(boot time.Duration) bool {
 		return false
 	}
 	c.kept.until = 0
+	c.reconsiderAll()
 	return true
 }

@@ -2,6 +2,7 @@ package announcer_test
 
 import (
 	"bytes"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func (b *bridged) restartAll() {
 func (b *bridged) holders() map[string][]*member {
 	out := map[string][]*member{}
 	for _, m := range b.nodes {
-		for _, c := range m.lastReport().Claims {
+		for c := range m.lastReport().Claims.All() {
 			out[c.Address.String()] = append(out[c.Address.String()], m)
 		}
 	}
@@ -141,5 +142,6 @@ func TestAKeptPlanOfAnotherCluster(t *testing.T) {
 	}
 	holder := b.settled(vip6)
 	b.resolve(vip4, nil)
-	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, holder.lastReport().Claims[0].Stamp)
+	claim, _ := holder.lastReport().Claims.Find(netip.MustParseAddr(vip6))
+	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, claim.Stamp)
 }

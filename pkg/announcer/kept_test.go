@@ -23,7 +23,7 @@ func restored(t *testing.T, kept announcement.Set) *core {
 func TestAKeptPlanWaitsForALeader(t *testing.T) {
 	c := restored(t, plan(5, "192.0.2.200=a"))
 	report := turn(c, began, nil)
-	require.Empty(t, report.Claims)
+	require.Zero(t, report.Claims.Len())
 	require.Zero(t, report.Plan, "nothing is carried out")
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 5}, report.Highest)
 	require.Equal(t, "c", report.Cluster)
@@ -33,10 +33,10 @@ func TestAKeptPlanWaitsForALeader(t *testing.T) {
 	require.False(t, c.resume(time.Hour+leaderPatience), "once")
 	turn(c, began, nil)
 	require.Equal(t, []netip.Addr{ip("192.0.2.200")}, c.sight.Ask(), "others than the list's candidates may answer")
-	require.Empty(t, c.held())
+	require.Zero(t, c.claimed.Len())
 	c.sight.Probed(time.Hour, []netip.Addr{ip("192.0.2.200")}, nil)
 	report = turn(c, began, nil)
-	require.Len(t, report.Claims, 1)
+	require.Equal(t, 1, report.Claims.Len())
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 5}, report.Plan)
 }
 
@@ -76,7 +76,7 @@ func TestWhatSupersedesAKeptPlan(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, test.offered, c.set)
 				require.Zero(t, c.kept)
-				require.Len(t, turn(c, began, nil).Claims, 1, "at once")
+				require.Equal(t, 1, turn(c, began, nil).Claims.Len(), "at once")
 				require.Error(t, c.offer(test.offered), "from now on the usual rule holds")
 			})
 		}
@@ -88,5 +88,5 @@ func TestNothingKept(t *testing.T) {
 	c := restored(t, announcement.Set{})
 	require.Zero(t, c.kept)
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a")))
-	require.Len(t, turn(c, began, nil).Claims, 1)
+	require.Equal(t, 1, turn(c, began, nil).Claims.Len())
 }

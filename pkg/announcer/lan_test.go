@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -136,11 +135,10 @@ func (l *lan) lastReport() announcement.Report {
 func (l *lan) plan(r uint64, selector string, addresses ...string) {
 	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: r}}
 	for _, a := range addresses {
-		set.Announcements = append(set.Announcements, announcement.Announcement{
+		set.Announcements = set.Announcements.With(announcement.Announcement{
 			Address: netip.MustParseAddr(a), Stamp: set.Stamp, Candidates: []string{"node1"}, Interface: selector,
 		})
 	}
-	announcement.Sort(set.Announcements)
 	l.announcer.OnPlan("replica", set)
 }
 
@@ -169,7 +167,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 	l.resolve(vip4, l.mac())
 	l.resolve(vip6, l.mac())
 	r := l.lastReport()
-	require.Len(t, r.Claims, 2)
+	require.Equal(t, 2, r.Claims.Len())
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, r.Plan)
 
 	l.plan(2, "", vip6)
@@ -184,7 +182,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 
 	l.end()
 	require.Nil(t, l.neighbour(vip6))
-	require.Empty(t, l.lastReport().Claims)
+	require.Zero(t, l.lastReport().Claims.Len())
 	require.Contains(t, l.log.String(), "stopped answering for "+vip6+": the announcer ends (plan 1.2)")
 }
 
@@ -248,7 +246,7 @@ func TestOwnAddresses(t *testing.T) {
 		}
 		return netlink.AddrDel(i, address)
 	})
-	require.Eventually(t, func() bool { return len(l.lastReport().Claims) == 1 }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return l.lastReport().Claims.Len() == 1 }, patience, 10*time.Millisecond)
 }
 
 // problem waits until the report has the problem, and no claim to address.
@@ -258,6 +256,6 @@ func (l *lan) problem(address string, why reason.Reason, message string) {
 	require.EventuallyWithT(l.t, func(c *assert.CollectT) {
 		r := l.lastReport()
 		require.Contains(c, r.Problems, want)
-		require.False(c, slices.ContainsFunc(r.Claims, func(claim announcement.Claim) bool { return claim.Address == want.Address }))
+		require.False(c, r.Claims.Has(want.Address))
 	}, patience, 10*time.Millisecond)
 }

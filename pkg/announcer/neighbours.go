@@ -56,6 +56,7 @@ func (n *neighbours) allowed() bool {
 
 // set follows a change of the plan or of the interfaces.
 func (n *neighbours) set(boot time.Duration, c *core) error {
+	c.rerouted = false
 	var links link.Snapshot
 	if c.links != nil {
 		links = *c.links
@@ -65,7 +66,7 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 	sockets := map[sight.Socket]bool{}
 	for _, p := range c.set.Sight.Peers {
 		n.keys[p.Node] = p.Key
-		found, ok := sight.Reach(own, c.carriesWith(p.Node), p)
+		found, ok := sight.Reach(own, c.carriers.with(p.Node), p)
 		if !ok || c.set.Sight.TransmitInterval == 0 {
 			continue
 		}
@@ -87,24 +88,6 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 	}
 	n.failed = err
 	return err
-}
-
-// carriesWith says of an interface whether it carries an address that the node shares with
-// peer, or any where it shares none.
-func (c *core) carriesWith(peer string) func(name string) bool {
-	shared, all := map[string]bool{}, map[string]bool{}
-	for _, o := range c.options {
-		for _, i := range o.interfaces {
-			all[i.Name] = true
-			if slices.Contains(o.Candidates, peer) {
-				shared[i.Name] = true
-			}
-		}
-	}
-	if len(shared) == 0 {
-		shared = all
-	}
-	return func(name string) bool { return shared[name] }
 }
 
 // look tells sight how much was heard from anybody, where that may come to count.

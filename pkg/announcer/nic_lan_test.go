@@ -35,7 +35,7 @@ func TestRenamedInterface(t *testing.T) {
 	mac := l.node.Interface(t, "lan0").HardwareAddr
 	l.resolve(vip4, mac)
 	l.resolve(vip6, mac)
-	require.Equal(t, "lan0", l.announcer.Status().Claims[0].Interfaces)
+	require.Equal(t, "lan0", l.announcer.Status().Claims.Nth(0).Interfaces)
 
 	rename("lan0", "other0")
 	l.problem(vip4, reason.NodeNoInterface, "no interface matches /(eth|lan)[0-9]/")

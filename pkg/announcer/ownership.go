@@ -1,28 +1,63 @@
 package announcer
 
-import (
-	"slices"
+import "net/netip"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+// Why the node began to answer for an address, as a metric label.
+const (
+	startedByPlan   = "plan"
+	startedTakeover = "takeover"
 )
 
-// lost says for people why a claim ended: what the plan now says of its address, or who
-// claims it.
-func (c *core) lost(a announcement.Announcement, planned bool) string {
-	claimant := c.sight.Claimant(a.Address)
-	at := slices.IndexFunc(c.options, func(o option) bool { return o.Address == a.Address && o.problem != nil })
+// StartCauses returns the keys that Status.ClaimsStarted may have: the plan names the node
+// first, or it took over as a backup.
+func StartCauses() []string { return []string{startedByPlan, startedTakeover} }
+
+// Why the node ended to answer for an address, as a metric label.
+const (
+	endedWithdrawn = "withdrawn"
+	endedMoved     = "moved"
+	endedProblem   = "problem"
+	endedPeer      = "peer"
+	endedOverslept = "overslept"
+	endedLeaving   = "leaving"
+)
+
+// EndCauses returns the keys that Status.ClaimsEnded may have: the plan has the address no
+// more or names another node first; the node is not able to answer; a peer answers though
+// the plan names this node first; the process overslept; or it ends.
+func EndCauses() []string {
+	return []string{endedWithdrawn, endedMoved, endedProblem, endedPeer, endedOverslept, endedLeaving}
+}
+
+// begun returns why the claim to address began.
+func (c *core) begun(address netip.Addr) string {
+	if candidates := c.options[address].Candidates; len(candidates) > 0 && candidates[0] == c.node {
+		return startedByPlan
+	}
+	return startedTakeover
+}
+
+// lost returns why the claim to address ended: what the plan now says of it, or who claims
+// it; text is that for people.
+func (c *core) lost(address netip.Addr) (cause, text string) {
+	a, planned := c.set.Announcements.Find(address)
+	problem, claimant := c.options[address].problem, c.sight.Claimant(address)
 	switch {
+	case c.leaving:
+		return endedLeaving, "the announcer ends"
 	case !planned:
-		return "withdrawn"
+		return endedWithdrawn, "withdrawn"
 	case len(a.Candidates) == 0:
-		return "given to nobody"
-	case at >= 0:
-		return c.options[at].problem.Message
+		return endedMoved, "given to nobody"
+	case problem != nil:
+		return endedProblem, problem.Message
+	case a.Candidates[0] == c.node && claimant != "":
+		return endedPeer, claimant + " answers"
 	case claimant != "":
-		return claimant + " answers"
-	case !slices.Contains(a.Candidates, c.node) || a.Candidates[0] != c.node:
-		return "given to " + a.Candidates[0]
+		return endedMoved, claimant + " answers"
+	case a.Candidates[0] != c.node:
+		return endedMoved, "given to " + a.Candidates[0]
 	default:
-		return "this node overslept, and listens first"
+		return endedOverslept, "this node overslept, and listens first"
 	}
 }

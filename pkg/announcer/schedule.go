@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/internal/agenda"
 )
 
 const (
@@ -22,56 +24,50 @@ const (
 
 // schedule knows when which address is to be announced unasked. It is pure.
 type schedule struct {
-	entries map[netip.Addr]entry
+	// bursts has the addresses that are announced in quick succession, and periods the
+	// others.
+	bursts, periods *agenda.Agenda[time.Time]
+	// left is how many announcements of a burst are still to come.
+	left map[netip.Addr]int
 }
 
-type entry struct {
-	due time.Time
-	// left is how many announcements of the burst are still to come.
-	left int
+func newSchedule() schedule {
+	return schedule{bursts: agenda.New(time.Time.Compare), periods: agenda.New(time.Time.Compare), left: map[netip.Addr]int{}}
 }
-
-func newSchedule() schedule { return schedule{entries: map[netip.Addr]entry{}} }
 
 // start begins a burst at now, also where one is under way.
 func (s schedule) start(address netip.Addr, now time.Time) {
-	s.entries[address] = entry{due: now, left: burst}
+	s.periods.Delete(address)
+	s.bursts.Set(address, now)
+	s.left[address] = burst
 }
 
 // stop ends announcements of address.
-func (s schedule) stop(address netip.Addr) { delete(s.entries, address) }
+func (s schedule) stop(address netip.Addr) {
+	s.bursts.Delete(address)
+	s.periods.Delete(address)
+	delete(s.left, address)
+}
 
 // take returns the addresses to announce now, sorted, and counts them as announced.
 func (s schedule) take(now time.Time) []netip.Addr {
 	if next := s.next(); next.IsZero() || next.After(now) {
 		return nil
 	}
-	var due []netip.Addr
-	for address, e := range s.entries {
-		early := now
-		if e.left == 0 {
-			early = now.Add(slack)
+	due := s.bursts.Take(now)
+	for _, address := range due {
+		if s.left[address]--; s.left[address] > 0 {
+			s.bursts.Set(address, now.Add(burstInterval))
+		} else {
+			s.periods.Set(address, now.Add(period/2+spread(address)))
 		}
-		if e.due.After(early) {
-			continue
-		}
+	}
+	for _, address := range s.periods.Take(now.Add(slack)) {
+		s.periods.Set(address, now.Add(period))
 		due = append(due, address)
-		s.entries[address] = e.after(address, now)
 	}
 	slices.SortFunc(due, netip.Addr.Compare)
 	return due
-}
-
-// after returns what follows an announcement at now.
-func (e entry) after(address netip.Addr, now time.Time) entry {
-	switch {
-	case e.left > 1:
-		return entry{due: now.Add(burstInterval), left: e.left - 1}
-	case e.left == 1:
-		return entry{due: now.Add(period/2 + spread(address))}
-	default:
-		return entry{due: now.Add(period)}
-	}
 }
 
 // spread returns a time below half a period that depends on the address alone, so that a
@@ -84,11 +80,7 @@ func spread(address netip.Addr) time.Duration {
 
 // next returns when something is due, or the zero time.
 func (s schedule) next() time.Time {
-	var next time.Time
-	for _, e := range s.entries {
-		if next.IsZero() || e.due.Before(next) {
-			next = e.due
-		}
-	}
-	return next
+	first, _ := s.bursts.Next()
+	second, _ := s.periods.Next()
+	return earlier(first, second)
 }

@@ -151,11 +151,10 @@ func (b *bridged) planFor(m *member, r uint64, s announcement.Sight, addresses .
 		}
 	}
 	for _, a := range addresses {
-		set.Announcements = append(set.Announcements, announcement.Announcement{
+		set.Announcements = set.Announcements.With(announcement.Announcement{
 			Address: netip.MustParseAddr(a), Stamp: set.Stamp, Candidates: names,
 		})
 	}
-	announcement.Sort(set.Announcements)
 	m.announcer.OnPlan("replica", set)
 }
 
@@ -194,7 +193,7 @@ func (b *bridged) awaitPeers(m *member, up int) {
 
 func (b *bridged) awaitClaims(m *member, n int) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return len(m.lastReport().Claims) == n }, patience, time.Millisecond)
+	require.Eventually(b.t, func() bool { return m.lastReport().Claims.Len() == n }, patience, time.Millisecond)
 }
 
 // TestTakeover: a node that is cut off without noticing is replaced, over IPv4 and over
@@ -219,7 +218,7 @@ func TestTakeover(t *testing.T) {
 			b.resolve(vip4, b.macOf(second))
 			b.resolve(vip6, b.macOf(second))
 			require.Equal(t, []string{first.name}, second.lastReport().Down)
-			require.Equal(t, uint64(2), second.announcer.Status().Taken)
+			require.Equal(t, uint64(2), second.announcer.Status().ClaimsStarted["takeover"])
 
 			healed := time.Now()
 			b.plug(first.name)
@@ -230,9 +229,9 @@ func TestTakeover(t *testing.T) {
 			for range 5 {
 				b.resolve(vip4, b.macOf(second))
 			}
-			require.Len(t, second.lastReport().Claims, 2)
-			require.Empty(t, first.lastReport().Claims)
-			require.Empty(t, b.nodes[2].lastReport().Claims)
+			require.Equal(t, 2, second.lastReport().Claims.Len())
+			require.Zero(t, first.lastReport().Claims.Len())
+			require.Zero(t, b.nodes[2].lastReport().Claims.Len())
 		})
 	}
 }
@@ -302,7 +301,7 @@ func TestAStuckLoopAnswersNothing(t *testing.T) {
 	b.planFor(first, 2, fast, vip4, vip6) // Something to report.
 	b.awaitClaims(second, 1)
 	b.resolve(vip4, b.macOf(second))
-	require.Len(t, first.lastReport().Claims, 2, "it never knew")
+	require.Equal(t, 2, first.lastReport().Claims.Len(), "it never knew")
 	b.resolve(vip6, nil)
 	first.block.Unlock()
 	b.awaitPeers(first, 1)
@@ -334,7 +333,7 @@ func TestOnlyPeersAreHeard(t *testing.T) {
 		require.Eventually(t, func() bool { return second.announcer.Status().Dropped[cause.Error()] > 0 }, patience, 5*time.Millisecond, cause)
 	}
 	require.Equal(t, 1, second.announcer.Status().Peers[sight.Up])
-	assert.Empty(t, second.lastReport().Claims)
+	assert.Zero(t, second.lastReport().Claims.Len())
 }
 
 // inject sends a datagram to a node from the host.
@@ -395,7 +394,7 @@ func TestANodeThatWasNeverHeard(t *testing.T) {
 		s := first.announcer.Status().Responders
 		return s["ipv4"].Outcomes[responder.Answered] >= 6 && s["ipv6"].Outcomes[responder.Answered] >= 6
 	}, patience, 5*time.Millisecond)
-	require.Empty(t, second.lastReport().Claims)
+	require.Zero(t, second.lastReport().Claims.Len())
 	b.end(first)
 	b.awaitClaims(second, 2)
 	b.resolve(vip4, b.macOf(second))

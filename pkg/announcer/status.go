@@ -26,8 +26,8 @@ type Status struct {
 	// Written and Unwritten count how often a plan was written for the next life, and how
 	// often that failed.
 	Written, Unwritten uint64
-	// Claims and Problems are sorted by address.
-	Claims   []Claim
+	Claims             announcement.Index[Claim]
+	// Problems are sorted by address.
 	Problems []announcement.Problem
 	// Standby is how many addresses of the plan others answer for.
 	Standby int
@@ -37,8 +37,9 @@ type Status struct {
 	Refused map[string]uint64
 	// Peers is how many of those that the node watches are in each sight.State.
 	Peers [3]int
-	// Taken counts the addresses that the node took over as a backup.
-	Taken uint64
+	// ClaimsStarted and ClaimsEnded count the addresses that the node began and ended to
+	// answer for, by one of StartCauses and EndCauses.
+	ClaimsStarted, ClaimsEnded map[string]uint64
 	// Sent and Unsent count datagrams to peers, and Dropped those received that did not
 	// count, by one of sight.DropCauses.
 	Sent, Unsent uint64
@@ -56,7 +57,16 @@ type Claim struct {
 	Since time.Time
 	// List is the stamp of the candidate list behind the claim.
 	List announcement.Stamp
+
+	// hardware tells interfaces and their addresses apart from others of the same names.
+	hardware string
 }
+
+// At returns the address.
+func (c Claim) At() netip.Addr { return c.Address }
+
+// Equal reports whether c and d say the same.
+func (c Claim) Equal(d Claim) bool { return c == d }
 
 // Stream is the state of the control stream to one replica.
 type Stream struct {
@@ -64,16 +74,6 @@ type Stream struct {
 	Up      bool
 	// Since is when the stream came up or went down.
 	Since time.Time
-}
-
-// claimStatus returns the claims as a Status has them.
-func (c *core) claimStatus() []Claim {
-	out := make([]Claim, 0, len(c.claims))
-	for address, h := range c.claims {
-		out = append(out, Claim{Address: address, Interfaces: h.where, Since: h.since, List: h.claim.Stamp})
-	}
-	slices.SortFunc(out, func(a, b Claim) int { return a.Address.Compare(b.Address) })
-	return out
 }
 
 func sortStreams(streams map[string]Stream) []Stream {

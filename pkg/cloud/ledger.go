@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"net/netip"
-	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -59,7 +58,7 @@ func (l *ledger) heard(node string, report announcement.Report, changed []netip.
 		l.claimed[node] = claimed
 	}
 	for _, address := range changed {
-		_, claims := slices.BinarySearchFunc(report.Claims, address, func(c announcement.Claim, a netip.Addr) int { return c.Address.Compare(a) })
+		claims := report.Claims.Has(address)
 		if _, known := claimed[address]; claims && !known {
 			claimed[address] = now
 		} else if !claims {

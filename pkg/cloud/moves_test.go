@@ -91,7 +91,7 @@ func TestLedger(t *testing.T) {
 func TestLedgerKnowsSinceWhen(t *testing.T) {
 	l, a := newLedger(), netip.MustParseAddr("10.0.0.1")
 	claims := func(revision uint64) announcement.Report {
-		return announcement.Report{Claims: []announcement.Claim{{Address: a, Stamp: announcement.Stamp{Term: 1, Revision: revision}}}}
+		return announcement.Report{Claims: announcement.NewIndex(announcement.Claim{Address: a, Stamp: announcement.Stamp{Term: 1, Revision: revision}})}
 	}
 	began := time.Now()
 	l.heard("node1", claims(1), []netip.Addr{a}, began)
@@ -155,9 +155,9 @@ func (c *cluster) reports(node string, set *announcement.Set) {
 	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
 	if set != nil {
 		report.Plan, report.Highest = set.Stamp, set.Stamp
-		for _, a := range set.Announcements {
+		for a := range set.Announcements.All() {
 			if a.Candidates[0] == node {
-				report.Claims = append(report.Claims, announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+				report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
 			}
 		}
 	}
@@ -177,7 +177,7 @@ func (c *cluster) takesAll(node string, n int) {
 		set := c.planOf(node)
 		require.True(t, c.p.spoke(set.Stamp))
 		owned := 0
-		for _, a := range set.Announcements {
+		for a := range set.Announcements.All() {
 			if a.Candidates[0] == node {
 				owned++
 			}
@@ -205,7 +205,7 @@ func (c *cluster) swap(n int) {
 	c.t.Helper()
 	c.exclude("node2", false)
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		require.Len(t, c.planOf("node2").Announcements, n, "it stands by")
+		require.Equal(t, n, c.planOf("node2").Announcements.Len(), "it stands by")
 	}, waitAtMost, 10*time.Millisecond)
 	c.exclude("node1", true)
 	c.takesAll("node2", n)

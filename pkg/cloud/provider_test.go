@@ -222,9 +222,9 @@ func (c *cluster) acknowledge(addresses ...string) {
 		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
 		for _, address := range addresses {
 			want := netip.MustParseAddr(address)
-			list, ok := set.Find(want)
+			list, ok := set.Announcements.Find(want)
 			require.True(t, ok, "node1 is not told to announce %s", want)
-			report.Claims = append(report.Claims, announcement.Claim{Address: want, Stamp: list.Stamp})
+			report.Claims = report.Claims.With(announcement.Claim{Address: want, Stamp: list.Stamp})
 		}
 		require.True(t, c.p.spoke(set.Stamp), "it is told so later")
 		c.p.NodeReported("node1", report)

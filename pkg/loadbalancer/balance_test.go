@@ -20,7 +20,7 @@ const (
 func (w *world) owners() map[netip.Addr]string {
 	owners := map[netip.Addr]string{}
 	for _, set := range w.plans {
-		for _, a := range set.Announcements {
+		for a := range set.Announcements.All() {
 			owners[a.Address] = a.Candidates[0]
 		}
 	}

@@ -81,7 +81,7 @@ func (w *world) String() string {
 func requireBounded(t *testing.T, plans map[string]announcement.Set, most int, at string) {
 	for name, set := range plans {
 		require.LessOrEqual(t, len(set.Sight.Peers), most, at)
-		for _, a := range set.Announcements {
+		for a := range set.Announcements.All() {
 			for _, other := range a.Candidates {
 				known := plans[other].Cluster != ""
 				require.True(t, set.Sight.TransmitInterval == 0 || other == name || !known || watches(set.Sight, other), "%s: %s, %v", at, name, a.Candidates)
@@ -140,9 +140,9 @@ func (w *world) randomReport(random *rand.Rand, name string) string {
 	if random.IntN(4) == 0 {
 		report.Plan = announcement.Stamp{}
 	}
-	for _, a := range set.Announcements {
+	for a := range set.Announcements.All() {
 		if a.Candidates[0] == name && random.IntN(4) > 0 || random.IntN(4) == 0 {
-			report.Claims = append(report.Claims, announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+			report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
 		}
 		for _, other := range a.Candidates {
 			if other != name && random.IntN(2) == 0 && !slices.Contains(report.Down, other) {

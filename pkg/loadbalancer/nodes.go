@@ -49,10 +49,10 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 		known = &announcer{}
 		b.announcer[node] = known
 	}
-	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, interfaceEqual)
+	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
 	changed := changedClaims(known.report, report)
 	known.connected, known.report = true, report
-	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, interfaceEqual) {
+	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
 		known.interfaces = report.Interfaces
 		b.watchers(node)
 	}
@@ -117,32 +117,30 @@ func (b *Balancer) Links() []netip.Prefix {
 	return slices.SortedFunc(maps.Keys(seen), netip.Prefix.Compare)
 }
 
-func interfaceEqual(x, y announcement.Interface) bool {
-	return x.Name == y.Name && x.MAC == y.MAC && x.Default == y.Default && x.Down == y.Down && slices.Equal(x.Prefixes, y.Prefixes)
-}
-
 // changedClaims returns the addresses that one report names and the other does not, as
 // claimed under that stamp or as a problem, sorted.
 func changedClaims(before, after announcement.Report) []netip.Addr {
-	out := changed(before.Claims, after.Claims, func(c announcement.Claim) netip.Addr { return c.Address })
-	out = append(out, changed(before.Problems, after.Problems, func(p announcement.Problem) netip.Addr { return p.Address })...)
+	out := changedProblems(before.Problems, after.Problems)
+	for address := range announcement.Changes(before.Claims, after.Claims) {
+		out = append(out, address)
+	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
 }
 
-// changed walks two lists that are sorted by address and returns the addresses of the
-// elements that are not in both.
-func changed[T comparable](before, after []T, address func(T) netip.Addr) []netip.Addr {
+// changedProblems walks two lists that are sorted by address and returns the addresses of
+// the problems that are not in both.
+func changedProblems(before, after []announcement.Problem) []netip.Addr {
 	var out []netip.Addr
 	for len(before) > 0 || len(after) > 0 {
 		switch {
-		case len(after) == 0 || len(before) > 0 && address(before[0]).Less(address(after[0])):
-			out, before = append(out, address(before[0])), before[1:]
-		case len(before) == 0 || address(after[0]).Less(address(before[0])):
-			out, after = append(out, address(after[0])), after[1:]
+		case len(after) == 0 || len(before) > 0 && before[0].Address.Less(after[0].Address):
+			out, before = append(out, before[0].Address), before[1:]
+		case len(before) == 0 || after[0].Address.Less(before[0].Address):
+			out, after = append(out, after[0].Address), after[1:]
 		default:
 			if before[0] != after[0] {
-				out = append(out, address(after[0]))
+				out = append(out, after[0].Address)
 			}
 			before, after = before[1:], after[1:]
 		}

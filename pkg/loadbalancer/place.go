@@ -136,7 +136,7 @@ func (b *Balancer) claim(node string, address netip.Addr) (announcement.Claim, b
 	if !ok {
 		return announcement.Claim{}, false
 	}
-	return findClaim(known.report, address)
+	return known.report.Claims.Find(address)
 }
 
 // stays reports whether the owner of an address keeps it: while it is eligible, and
@@ -169,7 +169,7 @@ func (b *Balancer) claimant(able []string, address netip.Addr) string {
 		if !b.connected(name) {
 			continue
 		}
-		c, ok := findClaim(b.announcer[name].report, address)
+		c, ok := b.announcer[name].report.Claims.Find(address)
 		if !ok {
 			continue
 		}
@@ -177,7 +177,7 @@ func (b *Balancer) claimant(able []string, address netip.Addr) string {
 			best = name
 			continue
 		}
-		if held, _ := findClaim(b.announcer[best].report, address); c.Stamp.Compare(held.Stamp) > 0 {
+		if held, _ := b.announcer[best].report.Claims.Find(address); c.Stamp.Compare(held.Stamp) > 0 {
 			best = name
 		}
 	}

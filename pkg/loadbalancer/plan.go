@@ -165,31 +165,27 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 }
 
 // set makes the plan of one node from its last one and the addresses that changed since.
-// With ten thousand addresses on a node, collecting and sorting all of them for each new
-// Service would take most of a leader's time.
+// With ten thousand addresses on a node, collecting all of them for each new Service would
+// take most of a leader's time.
 func (p *plan) set(name string, stamp announcement.Stamp, changed []netip.Addr) announcement.Set {
 	members := p.members[name]
-	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Announcements: make([]announcement.Announcement, 0, len(members)), Sight: p.sights[name]}
+	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Sight: p.sights[name]}
 	last, ok := p.sets[name]
 	if !ok {
+		all := make([]announcement.Announcement, 0, len(members))
 		for address := range members {
-			out.Announcements = append(out.Announcements, p.lists[address])
+			all = append(all, p.lists[address])
 		}
-		announcement.Sort(out.Announcements)
+		out.Announcements = announcement.NewIndex(all...)
 		return out
 	}
-	rest := last.Announcements
+	out.Announcements = last.Announcements
 	for _, address := range changed {
-		i, found := slices.BinarySearchFunc(rest, address, func(a announcement.Announcement, x netip.Addr) int { return a.Address.Compare(x) })
-		out.Announcements = append(out.Announcements, rest[:i]...)
-		if found {
-			i++
-		}
-		rest = rest[i:]
 		if members[address] {
-			out.Announcements = append(out.Announcements, p.lists[address])
+			out.Announcements = out.Announcements.With(p.lists[address])
+		} else {
+			out.Announcements = out.Announcements.Without(address)
 		}
 	}
-	out.Announcements = append(out.Announcements, rest...)
 	return out
 }

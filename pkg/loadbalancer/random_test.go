@@ -83,8 +83,8 @@ func reportOf(b *Balancer) (report announcement.Report) {
 	set := b.plan.sets["node1"]
 	report.Plan, report.Highest = set.Stamp, set.Stamp
 	report.Interfaces = []announcement.Interface{{Name: "eth0", Default: true}}
-	for _, a := range set.Announcements {
-		report.Claims = append(report.Claims, announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+	for a := range set.Announcements.All() {
+		report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
 	}
 	return report
 }

@@ -184,10 +184,10 @@ func (w *world) sight(args []string) {
 // claim has a node answer for these addresses and no others.
 func (w *world) claim(name string, addresses []string) {
 	report := w.b.announcer[name].report
-	report.Claims = nil
+	report.Claims = announcement.Index[announcement.Claim]{}
 	for _, text := range addresses {
 		if address, err := netip.ParseAddr(text); err == nil {
-			report.Claims = append(report.Claims, announcement.Claim{Address: address, Stamp: w.b.plan.lists[address].Stamp})
+			report.Claims = report.Claims.With(announcement.Claim{Address: address, Stamp: w.b.plan.lists[address].Stamp})
 		}
 	}
 	w.b.Observe(name, report)
@@ -324,7 +324,7 @@ func (w *world) plan() string {
 			continue
 		}
 		fmt.Fprintf(&out, "%s %s\n", name, stamp(set.Stamp))
-		for _, a := range set.Announcements {
+		for a := range set.Announcements.All() {
 			fmt.Fprintf(&out, "  %s %s %v %s", a.Address, stamp(a.Stamp), a.Candidates, a.Interface)
 			if a.HealthPort != 0 {
 				fmt.Fprintf(&out, "asks %d", a.HealthPort)
@@ -341,10 +341,10 @@ func stamp(s announcement.Stamp) string { return fmt.Sprintf("%d.%d", s.Term, s.
 // ack has a node do what its plan says: claim what it is first for.
 func (w *world) ack(name string) {
 	set := w.plans[name]
-	var claims []announcement.Claim
-	for _, a := range set.Announcements {
+	var claims announcement.Index[announcement.Claim]
+	for a := range set.Announcements.All() {
 		if a.Candidates[0] == name {
-			claims = append(claims, announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+			claims = claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
 		}
 	}
 	w.b.Observe(name, announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Claims: claims, Interfaces: w.portsOf(name), Unwell: w.unwell(name)})
@@ -357,7 +357,7 @@ func (w *world) unwell(name string) bool {
 }
 
 func (w *world) report(name string, claims []announcement.Claim) {
-	w.b.Observe(name, announcement.Report{Claims: claims, Interfaces: w.portsOf(name)})
+	w.b.Observe(name, announcement.Report{Claims: announcement.NewIndex(claims...), Interfaces: w.portsOf(name)})
 }
 
 func (w *world) portsOf(name string) []announcement.Interface {

@@ -59,7 +59,7 @@ func requireSessions(t *testing.T, plans map[string]announcement.Set) (most int)
 			require.NotZero(t, p.Key)
 		}
 		require.True(t, slices.IsSortedFunc(set.Sight.Peers, func(x, y announcement.Peer) int { return strings.Compare(x.Node, y.Node) }))
-		for _, a := range set.Announcements {
+		for a := range set.Announcements.All() {
 			for _, other := range a.Candidates {
 				require.True(t, other == name || watches(set.Sight, other), "%s shares %v and does not watch %s", name, a.Candidates, other)
 			}

@@ -117,7 +117,5 @@ func watches(s announcement.Sight, name string) bool {
 
 func sightEqual(x, y announcement.Sight) bool {
 	return x.TransmitInterval == y.TransmitInterval && x.DetectMultiplier == y.DetectMultiplier &&
-		slices.EqualFunc(x.Peers, y.Peers, func(p, q announcement.Peer) bool {
-			return p.Node == q.Node && p.Key == q.Key && slices.EqualFunc(p.Interfaces, q.Interfaces, interfaceEqual)
-		})
+		slices.EqualFunc(x.Peers, y.Peers, announcement.Peer.Equal)
 }

@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -72,12 +71,4 @@ func (b *Balancer) hasWithdrawn(node string, address netip.Addr) bool {
 		return false // not planned away yet
 	}
 	return !b.claims(node, address) && b.announcer[node].report.Plan.Compare(b.plan.sets[node].Stamp) >= 0
-}
-
-func findClaim(report announcement.Report, address netip.Addr) (announcement.Claim, bool) {
-	i, ok := slices.BinarySearchFunc(report.Claims, address, func(c announcement.Claim, x netip.Addr) int { return c.Address.Compare(x) })
-	if !ok {
-		return announcement.Claim{}, false
-	}
-	return report.Claims[i], true
 }

@@ -68,11 +68,10 @@ func TestRecordsOfTLS(t *testing.T) {
 func lists(revision uint64, of map[string][]string) announcement.Set {
 	set := announcement.Set{Stamp: announcement.Stamp{Term: 1, Revision: revision}}
 	for address, candidates := range of {
-		set.Announcements = append(set.Announcements, announcement.Announcement{
+		set.Announcements = set.Announcements.With(announcement.Announcement{
 			Address: netip.MustParseAddr(address), Stamp: set.Stamp, Candidates: candidates,
 		})
 	}
-	announcement.Sort(set.Announcements)
 	return set
 }
 
@@ -84,12 +83,12 @@ func TestFleetLAN(t *testing.T) {
 		stations[name] = lan.add(name, nil, func(r announcement.Report) { said[name] = r })
 	}
 	x := netip.MustParseAddr("10.64.0.1")
-	claims := func(name string) int { return len(said[name].Claims) }
+	claims := func(name string) int { return said[name].Claims.Len() }
 
 	lan.carryOut(stations["a"], lists(1, map[string][]string{"10.64.0.1": {"a", "c"}}), time.Second)
 	lan.carryOut(stations["c"], lists(1, map[string][]string{"10.64.0.1": {"a", "c"}}), time.Second)
 	require.Equal(t, []string{"a", "c"}, lan.candidates(x))
-	require.Equal(t, []announcement.Claim{{Address: x, Stamp: announcement.Stamp{Term: 1, Revision: 1}}}, said["a"].Claims)
+	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: x, Stamp: announcement.Stamp{Term: 1, Revision: 1}}), said["a"].Claims)
 	require.Zero(t, claims("c"))
 
 	// The new owner hears of it first or last: who hands over goes on until it claims.

@@ -64,11 +64,11 @@ func (l *fleetLAN) carryOut(s *station, set announcement.Set, at time.Duration) 
 	came := arrival{node: s.name, at: at}
 	s.set = set
 	for address := range s.claims {
-		if _, named := set.Find(address); !named {
+		if _, named := set.Announcements.Find(address); !named {
 			l.end(s, address)
 		}
 	}
-	for _, a := range set.Announcements {
+	for a := range set.Announcements.All() {
 		if a.Candidates[0] != s.name {
 			continue
 		}
@@ -98,9 +98,8 @@ func (l *fleetLAN) end(s *station, address netip.Addr) {
 func (s *station) report() announcement.Report {
 	report := announcement.Report{Plan: s.set.Stamp, Highest: s.set.Stamp, Cluster: s.set.Cluster, Interfaces: s.interfaces}
 	for address, stamp := range s.claims {
-		report.Claims = append(report.Claims, announcement.Claim{Address: address, Stamp: stamp})
+		report.Claims = report.Claims.With(announcement.Claim{Address: address, Stamp: stamp})
 	}
-	slices.SortFunc(report.Claims, func(x, y announcement.Claim) int { return x.Address.Compare(y.Address) })
 	return report
 }
 
@@ -126,7 +125,7 @@ func (l *fleetLAN) candidates(address netip.Addr) []string {
 	if s == nil {
 		return nil
 	}
-	list, _ := s.set.Find(address)
+	list, _ := s.set.Announcements.Find(address)
 	return list.Candidates
 }
 

@@ -45,6 +45,9 @@ type Announcement struct {
 	HealthPort uint16
 }
 
+// At returns the address.
+func (a Announcement) At() netip.Addr { return a.Address }
+
 // Equal reports whether a and b say the same.
 func (a Announcement) Equal(b Announcement) bool {
 	return a.Address == b.Address && a.Stamp == b.Stamp && a.Interface == b.Interface && a.HealthPort == b.HealthPort &&
@@ -58,9 +61,8 @@ type Set struct {
 	// Cluster is the UID of the namespace kube-system of the cluster that speaks.
 	Cluster string
 	// Stamp is the (term, revision) of this plan.
-	Stamp Stamp
-	// Announcements are sorted by address, each address once.
-	Announcements []Announcement
+	Stamp         Stamp
+	Announcements Index[Announcement]
 	// Sight says how this node watches those that it shares lists with.
 	Sight Sight
 	// Health says how this node learns whether it serves traffic.
@@ -75,28 +77,18 @@ type Health struct {
 	UnwellAfter time.Duration
 }
 
-// Find returns the announcement of address.
-func (s Set) Find(address netip.Addr) (Announcement, bool) {
-	i, ok := slices.BinarySearchFunc(s.Announcements, address, func(a Announcement, x netip.Addr) int {
-		return a.Address.Compare(x)
-	})
-	if !ok {
-		return Announcement{}, false
-	}
-	return s.Announcements[i], true
-}
-
-// Sort brings announcements into the order that a Set promises.
-func Sort(announcements []Announcement) {
-	slices.SortFunc(announcements, func(a, b Announcement) int { return a.Address.Compare(b.Address) })
-}
-
 // Claim is a node's statement that it answers for an address because of the list
 // with that stamp.
 type Claim struct {
 	Address netip.Addr
 	Stamp   Stamp
 }
+
+// At returns the address.
+func (c Claim) At() netip.Addr { return c.Address }
+
+// Equal reports whether c and d say the same.
+func (c Claim) Equal(d Claim) bool { return c == d }
 
 // Problem is why a node does not answer for an address that it was told to answer for.
 type Problem struct {
@@ -105,6 +97,12 @@ type Problem struct {
 	// Message is one sentence for a person; it names the interface or system error.
 	Message string
 }
+
+// At returns the address.
+func (p Problem) At() netip.Addr { return p.Address }
+
+// Equal reports whether p and q say the same.
+func (p Problem) Equal(q Problem) bool { return p == q }
 
 // Interface is a network interface as its node reports it.
 type Interface struct {
@@ -118,6 +116,11 @@ type Interface struct {
 	// Down says that the interface carries nothing at present. It is reported all the same,
 	// because its prefixes tell which segment is out of reach.
 	Down bool
+}
+
+// Equal reports whether i and j say the same.
+func (i Interface) Equal(j Interface) bool {
+	return i.Name == j.Name && i.MAC == j.MAC && i.Default == j.Default && i.Down == j.Down && slices.Equal(i.Prefixes, j.Prefixes)
 }
 
 // Sight is how a node and those that it shares candidate lists with watch each other.
@@ -143,6 +146,11 @@ type Peer struct {
 	Key Key
 }
 
+// Equal reports whether p and q say the same.
+func (p Peer) Equal(q Peer) bool {
+	return p.Node == q.Node && p.Key == q.Key && slices.EqualFunc(p.Interfaces, q.Interfaces, Interface.Equal)
+}
+
 // Key is a secret of two nodes. It prints as nothing.
 type Key [32]byte
 
@@ -160,8 +168,7 @@ type Report struct {
 	Highest Stamp
 	// Cluster is the cluster whose plan the node carries out, or "".
 	Cluster string
-	// Claims are sorted by address.
-	Claims []Claim
+	Claims  Index[Claim]
 	// Problems are sorted by address.
 	Problems []Problem
 	// Interfaces are those that can carry addresses, or could if they were not down, sorted
@@ -172,4 +179,11 @@ type Report struct {
 	// Down are the peers, sorted by name, that the node has heard and now finds down. One
 	// never heard is not among them.
 	Down []string
+}
+
+// Equal reports whether r and s say the same.
+func (r Report) Equal(s Report) bool {
+	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
+		slices.Equal(r.Problems, s.Problems) && slices.EqualFunc(r.Interfaces, s.Interfaces, Interface.Equal) &&
+		slices.Equal(r.Down, s.Down)
 }

@@ -42,18 +42,21 @@ func (Protocol) Name() string { return "arp" }
 // EtherType implements responder.Protocol.
 func (Protocol) EtherType() int { return unix.ETH_P_ARP }
 
-// Groups implements responder.Protocol: ARP is broadcast.
-func (Protocol) Groups(*responder.Port) []netip.Addr { return nil }
+// Group implements responder.Protocol: ARP is broadcast.
+func (Protocol) Group(netip.Addr) (netip.Addr, bool) { return netip.Addr{}, false }
 
-// Filter implements responder.Protocol: requests for one of port's addresses.
-func (Protocol) Filter(port *responder.Port, size int) []bpf.Instruction {
-	keys := make([]uint32, 0, len(port.Addresses))
-	for _, a := range port.Addresses {
-		b := a.As4()
-		keys = append(keys, binary.BigEndian.Uint32(b[:]))
-	}
-	return append(responder.Require(operationOffset, 2, uint32(arp.OperationRequest)),
-		responder.MatchKeys(targetIPOffset, keys, size)...)
+// Question implements responder.Protocol: requests.
+func (Protocol) Question() []bpf.Instruction {
+	return responder.Require(operationOffset, 2, uint32(arp.OperationRequest))
+}
+
+// KeyOffset implements responder.Protocol.
+func (Protocol) KeyOffset() uint32 { return targetIPOffset }
+
+// Key implements responder.Protocol: the whole address.
+func (Protocol) Key(address netip.Addr) uint32 {
+	b := address.As4()
+	return binary.BigEndian.Uint32(b[:])
 }
 
 // Decide implements responder.Protocol. A request is answered when it was sent to

@@ -29,7 +29,7 @@ var (
 )
 
 func port() *responder.Port {
-	return &responder.Port{Index: 7, Name: "eth0", MAC: ourMAC, Addresses: []netip.Addr{vip, vip2}}
+	return &responder.Port{Index: 7, Name: "eth0", MAC: ourMAC, Addresses: responder.NewAddresses(vip, vip2)}
 }
 
 // question is an ARP packet to be; its zero fields are those of a common request.
@@ -157,7 +157,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add(question{operation: codec.OperationReply}.frame(f))
 	f.Add(question{senderIP: vip}.frame(f))
 	f.Add(question{}.frame(f)[:30])
-	vm, err := bpf.NewVM(arp.Protocol{}.Filter(port(), 100))
+	vm, err := bpf.NewVM(responder.Filter(arp.Protocol{}, port().Addresses, 100))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		reply, outcome := arp.Protocol{}.Decide(frame, port())
@@ -214,7 +214,7 @@ func holder(t *testing.T, frame []byte, address netip.Addr) {
 	require.Equal(t, address, got)
 	require.Equal(t, ourMAC, mac)
 	for _, asked := range []netip.Addr{address, other} {
-		vm, err := bpf.NewVM(arp.Protocol{}.HolderFilter([]netip.Addr{asked}))
+		vm, err := bpf.NewVM(arp.Protocol{}.HolderFilter(responder.NewAddresses(asked)))
 		require.NoError(t, err)
 		n, err := vm.Run(frame)
 		require.NoError(t, err)

@@ -29,11 +29,10 @@ func (Protocol) Probe(mac net.HardwareAddr, address netip.Addr) []byte {
 }
 
 // HolderFilter implements probe.Protocol: frames of either kind from one of addresses.
-func (Protocol) HolderFilter(addresses []netip.Addr) []bpf.Instruction {
-	keys := make([]uint32, 0, len(addresses))
-	for _, a := range addresses {
-		b := a.As4()
-		keys = append(keys, binary.BigEndian.Uint32(b[:]))
+func (Protocol) HolderFilter(addresses responder.Addresses) []bpf.Instruction {
+	keys := make([]uint32, 0, addresses.Len())
+	for a := range addresses.All() {
+		keys = append(keys, Protocol{}.Key(a.At()))
 	}
 	return responder.MatchKeys(senderIPOffset, keys, probeRuns)
 }

@@ -38,9 +38,9 @@ func TestWholeStateThenDifferences(t *testing.T) {
 	r.sent(t, 2, 1)
 
 	n.SetReport(claims("192.0.2.3", "192.0.2.1"))
-	eventually(t, func() bool { report, _ := r.report("a"); return len(report.Claims) == 2 }, "two claims")
+	eventually(t, func() bool { report, _ := r.report("a"); return report.Claims.Len() == 2 }, "two claims")
 	n.SetReport(claims("192.0.2.3"))
-	eventually(t, func() bool { report, _ := r.report("a"); return len(report.Claims) == 1 }, "one claim")
+	eventually(t, func() bool { report, _ := r.report("a"); return report.Claims.Len() == 1 }, "one claim")
 	report, _ = r.report("a")
 	require.Equal(t, claims("192.0.2.3"), report)
 
@@ -93,7 +93,7 @@ func TestStandby(t *testing.T) {
 	n := startNode(t, "a", r)
 	n.SetReport(claims("192.0.2.1"))
 	n.awaitUp(t)
-	eventually(t, func() bool { report, _ := r.report("a"); return len(report.Claims) == 1 }, "the claim")
+	eventually(t, func() bool { report, _ := r.report("a"); return report.Claims.Len() == 1 }, "the claim")
 	require.Equal(t, 1, r.Counters().Silent)
 	require.Zero(t, n.planCount())
 
@@ -104,7 +104,7 @@ func TestStandby(t *testing.T) {
 	late := startNode(t, "late", r)
 	late.awaitUp(t)
 	late.SetReport(claims("192.0.2.9"))
-	eventually(t, func() bool { report, _ := r.report("late"); return len(report.Claims) == 1 }, "the claim")
+	eventually(t, func() bool { report, _ := r.report("late"); return report.Claims.Len() == 1 }, "the claim")
 	require.Zero(t, late.planCount())
 	require.Equal(t, set(1, 1, "192.0.2.1"), n.plan(r.address))
 	_, ever := n.streams()
@@ -160,7 +160,7 @@ func TestEveryReplicaHasAStream(t *testing.T) {
 	n.awaitPlan(t, leader.address, set(1, 1, "192.0.2.1"))
 	n.SetReport(claims("192.0.2.1"))
 	for _, r := range []*replica{leader, standby} {
-		eventually(t, func() bool { report, _ := r.report("a"); return len(report.Claims) == 1 }, "the claim at both")
+		eventually(t, func() bool { report, _ := r.report("a"); return report.Claims.Len() == 1 }, "the claim at both")
 	}
 	require.NoError(t, leader.stop())
 	standby.Publish(plans{"a": set(2, 1, "192.0.2.2")})
@@ -195,13 +195,13 @@ func TestLastReport(t *testing.T) {
 	r := startReplica(t)
 	n := startNode(t, "a", r)
 	n.SetReport(claims("192.0.2.1", "192.0.2.2"))
-	eventually(t, func() bool { report, _ := r.report("a"); return len(report.Claims) == 2 }, "the claims")
+	eventually(t, func() bool { report, _ := r.report("a"); return report.Claims.Len() == 2 }, "the claims")
 	n.SetReport(claims())
 	require.NoError(t, n.stop())
 	eventually(t, func() bool { _, ok := r.report("a"); return !ok }, "disconnected")
 	history := r.history("a")
 	require.Equal(t, []string{"reported", "disconnected"}, history[len(history)-2:])
-	require.Empty(t, r.last("a").Claims)
+	require.Zero(t, r.last("a").Claims.Len())
 }
 
 // TestNoReportNoStream: an announcer that does not know yet what it claims says nothing.

@@ -138,7 +138,7 @@ func TestPlanCutAtEveryByte(t *testing.T) {
 func TestReportCutAtEveryByte(t *testing.T) {
 	want := claims()
 	for i := range 20 {
-		want.Claims = append(want.Claims, claims(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String()).Claims...)
+		want.Claims = want.Claims.With(claims(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}).String()).Claims.Nth(0))
 	}
 	sheared(t, func(b *bubble, s *shears) {
 		at := int64(1)

@@ -359,21 +359,19 @@ func testLogger(t *testing.T) *slog.Logger {
 func set(term, revision uint64, addresses ...string) announcement.Set {
 	s := announcement.Set{
 		Cluster: "cluster", Stamp: announcement.Stamp{Term: term, Revision: revision},
-		Announcements: []announcement.Announcement{},
 	}
 	for _, a := range addresses {
-		s.Announcements = append(s.Announcements, announcement.Announcement{
+		s.Announcements = s.Announcements.With(announcement.Announcement{
 			Address: netip.MustParseAddr(a), Stamp: announcement.Stamp{Term: 1, Revision: 1}, Candidates: []string{"a", "b"},
 		})
 	}
-	announcement.Sort(s.Announcements)
 	return s
 }
 
 func claims(addresses ...string) announcement.Report {
-	r := announcement.Report{Claims: []announcement.Claim{}, Problems: []announcement.Problem{}, Interfaces: []announcement.Interface{}}
+	r := announcement.Report{Problems: []announcement.Problem{}, Interfaces: []announcement.Interface{}}
 	for _, a := range addresses {
-		r.Claims = append(r.Claims, announcement.Claim{
+		r.Claims = r.Claims.With(announcement.Claim{
 			Address: netip.MustParseAddr(a), Stamp: announcement.Stamp{Term: 1, Revision: 1},
 		})
 	}

@@ -1,61 +1,68 @@
 package control
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
-// merging is how a difference is applied to a list that is sorted by a key.
-type merging[T any, K comparable] struct {
-	key     func(T) K
-	compare func(a, b K) int
-	// twice and unknown are the formats, of a key, of what is wrong with a difference that
-	// both has and withdraws an entry, and with one that withdraws an entry not held.
-	twice, unknown string
-}
+// merging says what is wrong with a difference to an index: each is a format, of an
+// address. Twice is for one that is both changed and withdrawn, unknown for one that is
+// withdrawn but not held.
+type merging struct{ twice, unknown string }
 
 var (
-	mergeAnnouncements = merging[announcement.Announcement, netip.Addr]{
-		func(a announcement.Announcement) netip.Addr { return a.Address }, netip.Addr.Compare,
-		"plan: %s is both announced and withdrawn", "plan: %s is withdrawn but not held: %w",
-	}.apply
-	mergePeers = merging[announcement.Peer, string]{
-		func(p announcement.Peer) string { return p.Node }, cmp.Compare[string],
-		"plan: peer %q is both there and withdrawn", "plan: peer %q is withdrawn but not held: %w",
-	}.apply
-	mergeClaims = merging[announcement.Claim, netip.Addr]{
-		func(c announcement.Claim) netip.Addr { return c.Address }, netip.Addr.Compare,
-		"report: %s is both claimed and ended", "report: the claim of %s ended but was not held: %w",
-	}.apply
+	planMerging   = merging{"plan: %s is both announced and withdrawn", "plan: %s is withdrawn but not held: %w"}
+	reportMerging = merging{"report: %s is both claimed and ended", "report: the claim of %s ended but was not held: %w"}
 )
 
-// apply returns have without those withdrawn, with changed replacing or added. All are
-// sorted, and so is the result.
-func (m merging[T, K]) apply(have, changed []T, withdrawn []K) ([]T, error) {
-	merged := make([]T, 0, len(have)+len(changed))
-	for _, old := range have {
-		key := m.key(old)
-		for len(changed) > 0 && m.compare(m.key(changed[0]), key) < 0 {
-			merged, changed = append(merged, changed[0]), changed[1:]
+// merge returns have without those withdrawn, with changed replacing or added.
+func merge[T announcement.Item[T]](m merging, have announcement.Index[T], changed []T, withdrawn []netip.Addr) (announcement.Index[T], error) {
+	for _, address := range withdrawn {
+		if !have.Has(address) {
+			return have, fmt.Errorf(m.unknown, address, errDoesNotFit)
 		}
-		replaced := len(changed) > 0 && m.key(changed[0]) == key
-		if len(withdrawn) > 0 && withdrawn[0] == key {
-			if replaced {
-				return nil, fmt.Errorf(m.twice, key)
-			}
-			withdrawn = withdrawn[1:]
-			continue
-		}
-		if replaced {
-			old, changed = changed[0], changed[1:]
-		}
-		merged = append(merged, old)
+		have = have.Without(address)
 	}
-	if len(withdrawn) > 0 {
-		return nil, fmt.Errorf(m.unknown, withdrawn[0], errDoesNotFit)
+	for _, item := range changed {
+		if _, both := slices.BinarySearchFunc(withdrawn, item.At(), netip.Addr.Compare); both {
+			return have, fmt.Errorf(m.twice, item.At())
+		}
+		have = have.With(item)
 	}
-	return append(merged, changed...), nil
+	return have, nil
+}
+
+// mergePeers returns have without those withdrawn, with changed replacing or added. All are
+// sorted by name, and so is the result.
+func mergePeers(have, changed []announcement.Peer, withdrawn []string) ([]announcement.Peer, error) {
+	if len(changed)+len(withdrawn) == 0 {
+		return have, nil
+	}
+	merged := slices.Clone(have)
+	at := func(name string) (int, bool) {
+		return slices.BinarySearchFunc(merged, name, func(p announcement.Peer, name string) int { return strings.Compare(p.Node, name) })
+	}
+	for _, name := range withdrawn {
+		i, held := at(name)
+		if !held {
+			return nil, fmt.Errorf("plan: peer %q is withdrawn but not held: %w", name, errDoesNotFit)
+		}
+		merged = slices.Delete(merged, i, i+1)
+	}
+	for _, p := range changed {
+		if _, both := slices.BinarySearch(withdrawn, p.Node); both {
+			return nil, fmt.Errorf("plan: peer %q is both there and withdrawn", p.Node)
+		}
+		i, held := at(p.Node)
+		if held {
+			merged[i] = p
+		} else {
+			merged = slices.Insert(merged, i, p)
+		}
+	}
+	return merged, nil
 }

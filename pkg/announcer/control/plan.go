@@ -15,7 +15,7 @@ func planMessage(base, want announcement.Set) *pb.Plan {
 	}
 	difference := planDifference(base, want)
 	said := len(difference.Announcements) + len(difference.Withdrawn) + len(difference.Peers) + len(difference.WithdrawnPeers)
-	if said > len(want.Announcements)+len(want.Sight.Peers) {
+	if said > want.Announcements.Len()+len(want.Sight.Peers) {
 		return planSnapshot(want)
 	}
 	return difference
@@ -23,8 +23,8 @@ func planMessage(base, want announcement.Set) *pb.Plan {
 
 func planSnapshot(set announcement.Set) *pb.Plan {
 	plan := &pb.Plan{Cluster: set.Cluster, Stamp: encodeStamp(set.Stamp), Snapshot: true}
-	plan.Announcements = make([]*pb.Announcement, 0, len(set.Announcements))
-	for _, a := range set.Announcements {
+	plan.Announcements = make([]*pb.Announcement, 0, set.Announcements.Len())
+	for a := range set.Announcements.All() {
 		plan.Announcements = append(plan.Announcements, encodeAnnouncement(a))
 	}
 	sightSnapshot(plan, set.Sight)
@@ -32,27 +32,15 @@ func planSnapshot(set announcement.Set) *pb.Plan {
 	return plan
 }
 
-// planDifference merges two sorted lists: what is new or changed is announced, what is
-// gone is withdrawn.
+// planDifference announces what is new or changed and withdraws what is gone.
 func planDifference(base, want announcement.Set) *pb.Plan {
 	plan := &pb.Plan{Cluster: want.Cluster, Stamp: encodeStamp(want.Stamp), Base: encodeStamp(base.Stamp)}
-	have := base.Announcements
-	for _, a := range want.Announcements {
-		for len(have) > 0 && have[0].Address.Less(a.Address) {
-			plan.Withdrawn = append(plan.Withdrawn, have[0].Address.AsSlice())
-			have = have[1:]
+	for address, a := range announcement.Changes(base.Announcements, want.Announcements) {
+		if a == nil {
+			plan.Withdrawn = append(plan.Withdrawn, address.AsSlice())
+		} else {
+			plan.Announcements = append(plan.Announcements, encodeAnnouncement(*a))
 		}
-		if len(have) > 0 && have[0].Address == a.Address {
-			same := have[0].Equal(a)
-			have = have[1:]
-			if same {
-				continue
-			}
-		}
-		plan.Announcements = append(plan.Announcements, encodeAnnouncement(a))
-	}
-	for _, a := range have {
-		plan.Withdrawn = append(plan.Withdrawn, a.Address.AsSlice())
 	}
 	sightDifference(plan, base.Sight, want.Sight)
 	if base.Health != want.Health {

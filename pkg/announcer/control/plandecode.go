@@ -15,7 +15,7 @@ import (
 // which it leaves as it is. The error wraps errDoesNotFit where p is well formed but a
 // difference to something else.
 func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
-	set, withdrawn, err := decodePlan(p)
+	set, announced, withdrawn, err := decodePlan(p)
 	if err != nil {
 		return announcement.Set{}, err
 	}
@@ -24,6 +24,7 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 		return announcement.Set{}, err
 	}
 	if p.GetSnapshot() {
+		set.Announcements = announcement.NewIndex(announced...)
 		return set, nil
 	}
 	if p.GetHealth() == nil {
@@ -34,9 +35,9 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 		return announcement.Set{}, fmt.Errorf("plan: difference to %s of cluster %q, but %s of cluster %q is held: %w",
 			stampText(base), set.Cluster, stampText(have.Stamp), have.Cluster, errDoesNotFit)
 	}
-	set.Announcements, err = mergeAnnouncements(have.Announcements, set.Announcements, withdrawn)
+	set.Announcements, err = merge(planMerging, have.Announcements, announced, withdrawn)
 	if err == nil {
-		err = checkCount("plan: announcements", len(set.Announcements), maxAnnouncements)
+		err = checkCount("plan: announcements", set.Announcements.Len(), maxAnnouncements)
 	}
 	if err == nil {
 		err = applySight(have.Sight, &set, p, withdrawnPeers)
@@ -48,25 +49,25 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 }
 
 // decodePlan checks everything that can be checked without knowing the base.
-func decodePlan(p *pb.Plan) (set announcement.Set, withdrawn []netip.Addr, err error) {
+func decodePlan(p *pb.Plan) (set announcement.Set, announced []announcement.Announcement, withdrawn []netip.Addr, err error) {
 	set = announcement.Set{Cluster: p.GetCluster(), Stamp: decodeStamp(p.GetStamp())}
 	if set.Stamp.IsZero() {
-		return set, nil, fmt.Errorf("plan: no stamp")
+		return set, nil, nil, fmt.Errorf("plan: no stamp")
 	}
 	if err := checkText("plan: cluster", set.Cluster, maxName); err != nil {
-		return set, nil, err
+		return set, nil, nil, err
 	}
 	if p.GetSnapshot() && len(p.GetWithdrawn())+len(p.GetWithdrawnPeers()) > 0 {
-		return set, nil, fmt.Errorf("plan: a snapshot withdraws nothing")
+		return set, nil, nil, fmt.Errorf("plan: a snapshot withdraws nothing")
 	}
-	if set.Announcements, err = decodeAnnouncements(p.GetAnnouncements()); err != nil {
-		return set, nil, err
+	if announced, err = decodeAnnouncements(p.GetAnnouncements()); err != nil {
+		return set, nil, nil, err
 	}
 	if set.Health, err = decodeHealth(p.GetHealth()); err != nil {
-		return set, nil, err
+		return set, nil, nil, err
 	}
 	withdrawn, err = decodeAddresses("plan: withdrawn", p.GetWithdrawn())
-	return set, withdrawn, err
+	return set, announced, withdrawn, err
 }
 
 func decodeHealth(p *pb.Health) (announcement.Health, error) {

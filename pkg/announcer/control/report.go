@@ -11,8 +11,8 @@ import (
 func reportSnapshot(r announcement.Report) *pb.Report {
 	report := reportFrame(r)
 	report.Snapshot = true
-	report.Claims = make([]*pb.Claim, 0, len(r.Claims))
-	for _, c := range r.Claims {
+	report.Claims = make([]*pb.Claim, 0, r.Claims.Len())
+	for c := range r.Claims.All() {
 		report.Claims = append(report.Claims, encodeClaim(c))
 	}
 	report.Interfaces = encodeInterfaces(r.Interfaces)
@@ -24,25 +24,14 @@ func reportSnapshot(r announcement.Report) *pb.Report {
 // where they say the same.
 func reportDifference(base, want announcement.Report) *pb.Report {
 	report := reportFrame(want)
-	have := base.Claims
-	for _, c := range want.Claims {
-		for len(have) > 0 && have[0].Address.Less(c.Address) {
-			report.Ended = append(report.Ended, have[0].Address.AsSlice())
-			have = have[1:]
+	for address, c := range announcement.Changes(base.Claims, want.Claims) {
+		if c == nil {
+			report.Ended = append(report.Ended, address.AsSlice())
+		} else {
+			report.Claims = append(report.Claims, encodeClaim(*c))
 		}
-		if len(have) > 0 && have[0].Address == c.Address {
-			same := have[0] == c
-			have = have[1:]
-			if same {
-				continue
-			}
-		}
-		report.Claims = append(report.Claims, encodeClaim(c))
 	}
-	for _, c := range have {
-		report.Ended = append(report.Ended, c.Address.AsSlice())
-	}
-	if !slices.EqualFunc(base.Interfaces, want.Interfaces, equalInterface) {
+	if !slices.EqualFunc(base.Interfaces, want.Interfaces, announcement.Interface.Equal) {
 		report.Interfaces, report.InterfacesChanged = encodeInterfaces(want.Interfaces), true
 	}
 	if len(report.Claims)+len(report.Ended) == 0 && !report.InterfacesChanged && equalFrame(base, want) {
@@ -65,10 +54,6 @@ func reportFrame(r announcement.Report) *pb.Report {
 func equalFrame(a, b announcement.Report) bool {
 	return a.Plan == b.Plan && a.Highest == b.Highest && a.Cluster == b.Cluster && a.Unwell == b.Unwell &&
 		slices.Equal(a.Problems, b.Problems) && slices.Equal(a.Down, b.Down)
-}
-
-func equalInterface(a, b announcement.Interface) bool {
-	return a.Name == b.Name && a.MAC == b.MAC && a.Default == b.Default && a.Down == b.Down && slices.Equal(a.Prefixes, b.Prefixes)
 }
 
 func encodeClaim(c announcement.Claim) *pb.Claim {

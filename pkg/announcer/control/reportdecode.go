@@ -14,45 +14,49 @@ import (
 // applyReport returns the whole report that p amounts to for a receiver that holds have,
 // which it leaves as it is.
 func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, error) {
-	report, ended, err := decodeReport(p)
-	if err != nil || p.GetSnapshot() {
+	report, claims, ended, err := decodeReport(p)
+	if err != nil {
 		return report, err
+	}
+	if p.GetSnapshot() {
+		report.Claims = announcement.NewIndex(claims...)
+		return report, nil
 	}
 	if !p.GetInterfacesChanged() {
 		report.Interfaces = have.Interfaces
 	}
-	report.Claims, err = mergeClaims(have.Claims, report.Claims, ended)
+	report.Claims, err = merge(reportMerging, have.Claims, claims, ended)
 	if err != nil {
 		return announcement.Report{}, err
 	}
-	return report, checkCount("report: claims", len(report.Claims), maxAnnouncements)
+	return report, checkCount("report: claims", report.Claims.Len(), maxAnnouncements)
 }
 
 // decodeReport checks everything that can be checked without knowing what came before.
-func decodeReport(p *pb.Report) (report announcement.Report, ended []netip.Addr, err error) {
+func decodeReport(p *pb.Report) (report announcement.Report, claims []announcement.Claim, ended []netip.Addr, err error) {
 	report = announcement.Report{
 		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(), Unwell: p.GetUnwell(),
 	}
 	if err := checkText("report: cluster", report.Cluster, maxName); err != nil {
-		return report, nil, err
+		return report, nil, nil, err
 	}
 	if p.GetSnapshot() && len(p.GetEnded()) > 0 {
-		return report, nil, fmt.Errorf("report: a snapshot ends no claim")
+		return report, nil, nil, fmt.Errorf("report: a snapshot ends no claim")
 	}
-	if report.Claims, err = decodeClaims(p.GetClaims()); err != nil {
-		return report, nil, err
+	if claims, err = decodeClaims(p.GetClaims()); err != nil {
+		return report, nil, nil, err
 	}
 	if ended, err = decodeAddresses("report: ended", p.GetEnded()); err != nil {
-		return report, nil, err
+		return report, nil, nil, err
 	}
 	if report.Problems, err = decodeProblems(p.GetProblems()); err != nil {
-		return report, nil, err
+		return report, nil, nil, err
 	}
 	if report.Interfaces, err = decodeInterfaces(p.GetInterfaces()); err != nil {
-		return report, nil, fmt.Errorf("report: %w", err)
+		return report, nil, nil, fmt.Errorf("report: %w", err)
 	}
 	report.Down, err = decodeNames("report: down", p.GetDown())
-	return report, ended, err
+	return report, claims, ended, err
 }
 
 func decodeClaims(list []*pb.Claim) ([]announcement.Claim, error) {

@@ -9,20 +9,15 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// normalReport returns a deep copy of r in the form that the channel carries: sorted,
-// each claim once, texts and lists within their bounds. What has no address is left out.
+// normalReport returns a copy of r, which shares nothing that anybody writes to, in the form
+// that the channel carries: sorted, texts and lists within their bounds. What has no
+// address is left out.
 func normalReport(r announcement.Report) announcement.Report {
 	r.Cluster = boundText(r.Cluster, maxName)
-	r.Claims = slices.DeleteFunc(slices.Clone(r.Claims), func(c announcement.Claim) bool { return !c.Address.IsValid() })
-	// Of two claims of one address the newer stays.
-	slices.SortFunc(r.Claims, func(a, b announcement.Claim) int {
-		if c := a.Address.Compare(b.Address); c != 0 {
-			return c
-		}
-		return b.Stamp.Compare(a.Stamp)
-	})
-	r.Claims = slices.CompactFunc(r.Claims, func(a, b announcement.Claim) bool { return a.Address == b.Address })
-	r.Claims = r.Claims[:min(len(r.Claims), maxAnnouncements)]
+	r.Claims = r.Claims.Without(netip.Addr{})
+	for r.Claims.Len() > maxAnnouncements {
+		r.Claims = r.Claims.Without(r.Claims.Nth(maxAnnouncements).Address)
+	}
 	r.Problems = normalProblems(r.Problems)
 	r.Interfaces = normalInterfaces(r.Interfaces)
 	r.Down = normalNames(r.Down)

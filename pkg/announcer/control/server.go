@@ -42,7 +42,7 @@ type Server struct {
 	options  ServerOptions
 	log      *slog.Logger
 	replica  string // identifies this process to announcers, see Welcome
-	plans    *mailbox[map[string]announcement.Set]
+	plans    *pigeonholes
 	pending  *pending
 	registry *registry
 	tally    *tally
@@ -60,7 +60,7 @@ func NewServer(options ServerOptions) *Server {
 		options:  options,
 		log:      options.Logger,
 		replica:  rand.Text(),
-		plans:    newMailbox[map[string]announcement.Set](),
+		plans:    newPigeonholes(),
 		pending:  newPending(options.Limits.Pending, options.Limits.PendingPerSource),
 		registry: newRegistry(options.Observer),
 		tally:    newTally(),

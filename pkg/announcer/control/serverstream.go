@@ -186,14 +186,14 @@ func (st *serverStream) sendPlans(protocol uint32) error {
 // newest gives what the node is to be told now, or the zero Set for nothing, and when to
 // look again.
 func (st *serverStream) newest() (announcement.Set, <-chan struct{}) {
-	plans, _, changed := st.server.plans.get()
-	if fence := st.server.options.Fence; fence != nil && plans != nil {
+	set, changed, renewed := st.server.plans.get(st.identity.Node)
+	if fence := st.server.options.Fence; fence != nil && !set.Stamp.IsZero() {
 		if err := fence(); err != nil {
 			st.server.log.Debug("plan held back", "node", st.identity.Node, "err", err)
-			return announcement.Set{}, changed
+			return announcement.Set{}, renewed // Which says so once it may leave.
 		}
 	}
-	return plans[st.identity.Node], changed
+	return set, changed
 }
 
 func (st *serverStream) sendPlan(last, set announcement.Set) error {

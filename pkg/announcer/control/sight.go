@@ -29,7 +29,7 @@ func sightDifference(plan *pb.Plan, base, want announcement.Sight) {
 			have = have[1:]
 		}
 		if len(have) > 0 && have[0].Node == p.Node {
-			same := equalPeer(have[0], p)
+			same := have[0].Equal(p)
 			have = have[1:]
 			if same {
 				continue
@@ -40,10 +40,6 @@ func sightDifference(plan *pb.Plan, base, want announcement.Sight) {
 	for _, p := range have {
 		plan.WithdrawnPeers = append(plan.WithdrawnPeers, p.Node)
 	}
-}
-
-func equalPeer(a, b announcement.Peer) bool {
-	return a.Node == b.Node && a.Key == b.Key && slices.EqualFunc(a.Interfaces, b.Interfaces, equalInterface)
 }
 
 // encodeSight encodes the timing, which may be none.

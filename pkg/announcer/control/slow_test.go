@@ -19,7 +19,7 @@ func bigSet(term, revision uint64) announcement.Set {
 	addr := netip.MustParseAddr("2001:db8::")
 	for range 5000 {
 		addr = addr.Next()
-		s.Announcements = append(s.Announcements, announcement.Announcement{
+		s.Announcements = s.Announcements.With(announcement.Announcement{
 			Address: addr, Stamp: s.Stamp, Candidates: []string{strings.Repeat("n", 100), "b"},
 		})
 	}
@@ -42,7 +42,7 @@ func TestSlowNode(t *testing.T) {
 	}
 	// It can still report, and is heard.
 	require.NoError(t, slow.Send(reportFrom(reportDifference(announcement.Report{}, claims("192.0.2.7")))))
-	eventually(t, func() bool { report, _ := r.report("slow"); return len(report.Claims) == 1 }, "slow is heard")
+	eventually(t, func() bool { report, _ := r.report("slow"); return report.Claims.Len() == 1 }, "slow is heard")
 
 	var have announcement.Set
 	received := 0
@@ -99,7 +99,7 @@ func TestSlowReplica(t *testing.T) {
 	}
 	eventually(t, func() bool {
 		report, _ := stuck.report("a")
-		return len(report.Claims) == 1 && report.Claims[0].Address == netip.MustParseAddr("192.0.2.49")
+		return report.Claims.Len() == 1 && report.Claims.Nth(0).Address == netip.MustParseAddr("192.0.2.49")
 	}, "the newest report at the replica that waits")
 	close(release)
 	n.awaitPlan(t, stuck.address, set(1, 1, "192.0.2.1"))

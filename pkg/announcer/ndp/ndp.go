@@ -36,31 +36,26 @@ func (Protocol) Name() string { return "ndp" }
 // EtherType implements responder.Protocol.
 func (Protocol) EtherType() int { return unix.ETH_P_IPV6 }
 
-// Groups implements responder.Protocol: the solicited-node groups (RFC 4291 section
-// 2.7.1), of which addresses that end alike share one.
-func (Protocol) Groups(port *responder.Port) []netip.Addr {
-	groups := make([]netip.Addr, 0, len(port.Addresses))
-	for _, a := range port.Addresses {
-		groups = append(groups, solicitedNode(a))
-	}
-	slices.SortFunc(groups, netip.Addr.Compare)
-	return slices.Compact(groups)
-}
+// Group implements responder.Protocol: the solicited-node group (RFC 4291 section 2.7.1),
+// which addresses that end alike share.
+func (Protocol) Group(address netip.Addr) (netip.Addr, bool) { return solicitedNode(address), true }
 
-// Filter implements responder.Protocol: solicitations of targets whose last four bytes
-// are those of one of port's addresses.
-func (Protocol) Filter(port *responder.Port, size int) []bpf.Instruction {
-	keys := make([]uint32, 0, len(port.Addresses))
-	for _, a := range port.Addresses {
-		b := a.As16()
-		keys = append(keys, binary.BigEndian.Uint32(b[12:]))
-	}
+// Question implements responder.Protocol: solicitations.
+func (Protocol) Question() []bpf.Instruction {
 	return slices.Concat(
 		responder.Require(nextHeaderOffset, 1, unix.IPPROTO_ICMPV6),
 		responder.Require(hopLimitOffset, 1, hopLimit),
 		responder.Require(messageOffset, 1, uint32(ipv6.ICMPTypeNeighborSolicitation)),
-		responder.MatchKeys(targetOffset+12, keys, size),
 	)
+}
+
+// KeyOffset implements responder.Protocol.
+func (Protocol) KeyOffset() uint32 { return targetOffset + 12 }
+
+// Key implements responder.Protocol: the last four bytes.
+func (Protocol) Key(address netip.Addr) uint32 {
+	b := address.As16()
+	return binary.BigEndian.Uint32(b[12:])
 }
 
 // Decide implements responder.Protocol. A solicitation of one of port's addresses is

@@ -32,7 +32,7 @@ var (
 )
 
 func port() *responder.Port {
-	return &responder.Port{Index: 7, Name: "eth0", MAC: ourMAC, Addresses: []netip.Addr{vip, alike}}
+	return &responder.Port{Index: 7, Name: "eth0", MAC: ourMAC, Addresses: responder.NewAddresses(vip, alike)}
 }
 
 // question is a solicitation to be; its zero fields are those of a common one.
@@ -183,8 +183,12 @@ func requireAdvertisement(t testing.TB, frame []byte, to net.HardwareAddr, desti
 	require.Equal(t, again, frame[54:], "the checksum is right")
 }
 
-func TestGroups(t *testing.T) {
-	require.Equal(t, []netip.Addr{group}, ndp.Protocol{}.Groups(port()), "addresses that end alike share one")
+func TestGroup(t *testing.T) {
+	for _, address := range []netip.Addr{vip, alike} {
+		got, ok := ndp.Protocol{}.Group(address)
+		require.True(t, ok)
+		require.Equal(t, group, got, "addresses that end alike share one")
+	}
 }
 
 // FuzzDecide: no frame is fatal, a reply is always true, and the kernel's filter never
@@ -195,7 +199,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add(question{to: ourMAC, destination: vip, target: alike}.frame(f))
 	f.Add(question{message: &codec.NeighborAdvertisement{TargetAddress: vip}}.frame(f))
 	f.Add(question{}.frame(f)[:60])
-	vm, err := bpf.NewVM(ndp.Protocol{}.Filter(port(), 100))
+	vm, err := bpf.NewVM(responder.Filter(ndp.Protocol{}, port().Addresses, 100))
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		// A fuzzer does not guess checksums: let every message have the right one.
@@ -249,7 +253,7 @@ func TestProbe(t *testing.T) {
 	require.Equal(t, vip, got)
 	require.Equal(t, ourMAC, mac)
 	for _, asked := range []netip.Addr{vip, other} {
-		vm, err := bpf.NewVM(ndp.Protocol{}.HolderFilter([]netip.Addr{asked}))
+		vm, err := bpf.NewVM(ndp.Protocol{}.HolderFilter(responder.NewAddresses(asked)))
 		require.NoError(t, err)
 		n, err := vm.Run(reply)
 		require.NoError(t, err)

@@ -45,11 +45,10 @@ func (Protocol) Probe(mac net.HardwareAddr, address netip.Addr) []byte {
 
 // HolderFilter implements probe.Protocol: advertisements of targets that end as one of
 // addresses does.
-func (Protocol) HolderFilter(addresses []netip.Addr) []bpf.Instruction {
-	keys := make([]uint32, 0, len(addresses))
-	for _, a := range addresses {
-		b := a.As16()
-		keys = append(keys, binary.BigEndian.Uint32(b[12:]))
+func (Protocol) HolderFilter(addresses responder.Addresses) []bpf.Instruction {
+	keys := make([]uint32, 0, addresses.Len())
+	for a := range addresses.All() {
+		keys = append(keys, Protocol{}.Key(a.At()))
 	}
 	filter := responder.Require(nextHeaderOffset, 1, unix.IPPROTO_ICMPV6)
 	filter = append(filter, responder.Require(messageOffset, 1, uint32(ipv6.ICMPTypeNeighborAdvertisement))...)

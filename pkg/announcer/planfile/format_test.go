@@ -21,10 +21,10 @@ func plan(term, r uint64, n int) announcement.Set {
 		Peers: []announcement.Peer{{Node: "node2", Key: announcement.Key{1, 2, 3}, Interfaces: []announcement.Interface{
 			{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}},
 		}}},
-	}, Announcements: []announcement.Announcement{}}
+	}}
 	address := netip.MustParseAddr("10.0.0.1")
 	for range n {
-		set.Announcements = append(set.Announcements, announcement.Announcement{
+		set.Announcements = set.Announcements.With(announcement.Announcement{
 			Address: address, Stamp: set.Stamp, Candidates: []string{"node1", "node2"}, Interface: "eth0",
 		})
 		address = address.Next()
@@ -43,7 +43,22 @@ func TestDecode(t *testing.T) {
 	kept := control.Kept{Node: "node1", Account: "uid", Plan: plan(7, 12, 3)}
 	got, err := Decode(encoded(t, kept))
 	require.NoError(t, err)
-	require.Equal(t, kept, got)
+	same(t, kept, got)
+}
+
+// same compares what a file has: two indexes of the same may have other shapes.
+func same(t *testing.T, want, got control.Kept) {
+	t.Helper()
+	require.Equal(t, want.Node, got.Node)
+	require.Equal(t, want.Account, got.Account)
+	samePlan(t, want.Plan, got.Plan)
+}
+
+func samePlan(t *testing.T, want, got announcement.Set) {
+	t.Helper()
+	require.True(t, want.Announcements.Equal(got.Announcements))
+	got.Announcements = want.Announcements
+	require.Equal(t, want, got)
 }
 
 // TestDecodeDamaged: whatever is cut off, added or flipped is noticed.
@@ -99,6 +114,6 @@ func FuzzDecode(f *testing.F) {
 		}
 		again, err := Decode(encoded(t, kept))
 		require.NoError(t, err)
-		require.Equal(t, kept, again)
+		same(t, kept, again)
 	})
 }

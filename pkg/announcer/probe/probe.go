@@ -36,7 +36,7 @@ type Protocol interface {
 	Probe(mac net.HardwareAddr, address netip.Addr) []byte
 	// HolderFilter returns a program that accepts at least the frames in which somebody
 	// shows to have one of addresses.
-	HolderFilter(addresses []netip.Addr) []bpf.Instruction
+	HolderFilter(addresses responder.Addresses) []bpf.Instruction
 	// Holder returns which address the sender of frame shows to have, and its hardware
 	// address; false if none.
 	Holder(frame []byte) (netip.Addr, net.HardwareAddr, bool)
@@ -105,7 +105,8 @@ func (q *Question) Run() (map[netip.Addr]bool, error) {
 }
 
 func (a *asked) send(p Protocol) error {
-	for _, address := range a.port.Addresses {
+	for item := range a.port.Addresses.All() {
+		address := item.At()
 		frame := p.Probe(a.port.MAC, address)
 		if frame == nil {
 			return fmt.Errorf("%s cannot be asked for", address)

@@ -37,7 +37,7 @@ type segment struct {
 func (s *segment) WriteTo(frame []byte, _ net.Addr) (int, error) {
 	s.sent++
 	for address, mac := range s.holders {
-		port := &responder.Port{MAC: mac, Addresses: []netip.Addr{address}}
+		port := &responder.Port{MAC: mac, Addresses: responder.NewAddresses(address)}
 		// A host does not answer itself; what comes back is what others make of it.
 		frame := append([]byte{}, frame...)
 		copy(frame[6:12], net.HardwareAddr{2, 9, 9, 9, 9, 9})
@@ -67,7 +67,7 @@ func (s *segment) open(err error) responder.ListenFunc {
 }
 
 func ports() []*responder.Port {
-	return []*responder.Port{{Index: 2, Name: "eth0", MAC: ours, Addresses: []netip.Addr{held, free, mine}}}
+	return []*responder.Port{{Index: 2, Name: "eth0", MAC: ours, Addresses: responder.NewAddresses(held, free, mine)}}
 }
 
 // TestRun asks three times for each address, and does not take itself for another machine.

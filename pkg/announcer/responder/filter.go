@@ -42,7 +42,10 @@ func Require(offset uint32, size int, value uint32) []bpf.Instruction {
 // are joined, and keys between them are accepted too. There are a little over two
 // instructions for each run.
 func MatchKeys(offset uint32, keys []uint32, size int) []bpf.Instruction {
-	found := join(runs(keys), size)
+	return match(offset, join(runs(keys), size))
+}
+
+func match(offset uint32, found []run) []bpf.Instruction {
 	if len(found) == 0 {
 		return []bpf.Instruction{bpf.RetConstant{Val: 0}}
 	}
@@ -55,6 +58,28 @@ func MatchKeys(offset uint32, keys []uint32, size int) []bpf.Instruction {
 
 // run is a range of keys, both ends included.
 type run struct{ first, last uint32 }
+
+// covers says that key is in one of in, which are in order.
+func covers(in []run, key uint32) bool {
+	i := after(in, key)
+	return i > 0 && key <= in[i-1].last
+}
+
+// after returns how many of in begin at key or before.
+func after(in []run, key uint32) int {
+	i, _ := slices.BinarySearchFunc(in, key, func(r run, key uint32) int {
+		if r.first <= key {
+			return -1
+		}
+		return 1
+	})
+	return i
+}
+
+// with returns in with key, which they do not cover yet, in at most size runs.
+func with(in []run, key uint32, size int) []run {
+	return join(slices.Insert(slices.Clone(in), after(in, key), run{key, key}), size)
+}
 
 // runs returns the ranges that keys make up, in order.
 func runs(keys []uint32) []run {

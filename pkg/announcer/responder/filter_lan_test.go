@@ -71,12 +71,12 @@ func TestTwoThousandAddresses(t *testing.T) {
 			r := newResponder(t, l.lan, nil)
 			p := l.port
 			for i := range test.addresses {
-				p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
+				p.Addresses = p.Addresses.With(responder.Address(netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))})))
 			}
 			l.apply(r, &p)
-			last := p.Addresses[len(p.Addresses)-1].String()
+			last := p.Addresses.Nth(p.Addresses.Len() - 1).At().String()
 			for i := range 50 {
-				require.Equal(t, p.MAC, l.ask(p.Addresses[i*len(p.Addresses)/50].String(), last))
+				require.Equal(t, p.MAC, l.ask(p.Addresses.Nth(i*p.Addresses.Len()/50).At().String(), last))
 				require.Nil(t, l.ask(fmt.Sprintf("10.1.%d.%d", i/3, 4*i+1), last))
 			}
 			if test.exact {
@@ -102,18 +102,18 @@ func TestLittleKernelMemory(t *testing.T) {
 	t.Cleanup(ndps.Close)
 	four, six := l.port, l.port
 	for i := range 2000 {
-		four.Addresses = append(four.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
-		six.Addresses = append(six.Addresses, netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 13: byte(i / 100), 15: byte(2 * (i % 100))}))
+		four.Addresses = four.Addresses.With(responder.Address(netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))})))
+		six.Addresses = six.Addresses.With(responder.Address(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 13: byte(i / 100), 15: byte(2 * (i % 100))})))
 	}
 	l.host.Address(t, "host0", "2001:db8::1/64")
 	for _, count := range []int{300, 1900, 1901, 2000} {
 		some4, some6 := four, six
-		some4.Addresses, some6.Addresses = four.Addresses[:count], six.Addresses[:count]
+		some4.Addresses, some6.Addresses = first(four.Addresses, count), first(six.Addresses, count)
 		l.apply(arps, &some4)
 		l.apply(ndps, &some6)
 		for _, i := range []int{1, count / 2, count - 1} {
-			require.Equal(t, l.port.MAC, l.ask(four.Addresses[i].String(), "10.1.0.0"))
-			l.resolves(six.Addresses[i].String())
+			require.Equal(t, l.port.MAC, l.ask(four.Addresses.Nth(i).At().String(), "10.1.0.0"))
+			l.resolves(six.Addresses.Nth(i).At().String())
 		}
 	}
 	for i := range 100 {
@@ -150,9 +150,9 @@ func TestNothingIsLostWhileFiltersChange(t *testing.T) {
 			}
 			p := l.port
 			for i := range changes.Load() % 300 {
-				p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
+				p.Addresses = p.Addresses.With(responder.Address(netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))})))
 			}
-			p.Addresses = append(p.Addresses, netip.MustParseAddr(control))
+			p.Addresses = p.Addresses.With(responder.Address(netip.MustParseAddr(control)))
 			failures = l.applyFails(r, &p)
 			changes.Add(1)
 		}

@@ -65,11 +65,11 @@ func TestFilterFitsTheKernel(t *testing.T) {
 	const maximum, prelude = 4096, 6
 	var port4, port6 responder.Port
 	for i := range 3000 {
-		port4.Addresses = append(port4.Addresses, netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}))
-		port6.Addresses = append(port6.Addresses, netip.AddrFrom16([16]byte{0: 0x20, 12: 1, 13: byte(i >> 8), 14: byte(i)}))
+		port4.Addresses = port4.Addresses.With(responder.Address(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0})))
+		port6.Addresses = port6.Addresses.With(responder.Address(netip.AddrFrom16([16]byte{0: 0x20, 12: 1, 13: byte(i >> 8), 14: byte(i)})))
 	}
-	require.LessOrEqual(t, len(arp.Protocol{}.Filter(&port4, 2000)), maximum-prelude)
-	require.LessOrEqual(t, len(ndp.Protocol{}.Filter(&port6, 2000)), maximum-prelude)
+	require.LessOrEqual(t, len(responder.Filter(arp.Protocol{}, port4.Addresses, 2000)), maximum-prelude)
+	require.LessOrEqual(t, len(responder.Filter(ndp.Protocol{}, port6.Addresses, 2000)), maximum-prelude)
 }
 
 func TestMatchKeysAtTheEnds(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,30 +17,39 @@ const maxGroups = 256
 // in, and so that the kernel speaks MLD for them.
 type memberships struct {
 	index  int
-	joined map[netip.Addr]int // group to descriptor
-	use    map[int]int        // descriptor to number of groups
+	joined map[netip.Addr]*membership
+	use    map[int]int // descriptor to number of groups
+}
+
+type membership struct {
+	descriptor int
+	// members is how many need it.
+	members int
 }
 
 func newMemberships(index int) *memberships {
-	return &memberships{index: index, joined: map[netip.Addr]int{}, use: map[int]int{}}
+	return &memberships{index: index, joined: map[netip.Addr]*membership{}, use: map[int]int{}}
 }
 
-// set makes groups the ones that the interface is in. After an error some may be missing.
-func (m *memberships) set(groups []netip.Addr) error {
-	for group, fd := range m.joined {
-		if _, wanted := slices.BinarySearchFunc(groups, group, netip.Addr.Compare); !wanted {
-			if err := m.leave(group, fd); err != nil {
-				return fmt.Errorf("leave group %s: %w", group, err)
-			}
-		}
-	}
-	for _, group := range groups {
-		if _, ok := m.joined[group]; ok {
-			continue
-		}
+// add keeps the interface in group for one more, and remove for one less. After an error
+// it may not be in it.
+func (m *memberships) add(group netip.Addr) error {
+	if m.joined[group] == nil {
 		if err := m.join(group); err != nil {
 			return fmt.Errorf("join group %s: %w", group, err)
 		}
+	}
+	m.joined[group].members++
+	return nil
+}
+
+func (m *memberships) remove(group netip.Addr) error {
+	joined := m.joined[group]
+	if joined.members--; joined.members > 0 {
+		return nil
+	}
+	if err := m.leave(group, joined.descriptor); err != nil {
+		return fmt.Errorf("leave group %s: %w", group, err)
 	}
 	return nil
 }
@@ -68,7 +76,7 @@ func (m *memberships) join(group netip.Addr) error {
 func (m *memberships) joinBy(fd int, group netip.Addr) error {
 	err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, m.request(group))
 	if err == nil {
-		m.joined[group] = fd
+		m.joined[group] = &membership{descriptor: fd}
 		m.use[fd]++
 	}
 	return err

@@ -87,9 +87,19 @@ func memoryLAN(t testing.TB) *lan {
 func (l *lan) with(addresses ...string) *responder.Port {
 	p := l.port
 	for _, a := range addresses {
-		p.Addresses = append(p.Addresses, netip.MustParseAddr(a))
+		p.Addresses = p.Addresses.With(responder.Address(netip.MustParseAddr(a)))
 	}
 	return &p
+}
+
+// first returns the first n of addresses.
+func first(addresses responder.Addresses, n int) (out responder.Addresses) {
+	for a := range addresses.All() {
+		if out.Len() < n {
+			out = out.With(a)
+		}
+	}
+	return out
 }
 
 // apply calls Apply where sockets belong to the node, and wants no failure.

@@ -183,16 +183,16 @@ func TestThousandsOfGroups(t *testing.T) {
 	const count = 2500
 	p := l.port
 	for i := range count {
-		p.Addresses = append(p.Addresses, netip.MustParseAddr(fmt.Sprintf("2001:db8::%x:%x", 1+i/1000, i)))
+		p.Addresses = p.Addresses.With(responder.Address(netip.MustParseAddr(fmt.Sprintf("2001:db8::%x:%x", 1+i/1000, i))))
 	}
 	l.apply(r, &p)
 	require.Equal(t, count, l.groups())
 	l.host.Address(t, "host0", "2001:db8::1/64")
 	for _, i := range []int{0, 1234, count - 1} {
-		l.resolves(p.Addresses[i].String())
+		l.resolves(p.Addresses.Nth(i).At().String())
 	}
 	some := p
-	some.Addresses = p.Addresses[:10]
+	some.Addresses = first(p.Addresses, 10)
 	l.apply(r, &some)
 	require.Equal(t, 10, l.groups())
 	l.apply(r)

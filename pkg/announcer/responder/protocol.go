@@ -3,9 +3,10 @@ package responder
 import (
 	"net"
 	"net/netip"
-	"slices"
 
 	"golang.org/x/net/bpf"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // Port is one interface and the addresses that are answered on it. A Port that was
@@ -16,15 +17,33 @@ type Port struct {
 	Name  string
 	// MAC is the interface's hardware address: what answers carry.
 	MAC net.HardwareAddr
-	// Addresses are sorted, and all of the protocol's family.
-	Addresses []netip.Addr
+	// Addresses are all of the protocol's family.
+	Addresses Addresses
+}
+
+// Address is an item of Addresses.
+type Address netip.Addr
+
+// At returns the address itself.
+func (a Address) At() netip.Addr { return netip.Addr(a) }
+
+// Equal reports whether a and b are the same.
+func (a Address) Equal(b Address) bool { return a == b }
+
+// Addresses are a set of addresses.
+type Addresses = announcement.Index[Address]
+
+// NewAddresses returns the set of list.
+func NewAddresses(list ...netip.Addr) Addresses {
+	items := make([]Address, 0, len(list))
+	for _, a := range list {
+		items = append(items, Address(a))
+	}
+	return announcement.NewIndex(items...)
 }
 
 // Has reports whether the Port answers for address.
-func (p *Port) Has(address netip.Addr) bool {
-	_, ok := slices.BinarySearchFunc(p.Addresses, address, netip.Addr.Compare)
-	return ok
-}
+func (p *Port) Has(address netip.Addr) bool { return p.Addresses.Has(address) }
 
 // Outcome is what became of a received frame, as a metric label.
 type Outcome uint8
@@ -72,15 +91,18 @@ type Protocol interface {
 	Name() string
 	// EtherType is what frames of the protocol carry.
 	EtherType() int
-	// Filter returns a program that accepts at least the frames that Decide answers on
-	// port, in at most size comparisons of addresses; a smaller size accepts more.
-	Filter(port *Port, size int) []bpf.Instruction
+	// Question returns the instructions of a filter that drop frames which ask nothing. In
+	// all others the key of the address that they ask for is at KeyOffset.
+	Question() []bpf.Instruction
+	KeyOffset() uint32
+	// Key returns what the filter looks at of address; others may have the same.
+	Key(address netip.Addr) uint32
 	// Decide returns the whole Ethernet frame to send in answer to frame, or nil, and why.
 	Decide(frame []byte, port *Port) ([]byte, Outcome)
 	// Announcement returns the frames that tell the whole segment, unasked, that address
 	// is at port.
 	Announcement(port *Port, address netip.Addr) [][]byte
-	// Groups returns the multicast groups that port has to be a member of to be asked at
-	// all, sorted, each once.
-	Groups(port *Port) []netip.Addr
+	// Group returns the multicast group that a port has to be a member of to be asked for
+	// address at all, or false if there is none. Several addresses may have the same.
+	Group(address netip.Addr) (netip.Addr, bool)
 }

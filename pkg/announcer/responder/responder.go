@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // writeTimeout bounds how long a full transmit queue may hold up announcements.
@@ -60,7 +61,7 @@ func New(options Options) *Responder {
 func (r *Responder) Apply(ports []*Port) map[int]error {
 	wanted := make(map[int]*Port, len(ports))
 	for _, p := range ports {
-		if len(p.Addresses) > 0 {
+		if p.Addresses.Len() > 0 {
 			wanted[p.Index] = p
 		}
 	}
@@ -163,6 +164,9 @@ func (r *Responder) read(s *socket) {
 			reply, outcome = nil, Fenced
 		}
 		r.counts.outcomes[outcome].Add(1)
+		if outcome == NotOurs {
+			s.filter.wastes()
+		}
 		if reply != nil && s.send(reply) != nil {
 			r.counts.failed.Add(1)
 		}
@@ -194,11 +198,16 @@ func (r *Responder) Counts() Counts {
 
 // same reports whether two ports say the same.
 func same(a, b *Port) bool {
-	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && slices.Equal(a.Addresses, b.Addresses)
+	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && a.Addresses.Equal(b.Addresses)
 }
 
 // common returns port with those of its addresses that wanted has too, under wanted's MAC.
 func common(port, wanted *Port) *Port {
-	kept := slices.DeleteFunc(slices.Clone(port.Addresses), func(a netip.Addr) bool { return !wanted.Has(a) })
+	kept := port.Addresses
+	for address, left := range announcement.Changes(port.Addresses, wanted.Addresses) {
+		if left == nil {
+			kept = kept.Without(address)
+		}
+	}
 	return &Port{Index: wanted.Index, Name: wanted.Name, MAC: wanted.MAC, Addresses: kept}
 }

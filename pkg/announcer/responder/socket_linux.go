@@ -4,21 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 const (
 	// maxFrame is the longest frame that is read whole; a longer one asks nothing.
 	maxFrame = 2048
-	// maxRuns is the largest size of a filter: a little over two instructions for each run
-	// of addresses, of the 4096 that the kernel takes.
-	maxRuns = 2000
 )
 
 // Conn is a packet socket on one interface.
@@ -48,26 +45,28 @@ func Listen(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error
 type socket struct {
 	conn   Conn
 	groups *memberships
+	filter *filter
 	failed atomic.Bool
 	// port is what is answered; nil once the socket is stopped.
 	port atomic.Pointer[Port]
-	// filtered is the port that the filter in the kernel was made for.
-	filtered *Port
+	// updated is the port that groups and filter were made for.
+	updated *Port
 }
 
 func open(protocol Protocol, listen ListenFunc, port *Port) (*socket, error) {
-	s := &socket{groups: newMemberships(port.Index)}
-	if err := s.groups.set(protocol.Groups(port)); err != nil {
+	s := &socket{groups: newMemberships(port.Index), updated: &Port{}}
+	if err := s.join(protocol, port); err != nil {
 		return nil, errors.Join(err, s.groups.close())
 	}
-	err := attach(protocol, port, func(filter []bpf.RawInstruction) (err error) {
-		s.conn, err = listen(port, protocol.EtherType(), filter)
+	s.filter = &filter{protocol: protocol, index: port.Index, apply: func(program []bpf.RawInstruction) (err error) {
+		s.conn, err = listen(port, protocol.EtherType(), program)
 		return err
-	})
-	if err != nil {
+	}}
+	if err := s.filter.set(port.Addresses); err != nil {
 		return nil, errors.Join(fmt.Errorf("open packet socket: %w", err), s.groups.close())
 	}
-	s.filtered = port
+	s.filter.apply = s.conn.SetBPF
+	s.updated = port
 	s.port.Store(port)
 	return s, nil
 }
@@ -81,32 +80,33 @@ func (s *socket) narrow(wanted *Port) {
 
 // update answers for all of port.
 func (s *socket) update(protocol Protocol, port *Port) error {
-	if err := s.groups.set(protocol.Groups(port)); err != nil {
+	if err := s.join(protocol, port); err != nil {
 		return err
 	}
-	if !slices.Equal(s.filtered.Addresses, port.Addresses) {
-		if err := attach(protocol, port, s.conn.SetBPF); err != nil {
-			return fmt.Errorf("filter packet socket: %w", err)
-		}
-		s.filtered = port
+	if err := s.filter.change(s.updated.Addresses, port.Addresses); err != nil {
+		return fmt.Errorf("filter packet socket: %w", err)
 	}
+	s.updated = port
 	s.port.Store(port)
 	return nil
 }
 
-// attach hands apply the most exact filter that the kernel has memory for
-// (net.core.optmem_max bounds it per socket).
-func attach(protocol Protocol, port *Port, apply func([]bpf.RawInstruction) error) error {
-	for size := maxRuns; ; size /= 2 {
-		filter, err := bpf.Assemble(append(prelude(port.Index), protocol.Filter(port, size)...))
-		if err != nil {
-			return fmt.Errorf("assemble filter: %w", err)
+// join brings the groups from what they were made for to port.
+func (s *socket) join(protocol Protocol, port *Port) error {
+	for address, now := range announcement.Changes(s.updated.Addresses, port.Addresses) {
+		group, ok := protocol.Group(address)
+		if !ok {
+			continue
 		}
-		err = apply(filter)
-		if err == nil || size == 1 || !errors.Is(err, unix.ENOMEM) {
+		change := s.groups.remove
+		if now != nil {
+			change = s.groups.add
+		}
+		if err := change(group); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
 // receive reads one frame.

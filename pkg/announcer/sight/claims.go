@@ -15,8 +15,8 @@ import (
 // collide who could not lie anyway.
 type Digest uint64
 
-// toggle puts a claim in, or takes it out.
-func (d *Digest) toggle(c announcement.Claim) {
+// Toggle puts a claim in, or takes it out.
+func (d *Digest) Toggle(c announcement.Claim) {
 	h := fnv.New64a()
 	a := c.Address.As16()
 	_, _ = h.Write(a[:]) // Never fails.
@@ -30,74 +30,74 @@ func (d *Digest) toggle(c announcement.Claim) {
 
 // claims are those of one node.
 type claims struct {
-	stamps map[netip.Addr]announcement.Stamp
+	held   announcement.Index[announcement.Claim]
 	digest Digest
 }
 
-func newClaims() claims { return claims{stamps: map[netip.Addr]announcement.Stamp{}} }
+// of returns the stamp of the claim to address, or zero.
+func (c *claims) of(address netip.Addr) announcement.Stamp {
+	held, _ := c.held.Find(address)
+	return held.Stamp
+}
 
 // set puts stamp on the claim to address, of which a zero one ends it, and reports whether
 // that changed anything.
 func (c *claims) set(address netip.Addr, stamp announcement.Stamp) bool {
-	held := c.stamps[address]
-	if held == stamp {
+	before, after := announcement.Claim{Address: address, Stamp: c.of(address)}, announcement.Claim{Address: address, Stamp: stamp}
+	if before == after {
 		return false
 	}
-	if !held.IsZero() {
-		c.digest.toggle(announcement.Claim{Address: address, Stamp: held})
-		delete(c.stamps, address)
+	if !before.Stamp.IsZero() {
+		c.digest.Toggle(before)
+		c.held = c.held.Without(address)
 	}
 	if !stamp.IsZero() {
-		c.digest.toggle(announcement.Claim{Address: address, Stamp: stamp})
-		c.stamps[address] = stamp
+		c.digest.Toggle(after)
+		c.held = c.held.With(after)
 	}
 	return true
 }
 
-// sorted returns the claims in order.
-func (c *claims) sorted() []announcement.Claim {
-	out := make([]announcement.Claim, 0, len(c.stamps))
-	for address, stamp := range c.stamps {
-		out = append(out, announcement.Claim{Address: address, Stamp: stamp})
-	}
-	sortClaims(out)
-	return out
-}
+// parts is how many parts make up all claims.
+func (c *claims) parts() int { return max(1, (c.held.Len()+maxClaims-1)/maxClaims) }
 
-func sortClaims(list []announcement.Claim) {
-	slices.SortFunc(list, func(a, b announcement.Claim) int { return a.Address.Compare(b.Address) })
+// part returns one of the parts that make up all claims. Together they cover all addresses
+// there are.
+func (c *claims) part(i int) *Part {
+	p := &Part{Range: true, More: i < c.parts()-1}
+	if i > 0 {
+		p.From = c.held.Nth(i * maxClaims).Address
+	}
+	if p.More {
+		p.Before = c.held.Nth((i + 1) * maxClaims).Address
+	}
+	for claim := range c.held.From(p.From) {
+		if len(p.Claims) == maxClaims {
+			break
+		}
+		p.Claims = append(p.Claims, claim)
+	}
+	return p
 }
 
 // whole returns all claims in parts.
 func (c *claims) whole() []*Part {
-	return split(c.sorted(), true)
+	out := make([]*Part, c.parts())
+	for i := range out {
+		out[i] = c.part(i)
+	}
+	return out
 }
 
 // changes returns what became of addresses in parts.
 func (c *claims) changes(addresses map[netip.Addr]bool) []*Part {
-	list := make([]announcement.Claim, 0, len(addresses))
-	for address := range maps.Keys(addresses) {
-		list = append(list, announcement.Claim{Address: address, Stamp: c.stamps[address]})
-	}
-	sortClaims(list)
-	return split(list, false)
-}
-
-// split makes parts of a sorted list. With ranges they cover all addresses there are, and
-// there is one even if the list is empty.
-func split(list []announcement.Claim, ranges bool) []*Part {
 	var parts []*Part
-	for chunk := range slices.Chunk(list, maxClaims) {
-		parts = append(parts, &Part{Range: ranges, More: true, Claims: chunk})
-	}
-	if len(parts) == 0 && ranges {
-		parts = []*Part{{Range: true}}
-	}
-	for i, p := range parts {
-		if ranges && i > 0 {
-			p.From = p.Claims[0].Address
-			parts[i-1].Before = p.From
+	for chunk := range slices.Chunk(slices.SortedFunc(maps.Keys(addresses), netip.Addr.Compare), maxClaims) {
+		p := &Part{More: true}
+		for _, address := range chunk {
+			p.Claims = append(p.Claims, announcement.Claim{Address: address, Stamp: c.of(address)})
 		}
+		parts = append(parts, p)
 	}
 	if len(parts) > 0 {
 		parts[len(parts)-1].More = false
@@ -119,9 +119,12 @@ func (c *claims) apply(p *Part) []netip.Addr {
 	if !p.Range {
 		return changed
 	}
-	for address := range c.stamps {
-		if !said[address] && p.contains(address) {
-			changed = append(changed, address)
+	for claim := range c.held.From(p.From) {
+		if !p.contains(claim.Address) {
+			break
+		}
+		if !said[claim.Address] {
+			changed = append(changed, claim.Address)
 		}
 	}
 	for _, address := range changed {

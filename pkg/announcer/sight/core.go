@@ -1,12 +1,14 @@
 package sight
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/internal/agenda"
 )
 
 const (
@@ -33,9 +35,11 @@ type List struct {
 }
 
 // Core is what a node knows and claims. It is pure and has one owner, who for everything
-// that happened calls one of Configure, Receive, Probed, Heard, Listen, Restart and Leave,
-// then Settle, carries out what Claims then says, and only then sends what Flush returns.
-// All times are of one clock that goes on while the machine sleeps and never shows zero.
+// that happened calls one of Configure, Put, Drop, Receive, Probed, Heard, Listen, Restart
+// and Leave, then Settle, carries out what Claim then says of the addresses that it returns,
+// and only then sends what Flush returns. What one change costs does not depend on how many
+// lists there are. All times are of one clock that goes on while the machine sleeps and
+// never shows zero.
 type Core struct {
 	node      string
 	boot, seq uint64
@@ -45,9 +49,10 @@ type Core struct {
 	names            []string // of peers, sorted
 	lists            map[netip.Addr]*entry
 	claims           claims
-	leaving, unwell  bool
-	takeovers        uint64
-	frames           uint64 // heard from anybody so far
+	// claimants are, by address, the peers that claim it, be they up or not.
+	claimants       map[netip.Addr][]*peer
+	leaving, unwell bool
+	frames          uint64 // heard from anybody so far
 
 	// heard is when a packet of some peer counted last, and silence the last time when
 	// for a while none did.
@@ -58,10 +63,13 @@ type Core struct {
 	// is how long it waits for those that it has not heard.
 	listening bool
 	until     time.Duration
-	// dirty says that something happened which bears on claims, and again is when
-	// time itself does.
-	dirty, restarted bool
-	again            time.Duration
+	// dirty are the addresses that something happened to which bears on their claims; all
+	// says that it happened to all of them. Time itself does when again says.
+	dirty map[netip.Addr]bool
+	all   bool
+	again *agenda.Agenda[time.Duration]
+	// settled are the addresses whose claims changed since Settle told of them.
+	settled map[netip.Addr]bool
 
 	// asks are the addresses that the segment is to be asked for.
 	asks []netip.Addr
@@ -88,26 +96,35 @@ type entry struct {
 func NewCore(node string, boot uint64) *Core {
 	return &Core{
 		node: node, boot: boot, peers: map[string]*peer{}, lists: map[netip.Addr]*entry{},
-		claims: newClaims(), changed: map[netip.Addr]bool{},
+		claimants: map[netip.Addr][]*peer{}, dirty: map[netip.Addr]bool{}, again: agenda.New(cmp.Compare[time.Duration]),
+		settled: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
 	}
 }
 
-// Configure takes the whole of what the plan says. Without a transmit interval the first
-// candidate of each list claims, if fit, and nobody is watched.
-func (c *Core) Configure(now time.Duration, lists []List, s announcement.Sight) {
-	c.dirty = true
+// Configure takes whom the plan has the node watch, and how. Without a transmit interval the
+// first candidate of each list claims, if fit, and nobody is watched.
+func (c *Core) Configure(now time.Duration, s announcement.Sight) {
+	interval, detect := c.interval, c.detect
 	c.interval = s.TransmitInterval
-	before := c.detect
 	c.detect = min(s.TransmitInterval*time.Duration(max(s.DetectMultiplier, 1)), maxDetect)
-	if c.detect != before {
+	if c.detect != detect {
 		c.next = now // Peers are to know how long to wait for the next packet.
 	}
-	c.watch(now, s.Peers)
-	wanted := make(map[netip.Addr]*entry, len(lists))
-	for _, l := range lists {
-		wanted[l.Address] = c.entry(now, l)
+	if c.watch(now, s.Peers) || c.interval != interval {
+		c.all = true
 	}
-	c.lists = wanted
+}
+
+// Put takes up a list, or takes over what is new about one.
+func (c *Core) Put(now time.Duration, l List) {
+	c.lists[l.Address] = c.entry(now, l)
+	c.dirty[l.Address] = true
+}
+
+// Drop gives up the list of address.
+func (c *Core) Drop(address netip.Addr) {
+	delete(c.lists, address)
+	c.dirty[address] = true
 }
 
 // entry returns what is known with l's address under l.
@@ -125,8 +142,8 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	return e
 }
 
-// watch makes peers those that are watched.
-func (c *Core) watch(now time.Duration, peers []announcement.Peer) {
+// watch makes peers those that are watched, and reports whether they are others than before.
+func (c *Core) watch(now time.Duration, peers []announcement.Peer) bool {
 	wanted := make(map[string]*peer, len(peers))
 	if c.interval > 0 {
 		for _, p := range peers {
@@ -135,28 +152,35 @@ func (c *Core) watch(now time.Duration, peers []announcement.Peer) {
 			}
 		}
 	}
+	changed := len(wanted) != len(c.peers)
 	for name, known := range wanted {
 		if known == nil {
 			wanted[name] = c.newPeer(name, now)
-			c.next = now
+			c.next, changed = now, true
+		}
+	}
+	for name, p := range c.peers {
+		if wanted[name] == nil {
+			c.disown(p)
 		}
 	}
 	c.peers = wanted
 	c.names = slices.Sorted(maps.Keys(wanted))
 	if len(wanted) == 0 {
-		return
+		return changed
 	}
 	if !c.listening {
 		c.Listen(now)
 		c.round = now
 	}
 	c.listening = true
+	return changed
 }
 
 // Listen says that the node could not hear others until now: what it knew of them does not
 // count any more, and for a while it claims nothing that one of them may have.
 func (c *Core) Listen(now time.Duration) {
-	c.dirty = true
+	c.all = true
 	c.until = now + c.detect
 	for _, p := range c.peers {
 		p.forget(now)
@@ -178,21 +202,24 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 	for _, name := range c.names {
 		c.peers[name] = c.newPeer(name, now)
 	}
-	c.claims = newClaims()
-	clear(c.changed)
+	clear(c.claimants)
+	for claim := range c.claims.held.All() {
+		c.settled[claim.Address] = true
+	}
+	c.claims = claims{}
+	c.changed = map[netip.Addr]bool{}
 	c.round, c.next = now, now
-	c.restarted = true
 	c.Listen(now)
 }
 
 // Leave ends all claims for good; the next Flush tells peers.
-func (c *Core) Leave() { c.leaving, c.dirty = true, true }
+func (c *Core) Leave() { c.leaving, c.all = true, true }
 
 // SetUnwell says whether the node serves traffic as it should not: what it claims goes to
 // others who do.
 func (c *Core) SetUnwell(now time.Duration, unwell bool) {
 	if c.unwell != unwell {
-		c.unwell, c.dirty, c.next = unwell, true, now // Peers are to know.
+		c.unwell, c.all, c.next = unwell, true, now // Peers are to know.
 	}
 }
 
@@ -211,7 +238,7 @@ func (c *Core) Heard(frames uint64) {
 func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.Addr]bool) {
 	for _, address := range asked {
 		if e := c.lists[address]; e != nil && e.probe == Asking {
-			e.probe, e.probed, c.dirty = Silent, now, true
+			e.probe, e.probed, c.dirty[address] = Silent, now, true
 			if answered[address] {
 				e.probe = Answered
 			}
@@ -228,55 +255,73 @@ func (c *Core) Ask() []netip.Addr {
 	return out
 }
 
-// Settle brings claims to what the rule says and reports whether they changed.
-func (c *Core) Settle(now time.Duration) bool {
+// Settle brings claims to what the rule says, and returns the addresses whose claims changed
+// since it was last called.
+func (c *Core) Settle(now time.Duration) []netip.Addr {
 	c.expire(now)
-	if !c.dirty && (c.again == 0 || now < c.again) {
-		return false
+	for _, address := range c.undecided(now) {
+		c.settle(now, address)
 	}
-	before, restarted := c.claims.digest, c.restarted
-	c.dirty, c.restarted, c.again = false, false, 0
-	for address := range c.claims.stamps {
-		if c.lists[address] == nil || c.leaving {
-			c.claim(address, announcement.Stamp{})
+	if len(c.settled) == 0 {
+		return nil
+	}
+	out := slices.Collect(maps.Keys(c.settled))
+	c.settled = map[netip.Addr]bool{}
+	return out
+}
+
+// undecided takes the addresses to decide about now.
+func (c *Core) undecided(now time.Duration) []netip.Addr {
+	for _, address := range c.again.Take(now) {
+		c.dirty[address] = true
+	}
+	if c.all {
+		c.all = false
+		for address := range c.lists {
+			c.dirty[address] = true
+		}
+		for claim := range c.claims.held.All() {
+			c.dirty[claim.Address] = true
 		}
 	}
-	if c.leaving {
-		return restarted || before != c.claims.digest
-	}
-	for address, e := range c.lists {
-		c.settle(now, address, e)
-	}
-	return restarted || before != c.claims.digest
+	out := slices.Collect(maps.Keys(c.dirty))
+	c.dirty = map[netip.Addr]bool{} // One that was large once takes as long to walk ever after.
+	return out
 }
 
 // settle applies the rule to one address.
-func (c *Core) settle(now time.Duration, address netip.Addr, e *entry) {
-	if planned := e.planned(c.node); c.interval == 0 && (!e.Unconfirmed || planned.IsZero()) {
-		c.claim(address, planned)
-		return
+func (c *Core) settle(now time.Duration, address netip.Addr) {
+	c.again.Delete(address)
+	e := c.lists[address]
+	switch {
+	case e == nil || c.leaving:
+		c.claim(address, announcement.Stamp{})
+	case c.interval == 0 && (!e.Unconfirmed || e.planned(c.node).IsZero()):
+		c.claim(address, e.planned(c.node))
+	default:
+		c.decide(now, address, e)
 	}
+}
+
+func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 	if (e.probe == Silent || e.probe == Answered) && now >= e.probed+askAgain {
 		e.probe = Unasked
 	}
-	own := c.claims.stamps[address]
-	view := c.view(address, e)
-	e.current = e.current || view.current()
-	view.Unconfirmed = e.Unconfirmed && !e.current
-	verdict := Decide(now, view)
-	c.again = sooner(c.again, verdict.Again)
+	own := c.claims.of(address)
+	verdict := Decide(now, c.view(address, own, e))
+	again := verdict.Again
 	if verdict.Ask {
 		e.probe = Asking
 		c.asks = append(c.asks, address)
 	}
-	if e.probe == Answered {
-		c.again = sooner(c.again, e.probed+askAgain)
+	if e.probe == Silent || e.probe == Answered {
+		again = sooner(again, e.probed+askAgain)
+	}
+	if again != 0 {
+		c.again.Set(address, again)
 	}
 	if own.IsZero() && !verdict.Claim.IsZero() {
 		e.cautious = false
-		if e.Candidates[0] != c.node {
-			c.takeovers++
-		}
 	}
 	c.claim(address, verdict.Claim)
 }
@@ -291,41 +336,47 @@ func (l List) planned(node string) announcement.Stamp {
 
 func (c *Core) claim(address netip.Addr, stamp announcement.Stamp) {
 	if c.claims.set(address, stamp) {
-		c.changed[address] = true
+		c.changed[address], c.settled[address] = true, true
 	}
 }
 
-// view gathers what bears on an address.
-func (c *Core) view(address netip.Addr, e *entry) View {
+// view gathers what bears on an address that the node claims under own.
+func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	v := View{
-		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: c.claims.stamps[address],
+		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: own,
 		Ready: e.Ready, Unwell: c.unwell,
 		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe,
 	}
-	for _, name := range c.names {
-		p := c.peers[name]
-		claim := p.claims.stamps[address]
-		if !claim.IsZero() || slices.Contains(e.Candidates, name) {
-			v.Others = append(v.Others, p.other(claim, c.interval))
+	for _, name := range e.Candidates {
+		if p := c.peers[name]; p != nil {
+			v.Others = append(v.Others, p.other(p.claims.of(address), c.interval))
 		}
 	}
+	for _, p := range c.claimants[address] {
+		if !slices.Contains(e.Candidates, p.name) {
+			v.Others = append(v.Others, p.other(p.claims.of(address), c.interval))
+		}
+	}
+	e.current = e.current || v.current()
+	v.Unconfirmed = e.Unconfirmed && !e.current
 	return v
 }
 
-// Claims returns what the node claims, sorted by address.
-func (c *Core) Claims() []announcement.Claim { return c.claims.sorted() }
+// Claims returns what the node claims.
+func (c *Core) Claims() announcement.Index[announcement.Claim] { return c.claims.held }
 
 // Claim returns the stamp of the node's claim to address, or zero.
-func (c *Core) Claim(address netip.Addr) announcement.Stamp { return c.claims.stamps[address] }
+func (c *Core) Claim(address netip.Addr) announcement.Stamp { return c.claims.of(address) }
 
 // Claimant returns who of the peers is heard to claim address, or "".
 func (c *Core) Claimant(address netip.Addr) string {
-	for _, name := range c.names {
-		if p := c.peers[name]; p.state == Up && !p.claims.stamps[address].IsZero() {
-			return name
+	first := ""
+	for _, p := range c.claimants[address] {
+		if p.state == Up && (first == "" || p.name < first) {
+			first = p.name
 		}
 	}
-	return ""
+	return first
 }
 
 // Peers returns the peers in state, sorted by name.
@@ -347,9 +398,6 @@ func (c *Core) Counts() [3]int {
 	}
 	return out
 }
-
-// Takeovers counts the addresses that the node claimed without being their first candidate.
-func (c *Core) Takeovers() uint64 { return c.takeovers }
 
 // Apart says that some peer is not heard, so that Heard has to be called before Receive.
 func (c *Core) Apart() bool {
@@ -373,7 +421,7 @@ func (c *Core) Deadline() time.Duration {
 // Wake returns when Settle and Flush have something to do though nothing happened; zero
 // is never.
 func (c *Core) Wake() time.Duration {
-	next := c.again
+	next, _ := c.again.Next()
 	if len(c.peers) > 0 {
 		next = sooner(next, c.next)
 	}

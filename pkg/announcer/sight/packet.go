@@ -206,13 +206,19 @@ func authenticate(key announcement.Key, from, to string, body []byte) []byte {
 
 func (p Packet) flags() byte {
 	var flags byte
-	for flag, set := range map[byte]bool{
-		flagLeave: p.Leave, flagHears: p.Hears, flagWant: p.Want, flagUnwell: p.Unwell, flagPart: p.Part != nil,
-		flagRange: p.Part != nil && p.Part.Range, flagMore: p.Part != nil && p.Part.More,
-	} {
-		if set {
+	set := func(flag byte, on bool) {
+		if on {
 			flags |= flag
 		}
+	}
+	set(flagLeave, p.Leave)
+	set(flagHears, p.Hears)
+	set(flagWant, p.Want)
+	set(flagUnwell, p.Unwell)
+	if p.Part != nil {
+		set(flagPart, true)
+		set(flagRange, p.Part.Range)
+		set(flagMore, p.Part.More)
 	}
 	return flags
 }

@@ -103,7 +103,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 
 // TestSize: a part with as many claims as there may be fits into 1200 bytes.
 func TestSize(t *testing.T) {
-	var c claims = newClaims()
+	var c claims
 	for i := range 1000 {
 		c.set(netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)}), announcement.Stamp{Term: 1, Revision: 1})
 	}
@@ -119,7 +119,7 @@ func TestSize(t *testing.T) {
 // TestClaimsTravel: a thousand claims arrive whole, in parts; ranges take away what ended,
 // changes only what they name.
 func TestClaimsTravel(t *testing.T) {
-	mine, its := newClaims(), newClaims()
+	mine, its := claims{}, claims{}
 	its.set(netip.MustParseAddr("10.200.0.1"), announcement.Stamp{Term: 1})
 	its.set(netip.MustParseAddr("::1"), announcement.Stamp{Term: 1})
 	for i := range 1000 {
@@ -128,7 +128,7 @@ func TestClaimsTravel(t *testing.T) {
 	for _, p := range mine.whole() {
 		its.apply(p)
 	}
-	require.Equal(t, mine.sorted(), its.sorted())
+	require.Equal(t, mine.held, its.held)
 	require.Equal(t, mine.digest, its.digest)
 
 	gone := netip.MustParseAddr("10.3.0.1")
@@ -141,7 +141,7 @@ func TestClaimsTravel(t *testing.T) {
 	for _, p := range (&claims{}).whole() {
 		its.apply(p)
 	}
-	require.Empty(t, its.stamps)
+	require.Zero(t, its.held.Len())
 	require.Zero(t, its.digest)
 }
 
@@ -158,7 +158,7 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		require.Equal(t, datagram, Seal(p, "b", keyAB))
-		applied := newClaims()
+		applied := claims{}
 		if p.Part != nil {
 			applied.apply(p.Part)
 		}
@@ -179,7 +179,7 @@ func TestReplays(t *testing.T) {
 		c := NewCore(node, boot)
 		s := sight
 		s.Peers = []announcement.Peer{{Node: peer}}
-		c.Configure(now, nil, s)
+		c.Configure(now, s)
 		return c
 	}
 	var recorded []Packet // All that b ever sent to a.
@@ -242,9 +242,16 @@ func TestNobodyToWatch(t *testing.T) {
 		{Address: netip.MustParseAddr("10.0.0.2"), Stamp: announcement.Stamp{Term: 1}, Candidates: []string{"b", "a"}, Fit: true},
 		{Address: netip.MustParseAddr("10.0.0.3"), Stamp: announcement.Stamp{Term: 1}, Candidates: []string{"a"}, Fit: false},
 	}
-	c.Configure(time.Hour, lists, announcement.Sight{Peers: []announcement.Peer{{Node: "b"}}})
-	require.True(t, c.Settle(time.Hour))
-	require.Equal(t, []announcement.Claim{{Address: netip.MustParseAddr("10.0.0.1"), Stamp: announcement.Stamp{Term: 1}}}, c.Claims())
+	c.Configure(time.Hour, announcement.Sight{Peers: []announcement.Peer{{Node: "b"}}})
+	for _, l := range lists {
+		c.Put(time.Hour, l)
+	}
+	first := netip.MustParseAddr("10.0.0.1")
+	require.Equal(t, []netip.Addr{first}, c.Settle(time.Hour))
+	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: first, Stamp: announcement.Stamp{Term: 1}}), c.Claims())
+	c.Drop(first)
+	require.Equal(t, []netip.Addr{first}, c.Settle(time.Hour))
+	require.Zero(t, c.Claims().Len())
 	require.Empty(t, c.Flush(time.Hour))
 	require.Zero(t, c.Wake())
 	require.Zero(t, c.Deadline())

@@ -1,8 +1,9 @@
 package sight
 
 import (
-	"maps"
 	"math"
+	"net/netip"
+	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -43,7 +44,7 @@ type peer struct {
 }
 
 func (c *Core) newPeer(name string, now time.Duration) *peer {
-	return &peer{name: name, since: now, mark: c.seq, claims: newClaims(), rebase: true}
+	return &peer{name: name, since: now, mark: c.seq, rebase: true}
 }
 
 // known says that all claims of the peer are known as they are.
@@ -82,7 +83,7 @@ func (c *Core) Receive(now time.Duration, packet Packet) error {
 	p.newest = Echo{packet.Boot, packet.Seq}
 	if packet.Leave {
 		c.lose(now, p)
-		p.claims = newClaims()
+		c.disown(p)
 		p.digest = 0
 		return nil
 	}
@@ -113,11 +114,11 @@ func (c *Core) proves(p *peer, packet Packet) bool {
 func (c *Core) meet(now time.Duration, p *peer) {
 	c.ended(now, p)
 	p.unproven, p.hears, p.more, p.unwell = Echo{}, false, false, false
-	p.claims = newClaims()
+	c.disown(p)
 	if p.state == Up {
 		p.forget(now)
 	}
-	c.dirty = true
+	c.all = true
 }
 
 // hear takes a packet of a life of p that is known.
@@ -127,14 +128,14 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 	c.heard = now
 	if p.state != Up || now > p.heard+2*c.interval {
-		p.apart, c.dirty = c.count(now, p), true
+		p.apart, c.all = c.count(now, p), true
 	}
 	if p.state != Up {
 		p.state, p.since = Up, now
-		p.urgent, p.whole, c.dirty = true, true, true
+		p.urgent, p.whole, c.all = true, true, true
 	}
 	if p.its != packet.Apart {
-		p.its, c.dirty = packet.Apart, true
+		p.its, c.all = packet.Apart, true
 	}
 	p.heard, p.detect, p.company = now, packet.Detect, 0
 	for _, other := range c.peers {
@@ -143,7 +144,7 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		}
 	}
 	if hears := packet.Hears && packet.Heard.Boot == c.boot; hears != p.hears {
-		p.hears, c.dirty = hears, true
+		p.hears, c.all = hears, true
 	}
 	if packet.Unwell != p.unwell {
 		p.unwell = packet.Unwell
@@ -155,7 +156,7 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		c.learn(now, p, packet.Part)
 	}
 	if p.known() != wasKnown {
-		c.dirty = true
+		c.all = true
 	}
 	p.more = packet.Part != nil && packet.Part.More
 	if packet.Want {
@@ -169,18 +170,41 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 // learn takes a part of p's claims.
 func (c *Core) learn(now time.Duration, p *peer, part *Part) {
 	for _, address := range p.claims.apply(part) {
-		c.dirty = true
-		if e := c.lists[address]; e != nil && p.claims.stamps[address].IsZero() {
-			e.since = now
+		c.dirty[address] = true
+		if p.claims.of(address).IsZero() {
+			c.unclaim(address, p)
+			if e := c.lists[address]; e != nil {
+				e.since = now
+			}
+		} else if !slices.Contains(c.claimants[address], p) {
+			c.claimants[address] = append(c.claimants[address], p)
 		}
 	}
 }
 
+// unclaim takes p out of the claimants of address.
+func (c *Core) unclaim(address netip.Addr, p *peer) {
+	left := slices.DeleteFunc(c.claimants[address], func(other *peer) bool { return other == p })
+	if len(left) == 0 {
+		delete(c.claimants, address)
+	} else {
+		c.claimants[address] = left
+	}
+}
+
+// disown forgets what p claims.
+func (c *Core) disown(p *peer) {
+	for claim := range p.claims.held.All() {
+		c.unclaim(claim.Address, p)
+	}
+	p.claims = claims{}
+}
+
 // ended notes that p's claims do not count any more.
 func (c *Core) ended(now time.Duration, p *peer) {
-	c.dirty = true
-	for address := range maps.Keys(p.claims.stamps) {
-		if e := c.lists[address]; e != nil {
+	c.all = true
+	for claim := range p.claims.held.All() {
+		if e := c.lists[claim.Address]; e != nil {
 			e.since = now
 		}
 	}
@@ -217,7 +241,7 @@ func (c *Core) Flush(now time.Duration) []Outgoing {
 	}
 	if len(c.changed) > 0 {
 		f.changes = c.claims.changes(c.changed)
-		clear(c.changed)
+		c.changed = map[netip.Addr]bool{}
 	}
 	var out []Outgoing
 	for _, name := range c.names {
@@ -262,9 +286,9 @@ func (f *flush) parts(p *peer) []*Part {
 	case f.round && p.state != Up && p.newest.Boot|p.unproven.Boot != 0:
 		// It may hear this node without being heard, and then cannot ask.
 		p.rounds++
-		part := *f.whole()[p.rounds%len(f.whole())]
+		part := f.core.claims.part(p.rounds % f.core.claims.parts())
 		part.More = false
-		return []*Part{&part}
+		return []*Part{part}
 	case f.round, p.urgent && due:
 		p.urgent = false
 		return []*Part{nil}

@@ -50,6 +50,7 @@ func play(t testing.TB, text string) string {
 			}
 		}
 	}
+	require.NoError(t, s.wrong)
 	return s.out.String()
 }
 
@@ -129,7 +130,7 @@ func (s *scenario) replan(words []string) {
 			Address: netip.MustParseAddr(address), Stamp: s.plan.Stamp, Candidates: strings.Split(candidates, ","),
 		})
 	}
-	s.plan.Announcements = lists
+	s.plan.Announcements = announcement.NewIndex(lists...)
 	for _, name := range to {
 		s.deliver(name, s.plan)
 	}

@@ -1,6 +1,7 @@
 package sight
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -121,7 +122,7 @@ func simulate(seed uint64, history *strings.Builder) error {
 		}
 	}
 	s.end()
-	return s.failure
+	return errors.Join(s.failure, s.wrong)
 }
 
 func (s *simulation) note(format string, args ...any) {
@@ -177,10 +178,9 @@ func (s *simulation) replan() {
 	if s.random.IntN(5) == 0 {
 		s.plan.Stamp = announcement.Stamp{Term: s.plan.Stamp.Term + 1, Revision: 1}
 	}
-	lists := slices.Clone(s.plan.Announcements)
 	for _, vip := range s.vips {
-		i := slices.IndexFunc(lists, func(a announcement.Announcement) bool { return a.Address == vip })
-		if i >= 0 && s.random.IntN(2) == 0 {
+		known := s.plan.Announcements.Has(vip)
+		if known && s.random.IntN(2) == 0 {
 			continue
 		}
 		order := s.random.Perm(len(s.names))[:min(len(s.names), 1+s.random.IntN(3))]
@@ -188,17 +188,14 @@ func (s *simulation) replan() {
 		for _, n := range order {
 			a.Candidates = append(a.Candidates, s.names[n])
 		}
-		if i >= 0 {
+		if known {
 			// A leader that moves an address keeps its claimants among the candidates.
 			a.Candidates = s.withClaimants(a.Candidates, vip)
-			lists[i] = a
-		} else {
-			lists = append(lists, a)
 		}
+		s.plan.Announcements = s.plan.Announcements.With(a)
 	}
-	s.plan.Announcements = lists
 	plan := s.plan
-	s.note("plan %s: %v", plan.Stamp, plan.Announcements)
+	s.note("plan %s: %v", plan.Stamp, slices.Collect(plan.Announcements.All()))
 	for _, name := range s.names {
 		s.at(s.now+time.Duration(s.random.IntN(1+s.random.IntN(600)))*time.Millisecond, func() {
 			s.note("plan %s arrives at %s", plan.Stamp, name)
@@ -382,7 +379,7 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 	can, do := 0, 0
 	for _, name := range part {
 		n := s.nodes[name]
-		list, _ := n.plan.Find(vip)
+		list, _ := n.plan.Announcements.Find(vip)
 		// Health never leaves an address with nobody, and so does not count here.
 		if n.alive && !n.unfit[vip] && slices.Contains(list.Candidates, name) {
 			can++

@@ -30,7 +30,9 @@ type world struct {
 	arrival map[[2]string]time.Duration
 	// onTurn is called whenever who answers may have changed.
 	onTurn func()
-	order  uint64
+	// wrong is the first thing that a core left undone that has to do with every list.
+	wrong error
+	order uint64
 }
 
 // station is a node, its announcer and its network interface.
@@ -160,15 +162,22 @@ func (w *world) configure(s *station) {
 			sight.Peers = append(sight.Peers, announcement.Peer{Node: name})
 		}
 	}
-	var lists []List
-	for _, a := range s.plan.Announcements {
+	w.prepare(s)
+	s.core.Configure(w.now, sight)
+	dropped := maps.Clone(s.core.lists)
+	for a := range s.plan.Announcements.All() {
 		if slices.Contains(a.Candidates, s.name) {
-			lists = append(lists, List{Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address], Ready: !s.unready && !s.unwell, Unconfirmed: s.kept})
+			delete(dropped, a.Address)
+			s.core.Put(w.now, List{
+				Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address],
+				Ready: !s.unready && !s.unwell, Unconfirmed: s.kept,
+			})
 		}
 	}
-	w.prepare(s)
+	for address := range dropped {
+		s.core.Drop(address)
+	}
 	s.core.SetUnwell(w.now, s.unwell)
-	s.core.Configure(w.now, lists, sight)
 	w.turn(s)
 }
 
@@ -201,6 +210,9 @@ func (w *world) turn(s *station) {
 	}
 	s.queue = nil
 	s.core.Settle(w.now)
+	if err := incomplete(w.now, s.core); err != nil && w.wrong == nil {
+		w.wrong = fmt.Errorf("%s: %w", s.name, err)
+	}
 	for _, address := range s.core.Ask() {
 		w.probe(s, address)
 	}
@@ -296,7 +308,7 @@ func (w *world) answerers(address netip.Addr) []string {
 func (w *world) addresses() []netip.Addr {
 	all := map[netip.Addr]bool{}
 	for _, s := range w.nodes {
-		for _, a := range s.plan.Announcements {
+		for a := range s.plan.Announcements.All() {
 			all[a.Address] = true
 		}
 	}

@@ -22,7 +22,7 @@ type collector struct {
 	answered, ignored                    *prometheus.Desc
 	unsolicited, sendFailures            *prometheus.Desc
 	stream, build                        *prometheus.Desc
-	peers, takeovers                     *prometheus.Desc
+	peers, claimsStarted, claimsEnded    *prometheus.Desc
 	sightSent, sightDropped, sightUnsent *prometheus.Desc
 }
 
@@ -34,26 +34,27 @@ func newCollector(status func() announcer.Status, version string) *collector {
 	}
 	return &collector{
 		status: status, version: version,
-		planTerm:     describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
-		planRevision: describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
-		plansRefused: describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
-		planKept:     describe("baremetal_announcer_plan_kept", "1 while the plan that is carried out is the one kept on disk, which no leader has confirmed since the start; else 0."),
-		planWrites:   describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
-		working:      describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),
-		unwell:       describe("baremetal_announcer_unwell", "1 while the node gives its addresses to others because its kube-proxy does not work; else 0."),
-		addresses:    describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (should be answered here and is not).", "state"),
-		claimStart:   describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
-		answered:     describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
-		ignored:      describe("baremetal_announcer_requests_ignored_total", "Frames that passed the filter in the kernel and were not answered, by reason.", "family", "reason"),
-		unsolicited:  describe("baremetal_announcer_unsolicited_sent_total", "Frames sent unasked: gratuitous ARP and unsolicited Neighbor Advertisements.", "family"),
-		sendFailures: describe("baremetal_announcer_send_failures_total", "Frames that could not be sent.", "family"),
-		stream:       describe("baremetal_announcer_control_stream_up", "1 if the control stream to the replica is up, else 0.", "replica"),
-		peers:        describe("baremetal_announcer_peers", "Nodes that this one shares addresses with, by what it finds: unknown (never heard), up or down.", "state"),
-		takeovers:    describe("baremetal_announcer_takeovers_total", "Addresses that this node began to answer for without the plan naming it first."),
-		sightSent:    describe("baremetal_announcer_sight_sent_total", "Datagrams sent to peers."),
-		sightUnsent:  describe("baremetal_announcer_sight_send_failures_total", "Datagrams to peers that could not be sent."),
-		sightDropped: describe("baremetal_announcer_sight_dropped_total", "Datagrams received on the port of peers that did not count, by cause.", "cause"),
-		build:        describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
+		planTerm:      describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
+		planRevision:  describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
+		plansRefused:  describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
+		planKept:      describe("baremetal_announcer_plan_kept", "1 while the plan that is carried out is the one kept on disk, which no leader has confirmed since the start; else 0."),
+		planWrites:    describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
+		working:       describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),
+		unwell:        describe("baremetal_announcer_unwell", "1 while the node gives its addresses to others because its kube-proxy does not work; else 0."),
+		addresses:     describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (should be answered here and is not).", "state"),
+		claimStart:    describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
+		answered:      describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
+		ignored:       describe("baremetal_announcer_requests_ignored_total", "Frames that passed the filter in the kernel and were not answered, by reason.", "family", "reason"),
+		unsolicited:   describe("baremetal_announcer_unsolicited_sent_total", "Frames sent unasked: gratuitous ARP and unsolicited Neighbor Advertisements.", "family"),
+		sendFailures:  describe("baremetal_announcer_send_failures_total", "Frames that could not be sent.", "family"),
+		stream:        describe("baremetal_announcer_control_stream_up", "1 if the control stream to the replica is up, else 0.", "replica"),
+		peers:         describe("baremetal_announcer_peers", "Nodes that this one shares addresses with, by what it finds: unknown (never heard), up or down.", "state"),
+		claimsStarted: describe("baremetal_announcer_claims_started_total", "Addresses that this node began to answer for, by cause.", "cause"),
+		claimsEnded:   describe("baremetal_announcer_claims_ended_total", "Addresses that this node ended to answer for, by cause.", "cause"),
+		sightSent:     describe("baremetal_announcer_sight_sent_total", "Datagrams sent to peers."),
+		sightUnsent:   describe("baremetal_announcer_sight_send_failures_total", "Datagrams to peers that could not be sent."),
+		sightDropped:  describe("baremetal_announcer_sight_dropped_total", "Datagrams received on the port of peers that did not count, by cause.", "cause"),
+		build:         describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
 	}
 }
 
@@ -63,7 +64,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.planTerm, c.planRevision, c.plansRefused, c.planKept, c.planWrites, c.working, c.unwell,
 		c.addresses, c.claimStart, c.answered, c.ignored,
 		c.unsolicited, c.sendFailures, c.stream, c.build,
-		c.peers, c.takeovers, c.sightSent, c.sightUnsent, c.sightDropped,
+		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped,
 	} {
 		out <- d
 	}
@@ -86,10 +87,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.unwell, number(s.Unwell))
 	counter(c.planWrites, s.Written, "success")
 	counter(c.planWrites, s.Unwritten, "failure")
-	gauge(c.addresses, float64(len(s.Claims)), "claimed")
+	gauge(c.addresses, float64(s.Claims.Len()), "claimed")
 	gauge(c.addresses, float64(s.Standby), "planned")
 	gauge(c.addresses, float64(len(s.Problems)), "problem")
-	for _, claim := range s.Claims {
+	for claim := range s.Claims.All() {
 		gauge(c.claimStart, float64(claim.Since.UnixMilli())/1000, claim.Address.String(), claim.Interfaces)
 	}
 	for _, stream := range s.Streams {
@@ -101,7 +102,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, state := range sight.States() {
 		gauge(c.peers, float64(s.Peers[state]), state.String())
 	}
-	counter(c.takeovers, s.Taken)
+	for _, cause := range announcer.StartCauses() {
+		counter(c.claimsStarted, s.ClaimsStarted[cause], cause)
+	}
+	for _, cause := range announcer.EndCauses() {
+		counter(c.claimsEnded, s.ClaimsEnded[cause], cause)
+	}
 	counter(c.sightSent, s.Sent)
 	counter(c.sightUnsent, s.Unsent)
 	for _, cause := range sight.DropCauses() {

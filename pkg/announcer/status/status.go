@@ -88,7 +88,7 @@ func health(w http.ResponseWriter, s announcer.Status) {
 	default:
 		fmt.Fprintf(&text, "plan: %s\n", s.Plan)
 	}
-	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d answered by others\n", len(s.Claims), len(s.Problems), s.Standby)
+	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d answered by others\n", s.Claims.Len(), len(s.Problems), s.Standby)
 	fmt.Fprintf(&text, "peers: %d up, %d down, %d never heard\n", s.Peers[sight.Up], s.Peers[sight.Down], s.Peers[sight.Unknown])
 	if len(s.Streams) == 0 {
 		text.WriteString("streams: none yet\n")

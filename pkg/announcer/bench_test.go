@@ -1,0 +1,183 @@
+package announcer
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
+)
+
+// fakeResponder has no sockets: it knows what it is to answer, and fails as it is told.
+type fakeResponder struct {
+	ports  []*responder.Port
+	failed map[int]error
+}
+
+func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
+	f.ports = ports
+	failed := map[int]error{}
+	for _, p := range ports {
+		if err := f.failed[p.Index]; err != nil {
+			failed[p.Index] = err
+		}
+	}
+	return failed
+}
+
+func (*fakeResponder) Announce([]netip.Addr) error { return nil }
+func (*fakeResponder) Counts() responder.Counts    { return responder.Counts{} }
+func (*fakeResponder) Close()                      {}
+
+// faked returns an announcer without sockets, whose life is 1 and which nobody runs.
+func faked(report func(announcement.Report)) (a *Announcer, v4, v6 *fakeResponder) {
+	v4, v6 = &fakeResponder{}, &fakeResponder{}
+	a = New(Options{
+		Node: "node0", Report: report,
+		IPv4: func(func(), func() bool) Responder { return v4 },
+		IPv6: func(func(), func() bool) Responder { return v6 },
+	})
+	a.core = newCore("node0", 1)
+	return a, v4, v6
+}
+
+// crowd is an announcer with many addresses, and ten peers that it hears.
+type crowd struct {
+	*Announcer
+	all  []announcement.Announcement
+	set  announcement.Set
+	now  time.Time
+	boot time.Duration
+	seq  uint64
+}
+
+// newCrowd makes plans of n addresses, and one more to change them by. There is no such
+// interface, so that nothing is sent.
+func newCrowd(n int) *crowd {
+	a, _, _ := faked(func(announcement.Report) {})
+	c := &crowd{Announcer: a, now: began, boot: time.Hour, set: announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}}
+	c.set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	for i := range 10 {
+		c.set.Sight.Peers = append(c.set.Sight.Peers, announcement.Peer{Node: fmt.Sprintf("node%d", i+1), Interfaces: []announcement.Interface{
+			{Name: "absent0", Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(20 + i)}), 8)}},
+		}})
+	}
+	for i := range n + 1 {
+		c.all = append(c.all, announcement.Announcement{
+			Address: netip.AddrFrom4([4]byte{10, 1, byte(i >> 7), byte(2 * i)}), Stamp: c.set.Stamp,
+			Candidates: []string{"node0", fmt.Sprintf("node%d", i%10+1), fmt.Sprintf("node%d", (i+1)%10+1)},
+		})
+	}
+	c.set.Announcements = announcement.NewIndex(c.all[:n]...)
+	state := links(ifi(2, "absent0", "10.0.0.10/8"))
+	c.turn(c.now, c.boot, news{links: &state, plans: map[string]announcement.Set{"r": c.set}})
+	for range 10 {
+		c.exchange()
+	}
+	return c
+}
+
+// exchange takes a packet of every peer.
+func (c *crowd) exchange() {
+	c.seq++
+	c.now, c.boot = c.now.Add(50*time.Millisecond), c.boot+50*time.Millisecond
+	for i := range 10 {
+		c.turn(c.now, c.boot, news{packets: []sight.Packet{{
+			From: fmt.Sprintf("node%d", i+1), Boot: 2, Seq: c.seq, Heard: sight.Echo{Boot: 1, Seq: c.seq}, Hears: true, Detect: 300 * time.Millisecond,
+		}}})
+	}
+}
+
+// replan carries out a plan that is changed by change.
+func (c *crowd) replan(change func(*announcement.Set)) {
+	c.set.Stamp.Revision++
+	change(&c.set)
+	c.now, c.boot = c.now.Add(time.Microsecond), c.boot+time.Microsecond
+	c.turn(c.now, c.boot, news{plans: map[string]announcement.Set{"r": c.set}})
+}
+
+// measure reports the processor time of each run of a step, which other programs on the
+// machine do not change as they do the time that passes.
+func measure(b *testing.B, step func(i int)) {
+	used := func() int64 {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			b.Fatal(err)
+		}
+		return u.Utime.Nano() + u.Stime.Nano()
+	}
+	b.ReportAllocs()
+	runtime.GC()
+	before, i := used(), 0
+	for ; b.Loop(); i++ {
+		step(i)
+	}
+	b.ReportMetric(float64(used()-before)/float64(i), "cpu-ns/op")
+}
+
+// BenchmarkChange shows what one change of the plan costs beside how many addresses the
+// node has: an address that comes and goes, and one that another node gets and gives back.
+func BenchmarkChange(b *testing.B) {
+	for _, n := range []int{0, 10, 1000, 3000, 10000} {
+		b.Run(fmt.Sprint("added and removed/", n), func(b *testing.B) {
+			c, extra := newCrowd(n), netip.Addr{}
+			defer c.close()
+			measure(b, func(i int) {
+				c.replan(func(s *announcement.Set) {
+					if extra = c.all[n].Address; i%2 == 0 {
+						s.Announcements = s.Announcements.With(c.all[n])
+					} else {
+						s.Announcements = s.Announcements.Without(extra)
+					}
+				})
+			})
+			c.check(b, n)
+		})
+		if n == 0 {
+			continue
+		}
+		b.Run(fmt.Sprint("moved/", n), func(b *testing.B) {
+			c := newCrowd(n)
+			defer c.close()
+			measure(b, func(i int) {
+				c.replan(func(s *announcement.Set) {
+					a := c.all[i/2%n]
+					a.Stamp = s.Stamp
+					if i%2 == 0 {
+						a.Candidates = []string{"node1", "node0"}
+					}
+					s.Announcements = s.Announcements.With(a)
+				})
+			})
+			c.check(b, n-1)
+		})
+	}
+}
+
+// BenchmarkIdle shows what a packet of a peer costs beside how many addresses there are.
+func BenchmarkIdle(b *testing.B) {
+	for _, n := range []int{10, 3000, 10000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := newCrowd(n)
+			defer c.close()
+			measure(b, func(int) { c.exchange() })
+			c.check(b, n)
+		})
+	}
+}
+
+// check stops a benchmark that did something else than it says.
+func (c *crowd) check(b *testing.B, least int) {
+	if claims := c.Status().Claims.Len(); claims < least || claims > least+1 {
+		b.Fatalf("%d claims, %d expected", claims, least)
+	}
+	if up := c.core.sight.Counts()[sight.Up]; up != 10 && b.N > 1 && c.seq > 10+uint64(b.N) {
+		b.Fatalf("%d peers are up", up)
+	}
+}

@@ -1,0 +1,94 @@
+// Package agenda keeps when something is due for which address. Finding the next one takes
+// no time, and changing one the logarithm of how many there are. It is pure: what time is,
+// its user says.
+package agenda
+
+import (
+	"container/heap"
+	"net/netip"
+)
+
+// Agenda has a time for each of some addresses. It has one user.
+type Agenda[T any] struct {
+	queue   queue[T]
+	entries map[netip.Addr]*entry[T]
+}
+
+type entry[T any] struct {
+	address netip.Addr
+	due     T
+	index   int // in the queue
+}
+
+// New returns an empty Agenda of times that compare orders.
+func New[T any](compare func(a, b T) int) *Agenda[T] {
+	return &Agenda[T]{queue: queue[T]{compare: compare}, entries: map[netip.Addr]*entry[T]{}}
+}
+
+// Set makes address due at a time, in place of any other.
+func (a *Agenda[T]) Set(address netip.Addr, due T) {
+	if e := a.entries[address]; e != nil {
+		e.due = due
+		heap.Fix(&a.queue, e.index)
+		return
+	}
+	e := &entry[T]{address: address, due: due}
+	a.entries[address] = e
+	heap.Push(&a.queue, e)
+}
+
+// Delete makes address due at no time.
+func (a *Agenda[T]) Delete(address netip.Addr) {
+	if e := a.entries[address]; e != nil {
+		heap.Remove(&a.queue, e.index)
+		delete(a.entries, address)
+	}
+}
+
+// Next returns the earliest time, or false if there is none.
+func (a *Agenda[T]) Next() (due T, ok bool) {
+	if len(a.queue.heap) == 0 {
+		return due, false
+	}
+	return a.queue.heap[0].due, true
+}
+
+// Take removes all addresses that are due at now or before, and returns them, the earliest
+// first.
+func (a *Agenda[T]) Take(now T) []netip.Addr {
+	var out []netip.Addr
+	for len(a.queue.heap) > 0 && a.queue.compare(a.queue.heap[0].due, now) <= 0 {
+		e := heap.Pop(&a.queue).(*entry[T])
+		delete(a.entries, e.address)
+		out = append(out, e.address)
+	}
+	return out
+}
+
+// queue is a heap.Interface, the earliest first.
+type queue[T any] struct {
+	compare func(a, b T) int
+	heap    []*entry[T]
+}
+
+func (q *queue[T]) Len() int           { return len(q.heap) }
+func (q *queue[T]) Less(i, j int) bool { return q.compare(q.heap[i].due, q.heap[j].due) < 0 }
+
+func (q *queue[T]) Swap(i, j int) {
+	q.heap[i], q.heap[j] = q.heap[j], q.heap[i]
+	q.heap[i].index, q.heap[j].index = i, j
+}
+
+func (q *queue[T]) Push(x any) {
+	e := x.(*entry[T])
+	e.index = len(q.heap)
+	q.heap = append(q.heap, e)
+}
+
+func (q *queue[T]) Pop() any {
+	last := len(q.heap) - 1
+	e := q.heap[last]
+	q.heap[last] = nil
+	q.heap = q.heap[:last]
+	return e
+}

@@ -1,0 +1,101 @@
+package announcer
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+// ports are answers turned around: for each family and interface the addresses that are
+// answered there. An interface that has another hardware address is another one.
+type ports map[portKey]*responder.Port
+
+type portKey struct {
+	family family
+	index  int
+	name   string
+	mac    string
+}
+
+// add has address answered on interfaces too, and remove no more.
+func (p ports) add(address netip.Addr, interfaces []link.Interface) {
+	for _, i := range interfaces {
+		key := portKey{familyOf(address), i.Index, i.Name, string(i.MAC)}
+		port := responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC}
+		if known := p[key]; known != nil {
+			port = *known // Whoever has it keeps what it was.
+		}
+		port.Addresses = port.Addresses.With(responder.Address(address))
+		p[key] = &port
+	}
+}
+
+func (p ports) remove(address netip.Addr, interfaces []link.Interface) {
+	for _, i := range interfaces {
+		key := portKey{familyOf(address), i.Index, i.Name, string(i.MAC)}
+		port := *p[key]
+		port.Addresses = port.Addresses.Without(address)
+		p[key] = &port
+		if port.Addresses.Len() == 0 {
+			delete(p, key)
+		}
+	}
+}
+
+// of returns the ports of a family, sorted by index.
+func (p ports) of(f family) []*responder.Port {
+	var out []*responder.Port
+	for key, port := range p {
+		if key.family == f {
+			out = append(out, port)
+		}
+	}
+	slices.SortFunc(out, func(a, b *responder.Port) int { return cmp.Compare(a.Index, b.Index) })
+	return out
+}
+
+// carriers count, by peer and interface, the addresses whose lists name the peer and that
+// the interface would carry; under "" they count all addresses.
+type carriers map[string]map[string]int
+
+// add counts o, or with a negative by counts it no more. It reports whether an interface
+// begins or ends to carry something for somebody.
+func (c carriers) add(o option, by int) (changed bool) {
+	for _, i := range o.interfaces {
+		changed = c.count("", i.Name, by) || changed
+		for _, peer := range o.Candidates {
+			changed = c.count(peer, i.Name, by) || changed
+		}
+	}
+	return changed
+}
+
+func (c carriers) count(peer, name string, by int) (changed bool) {
+	if c[peer] == nil {
+		c[peer] = map[string]int{}
+	}
+	before := c[peer][name]
+	c[peer][name] = before + by
+	if c[peer][name] == 0 {
+		delete(c[peer], name)
+	}
+	if len(c[peer]) == 0 {
+		delete(c, peer)
+	}
+	return before == 0 || before+by == 0
+}
+
+// with says of an interface whether it carries an address that the node shares with peer,
+// or any where it shares none.
+func (c carriers) with(peer string) func(name string) bool {
+	shared := c[peer]
+	if len(shared) == 0 {
+		shared = c[""]
+	}
+	shared = maps.Clone(shared)
+	return func(name string) bool { return shared[name] > 0 }
+}

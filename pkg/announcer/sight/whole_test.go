@@ -1,0 +1,66 @@
+package sight
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// incomplete says what of the work of deciding about every list a core left undone, which
+// decides only about those that something happened to. It is asked after every Settle of
+// every scenario and simulation.
+func incomplete(now time.Duration, c *Core) error {
+	var failures []error
+	fail := func(format string, args ...any) { failures = append(failures, fmt.Errorf(format, args...)) }
+	if c.all || len(c.dirty) > 0 {
+		fail("not all decided")
+	}
+	var digest Digest
+	for claim := range c.claims.held.All() {
+		digest.Toggle(claim)
+		if c.lists[claim.Address] == nil {
+			fail("%s is claimed and in no list", claim.Address)
+		}
+	}
+	if digest != c.claims.digest {
+		fail("digest %x, want %x", c.claims.digest, digest)
+	}
+	for address, e := range c.lists {
+		own := c.claims.of(address)
+		if c.leaving || c.interval == 0 {
+			continue
+		}
+		again := e.probed + askAgain
+		if e.probe == Silent || e.probe == Answered {
+			if now >= again {
+				fail("%s was asked for too long ago", address)
+			}
+		} else {
+			again = 0
+		}
+		verdict := Decide(now, c.view(address, own, e))
+		if verdict.Claim != own || verdict.Ask {
+			fail("%s: %+v, but claimed under %s", address, verdict, own)
+		}
+		if due := sooner(verdict.Again, again); due != 0 && (c.Wake() == 0 || c.Wake() > due) {
+			fail("%s is due at %s, the core at %s", address, due, c.Wake())
+		}
+	}
+	claimants := 0
+	for address, peers := range c.claimants {
+		claimants += len(peers)
+		for _, p := range peers {
+			if c.peers[p.name] != p || p.claims.of(address).IsZero() {
+				fail("%s does not claim %s", p.name, address)
+			}
+		}
+	}
+	for _, name := range c.names {
+		claimants -= c.peers[name].claims.held.Len()
+	}
+	if claimants != 0 || !slices.IsSorted(c.names) {
+		fail("%d claimants too many", claimants)
+	}
+	return errors.Join(failures...)
+}
