@@ -13,9 +13,12 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/planfile"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/announcer/status"
 )
 
@@ -27,12 +30,20 @@ const serverName = "baremetal-ccm"
 func serve(ctx context.Context, o options, logs io.Writer) error {
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
 	var client *control.Client
-	node := announcer.New(announcer.Options{
+	settings := announcer.Options{
 		Node: o.node, Logger: log,
 		IPv4:   newResponder(arp.Protocol{}),
 		IPv6:   newResponder(ndp.Protocol{}),
 		Report: func(r announcement.Report) { client.SetReport(r) },
-	})
+	}
+	var node *announcer.Announcer
+	checker := health.NewChecker(health.Options{Now: sight.Now, Logger: log, OnResult: func(r health.Result) { node.OnHealth(r) }})
+	settings.Ask = checker.Set
+	keeper := newKeeper(o, log)
+	if o.planFile != "" {
+		settings.Kept, settings.Keeper = keeper.Load(), keeper
+	}
+	node = announcer.New(settings)
 	client = control.NewClient(control.ClientOptions{
 		Node: o.node, Software: programName + "/" + versionText(), Controllers: o.controllers,
 		ServerName: serverName, CAFile: o.caFile, TokenFile: o.tokenFile, Logger: log,
@@ -57,6 +68,8 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		return node.Run(ctx)
 	})
 	running.Go(func() error { return watcher.Run(ctx) })
+	running.Go(func() error { return keeper.Run(ctx) })
+	running.Go(func() error { return checker.Run(ctx) })
 	running.Go(func() error { return status.Serve(ctx, listener, handler) })
 	running.Go(func() error { return client.Run(clientCtx) })
 	if err := running.Wait(); err != nil {
@@ -64,6 +77,14 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	}
 	log.Info("ended")
 	return nil
+}
+
+// newKeeper returns what keeps the plan for the next start.
+func newKeeper(o options, log *slog.Logger) *planfile.Keeper {
+	return planfile.NewKeeper(planfile.Options{
+		Path: o.planFile, Node: o.node, Logger: log,
+		Account: func() (string, error) { return account(o.tokenFile) },
+	})
 }
 
 // newResponder returns what makes a responder of protocol.

@@ -157,13 +157,17 @@ func TestAnnouncerHasNoPermission(t *testing.T) {
 	require.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_RAW"}},
 		announcer.Containers[0].SecurityContext.Capabilities)
 	var audiences []string
+	var paths []string
 	for _, v := range announcer.Volumes {
-		require.Nil(t, v.HostPath, v.Name)
+		if v.HostPath != nil {
+			paths = append(paths, v.HostPath.Path)
+		}
 		if v.Projected != nil {
 			audiences = append(audiences, v.Projected.Sources[0].ServiceAccountToken.Audience)
 		}
 	}
 	require.Equal(t, []string{"baremetal.cloud/announcer"}, audiences)
+	require.Equal(t, []string{"/var/lib/baremetal-announcer"}, paths, "a directory of its own and nothing else of the node")
 }
 
 // No wildcard, no permission on all Secrets or ConfigMaps, and writing only where it is meant.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -45,6 +46,24 @@ type Options struct {
 	IPv4, IPv6 func(socketFailed func(), allowed func() bool) Responder
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(announcement.Report)
+	// Ask, if not nil, takes what is to be asked of the node's health, whenever that may have
+	// changed; what is learned comes by OnHealth. It must not block. Without it the node is
+	// taken for well.
+	Ask func(health.Targets)
+	// Kept is the plan that an earlier life of the announcer kept, or the zero Set. It is
+	// carried out unless a leader sends one within a second, and nothing older is accepted.
+	Kept announcement.Set
+	// Keeper, if not nil, takes each plan that is accepted.
+	Keeper Keeper
+}
+
+// Keeper keeps the newest plan for the next life of the announcer; *planfile.Keeper is one.
+type Keeper interface {
+	// Keep takes the newest plan. It must not block.
+	Keep(announcement.Set)
+	// Counts returns how often a plan was written, and how often that failed; it may be
+	// called by anybody.
+	Counts() (written, failed uint64)
 }
 
 // Announcer carries out plans. OnPlan, OnStream, OnLinks and Status may be called from
@@ -84,6 +103,7 @@ func New(options Options) *Announcer {
 			a.neighbours.network.Drop(sight.ErrOverflow)
 		}
 	}, func() { a.inbox.put(func(n *news) { n.peersFailed = true }) })
+	a.core.fitness.asks = options.Ask != nil
 	a.status.Store(&Status{})
 	return a
 }
@@ -113,11 +133,17 @@ func (a *Announcer) OnLinks(links link.Snapshot) {
 	a.inbox.put(func(n *news) { n.links = &links })
 }
 
+// OnHealth takes what was learned of the node's health.
+func (a *Announcer) OnHealth(r health.Result) {
+	a.inbox.put(func(n *news) { n.health = &r })
+}
+
 // Run carries out plans, in the calling thread's network namespace, until ctx is done.
 // Then it stops answering, tells its peers, reports that it claims nothing and has no
 // interface to carry anything, and returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.close()
+	a.core.restore(sight.Now(), a.options.Kept)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -142,7 +168,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 	if next := a.core.wake(); !next.IsZero() {
 		pause, ok = time.Until(next), true
 	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt} {
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake()} {
 		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
 			pause, ok = left, true
 		}
@@ -171,13 +197,21 @@ func (a *Announcer) leave(now time.Time) {
 // turn takes in what happened, and does what is due; boot is the time of package sight.
 func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	a.wake(boot, &n)
-	changed := a.accept(n.plans)
+	changed := a.accept(boot, n.plans)
+	if a.core.resume(boot) {
+		a.log.Warn("no plan from baremetal-ccm; carrying out the one that was kept", "plan", a.core.set.Stamp)
+		changed = true
+	}
 	if n.links != nil {
 		a.core.see(boot, *n.links)
 		changed = true
 	}
 	if n.socketFailed {
 		a.core.socketFailed(now)
+	}
+	if n.health != nil {
+		a.core.heal(*n.health)
+		changed = true
 	}
 	retry := a.core.retryDue(now)
 	if retry {
@@ -186,6 +220,10 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if changed || retry {
 		a.core.configure(boot)
 	}
+	if a.core.fitness.changed && a.options.Ask != nil {
+		a.options.Ask(a.core.healthTargets())
+	}
+	changed = a.judge(boot) || changed
 	if a.core.rerouted || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
 		a.reach(boot)
 	}
@@ -202,6 +240,21 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	a.ask(a.core.sight.Ask())
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
+}
+
+// judge says whether the node has become unwell, or well again, and tells peers.
+func (a *Announcer) judge(boot time.Duration) bool {
+	unwell, news := a.core.fitness.judge(boot)
+	if !news {
+		return false
+	}
+	if unwell {
+		a.log.Warn("kube-proxy of this node does not work; others are to answer for its addresses", "asked", a.core.fitness.proxy)
+	} else {
+		a.log.Info("kube-proxy of this node works again, or is not asked any more")
+	}
+	a.core.sight.SetUnwell(boot, unwell)
+	return true
 }
 
 // wake looks whether the process slept for so long that peers took it for down. Then what
@@ -232,8 +285,8 @@ func (a *Announcer) listen(boot time.Duration, packets []sight.Packet) {
 }
 
 // accept offers plans to the core and reports whether one was taken.
-func (a *Announcer) accept(plans map[string]announcement.Set) bool {
-	taken := false
+func (a *Announcer) accept(boot time.Duration, plans map[string]announcement.Set) bool {
+	taken, before := false, a.core.set.Cluster
 	for replica, set := range plans {
 		err := a.core.offer(set)
 		if err == nil {
@@ -243,7 +296,17 @@ func (a *Announcer) accept(plans map[string]announcement.Set) bool {
 		}
 		a.refuse(replica, err)
 	}
-	return taken
+	if !taken {
+		return false
+	}
+	if before != "" && before != a.core.set.Cluster {
+		a.log.Warn("the plan that was kept is another cluster's and is discarded", "kept", before, "cluster", a.core.set.Cluster)
+		a.core.sight.Restart(boot, newBoot()) // Its stamps mean nothing here.
+	}
+	if a.options.Keeper != nil {
+		a.options.Keeper.Keep(a.core.set)
+	}
+	return true
 }
 
 // carryOut makes the sockets answer what the core wants, and reports what was reached.
@@ -315,6 +378,9 @@ func (a *Announcer) publish() {
 
 		ClaimsStarted: maps.Clone(a.core.started),
 		ClaimsEnded:   maps.Clone(a.core.ended),
+		Unwell:        a.core.fitness.unwell,
+		Working:       a.core.fitness.result.Works,
+		Kept:          a.core.kept.unconfirmed && !a.core.kept.waits(),
 	})
 }
 
@@ -326,6 +392,9 @@ func (a *Announcer) Status() Status {
 	a.mu.Unlock()
 	s.Dropped = a.neighbours.network.Dropped()
 	s.Sent, s.Unsent = a.neighbours.sent.Load(), a.neighbours.unsent.Load()
+	if a.options.Keeper != nil {
+		s.Written, s.Unwritten = a.options.Keeper.Counts()
+	}
 	s.Responders = make(map[string]responder.Counts, len(a.responders))
 	for f, r := range a.responders {
 		s.Responders[string(f)] = r.Counts()

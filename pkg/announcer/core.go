@@ -29,8 +29,10 @@ const (
 type core struct {
 	node string
 
-	// set is the newest plan that was accepted.
-	set announcement.Set
+	// set is the newest plan that was accepted, by this life or an earlier one, and kept
+	// what is to be known of the latter.
+	set  announcement.Set
+	kept kept
 	// links is the newest state of the interfaces; nil until there is one.
 	links   *link.Snapshot
 	leaving bool
@@ -38,6 +40,9 @@ type core struct {
 	retry     bool
 	retryAt   time.Time
 	lastRetry time.Time
+
+	// fitness is whether the node serves traffic.
+	fitness fitness
 
 	// options are what this node could do about each address of the plan, by what is in
 	// configured.
@@ -85,6 +90,7 @@ type core struct {
 func newCore(node string, boot uint64) *core {
 	return &core{
 		node: node, sight: sight.NewCore(node, boot), options: map[netip.Addr]option{}, carriers: carriers{},
+		fitness: newFitness(),
 		failing: map[netip.Addr]announcement.Problem{}, reconsider: map[netip.Addr]bool{},
 		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
 		schedule: newSchedule(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
@@ -93,10 +99,17 @@ func newCore(node string, boot uint64) *core {
 
 // offer takes a plan, or says why not; see announcement.Accept.
 func (c *core) offer(set announcement.Set) error {
-	if err := announcement.Accept(c.set, set); err != nil {
+	accept := announcement.Accept
+	if c.kept.unconfirmed {
+		accept = announcement.Supersede
+	}
+	if err := accept(c.set, set); err != nil {
 		return err
 	}
-	c.set = set
+	if c.set = set; c.kept.unconfirmed {
+		c.kept = kept{}
+		c.reconsiderAll()
+	}
 	return nil
 }
 
@@ -134,11 +147,10 @@ func (c *core) configure(boot time.Duration) {
 	if c.links == nil {
 		return
 	}
+	c.expect(boot)
 	if c.resegmented() {
-		c.segments, c.rerouted = newSegments(*c.links, c.set.Sight.Peers), true
-		for address := range c.options {
-			c.reconsider[address] = true
-		}
+		c.segments, c.rerouted, c.fitness.changed = newSegments(*c.links, c.set.Sight.Peers), true, true
+		c.reconsiderAll()
 	}
 	for address := range announcement.Changes(c.configured.announcements, c.set.Announcements) {
 		c.reconsider[address] = true
@@ -148,6 +160,13 @@ func (c *core) configure(boot time.Duration) {
 		c.consider(boot, address)
 	}
 	c.reconsider = map[netip.Addr]bool{}
+}
+
+// reconsiderAll has all options made again.
+func (c *core) reconsiderAll() {
+	for address := range c.options {
+		c.reconsider[address] = true
+	}
 }
 
 // resegmented says that interfaces or peers are others than options were made by.
@@ -162,6 +181,7 @@ func (c *core) consider(boot time.Duration, address netip.Addr) {
 	c.touched[address] = true
 	if before, known := c.options[address]; known {
 		c.rerouted = c.carriers.add(before, -1) || c.rerouted
+		c.fitness.count(before, -1)
 		delete(c.options, address)
 	}
 	a, planned := c.set.Announcements.Find(address)
@@ -175,7 +195,11 @@ func (c *core) consider(boot time.Duration, address netip.Addr) {
 		o.problem = &problem
 	}
 	c.options[address] = o
-	c.sight.Put(boot, sight.List{Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: o.problem == nil})
+	c.fitness.count(o, 1)
+	c.sight.Put(boot, sight.List{
+		Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: o.problem == nil && !c.kept.waits(),
+		Unconfirmed: c.kept.unconfirmed, Ready: c.fitness.result.Ready(o.healthPort()),
+	})
 }
 
 // settle brings claims to what the rule says, and reports whether they changed.
@@ -270,7 +294,7 @@ func (c *core) applied(now time.Time, addresses []netip.Addr, failed failures) {
 	if !problems.Equal(c.problems) {
 		c.listed = slices.Collect(c.problems.All())
 	}
-	if c.links != nil {
+	if c.links != nil && !c.kept.waits() {
 		c.plan = c.set.Stamp
 	}
 }
@@ -362,6 +386,7 @@ func (c *core) report() *announcement.Report {
 	r := announcement.Report{
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
 		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
+		Unwell: c.fitness.unwell,
 	}
 	if c.spoke && r.Equal(c.reported) {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
@@ -28,6 +29,8 @@ type news struct {
 	// plans holds the newest plan of each replica: which counts is the core's to say.
 	plans map[string]announcement.Set
 	links *link.Snapshot
+	// health is what was learned last of the node's health.
+	health *health.Result
 	// packets are what peers said, in the order in which it came.
 	packets []sight.Packet
 	// probes are what came of asking the segment for addresses.

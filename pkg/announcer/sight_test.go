@@ -46,6 +46,9 @@ type member struct {
 	space     *testlan.Namespace
 	announcer *announcer.Announcer
 	running   running
+	// keeper takes the node's plans, and kept is what the announcer finds at its start.
+	keeper *keeper
+	kept   announcement.Set
 
 	mu     sync.Mutex
 	report announcement.Report
@@ -76,7 +79,7 @@ func newBridged(t *testing.T, n int, numbered bool) *bridged {
 
 func (b *bridged) add(name string, numbered bool, i int) {
 	b.t.Helper()
-	m := &member{name: name, space: testlan.New(b.t)}
+	m := &member{name: name, space: testlan.New(b.t), keeper: newKeeper()}
 	testlan.Veth(b.t, m.space, "eth0", b.bridge, name)
 	if numbered {
 		m.space.Address(b.t, "eth0", fmt.Sprintf("192.0.2.%d/24", 10+i))
@@ -98,6 +101,7 @@ func (b *bridged) start(m *member) {
 			m.block.Lock()
 			defer m.block.Unlock()
 		},
+		Kept: m.kept, Keeper: m.keeper,
 	})
 	m.running = run(m.space, m.announcer)
 	b.t.Cleanup(func() { b.end(m) })

@@ -16,8 +16,17 @@ type Status struct {
 	// Started says that the interfaces are known, so that plans can be carried out.
 	Started bool
 	// Plan is the stamp of the newest plan that was carried out; zero before any.
-	Plan   announcement.Stamp
-	Claims announcement.Index[Claim]
+	Plan announcement.Stamp
+	// Kept says that an earlier life of the announcer was given the plan, and that no leader
+	// has confirmed it in this one.
+	Kept bool
+	// Working says that the node's service proxy works, as far as it is asked, and Unwell that
+	// it has not for so long that others are to answer.
+	Working, Unwell bool
+	// Written and Unwritten count how often a plan was written for the next life, and how
+	// often that failed.
+	Written, Unwritten uint64
+	Claims             announcement.Index[Claim]
 	// Problems are sorted by address.
 	Problems []announcement.Problem
 	// Standby is how many addresses of the plan others answer for.

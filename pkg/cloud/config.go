@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
@@ -31,6 +32,10 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			DetectMultiplier: c.Sight.DetectMultiplier,
 		},
 		MaxMovesPerMinute: c.MaxMovesPerMinute,
+	}
+	out.DrainOnCordon = c.NodeHealth.DrainOnCordon
+	if c.NodeHealth.KubeProxy != "" {
+		out.Health = announcement.Health{Proxy: c.NodeHealth.KubeProxy, UnwellAfter: c.NodeHealth.UnwellAfter}
 	}
 	for _, p := range c.Pools {
 		out.Pools = append(out.Pools, p.Pool)

@@ -118,6 +118,10 @@ func (m move) origin() string {
 		text += ": it answered for more than others"
 	case reason.NodeYielded:
 		text += ": it gave the address up by itself"
+	case reason.NodeUnwell:
+		text += ": its kube-proxy does not work"
+	case reason.NodeCordoned:
+		text += ": it is cordoned"
 	}
 	return text + ")"
 }

@@ -8,8 +8,8 @@ import (
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
-// nodeOf translates a Node. Ready and unschedulable are left out on purpose: they move
-// nothing, because a node whose kubelet is silent may well be answering.
+// nodeOf translates a Node. Ready is left out on purpose: it moves nothing, because a node
+// whose kubelet is silent may well be answering.
 func nodeOf(n *corev1.Node) loadbalancer.Node {
 	out := loadbalancer.Node{
 		Name:     n.Name,
@@ -17,6 +17,7 @@ func nodeOf(n *corev1.Node) loadbalancer.Node {
 		Zone:     n.Labels[zoneLabel],
 		Excluded: excluded(n.Labels),
 		Deleting: n.DeletionTimestamp != nil,
+		Cordoned: n.Spec.Unschedulable,
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {

@@ -52,7 +52,10 @@ func serviceOf(svc *corev1.Service, namespaceLabels map[string]string) loadbalan
 	if req.Addresses, err = requestedAddresses(svc); err != nil {
 		req.Unreadable = err.Error()
 	}
-	return loadbalancer.Service{Request: req, Published: publishedAddresses(svc)}
+	return loadbalancer.Service{
+		Request: req, Published: publishedAddresses(svc),
+		HealthPort: uint16(svc.Spec.HealthCheckNodePort), //nolint:gosec // a port
+	}
 }
 
 func holderOf(svc *corev1.Service) ipam.Holder {

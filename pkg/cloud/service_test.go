@@ -83,7 +83,7 @@ func TestNodeOf(t *testing.T) {
 		Spec:       corev1.NodeSpec{Unschedulable: true},
 		Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionFalse}}},
 	}
-	require.Equal(t, loadbalancer.Node{Name: "n", Labels: n.Labels, Zone: "a"}, nodeOf(n), "Ready and cordon move nothing")
+	require.Equal(t, loadbalancer.Node{Name: "n", Labels: n.Labels, Zone: "a", Cordoned: true}, nodeOf(n), "Ready moves nothing")
 	n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue})
 	n.DeletionTimestamp = &now
 	require.True(t, nodeOf(n).NetworkUnavailable)

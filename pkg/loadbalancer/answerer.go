@@ -1,6 +1,7 @@
 package loadbalancer
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -41,7 +42,7 @@ func (b *Balancer) Left(node string, address netip.Addr) reason.Reason {
 	if t := b.rebalancing.moved[address]; t.from == node && t.to == b.plan.owner(address) {
 		return reason.Rebalanced
 	}
-	return reason.NodeYielded
+	return cmp.Or(b.reluctance(node), reason.NodeYielded)
 }
 
 // foundDown reports whether a candidate for address finds node down.

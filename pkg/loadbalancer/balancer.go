@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -23,7 +24,10 @@ type Balancer struct {
 	announcer map[string]*announcer
 	sight     Sight
 	secret    []byte
-	sessions  sessions
+	health    announcement.Health
+	// drainOnCordon says that cordoned nodes are reluctant.
+	drainOnCordon bool
+	sessions      sessions
 	// maxMoves is how many addresses may move a minute for the sake of balance; 0 is none.
 	maxMoves    int
 	rebalancing rebalancing
@@ -71,10 +75,11 @@ func (b *Balancer) Configure(config Config) error {
 	}
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
 	b.plan.moved = true // a selector makes neighbours
-	if b.sight != config.Sight {
-		b.sight = config.Sight
+	if b.sight != config.Sight || b.health != config.Health {
+		b.sight, b.health = config.Sight, config.Health
 		b.watchAll()
 	}
+	b.drainOnCordon = config.DrainOnCordon
 	b.plan.allDirty()
 	return nil
 }

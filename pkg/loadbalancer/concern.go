@@ -19,6 +19,11 @@ func (b *Balancer) nodeChanged(name string) {
 	for address := range p.short {
 		p.touch(address)
 	}
+	if b.connected(name) && b.reluctance(name) == "" {
+		for address := range p.stuck {
+			p.touch(address)
+		}
+	}
 	for address := range p.wanting {
 		if _, ok := p.lists[address]; !ok || b.useful(name, address) {
 			p.touch(address)

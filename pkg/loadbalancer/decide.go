@@ -78,16 +78,17 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
 		// An address that nobody may answer for has no list, and so no interface either.
 		if list.Candidates = b.place(address, l2, old); len(list.Candidates) > 0 {
-			list.Interface = l2.Interface
+			list.Interface, list.HealthPort = l2.Interface, b.healthPort(address)
 		}
 	} else {
+		b.unstick(address)
 		delete(p.leaving, address)
 		delete(p.withdrawn, address)
 		b.rebalancing.forget(address)
 	}
 	b.explain(address, len(list.Candidates) == 0)
 	b.want(address, list.Candidates)
-	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface {
+	if slices.Equal(list.Candidates, old.Candidates) && list.Interface == old.Interface && list.HealthPort == old.HealthPort {
 		return
 	}
 	p.decided[address] = true

@@ -34,6 +34,17 @@ func (f *field) ranked() []string {
 	return f.able
 }
 
+// relieved reports whether another node than owner could take the address over, and is not
+// reluctant itself.
+func (f *field) relieved(owner string) bool {
+	for name, n := range f.b.nodes {
+		if name != owner && f.b.connected(name) && f.b.reluctance(name) == "" && f.b.eligible(n, f.address, f.l2) == "" {
+			return true
+		}
+	}
+	return false
+}
+
 // preferring returns ranked with those that stand by already first: they know of the
 // address, and hear who answers for it now.
 func (f *field) preferring(old []string) []string {

@@ -21,6 +21,10 @@ type Config struct {
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load,
 	// see Rebalance; 0 is none. Without Sight there are none either.
 	MaxMovesPerMinute int
+	// Health is how nodes learn whether they serve traffic; with the zero value they do not.
+	Health announcement.Health
+	// DrainOnCordon has a node give its addresses to others while it is cordoned.
+	DrainOnCordon bool
 }
 
 // L2 is how addresses are announced by ARP and NDP.
@@ -36,6 +40,8 @@ type Service struct {
 	ipam.Request
 	// Published are the addresses in the Service's status.
 	Published []netip.Addr
+	// HealthPort is spec.healthCheckNodePort, 0 where there is none.
+	HealthPort uint16
 }
 
 // Key returns "namespace/name".
@@ -53,10 +59,12 @@ type Node struct {
 	NetworkUnavailable bool
 	// Deleting: the Node has a deletion timestamp.
 	Deleting bool
+	// Cordoned: spec.unschedulable.
+	Cordoned bool
 }
 
 func (n Node) equal(o Node) bool {
-	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting &&
+	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting && n.Cordoned == o.Cordoned &&
 		n.NetworkUnavailable == o.NetworkUnavailable && maps.Equal(n.Labels, o.Labels)
 }
 

@@ -49,7 +49,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 		known = &announcer{}
 		b.announcer[node] = known
 	}
-	news := !known.connected || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
+	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
 	changed := changedClaims(known.report, report)
 	known.connected, known.report = true, report
 	b.believe(node, news)

@@ -51,6 +51,7 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 	}
 	leaver, next := p.leaving[f.address], b.successor(old)
 	relief := b.rebalancing.take(f.address)
+	b.unstick(f.address)
 	delete(p.withdrawn, f.address)
 	delete(p.leaving, f.address)
 	if present == "" {
@@ -59,7 +60,7 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 	if next != "" {
 		present, leaver = next, ""
 	}
-	if b.stays(present, f.address, f.l2) && !b.gavePlace(f, present) {
+	if !b.gavePlace(f, present) && b.stays(present, f) {
 		if leaver == "" && b.relieve(f.address, present, relief) {
 			p.leaving[f.address] = present
 			return relief
@@ -73,7 +74,11 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		p.withdrawn[f.address] = present
 		return ""
 	}
-	next = b.best(f.preferring(old.Candidates), f.address)
+	reluctant := b.reluctance(present) != ""
+	others := slices.DeleteFunc(f.preferring(old.Candidates), func(name string) bool {
+		return name == present || reluctant && b.reluctance(name) != ""
+	})
+	next = b.best(others, f.address)
 	if next == "" || !b.mayAnswer(present, f.address) {
 		return next
 	}
@@ -147,13 +152,24 @@ func (b *Balancer) claim(node string, address netip.Addr) (announcement.Claim, b
 
 // stays reports whether the owner of an address keeps it: while it is eligible, and
 // while it cannot be told to stop although it may still be answering. Taking an address
-// from a node that is out of reach would make two answerers.
-func (b *Balancer) stays(owner string, address netip.Addr, l2 L2) bool {
+// from a node that is out of reach would make two answerers. One that is reluctant keeps
+// it where nobody else may take it.
+func (b *Balancer) stays(owner string, f *field) bool {
 	n, ok := b.nodes[owner]
-	if !ok {
+	switch {
+	case !ok:
+		return false
+	case !b.connected(owner):
+		return true
+	case b.eligible(n, f.address, f.l2) != "":
+		return false
+	case b.reluctance(owner) == "":
+		return true
+	case f.relieved(owner):
 		return false
 	}
-	return b.eligible(n, address, l2) == "" || !b.connected(owner)
+	b.stick(f.address)
+	return true
 }
 
 // claimant returns the node that already answers for address: of several the one whose
@@ -183,6 +199,10 @@ func (b *Balancer) claimant(able []string, address netip.Addr) string {
 // bound (consistent hashing with bounded loads, Mirrokni et al. 2016).
 func (b *Balancer) elect(able []string, address netip.Addr) string {
 	reachable := slices.DeleteFunc(slices.Clone(able), func(name string) bool { return !b.connected(name) })
+	willing := slices.DeleteFunc(slices.Clone(reachable), func(name string) bool { return b.reluctance(name) != "" })
+	if len(willing) > 0 {
+		reachable = willing
+	}
 	if len(reachable) == 0 {
 		return ""
 	}

@@ -39,6 +39,9 @@ type plan struct {
 	short map[netip.Addr]bool
 	// unmixed are those of uniform that are so because a node would have to watch too many.
 	unmixed map[netip.Addr]bool
+	// stuck are the addresses whose owner is to give them up and keeps them, because no other
+	// node may take them.
+	stuck map[netip.Addr]bool
 	// contested are the addresses that another candidate than the owner claims.
 	contested map[netip.Addr]bool
 	// leaving are the addresses that a node hands over to the owner, which it hears, with
@@ -76,6 +79,7 @@ func newPlan() plan {
 		uniform:   map[netip.Addr]bool{},
 		short:     map[netip.Addr]bool{},
 		unmixed:   map[netip.Addr]bool{},
+		stuck:     map[netip.Addr]bool{},
 		contested: map[netip.Addr]bool{},
 		leaving:   map[netip.Addr]string{},
 		withdrawn: map[netip.Addr]string{},
@@ -141,7 +145,9 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	}
 	for name, addresses := range changed {
 		slices.SortFunc(addresses, netip.Addr.Compare)
-		p.sets[name] = p.set(name, next, slices.Compact(addresses))
+		set := p.set(name, next, slices.Compact(addresses))
+		set.Health = b.health
+		p.sets[name] = set
 	}
 	for name := range p.sets {
 		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {

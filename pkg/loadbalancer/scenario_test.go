@@ -123,6 +123,13 @@ func (w *world) command(name string, args []string) string {
 		w.b.Observe(args[0], report)
 	case "problem": // problem NODE [ADDRESS...]: has carried out its plan but for these
 		w.problem(args[0], args[1:])
+	case "health": // nodes ask whether they serve traffic, and a cordon drains
+		w.config.Health, w.config.DrainOnCordon = announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}, true
+		require.NoError(w.t, w.b.Configure(w.config))
+	case "unwell", "well": // unwell NODE: says that its service proxy does not work
+		report := w.b.announcer[args[0]].report
+		report.Unwell = name == "unwell"
+		w.b.Observe(args[0], report)
 	case "leaving": // has no interface that could carry an address
 		w.b.Observe(args[0], announcement.Report{Plan: w.plans[args[0]].Stamp})
 	case "answers": // answers ADDRESS
@@ -233,6 +240,8 @@ func node(args []string) Node {
 			n.Zone = value
 		case "excluded":
 			n.Excluded = true
+		case "cordoned":
+			n.Cordoned = true
 		case "deleting":
 			n.Deleting = true
 		case "network-unavailable":
@@ -287,6 +296,9 @@ func (w *world) service(args []string) string {
 			s.Families = []ipam.Family{ipam.IPv4, ipam.IPv6}
 		case "local":
 			s.Sharing.Local = true
+		case "health":
+			_, err := fmt.Sscan(value, &s.HealthPort)
+			require.NoError(w.t, err)
 		case "key":
 			s.Sharing.Key = value
 		case "port":
@@ -325,7 +337,11 @@ func (w *world) plan() string {
 		}
 		fmt.Fprintf(&out, "%s %s\n", name, stamp(set.Stamp))
 		for a := range set.Announcements.All() {
-			fmt.Fprintf(&out, "  %s %s %v %s\n", a.Address, stamp(a.Stamp), a.Candidates, a.Interface)
+			fmt.Fprintf(&out, "  %s %s %v %s", a.Address, stamp(a.Stamp), a.Candidates, a.Interface)
+			if a.HealthPort != 0 {
+				fmt.Fprintf(&out, "asks %d", a.HealthPort)
+			}
+			out.WriteString("\n")
 		}
 	}
 	w.plans = next
@@ -343,7 +359,13 @@ func (w *world) ack(name string) {
 			claims = claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
 		}
 	}
-	w.b.Observe(name, announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Claims: claims, Interfaces: w.portsOf(name)})
+	w.b.Observe(name, announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Claims: claims, Interfaces: w.portsOf(name), Unwell: w.unwell(name)})
+}
+
+// unwell reports whether a node said so last.
+func (w *world) unwell(name string) bool {
+	known, ok := w.b.announcer[name]
+	return ok && known.report.Unwell
 }
 
 // problem has a node do what its plan says, but for addresses that it cannot answer for.

@@ -98,7 +98,7 @@ func (b *Balancer) watch(changed changes) {
 			continue
 		}
 		now := b.sightOf(name)
-		if !sightEqual(p.sets[name].Sight, now) && changed[name] == nil {
+		if (!sightEqual(p.sets[name].Sight, now) || p.sets[name].Health != b.health) && changed[name] == nil {
 			changed[name] = []netip.Addr{}
 		}
 		p.sights[name] = now

@@ -144,7 +144,7 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
 	if name := b.acknowledged(list); name != "" {
-		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String()}, name
+		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.stuckWith(list)}, name
 	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {

@@ -95,6 +95,10 @@ const (
 	NodeYielded Reason = "NodeYielded"
 	// Rebalanced says that the address moved to a node that answered for fewer.
 	Rebalanced Reason = "Rebalanced"
+	// NodeUnwell says that the node's service proxy does not work, and has not for a while.
+	NodeUnwell Reason = "NodeUnwell"
+	// NodeCordoned says that the node is cordoned, and drainOnCordon is set.
+	NodeCordoned Reason = "NodeCordoned"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )

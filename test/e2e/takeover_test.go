@@ -56,6 +56,26 @@ func TestTakeover(t *testing.T) {
 		t.Logf("%s ended: %s answers, the first request succeeded after %s", node, l.nodeOf(mac), gap)
 		l.stays(address, mac)
 	})
+	t.Run("an announcer is killed", func(t *testing.T) { l.with(t).killed(address) })
+	t.Run("all announcers restart", func(t *testing.T) { l.with(t).allRestarted(address) })
+	t.Run("the plan on disk is another cluster's", func(t *testing.T) {
+		l := l.with(t)
+		l.planDiscarded(address, "it is of another cluster (another)", l.ofAnotherCluster)
+	})
+	t.Run("the plan on disk is damaged", func(t *testing.T) {
+		l := l.with(t)
+		l.planDiscarded(address, "the file is damaged", func(data []byte) []byte { return data[:len(data)-1] })
+	})
+	t.Run("the control plane is back", func(t *testing.T) {
+		l := l.with(t)
+		l.start("announcer")
+		l.stays(address, l.answerer(address))
+		l.start("apiserver")
+		l.start("ccm")
+		l.leader("")
+		l.described("web", address, "default")
+		l.stays(address, l.answerer(address))
+	})
 }
 
 // cutAndHeal cuts the cable of who answers, and heals it.

@@ -33,13 +33,16 @@ type Announcement struct {
 	// Address is the load balancer address, never an IPv4-mapped IPv6 address and
 	// never with a zone.
 	Address netip.Addr
-	// Stamp is the (term, revision) that last changed Candidates or Interface.
+	// Stamp is the (term, revision) that last changed Candidates, Interface or HealthPort.
 	Stamp Stamp
 	// Candidates are node names in order: the owner first, then its backups.
 	Candidates []string
 	// Interface selects the interfaces to answer on: "" for those on the address's
 	// segment, a name, "/regular expression/" or "can_reach:ADDRESS".
 	Interface string
+	// HealthPort is where the node's service proxy says by HTTP whether it serves the
+	// address by an endpoint of its own (healthCheckNodePort); 0 is nowhere.
+	HealthPort uint16
 }
 
 // At returns the address.
@@ -47,7 +50,7 @@ func (a Announcement) At() netip.Addr { return a.Address }
 
 // Equal reports whether a and b say the same.
 func (a Announcement) Equal(b Announcement) bool {
-	return a.Address == b.Address && a.Stamp == b.Stamp && a.Interface == b.Interface &&
+	return a.Address == b.Address && a.Stamp == b.Stamp && a.Interface == b.Interface && a.HealthPort == b.HealthPort &&
 		slices.Equal(a.Candidates, b.Candidates)
 }
 
@@ -62,6 +65,16 @@ type Set struct {
 	Announcements Index[Announcement]
 	// Sight says how this node watches those that it shares lists with.
 	Sight Sight
+	// Health says how this node learns whether it serves traffic.
+	Health Health
+}
+
+// Health is how a node learns whether its service proxy works. The zero value is not at all.
+type Health struct {
+	// Proxy is an http URL with a loopback address, which answers 200 while it works.
+	Proxy string
+	// UnwellAfter is for how long it may not, before the node gives its addresses to others.
+	UnwellAfter time.Duration
 }
 
 // Claim is a node's statement that it answers for an address because of the list
@@ -161,6 +174,8 @@ type Report struct {
 	// Interfaces are those that can carry addresses, or could if they were not down, sorted
 	// by name.
 	Interfaces []Interface
+	// Unwell says that the node's service proxy does not work, and has not for UnwellAfter.
+	Unwell bool
 	// Down are the peers, sorted by name, that the node has heard and now finds down. One
 	// never heard is not among them.
 	Down []string
@@ -168,7 +183,7 @@ type Report struct {
 
 // Equal reports whether r and s say the same.
 func (r Report) Equal(s Report) bool {
-	return r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
+	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
 		slices.Equal(r.Problems, s.Problems) && slices.EqualFunc(r.Interfaces, s.Interfaces, Interface.Equal) &&
 		slices.Equal(r.Down, s.Down)
 }

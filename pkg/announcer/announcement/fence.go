@@ -37,6 +37,22 @@ func (e *StaleError) Duplicate() bool { return e.Have == e.Got }
 // String returns the stamp as people read it: "term.revision".
 func (s Stamp) String() string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }
 
+// Supersede is the fencing rule for the first plan of a leader after a restart: it says
+// whether a node that kept the plan kept from an earlier life may replace it by got. Unlike
+// with Accept the very plan is taken, because a leader now stands by it; and that of another
+// cluster, because who speaks for this one has been proved, and who spoke when kept was
+// accepted has not.
+func Supersede(kept, got Set) error {
+	if kept.Cluster != got.Cluster {
+		return Accept(Set{}, got)
+	}
+	err := Accept(kept, got)
+	if stale, ok := errors.AsType[*StaleError](err); ok && stale.Duplicate() {
+		return nil
+	}
+	return err
+}
+
 // Accept is the fencing rule: it says whether a node that holds the plan have, the zero
 // Set if it holds none, may replace it by got. Nil means yes. Otherwise the error is
 // ErrIncomplete, a *ForeignError or a *StaleError, and have stays in force untouched.

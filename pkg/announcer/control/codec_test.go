@@ -66,11 +66,12 @@ func (d dice) set() announcement.Set {
 		Stamp:   announcement.Stamp{Term: 1 + d.Uint64N(3), Revision: d.Uint64N(100)},
 		Announcements: announcement.NewIndex(some(d, func(addr netip.Addr) announcement.Announcement {
 			return announcement.Announcement{
-				Address: addr, Stamp: d.stamp(), Interface: pick(d, "", "eth0", "/bond.*/"),
+				Address: addr, Stamp: d.stamp(), Interface: pick(d, "", "eth0", "/bond.*/"), HealthPort: pick(d, uint16(0), 30123),
 				Candidates: pick(d, []string{"a"}, []string{"a", "b"}, []string{"b", "a", "c"}),
 			}
 		})...),
-		Sight: d.sight(),
+		Sight:  d.sight(),
+		Health: pick(d, announcement.Health{}, announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}),
 	}
 }
 
@@ -111,6 +112,7 @@ func (d dice) report() announcement.Report {
 		}),
 		Interfaces: d.interfaces(),
 		Down:       pick(d, nil, []string{"a"}, []string{"a", "c"}),
+		Unwell:     d.IntN(2) == 0,
 	}
 	return r
 }

@@ -27,6 +27,9 @@ const (
 	// the cloud-config has narrower bounds.
 	maxTransmitInterval = time.Minute
 	maxDetectMultiplier = 255
+	// maxURL and maxUnwellAfter bound what a plan says of health.
+	maxURL         = 512
+	maxUnwellAfter = 24 * time.Hour
 	// maxName bounds node names (DNS subdomain, RFC 1123 section 2.1), cluster UIDs and
 	// interface selectors.
 	maxName = 253

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"time"
+
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 )
@@ -26,6 +28,7 @@ func planSnapshot(set announcement.Set) *pb.Plan {
 		plan.Announcements = append(plan.Announcements, encodeAnnouncement(a))
 	}
 	sightSnapshot(plan, set.Sight)
+	plan.Health = encodeHealth(set.Health)
 	return plan
 }
 
@@ -40,6 +43,9 @@ func planDifference(base, want announcement.Set) *pb.Plan {
 		}
 	}
 	sightDifference(plan, base.Sight, want.Sight)
+	if base.Health != want.Health {
+		plan.Health = encodeHealth(want.Health)
+	}
 	return plan
 }
 
@@ -49,5 +55,10 @@ func encodeAnnouncement(a announcement.Announcement) *pb.Announcement {
 		Stamp:      encodeStamp(a.Stamp),
 		Candidates: a.Candidates,
 		Interface:  a.Interface,
+		HealthPort: uint32(a.HealthPort),
 	}
+}
+
+func encodeHealth(h announcement.Health) *pb.Health {
+	return &pb.Health{Proxy: h.Proxy, UnwellAfterMs: uint64(h.UnwellAfter / time.Millisecond)} //nolint:gosec // never negative
 }

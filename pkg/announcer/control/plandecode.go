@@ -2,8 +2,10 @@ package control
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
@@ -24,6 +26,9 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	if p.GetSnapshot() {
 		set.Announcements = announcement.NewIndex(announced...)
 		return set, nil
+	}
+	if p.GetHealth() == nil {
+		set.Health = have.Health
 	}
 	base := decodeStamp(p.GetBase())
 	if have.Stamp.IsZero() || base != have.Stamp || set.Cluster != have.Cluster {
@@ -58,8 +63,21 @@ func decodePlan(p *pb.Plan) (set announcement.Set, announced []announcement.Anno
 	if announced, err = decodeAnnouncements(p.GetAnnouncements()); err != nil {
 		return set, nil, nil, err
 	}
+	if set.Health, err = decodeHealth(p.GetHealth()); err != nil {
+		return set, nil, nil, err
+	}
 	withdrawn, err = decodeAddresses("plan: withdrawn", p.GetWithdrawn())
 	return set, announced, withdrawn, err
+}
+
+func decodeHealth(p *pb.Health) (announcement.Health, error) {
+	if err := checkText("plan: health: proxy", p.GetProxy(), maxURL); err != nil {
+		return announcement.Health{}, err
+	}
+	if p.GetUnwellAfterMs() > uint64(maxUnwellAfter/time.Millisecond) {
+		return announcement.Health{}, fmt.Errorf("plan: health: unwell after %d ms; the limit is %s", p.GetUnwellAfterMs(), maxUnwellAfter)
+	}
+	return announcement.Health{Proxy: p.GetProxy(), UnwellAfter: time.Duration(p.GetUnwellAfterMs()) * time.Millisecond}, nil
 }
 
 func decodeAnnouncements(list []*pb.Announcement) ([]announcement.Announcement, error) {
@@ -97,7 +115,11 @@ func decodeAnnouncement(p *pb.Announcement) (announcement.Announcement, error) {
 	if err := checkText("interface", p.GetInterface(), maxName); err != nil {
 		return announcement.Announcement{}, err
 	}
+	if p.GetHealthPort() > math.MaxUint16 {
+		return announcement.Announcement{}, fmt.Errorf("health port %d; the highest is %d", p.GetHealthPort(), math.MaxUint16)
+	}
 	return announcement.Announcement{
+		HealthPort: uint16(p.GetHealthPort()),
 		Address:    addr,
 		Stamp:      decodeStamp(p.GetStamp()),
 		Candidates: slices.Clone(p.GetCandidates()),

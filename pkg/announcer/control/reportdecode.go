@@ -35,7 +35,7 @@ func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, e
 // decodeReport checks everything that can be checked without knowing what came before.
 func decodeReport(p *pb.Report) (report announcement.Report, claims []announcement.Claim, ended []netip.Addr, err error) {
 	report = announcement.Report{
-		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(),
+		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(), Unwell: p.GetUnwell(),
 	}
 	if err := checkText("report: cluster", report.Cluster, maxName); err != nil {
 		return report, nil, nil, err

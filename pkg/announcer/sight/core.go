@@ -27,6 +27,11 @@ type List struct {
 	Candidates []string
 	// Fit says that the node is able to answer for the address.
 	Fit bool
+	// Ready says that traffic for the address would be served here.
+	Ready bool
+	// Unconfirmed says that the list is one that an earlier life of the node was given, so
+	// that by now others than its candidates may answer.
+	Unconfirmed bool
 }
 
 // Core is what a node knows and claims. It is pure and has one owner, who for everything
@@ -45,9 +50,9 @@ type Core struct {
 	lists            map[netip.Addr]*entry
 	claims           claims
 	// claimants are, by address, the peers that claim it, be they up or not.
-	claimants map[netip.Addr][]*peer
-	leaving   bool
-	frames    uint64 // heard from anybody so far
+	claimants       map[netip.Addr][]*peer
+	leaving, unwell bool
+	frames          uint64 // heard from anybody so far
 
 	// heard is when a packet of some peer counted last, and silence the last time when
 	// for a while none did.
@@ -80,8 +85,11 @@ type entry struct {
 	List
 	since    time.Duration
 	cautious bool
-	probe    Probe
-	probed   time.Duration
+	// current says that somebody claimed the address under this list, after which nobody
+	// answers for it under an older one.
+	current bool
+	probe   Probe
+	probed  time.Duration
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -126,8 +134,8 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious = now, Unasked, now < c.until
-	case l.Fit && !e.Fit:
+		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
+	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}
 	e.List = l
@@ -207,6 +215,14 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 // Leave ends all claims for good; the next Flush tells peers.
 func (c *Core) Leave() { c.leaving, c.all = true, true }
 
+// SetUnwell says whether the node serves traffic as it should not: what it claims goes to
+// others who do.
+func (c *Core) SetUnwell(now time.Duration, unwell bool) {
+	if c.unwell != unwell {
+		c.unwell, c.all, c.next = unwell, true, now // Peers are to know.
+	}
+}
+
 // Heard takes how many frames the node's interfaces heard so far from anybody.
 func (c *Core) Heard(frames uint64) {
 	c.frames = frames
@@ -280,7 +296,7 @@ func (c *Core) settle(now time.Duration, address netip.Addr) {
 	switch {
 	case e == nil || c.leaving:
 		c.claim(address, announcement.Stamp{})
-	case c.interval == 0:
+	case c.interval == 0 && (!e.Unconfirmed || e.planned(c.node).IsZero()):
 		c.claim(address, e.planned(c.node))
 	default:
 		c.decide(now, address, e)
@@ -328,6 +344,7 @@ func (c *Core) claim(address netip.Addr, stamp announcement.Stamp) {
 func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	v := View{
 		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: own,
+		Ready: e.Ready, Unwell: c.unwell,
 		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe,
 	}
 	for _, name := range e.Candidates {
@@ -340,6 +357,8 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 			v.Others = append(v.Others, p.other(p.claims.of(address), c.interval))
 		}
 	}
+	e.current = e.current || v.current()
+	v.Unconfirmed = e.Unconfirmed && !e.current
 	return v
 }
 

@@ -31,6 +31,8 @@ type Packet struct {
 	Hears bool
 	// Leave says that the sender ends and claims nothing any more.
 	Leave bool
+	// Unwell says that the sender's claims end when somebody who is well claims instead.
+	Unwell bool
 	// Want asks for all claims in full.
 	Want bool
 	// Detect is after what time of silence the sender is to be taken for down.
@@ -93,6 +95,7 @@ const (
 	flagPart
 	flagRange
 	flagMore
+	flagUnwell
 	flagsKnown = 1<<iota - 1
 )
 
@@ -211,6 +214,7 @@ func (p Packet) flags() byte {
 	set(flagLeave, p.Leave)
 	set(flagHears, p.Hears)
 	set(flagWant, p.Want)
+	set(flagUnwell, p.Unwell)
 	if p.Part != nil {
 		set(flagPart, true)
 		set(flagRange, p.Part.Range)
@@ -239,7 +243,7 @@ func appendAddress(b []byte, a netip.Addr) []byte {
 func parse(b []byte) (Packet, bool) {
 	flags := b[1]
 	r := reader{rest: b[2+senderSize:]}
-	p := Packet{Leave: flags&flagLeave != 0, Hears: flags&flagHears != 0, Want: flags&flagWant != 0}
+	p := Packet{Leave: flags&flagLeave != 0, Hears: flags&flagHears != 0, Want: flags&flagWant != 0, Unwell: flags&flagUnwell != 0}
 	for _, n := range []*uint64{&p.Boot, &p.Seq, &p.Heard.Boot, &p.Heard.Seq, &p.Unproven.Boot, &p.Unproven.Seq} {
 		*n = r.uint64()
 	}

@@ -22,7 +22,7 @@ func claim(address string, revision uint64) announcement.Claim {
 
 func packet() Packet {
 	return Packet{
-		From: "a", Boot: 1, Seq: 2, Heard: Echo{3, 4}, Unproven: Echo{5, 6}, Hears: true, Leave: true, Want: true,
+		From: "a", Boot: 1, Seq: 2, Heard: Echo{3, 4}, Unproven: Echo{5, 6}, Hears: true, Leave: true, Unwell: true, Want: true,
 		Detect: 300 * time.Millisecond, Apart: 7, Digest: 8,
 		Part: &Part{
 			Range: true, More: true, From: netip.MustParseAddr("10.0.0.1"), Before: netip.MustParseAddr("2001:db8::9"),

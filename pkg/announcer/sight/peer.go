@@ -22,8 +22,8 @@ type peer struct {
 	// that this node numbered above mark.
 	unproven Echo
 	mark     uint64
-	// hears says that the peer hears this node.
-	hears bool
+	// hears says that the peer hears this node, unwell that its claims give way.
+	hears, unwell bool
 	// claims are the peer's as far as it told, digest that of what they are.
 	claims claims
 	digest Digest
@@ -62,7 +62,7 @@ func (p *peer) forget(now time.Duration) {
 func (p *peer) other(claim announcement.Stamp, interval time.Duration) Other {
 	return Other{
 		Node: p.name, State: p.state, Since: p.since, Hears: p.hears, Grace: p.since + 2*interval,
-		Known: p.known(), Claim: claim, Heard: p.apart, HeardByOther: p.its,
+		Known: p.known(), Claim: claim, Unwell: p.unwell, Heard: p.apart, HeardByOther: p.its,
 	}
 }
 
@@ -115,7 +115,7 @@ func (c *Core) proves(p *peer, packet Packet) bool {
 // meet begins another life of p, of which nothing is known.
 func (c *Core) meet(now time.Duration, p *peer) {
 	c.ended(now, p)
-	p.unproven, p.hears, p.more = Echo{}, false, false
+	p.unproven, p.hears, p.more, p.unwell = Echo{}, false, false, false
 	c.disown(p)
 	if p.state == Up {
 		p.forget(now)
@@ -147,6 +147,10 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 	if hears := packet.Hears && packet.Heard.Boot == c.boot; hears != p.hears {
 		p.hears, c.all = hears, true
+	}
+	if packet.Unwell != p.unwell {
+		p.unwell = packet.Unwell
+		c.ended(now, p) // Each of the others has its turn from now on.
 	}
 	wasKnown := p.known()
 	p.digest = packet.Digest
@@ -307,7 +311,7 @@ func (c *Core) packet(p *peer, part *Part) Packet {
 	}
 	return Packet{
 		From: c.node, Boot: c.boot, Seq: c.seq, Heard: p.newest, Unproven: p.unproven,
-		Hears: p.state == Up, Leave: c.leaving, Want: p.state == Up && !p.known() && !p.more,
+		Hears: p.state == Up, Leave: c.leaving, Unwell: c.unwell, Want: p.state == Up && !p.known() && !p.more,
 		Detect: c.detect, Apart: apart, Digest: c.claims.digest, Part: part,
 	}
 }

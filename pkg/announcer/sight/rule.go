@@ -66,6 +66,8 @@ type Other struct {
 	// Claim is the stamp of its claim to the address, or zero if it has none. It counts
 	// while the other is up.
 	Claim announcement.Stamp
+	// Unwell says that its claims end when somebody who is well claims instead.
+	Unwell bool
 	// Heard and HeardByOther are how much this node and the other one heard from anybody
 	// while they did not hear each other last.
 	Heard, HeardByOther uint32
@@ -78,6 +80,12 @@ type View struct {
 	Candidates []string
 	// Fit says that the node is able to answer for the address.
 	Fit bool
+	// Ready says that traffic for the address would be served here. A node that is not
+	// takes it only where nobody else does.
+	Ready bool
+	// Unwell says that the node serves no traffic as it should, and has not for a while: it
+	// gives the address to one that does.
+	Unwell bool
 	// Own is the stamp of the node's present claim, or zero.
 	Own announcement.Stamp
 	// Since is when the list was taken up, or the last claim of another one that was
@@ -86,6 +94,9 @@ type View struct {
 	// Cautious says that the node came to the list by a restart, so that others may
 	// already answer for the address without having been heard yet.
 	Cautious bool
+	// Unconfirmed says that the list may be an old one, so that others than its candidates
+	// may answer for the address.
+	Unconfirmed bool
 	// Listen is until when a cautious node waits for those whom it has not heard.
 	Listen time.Duration
 	// Probe is what the segment says.
@@ -106,10 +117,14 @@ type Verdict struct {
 
 // Decide is the ownership rule. A node claims an address when it is fit and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
-// counts as down only if nobody answers when the segment is asked. Hearing a claim it
-// stays out, unless its list is newer and names it first. Of two claims the newer list's
+// counts as down only if nobody answers when the segment is asked, which it is in any case
+// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer and names it first. Of two claims the newer list's
 // wins; from equal lists, that of the node that was not cut off, else that of the earlier
 // candidate. Where one claimant does not hear the other, the one that is not heard yields.
+//
+// Health moves an address and never leaves it with nobody: a claim of a node that is unwell
+// gives way to one of a candidate that is ready, and one that is not ready waits until all
+// others had their turn.
 func Decide(now time.Duration, v View) Verdict {
 	me := slices.Index(v.Candidates, v.Node)
 	switch {
@@ -145,6 +160,10 @@ func (v View) keep(now time.Duration, me int) Verdict {
 			return Verdict{}
 		case !o.Hears:
 			verdict.Again = sooner(verdict.Again, o.Grace)
+		case order == 0 && v.Unwell != o.Unwell:
+			if v.Unwell {
+				return Verdict{}
+			}
 		case order == 0 && v.loses(me, o):
 			return Verdict{}
 		}
@@ -168,11 +187,11 @@ func (v View) loses(me int, o Other) bool {
 // take decides about an address that the node does not claim.
 func (v View) take(now time.Duration, me int) Verdict {
 	for _, o := range v.Others {
-		if o.State == Up && !o.Claim.IsZero() && !v.supersedes(me, o) {
+		if o.State == Up && !o.Claim.IsZero() && !v.supersedes(me, o) && !v.relieves(o) {
 			return Verdict{}
 		}
 	}
-	ready, asked, wait := v.Since, true, time.Duration(0)
+	ready, asked, wait := v.Since, !v.Unconfirmed, time.Duration(0)
 	for at, candidate := range v.Candidates {
 		if at == me {
 			continue
@@ -180,6 +199,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 		o := v.other(candidate)
 		if o.State == Up && !o.Known {
 			return Verdict{} // What it claims is on its way.
+		}
+		if !v.Ready && o.State == Up && at > me {
+			wait += turnTime // Those who come later have their turn first.
 		}
 		switch {
 		case o.State == Unknown && (v.Cautious || at < me):
@@ -192,6 +214,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 		case o.State == Down:
 			ready = max(ready, o.Since)
 		}
+	}
+	if !v.Ready {
+		wait += time.Duration(1+me) * turnTime // Others may not be ready either.
 	}
 	if wait > 0 {
 		ready += wait
@@ -225,11 +250,24 @@ func (v View) when(now, ready time.Duration) Verdict {
 // supersedes says that the node may claim the address though o does: the plan has moved
 // it, and o will hear that.
 func (v View) supersedes(me int, o Other) bool {
-	return me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
+	return v.Ready && me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
+}
+
+// relieves says that the node may claim the address though o does: o is unwell, and will
+// hear that.
+func (v View) relieves(o Other) bool {
+	return v.Ready && o.Unwell && v.Stamp.Compare(o.Claim) >= 0 && o.Hears
 }
 
 func (v View) allDown(candidates []string) bool {
 	return !slices.ContainsFunc(candidates, func(c string) bool { return v.other(c).State != Down })
+}
+
+// current says that somebody claims the address under the very list, or a newer one.
+func (v View) current() bool {
+	return v.Own == v.Stamp || slices.ContainsFunc(v.Others, func(o Other) bool {
+		return o.State == Up && o.Claim.Compare(v.Stamp) >= 0
+	})
 }
 
 // other returns what is known of node, which is nothing for one who is not among Others.

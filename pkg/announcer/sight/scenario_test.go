@@ -82,6 +82,8 @@ func (s *scenario) do(command string, words []string) {
 		clear(s.cut)
 	case "start":
 		s.start(words[0])
+	case "restart": // restart a: with the plan that it kept
+		s.restart(words[0])
 	case "kill":
 		s.kill(words[0])
 	case "leave":
@@ -91,6 +93,10 @@ func (s *scenario) do(command string, words []string) {
 	case "unfit", "fit": // unfit a 10.0.0.1
 		n := s.nodes[words[0]]
 		n.unfit[netip.MustParseAddr(words[1])] = command == "unfit"
+		s.configure(n)
+	case "unready", "ready", "unwell": // ready a: its service proxy works
+		n := s.nodes[words[0]]
+		n.unready, n.unwell = command == "unready", command == "unwell"
 		s.configure(n)
 	case "relink": // relink a: its carrier was lost and is back
 		s.nodes[words[0]].core.Listen(s.now)

@@ -146,7 +146,7 @@ func (s *simulation) log(format string, args ...any) {
 // happen does one thing.
 func (s *simulation) happen() {
 	name := s.names[s.random.IntN(len(s.names))]
-	switch s.random.IntN(12) {
+	switch s.random.IntN(14) {
 	case 0, 1:
 		s.topology()
 	case 2:
@@ -162,13 +162,18 @@ func (s *simulation) happen() {
 	case 5:
 		s.note("leave %s", name)
 		s.leave(name)
-	case 6, 7:
+	case 6:
 		s.note("start %s", name)
 		s.start(name)
+	case 7:
+		s.note("restart %s", name)
+		s.restart(name)
 	case 8:
 		s.fitness(name)
 	case 9:
 		s.loss()
+	case 10, 11:
+		s.health(name)
 	default:
 		s.replan()
 	}
@@ -257,6 +262,14 @@ func (s *simulation) fitness(name string) {
 	vip := s.vips[s.random.IntN(len(s.vips))]
 	n.unfit[vip] = !n.unfit[vip]
 	s.note("%s unfit for %s: %t", name, vip, n.unfit[vip])
+	s.configure(n)
+}
+
+// health has a node's service proxy fail or work again.
+func (s *simulation) health(name string) {
+	n := s.nodes[name]
+	n.unready, n.unwell = s.random.IntN(3) > 0, s.random.IntN(3) == 0
+	s.note("%s unready: %t, unwell: %t", name, n.unready, n.unwell)
 	s.configure(n)
 }
 
@@ -374,6 +387,7 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 	for _, name := range part {
 		n := s.nodes[name]
 		list, _ := n.plan.Announcements.Find(vip)
+		// Health never leaves an address with nobody, and so does not count here.
 		if n.alive && !n.unfit[vip] && slices.Contains(list.Candidates, name) {
 			can++
 		}

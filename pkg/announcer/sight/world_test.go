@@ -44,6 +44,10 @@ type station struct {
 	queue  []Packet
 	plan   announcement.Set
 	unfit  map[netip.Addr]bool
+	// unready and unwell are what the node's service proxy is; who is unwell is unready.
+	unready, unwell bool
+	// kept says that the plan is from an earlier life and no leader stands by it yet.
+	kept   bool
 	frames uint64
 	wake   time.Duration
 }
@@ -101,9 +105,16 @@ func (w *world) run(end time.Duration) {
 	w.now = end
 }
 
-// start begins a life of the announcer on a node, with the plan that the node has.
-func (w *world) start(name string) {
+// start begins a life of the announcer on a node, which a leader gives the plan that the
+// node has.
+func (w *world) start(name string) { w.begin(name, false) }
+
+// restart begins a life with the plan that the last one kept.
+func (w *world) restart(name string) { w.begin(name, true) }
+
+func (w *world) begin(name string, kept bool) {
 	s := w.nodes[name]
+	s.kept = kept
 	s.core, s.alive, s.paused, s.queue = NewCore(name, w.random.Uint64()|1), true, false, nil
 	w.configure(s)
 }
@@ -157,12 +168,16 @@ func (w *world) configure(s *station) {
 	for a := range s.plan.Announcements.All() {
 		if slices.Contains(a.Candidates, s.name) {
 			delete(dropped, a.Address)
-			s.core.Put(w.now, List{Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address]})
+			s.core.Put(w.now, List{
+				Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address],
+				Ready: !s.unready && !s.unwell, Unconfirmed: s.kept,
+			})
 		}
 	}
 	for address := range dropped {
 		s.core.Drop(address)
 	}
+	s.core.SetUnwell(w.now, s.unwell)
 	w.turn(s)
 }
 
@@ -170,7 +185,7 @@ func (w *world) configure(s *station) {
 func (w *world) deliver(name string, plan announcement.Set) {
 	s := w.nodes[name]
 	if plan.Stamp.Compare(s.plan.Stamp) > 0 {
-		s.plan = plan
+		s.plan, s.kept = plan, false
 		w.configure(s)
 	}
 }

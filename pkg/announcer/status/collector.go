@@ -16,6 +16,8 @@ type collector struct {
 	version string
 
 	planTerm, planRevision, plansRefused *prometheus.Desc
+	planKept, planWrites                 *prometheus.Desc
+	working, unwell                      *prometheus.Desc
 	addresses, claimStart                *prometheus.Desc
 	answered, ignored                    *prometheus.Desc
 	unsolicited, sendFailures            *prometheus.Desc
@@ -35,6 +37,10 @@ func newCollector(status func() announcer.Status, version string) *collector {
 		planTerm:      describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
 		planRevision:  describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
 		plansRefused:  describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
+		planKept:      describe("baremetal_announcer_plan_kept", "1 while the plan that is carried out is the one kept on disk, which no leader has confirmed since the start; else 0."),
+		planWrites:    describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
+		working:       describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),
+		unwell:        describe("baremetal_announcer_unwell", "1 while the node gives its addresses to others because its kube-proxy does not work; else 0."),
 		addresses:     describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (should be answered here and is not).", "state"),
 		claimStart:    describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
 		answered:      describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
@@ -55,7 +61,8 @@ func newCollector(status func() announcer.Status, version string) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.planTerm, c.planRevision, c.plansRefused, c.addresses, c.claimStart, c.answered, c.ignored,
+		c.planTerm, c.planRevision, c.plansRefused, c.planKept, c.planWrites, c.working, c.unwell,
+		c.addresses, c.claimStart, c.answered, c.ignored,
 		c.unsolicited, c.sendFailures, c.stream, c.build,
 		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped,
 	} {
@@ -75,6 +82,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.build, 1, c.version, runtime.Version())
 	gauge(c.planTerm, float64(s.Plan.Term))
 	gauge(c.planRevision, float64(s.Plan.Revision))
+	gauge(c.planKept, number(s.Kept))
+	gauge(c.working, number(s.Working))
+	gauge(c.unwell, number(s.Unwell))
+	counter(c.planWrites, s.Written, "success")
+	counter(c.planWrites, s.Unwritten, "failure")
 	gauge(c.addresses, float64(s.Claims.Len()), "claimed")
 	gauge(c.addresses, float64(s.Standby), "planned")
 	gauge(c.addresses, float64(len(s.Problems)), "problem")
@@ -82,11 +94,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.claimStart, float64(claim.Since.UnixMilli())/1000, claim.Address.String(), claim.Interfaces)
 	}
 	for _, stream := range s.Streams {
-		up := 0.0
-		if stream.Up {
-			up = 1
-		}
-		gauge(c.stream, up, stream.Replica)
+		gauge(c.stream, number(stream.Up), stream.Replica)
 	}
 	for _, cause := range announcer.RefusalCauses() {
 		counter(c.plansRefused, s.Refused[cause], cause)
@@ -108,6 +116,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for family, counts := range s.Responders {
 		c.collectResponder(counter, family, counts)
 	}
+}
+
+// number is a truth as metrics have it.
+func number(truth bool) float64 {
+	if truth {
+		return 1
+	}
+	return 0
 }
 
 func (c *collector) collectResponder(counter func(*prometheus.Desc, uint64, ...string), family string, counts responder.Counts) {

@@ -80,9 +80,12 @@ func health(w http.ResponseWriter, s announcer.Status) {
 	}
 	var text strings.Builder
 	text.WriteString("ok\n")
-	if s.Plan.IsZero() {
+	switch {
+	case s.Plan.IsZero():
 		text.WriteString("plan: none yet\n")
-	} else {
+	case s.Kept:
+		fmt.Fprintf(&text, "plan: %s, kept on disk; no leader has confirmed it yet\n", s.Plan)
+	default:
 		fmt.Fprintf(&text, "plan: %s\n", s.Plan)
 	}
 	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d answered by others\n", s.Claims.Len(), len(s.Problems), s.Standby)

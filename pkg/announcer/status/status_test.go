@@ -35,6 +35,9 @@ func busy() announcer.Status {
 			{Address: netip.MustParseAddr("192.0.2.2"), Reason: reason.SocketFailed, Message: "no"},
 		},
 		Standby:       4,
+		Working:       true,
+		Written:       8,
+		Unwritten:     2,
 		Peers:         [3]int{sight.Unknown: 3, sight.Up: 2, sight.Down: 1},
 		ClaimsStarted: map[string]uint64{"takeover": 5}, ClaimsEnded: map[string]uint64{"moved": 3},
 		Sent:       100,
@@ -64,6 +67,12 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, http.StatusOK, code, "a node that nobody has told anything is well")
 	require.Equal(t, "ok\nplan: none yet\naddresses: 0 answered, 0 with a problem, 0 answered by others\npeers: 0 up, 0 down, 0 never heard\nstreams: none yet\n", text)
 
+	kept := announcer.Status{Started: true, Kept: true, Plan: announcement.Stamp{Term: 3, Revision: 17}}
+	_, text = get(t, kept, "/healthz")
+	require.Contains(t, text, "plan: 3.17, kept on disk; no leader has confirmed it yet\n")
+	_, text = get(t, kept, "/metrics")
+	require.Contains(t, text, "baremetal_announcer_plan_kept 1\n")
+
 	code, text = get(t, busy(), "/healthz")
 	require.Equal(t, http.StatusOK, code, "a lost stream is no illness")
 	require.Equal(t, `ok
@@ -81,6 +90,11 @@ func TestMetrics(t *testing.T) {
 	for _, line := range []string{
 		`baremetal_announcer_plan_term 3`,
 		`baremetal_announcer_plan_revision 17`,
+		`baremetal_announcer_plan_kept 0`,
+		`baremetal_announcer_kube_proxy_working 1`,
+		`baremetal_announcer_unwell 0`,
+		`baremetal_announcer_plan_writes_total{result="success"} 8`,
+		`baremetal_announcer_plan_writes_total{result="failure"} 2`,
 		`baremetal_announcer_plans_refused_total{cause="stale"} 5`,
 		`baremetal_announcer_plans_refused_total{cause="foreign"} 0`,
 		`baremetal_announcer_addresses{state="claimed"} 1`,

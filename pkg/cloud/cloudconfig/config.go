@@ -29,6 +29,8 @@ type Config struct {
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load among
 	// nodes, 0 to 600; 0 is none.
 	MaxMovesPerMinute int
+	// NodeHealth is how nodes learn whether they serve traffic.
+	NodeHealth NodeHealth
 	// Nodes is nil where nodes are not initialised.
 	Nodes *Nodes
 }
@@ -63,12 +65,17 @@ const (
 
 // defaultConfig holds the value of each key that a file leaves out.
 func defaultConfig() Config {
-	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight()}
+	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight(), NodeHealth: defaultNodeHealth()}
 }
 
 // defaultSight finds a node down after 300 ms of silence.
 func defaultSight() Sight {
 	return Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+}
+
+// defaultNodeHealth asks kube-proxy where it answers unless it is told otherwise.
+func defaultNodeHealth() NodeHealth {
+	return NodeHealth{KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second}
 }
 
 // defaultPool holds the value of each key that a pool leaves out.

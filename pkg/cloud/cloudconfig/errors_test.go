@@ -73,10 +73,17 @@ func TestErrors(t *testing.T) {
 			"c.yaml:6:15: pools[0].reuseAfter: -1m0s is negative"},
 		"namespace twice": {pool + "  namespaces: [x, y, x]\n",
 			`c.yaml:6:22: pools[0].namespaces[2]: "x" is listed twice; remove one of the two`},
-		"not yet supported": {"bgp: {peers: []}\nnodeHealth: {}\n" + pool + "  bgp: []\n",
+		"not yet supported": {"bgp: {peers: []}\n" + pool + "  bgp: []\n",
 			"c.yaml:3:6: bgp: not supported by this version; remove it\n" +
-				"c.yaml:4:13: nodeHealth: not supported by this version; remove it\n" +
-				"c.yaml:8:8: pools[0].bgp: not supported by this version; remove it"},
+				"c.yaml:7:8: pools[0].bgp: not supported by this version; remove it"},
+		"health asked of elsewhere": {"nodeHealth: {kubeProxy: \"http://192.0.2.1:10256/healthz\", unwellAfter: 500ms}\n",
+			`c.yaml:3:25: nodeHealth.kubeProxy: "192.0.2.1:10256" is no loopback address with a port; write it like http://127.0.0.1:10256/healthz, or "" for none` + "\n" +
+				"c.yaml:3:72: nodeHealth.unwellAfter: 500ms is not between 1s and 1h0m0s"},
+		"health by name": {"nodeHealth: {kubeProxy: \"http://localhost:10256/healthz\"}\n",
+			`c.yaml:3:25: nodeHealth.kubeProxy: "localhost:10256" is no loopback address with a port; write it like http://127.0.0.1:10256/healthz, or "" for none`},
+		"health by another scheme": {"nodeHealth: {kubeProxy: \"file:///etc/passwd\", drainOnCordon: 1}\n",
+			`c.yaml:3:25: nodeHealth.kubeProxy: "file:///etc/passwd" is no http URL; write it like http://127.0.0.1:10256/healthz, or "" for none` + "\n" +
+				"c.yaml:3:62: nodeHealth.drainOnCordon: want true or false, got the number 1"},
 		"sight unknown key": {"sight: {interval: 1s}\n",
 			"c.yaml:3:9: sight.interval: unknown key; known are detectMultiplier, transmitInterval"},
 		"sight out of bounds": {"sight: {transmitInterval: 19ms, detectMultiplier: 1}\n",

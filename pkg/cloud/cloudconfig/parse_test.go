@@ -29,6 +29,9 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, &Config{
 		OnShrink: ShrinkRefuse,
 		Sight:    Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		NodeHealth: NodeHealth{
+			KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second,
+		},
 		Pools: []Pool{{
 			Pool: ipam.Pool{
 				Name:       "default",
@@ -39,6 +42,13 @@ func TestDefaults(t *testing.T) {
 			L2: &L2{},
 		}},
 	}, c)
+}
+
+func TestNodeHealth(t *testing.T) {
+	const pools = "pools:\n- {name: a, addresses: [192.0.2.1]}\n"
+	require.Equal(t, NodeHealth{UnwellAfter: 30 * time.Second}, parse(t, "nodeHealth: {kubeProxy: \"\"}\n"+pools).NodeHealth)
+	require.Equal(t, NodeHealth{KubeProxy: "http://[::1]:80", UnwellAfter: 2 * time.Second, DrainOnCordon: true},
+		parse(t, "nodeHealth: {kubeProxy: \"http://[::1]:80\", unwellAfter: 2s, drainOnCordon: true}\n"+pools).NodeHealth)
 }
 
 // A key without a value, and an empty selector, are as if they were not given.

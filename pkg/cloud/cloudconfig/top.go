@@ -16,12 +16,12 @@ func (w *walker) config(n *yaml.Node) Config {
 		"onShrink":          func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
 		"sight":             func(v *yaml.Node, at string) { c.Sight = w.sight(v, at) },
 		"rebalance":         func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
+		"nodeHealth":        func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
 		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
 		// Read below: they refer to the pools, which may come later in the file.
 		"reservations": func(*yaml.Node, string) {},
 
-		"bgp":        w.refuse,
-		"nodeHealth": w.refuse,
+		"bgp": w.refuse,
 	}
 	w.object(n, "", keys, "apiVersion", "kind")
 	if n.Kind != yaml.MappingNode {
@@ -41,7 +41,7 @@ func (w *walker) config(n *yaml.Node) Config {
 // Ignoring it would promise what does not happen.
 func unsupported(key string) bool {
 	switch key {
-	case "bgp", "nodeHealth":
+	case "bgp":
 		return true
 	}
 	return false

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"baremetal.cloud/ccm/test/e2e/testbed/kubelet"
 	"baremetal.cloud/ccm/test/e2e/testbed/lan"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
@@ -95,6 +96,9 @@ func (c *Cluster) Logs() string { return filepath.Join(c.Dir, logsDir) }
 
 // Binary returns the file of a program that runs in the testbed.
 func (c *Cluster) Binary(name string) string { return filepath.Join(c.Dir, "bin", name) }
+
+// HostPath returns where a path of a node's own file system lies on this machine.
+func (c *Cluster) HostPath(node, path string) string { return kubelet.HostPath(c.Dir, node, path) }
 
 // Kubeconfig returns a file with the administrator's credentials for programs that run
 // on a host of the testbed, as In runs them.

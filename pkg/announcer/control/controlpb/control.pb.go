@@ -389,10 +389,13 @@ func (x *Stamp) GetRevision() uint64 {
 type Announcement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// address is 4 or 16 bytes in network order.
-	Address       []byte   `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Stamp         *Stamp   `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
-	Candidates    []string `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
-	Interface     string   `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"`
+	Address    []byte   `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Stamp      *Stamp   `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Candidates []string `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
+	Interface  string   `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"`
+	// health_port is where the node's service proxy says whether it serves the address by an
+	// endpoint of its own; 0 is nowhere.
+	HealthPort    uint32 `protobuf:"varint,5,opt,name=health_port,json=healthPort,proto3" json:"health_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -455,6 +458,69 @@ func (x *Announcement) GetInterface() string {
 	return ""
 }
 
+func (x *Announcement) GetHealthPort() uint32 {
+	if x != nil {
+		return x.HealthPort
+	}
+	return 0
+}
+
+// Health is how a node learns whether its service proxy works.
+type Health struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// proxy is an http URL with a loopback address; "" is not at all.
+	Proxy string `protobuf:"bytes,1,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// unwell_after_ms is for how long it may not work, in milliseconds, before the node gives
+	// its addresses to others.
+	UnwellAfterMs uint64 `protobuf:"varint,2,opt,name=unwell_after_ms,json=unwellAfterMs,proto3" json:"unwell_after_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Health) Reset() {
+	*x = Health{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Health) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Health) ProtoMessage() {}
+
+func (x *Health) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Health.ProtoReflect.Descriptor instead.
+func (*Health) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Health) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *Health) GetUnwellAfterMs() uint64 {
+	if x != nil {
+		return x.UnwellAfterMs
+	}
+	return 0
+}
+
 // Sight is how a node and those that it shares candidate lists with watch each other.
 type Sight struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -468,7 +534,7 @@ type Sight struct {
 
 func (x *Sight) Reset() {
 	*x = Sight{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +546,7 @@ func (x *Sight) String() string {
 func (*Sight) ProtoMessage() {}
 
 func (x *Sight) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[6]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +559,7 @@ func (x *Sight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sight.ProtoReflect.Descriptor instead.
 func (*Sight) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{6}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Sight) GetTransmitIntervalUs() uint64 {
@@ -524,7 +590,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +602,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +615,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{7}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Peer) GetNode() string {
@@ -590,13 +656,15 @@ type Plan struct {
 	Peers []*Peer `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"`
 	// withdrawn_peers are names of peers of base that are no longer in the plan.
 	WithdrawnPeers []string `protobuf:"bytes,9,rep,name=withdrawn_peers,json=withdrawnPeers,proto3" json:"withdrawn_peers,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// health is unchanged where a difference does not have it.
+	Health        *Health `protobuf:"bytes,10,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +676,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +689,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Plan) GetCluster() string {
@@ -687,6 +755,13 @@ func (x *Plan) GetWithdrawnPeers() []string {
 	return nil
 }
 
+func (x *Plan) GetHealth() *Health {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -697,7 +772,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -709,7 +784,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -722,7 +797,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Claim) GetAddress() []byte {
@@ -750,7 +825,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +837,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +850,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Problem) GetAddress() []byte {
@@ -814,7 +889,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +901,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +914,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Interface) GetName() string {
@@ -897,14 +972,16 @@ type Report struct {
 	InterfacesChanged bool         `protobuf:"varint,9,opt,name=interfaces_changed,json=interfacesChanged,proto3" json:"interfaces_changed,omitempty"`
 	// down are always all that there are: the peers that the node has heard and now finds
 	// down.
-	Down          []string `protobuf:"bytes,10,rep,name=down,proto3" json:"down,omitempty"`
+	Down []string `protobuf:"bytes,10,rep,name=down,proto3" json:"down,omitempty"`
+	// unwell says that the node's service proxy does not work, and has not for a while.
+	Unwell        bool `protobuf:"varint,11,opt,name=unwell,proto3" json:"unwell,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -916,7 +993,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -929,7 +1006,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -1002,6 +1079,79 @@ func (x *Report) GetDown() []string {
 	return nil
 }
 
+func (x *Report) GetUnwell() bool {
+	if x != nil {
+		return x.Unwell
+	}
+	return false
+}
+
+// Kept is a plan as an announcer keeps it on its node's disk; package planfile knows the
+// file around it.
+type Kept struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// node is the name of the Node that the plan is for.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// account is the UID of the ServiceAccount that the announcer ran as: another cluster's
+	// is another one.
+	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// plan is a snapshot.
+	Plan          *Plan `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Kept) Reset() {
+	*x = Kept{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Kept) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Kept) ProtoMessage() {}
+
+func (x *Kept) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
+func (*Kept) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Kept) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Kept) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Kept) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
 var File_pkg_announcer_control_controlpb_control_proto protoreflect.FileDescriptor
 
 const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
@@ -1027,14 +1177,19 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\areplica\x18\x03 \x01(\tR\areplica\"7\n" +
 	"\x05Stamp\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"\x99\x01\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xba\x01\n" +
 	"\fAnnouncement\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\x03 \x03(\tR\n" +
 	"candidates\x12\x1c\n" +
-	"\tinterface\x18\x04 \x01(\tR\tinterface\"f\n" +
+	"\tinterface\x18\x04 \x01(\tR\tinterface\x12\x1f\n" +
+	"\vhealth_port\x18\x05 \x01(\rR\n" +
+	"healthPort\"F\n" +
+	"\x06Health\x12\x14\n" +
+	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12&\n" +
+	"\x0funwell_after_ms\x18\x02 \x01(\x04R\runwellAfterMs\"f\n" +
 	"\x05Sight\x120\n" +
 	"\x14transmit_interval_us\x18\x01 \x01(\x04R\x12transmitIntervalUs\x12+\n" +
 	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\"m\n" +
@@ -1043,7 +1198,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x02 \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
 	"interfaces\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\x96\x03\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xcc\x03\n" +
 	"\x04Plan\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1a\n" +
@@ -1053,7 +1208,9 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\twithdrawn\x18\x06 \x03(\fR\twithdrawn\x121\n" +
 	"\x05sight\x18\a \x01(\v2\x1b.baremetal.control.v1.SightR\x05sight\x120\n" +
 	"\x05peers\x18\b \x03(\v2\x1a.baremetal.control.v1.PeerR\x05peers\x12'\n" +
-	"\x0fwithdrawn_peers\x18\t \x03(\tR\x0ewithdrawnPeers\"T\n" +
+	"\x0fwithdrawn_peers\x18\t \x03(\tR\x0ewithdrawnPeers\x124\n" +
+	"\x06health\x18\n" +
+	" \x01(\v2\x1c.baremetal.control.v1.HealthR\x06health\"T\n" +
 	"\x05Claim\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\"U\n" +
@@ -1066,7 +1223,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
 	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"\xb0\x03\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\"\xc8\x03\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
@@ -1080,7 +1237,12 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"interfaces\x12-\n" +
 	"\x12interfaces_changed\x18\t \x01(\bR\x11interfacesChanged\x12\x12\n" +
 	"\x04down\x18\n" +
-	" \x03(\tR\x04down2^\n" +
+	" \x03(\tR\x04down\x12\x16\n" +
+	"\x06unwell\x18\v \x01(\bR\x06unwell\"d\n" +
+	"\x04Kept\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
+	"\x04plan\x18\x03 \x01(\v2\x1a.baremetal.control.v1.PlanR\x04plan2^\n" +
 	"\aControl\x12S\n" +
 	"\aConnect\x12\x1e.baremetal.control.v1.FromNode\x1a$.baremetal.control.v1.FromController(\x010\x01B5Z3baremetal.cloud/ccm/pkg/announcer/control/controlpbb\x06proto3"
 
@@ -1096,7 +1258,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -1104,40 +1266,44 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Welcome)(nil),        // 3: baremetal.control.v1.Welcome
 	(*Stamp)(nil),          // 4: baremetal.control.v1.Stamp
 	(*Announcement)(nil),   // 5: baremetal.control.v1.Announcement
-	(*Sight)(nil),          // 6: baremetal.control.v1.Sight
-	(*Peer)(nil),           // 7: baremetal.control.v1.Peer
-	(*Plan)(nil),           // 8: baremetal.control.v1.Plan
-	(*Claim)(nil),          // 9: baremetal.control.v1.Claim
-	(*Problem)(nil),        // 10: baremetal.control.v1.Problem
-	(*Interface)(nil),      // 11: baremetal.control.v1.Interface
-	(*Report)(nil),         // 12: baremetal.control.v1.Report
+	(*Health)(nil),         // 6: baremetal.control.v1.Health
+	(*Sight)(nil),          // 7: baremetal.control.v1.Sight
+	(*Peer)(nil),           // 8: baremetal.control.v1.Peer
+	(*Plan)(nil),           // 9: baremetal.control.v1.Plan
+	(*Claim)(nil),          // 10: baremetal.control.v1.Claim
+	(*Problem)(nil),        // 11: baremetal.control.v1.Problem
+	(*Interface)(nil),      // 12: baremetal.control.v1.Interface
+	(*Report)(nil),         // 13: baremetal.control.v1.Report
+	(*Kept)(nil),           // 14: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	12, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	13, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
-	8,  // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	12, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	9,  // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
+	13, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
-	11, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
+	12, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
 	4,  // 7: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
 	4,  // 8: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
 	5,  // 9: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	6,  // 10: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
-	7,  // 11: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
-	4,  // 12: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 13: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 14: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	9,  // 15: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	10, // 16: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	11, // 17: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	0,  // 18: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 19: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	19, // [19:20] is the sub-list for method output_type
-	18, // [18:19] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	7,  // 10: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	8,  // 11: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
+	6,  // 12: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
+	4,  // 13: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 14: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 15: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	10, // 16: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	11, // 17: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	12, // 18: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	9,  // 19: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 20: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 21: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -1159,7 +1325,7 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -164,10 +164,14 @@ func emptyDir(path string) error {
 // directory of the node's own: all nodes share one real file system.
 func (v *volumes) path(volume corev1.Volume) string {
 	if volume.HostPath != nil {
-		return filepath.Join(v.pod.agent.Dir, "host", v.pod.agent.Node.Name, volume.HostPath.Path)
+		return HostPath(v.pod.agent.Dir, v.pod.agent.Node.Name, volume.HostPath.Path)
 	}
 	return filepath.Join(v.dir, volume.Name)
 }
+
+// HostPath is where a path of a node's own file system lies on this machine, in a testbed
+// with the directory dir.
+func HostPath(dir, node, path string) string { return filepath.Join(dir, "host", node, path) }
 
 func mode(volume corev1.Volume) os.FileMode {
 	var m *int32

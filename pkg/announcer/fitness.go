@@ -1,0 +1,117 @@
+package announcer
+
+import (
+	"net/netip"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/health"
+)
+
+// loopbacks are the addresses that every node has.
+var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+
+// fitness is what an announcer knows of whether its node serves traffic.
+type fitness struct {
+	// asks says that there is somebody to ask.
+	asks bool
+	// proxy is what is asked, "" for nothing, ports counts the options by what is asked for
+	// them, and changed says that what is asked may be another than was last.
+	proxy   string
+	ports   map[health.Port]int
+	changed bool
+	// result is what came of asking, and after is how long the proxy may not work.
+	result health.Result
+	after  time.Duration
+	// unwell is what peers and the cluster side were told.
+	unwell bool
+}
+
+func newFitness() fitness {
+	return fitness{result: health.Result{Works: true}, ports: map[health.Port]int{}}
+}
+
+// healthTargets takes what is to be asked for the addresses of the plan: nothing without any.
+func (c *core) healthTargets() health.Targets {
+	c.fitness.changed = false
+	if c.fitness.proxy == "" {
+		return health.Targets{}
+	}
+	t := health.Targets{Proxy: c.fitness.proxy, Ports: map[health.Port]bool{}, Own: loopbacks}
+	for _, i := range c.links.Interfaces {
+		for _, p := range i.Prefixes {
+			t.Own = append(t.Own[:len(t.Own):len(t.Own)], p.Addr())
+		}
+	}
+	for port := range c.fitness.ports {
+		t.Ports[port] = true
+	}
+	return t
+}
+
+// healthPort returns where is asked whether the address is served here.
+func (o option) healthPort() health.Port {
+	return health.Port{Number: o.HealthPort, IPv6: o.HealthPort != 0 && o.Address.Is6()}
+}
+
+// count notes that by options more are like o.
+func (f *fitness) count(o option, by int) {
+	port := o.healthPort()
+	if port.Number == 0 || o.problem != nil {
+		return
+	}
+	before := f.ports[port]
+	if f.ports[port] = before + by; before+by == 0 {
+		delete(f.ports, port)
+	}
+	f.changed = f.changed || before == 0 || before+by == 0
+}
+
+// expect begins to ask what the plan says.
+func (c *core) expect(boot time.Duration) {
+	proxy := ""
+	if c.fitness.asks && c.set.Announcements.Len() > 0 {
+		proxy = c.set.Health.Proxy
+	}
+	c.fitness.after = c.set.Health.UnwellAfter
+	if proxy == c.fitness.proxy {
+		return
+	}
+	// Until it has answered nothing is known, which is no illness yet.
+	c.fitness.proxy, c.fitness.changed = proxy, true
+	c.learn(health.Result{Works: proxy == "", Since: boot})
+}
+
+// heal takes what came of asking.
+func (c *core) heal(r health.Result) {
+	if c.fitness.proxy != "" {
+		c.learn(r)
+	}
+}
+
+// learn keeps r, and has the options made again for which that makes a difference.
+func (c *core) learn(r health.Result) {
+	before := c.fitness.result
+	c.fitness.result = r
+	for address, o := range c.options {
+		if port := o.healthPort(); before.Ready(port) != r.Ready(port) {
+			c.reconsider[address] = true
+		}
+	}
+}
+
+// judge says whether the node is unwell, and whether that is news.
+func (f *fitness) judge(boot time.Duration) (unwell, news bool) {
+	at, ever := f.result.UnwellAt(f.after)
+	unwell = ever && boot >= at
+	news = unwell != f.unwell
+	f.unwell = unwell
+	return unwell, news
+}
+
+// wake returns when the node will be unwell if nothing changes; 0 is never.
+func (f *fitness) wake() time.Duration {
+	if at, ever := f.result.UnwellAt(f.after); ever && !f.unwell {
+		return at
+	}
+	return 0
+}

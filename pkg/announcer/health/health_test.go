@@ -1,0 +1,155 @@
+package health
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	port4 = Port{Number: 30123}
+	port6 = Port{Number: 30123, IPv6: true}
+)
+
+func asking(ports ...Port) Targets {
+	t := Targets{Proxy: "http://127.0.0.1:10256/healthz", Ports: map[Port]bool{}}
+	for _, p := range ports {
+		t.Ports[p] = true
+	}
+	return t
+}
+
+// TestNothingToAsk: a node that no address may come to asks nothing and is well.
+func TestNothingToAsk(t *testing.T) {
+	s := newState()
+	s.set(0, Targets{Ports: map[Port]bool{port4: true}})
+	proxy, ports := s.due(time.Hour)
+	require.False(t, proxy)
+	require.Empty(t, ports)
+	require.True(t, s.result.Ready(Port{}))
+	_, ever := s.result.UnwellAt(time.Second)
+	require.False(t, ever)
+}
+
+// TestHowOften: at once when there is something new, seldom while all is well, and not more
+// often than each quarter of a second in any case.
+func TestHowOften(t *testing.T) {
+	s := newState()
+	at := time.Hour
+	s.set(at, asking())
+	proxy, _ := s.due(at)
+	require.True(t, proxy)
+	require.False(t, s.result.Ready(Port{}), "nothing is known yet")
+	s.answered(at, true, nil)
+	require.Equal(t, at+steady, s.next)
+
+	s.set(at+time.Millisecond, asking(port4, port6))
+	require.Equal(t, at+soon, s.next)
+	at += soon
+	_, ports := s.due(at)
+	require.Equal(t, []Port{port4, port6}, ports)
+	s.answered(at, true, []Port{port6})
+	require.Equal(t, at+soon, s.next)
+	require.False(t, s.result.Ready(port4))
+	require.True(t, s.result.Ready(port6))
+	require.True(t, s.result.Ready(Port{}))
+
+	at += fresh
+	_, ports = s.due(at)
+	require.Equal(t, []Port{port4}, ports, "one that has answered is not asked again")
+	s.answered(at, true, nil)
+	require.Equal(t, at+eager, s.next)
+	s.answered(at, true, []Port{port4})
+	require.Equal(t, at+steady, s.next)
+}
+
+// TestUnwell: from the first answer that was not 200, which nothing but 200 ends.
+func TestUnwell(t *testing.T) {
+	s := newState()
+	s.set(0, asking(port4))
+	s.answered(0, true, []Port{port4})
+	s.answered(5*time.Second, false, nil)
+	require.Equal(t, 6*time.Second, s.next)
+	s.answered(6*time.Second, false, nil)
+	at, ever := s.result.UnwellAt(30 * time.Second)
+	require.True(t, ever)
+	require.Equal(t, 35*time.Second, at)
+	require.False(t, s.result.Ready(port4), "what served before does not count now")
+	s.set(6*time.Second, asking(port4, port6))
+	at, _ = s.result.UnwellAt(30 * time.Second)
+	require.Equal(t, 35*time.Second, at, "other ports are no news of the proxy")
+	s.answered(7*time.Second, true, nil)
+	require.True(t, s.result.Ready(port4))
+	s.set(8*time.Second, asking(port6))
+	s.set(9*time.Second, asking(port4, port6))
+	require.False(t, s.result.Ready(port4), "it was gone meanwhile, so its rules may be old")
+}
+
+// TestChecker asks real servers on loopback: for the proxy, and for a port on the addresses
+// on which there is somebody.
+func TestChecker(t *testing.T) {
+	var proxyWell, portWell atomic.Bool
+	answer := func(well *atomic.Bool) *httptest.Server {
+		return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if !well.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}))
+	}
+	proxy, port := answer(&proxyWell), answer(&portWell)
+	defer proxy.Close()
+	defer port.Close()
+	results := make(chan Result, 100)
+	began := time.Now()
+	c := NewChecker(Options{Now: func() time.Duration { return time.Since(began) }, OnResult: func(r Result) { results <- r }})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	number := netip.MustParseAddrPort(strings.TrimPrefix(port.URL, "http://")).Port()
+	target := Port{Number: number}
+	c.Set(Targets{
+		Proxy: proxy.URL + "/healthz", Ports: map[Port]bool{target: true},
+		// Nobody listens on the first of them; the second is of the other family.
+		Own: []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.IPv6Loopback(), netip.MustParseAddr("127.0.0.1")},
+	})
+	r := <-results
+	require.False(t, r.Works)
+	proxyWell.Store(true)
+	r = <-results
+	require.True(t, r.Works)
+	require.False(t, r.Ready(target))
+	portWell.Store(true)
+	r = <-results
+	require.True(t, r.Ready(target))
+	c.Set(Targets{})
+	require.True(t, (<-results).Works)
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+// TestAsksOnlyTheNode: no plan and no answer can send a question elsewhere.
+func TestAsksOnlyTheNode(t *testing.T) {
+	for _, u := range []string{
+		"http://192.0.2.1:80/", "http://localhost:80/", "https://127.0.0.1:80/", "file:///etc/passwd", "127.0.0.1:80", "http://127.0.0.1/", "http://[::ffff:192.0.2.1]:80/", "::",
+	} {
+		require.False(t, loopback(u), u)
+	}
+	require.True(t, loopback("http://127.0.0.1:10256/healthz"))
+	require.True(t, loopback("http://[::1]:10256/healthz"))
+
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	sender := httptest.NewServer(http.RedirectHandler("http://"+listener.Addr().String(), http.StatusFound))
+	defer sender.Close()
+	c := NewChecker(Options{})
+	require.ErrorIs(t, c.get(t.Context(), sender.URL), errUnwell)
+}

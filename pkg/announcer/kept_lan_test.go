@@ -1,0 +1,147 @@
+package announcer_test
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// keeper keeps plans in memory.
+type keeper struct{ kept chan announcement.Set }
+
+func newKeeper() *keeper { return &keeper{make(chan announcement.Set, 100)} }
+
+func (k *keeper) Keep(set announcement.Set) { k.kept <- set }
+func (k *keeper) Counts() (uint64, uint64)  { return uint64(len(k.kept)), 0 }
+func (k *keeper) newest() announcement.Set {
+	set := announcement.Set{}
+	for len(k.kept) > 0 {
+		set = <-k.kept
+	}
+	return set
+}
+
+// restartAll ends all announcers and starts them again, knowing what they kept.
+func (b *bridged) restartAll() {
+	b.t.Helper()
+	for _, m := range b.nodes {
+		b.end(m)
+	}
+	for _, m := range b.nodes {
+		m.kept = m.keeper.newest()
+		require.False(b.t, m.kept.Stamp.IsZero())
+		b.start(m)
+	}
+}
+
+// holders returns who claims what, as nodes reported last.
+func (b *bridged) holders() map[string][]*member {
+	out := map[string][]*member{}
+	for _, m := range b.nodes {
+		for c := range m.lastReport().Claims.All() {
+			out[c.Address.String()] = append(out[c.Address.String()], m)
+		}
+	}
+	return out
+}
+
+// settled waits until each of the addresses is claimed by one node, to which the host
+// resolves it, and no other is by any. It returns who claims the first of them. On a busy
+// machine an address may move meanwhile.
+func (b *bridged) settled(addresses ...string) *member {
+	b.t.Helper()
+	agreed := func() *member {
+		holders := b.holders()
+		for _, a := range addresses {
+			if len(holders[a]) != 1 || !bytes.Equal(b.neighbour(a), b.macOf(holders[a][0])) {
+				return nil
+			}
+		}
+		if len(holders) != len(addresses) {
+			return nil
+		}
+		return holders[addresses[0]][0]
+	}
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if m := agreed(); m != nil {
+			return m
+		}
+	}
+	require.Fail(b.t, "nobody agrees who answers", "%v", b.holders())
+	return nil
+}
+
+// TestAllRestartWithoutALeader: exactly one answers again, under the plan that all kept. A
+// leader that did not hear of that plan is refused, and one that confirms it is not.
+func TestAllRestartWithoutALeader(t *testing.T) {
+	b := newBridged(t, 3, true)
+	b.plan(5, fast, vip4, vip6)
+	b.settled(vip4, vip6)
+	b.restartAll()
+	holder := b.settled(vip4, vip6)
+	for _, m := range b.nodes {
+		b.awaitPeers(m, 2)
+		require.True(t, m.announcer.Status().Kept)
+	}
+	b.planFor(holder, 4, fast, vip4)
+	require.Eventually(t, func() bool { return holder.announcer.Status().Refused["stale"] == 1 }, patience, time.Millisecond)
+	require.True(t, holder.announcer.Status().Kept)
+	b.planFor(holder, 5, fast, vip4, vip6)
+	require.Eventually(t, func() bool { return !holder.announcer.Status().Kept }, patience, time.Millisecond)
+	b.settled(vip4, vip6)
+}
+
+// TestAKeptPlanIsOld: another machine has got an address meanwhile. It is not taken from it,
+// and nobody else is needed to tell.
+func TestAKeptPlanIsOld(t *testing.T) {
+	b := newBridged(t, 2, true)
+	b.plan(5, fast, vip4, vip6)
+	b.settled(vip4, vip6)
+	for _, m := range b.nodes {
+		b.end(m)
+	}
+	b.host.Address(t, "host0", vip4+"/24")
+	for _, m := range b.nodes {
+		m.kept = m.keeper.newest()
+		b.start(m)
+	}
+	b.settled(vip6)
+	b.host.Change(t, "host0", func(i netlink.Link) error {
+		address, err := netlink.ParseAddr(vip4 + "/24")
+		if err != nil {
+			return err
+		}
+		return netlink.AddrDel(i, address)
+	})
+	b.settled(vip4, vip6) // Whoever asks next finds that nobody answers.
+}
+
+// TestAKeptPlanOfAnotherCluster ends when a leader of this one speaks, whatever its stamps.
+func TestAKeptPlanOfAnotherCluster(t *testing.T) {
+	b := newBridged(t, 2, true)
+	b.plan(5, fast, vip4)
+	b.settled(vip4)
+	for _, m := range b.nodes {
+		b.end(m)
+	}
+	for _, m := range b.nodes {
+		m.kept = m.keeper.newest()
+		m.kept.Cluster = "d"
+		b.start(m)
+	}
+	b.settled(vip4)
+	b.plan(1, fast, vip6)
+	for _, m := range b.nodes {
+		require.Eventually(t, func() bool { return m.lastReport().Cluster == "c" }, patience, time.Millisecond)
+	}
+	holder := b.settled(vip6)
+	b.resolve(vip4, nil)
+	claim, _ := holder.lastReport().Claims.Find(netip.MustParseAddr(vip6))
+	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, claim.Stamp)
+}
