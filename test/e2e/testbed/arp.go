@@ -34,7 +34,7 @@ func (c *Cluster) ARPAnswers(ctx context.Context, address netip.Addr, requests i
 		return nil, err
 	}
 	defer conn.Close()
-	frame, err := request(port.HardwareAddr, c.layout.Client.LAN.V4, address)
+	frame, err := ARPRequest(port.HardwareAddr, c.layout.Client.LAN.V4, address)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,8 @@ func (c *Cluster) openARP() (port *net.Interface, conn *packet.Conn, err error) 
 	return port, conn, err
 }
 
-func request(mac net.HardwareAddr, from, address netip.Addr) ([]byte, error) {
+// ARPRequest returns a broadcast frame that asks who has address.
+func ARPRequest(mac net.HardwareAddr, from, address netip.Addr) ([]byte, error) {
 	p, err := arp.NewPacket(arp.OperationRequest, mac, from, make(net.HardwareAddr, 6), address)
 	if err != nil {
 		return nil, err
