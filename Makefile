@@ -10,6 +10,8 @@ VERSION ?= v0.1.0-dev$(shell git describe --always --dirty --abbrev=9 2>/dev/nul
 STAMP   := k8s.io/component-base/version
 LDFLAGS := -s -w -X main.version=$(VERSION) -X $(STAMP).gitVersion=$(VERSION) -X $(STAMP).gitTreeState=unknown
 TESTBED := go run ./test/e2e/cmd/testbed
+# go test gives a package ten minutes: with the race detector on a slow machine too few for some.
+UNIT    := go test -timeout 30m
 E2E     := go test -tags e2e -count=1 -timeout 60m
 # The shape of a testbed, see docs/architecture.md: make testbed-up DIR=/tmp/lan NODES=5
 DIR     ?=
@@ -34,10 +36,10 @@ demo: root build testbed-deps ## a cluster on a LAN of network namespaces: creat
 test: unit race e2e ## everything below that proves behaviour
 
 unit: go ## unit tests, scenarios and guards
-	@echo "==> unit tests"; go test ./...
+	@echo "==> unit tests"; $(UNIT) ./...
 
 race: go ## the same under the race detector
-	@hack/ensure gcc gcc libc6-dev; echo "==> unit tests with the race detector"; CGO_ENABLED=1 go test -race ./...
+	@hack/ensure gcc gcc libc6-dev; echo "==> unit tests with the race detector"; CGO_ENABLED=1 $(UNIT) -race ./...
 
 e2e: root build testbed-deps ## the programs with real Kubernetes components and real frames
 	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) -p 1 -v ./test/e2e/... 2>&1 | hack/progress

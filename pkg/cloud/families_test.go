@@ -40,5 +40,5 @@ func (c *cluster) told(want string) {
 	c.t.Helper()
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
 		require.Contains(t, c.events(), want)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, waitAtMost, 5*time.Millisecond)
 }

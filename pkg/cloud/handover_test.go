@@ -55,7 +55,7 @@ func TestAddressLeavesOneStatusBeforeItEntersAnother(t *testing.T) {
 	svc.Annotations = map[string]string{AnnotationAddresses: "10.0.0.3"}
 	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(c.p.core.holders(netip.MustParseAddr("10.0.0.3"))) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.p.core.holders(netip.MustParseAddr("10.0.0.3"))) == 1 }, waitAtMost, time.Millisecond)
 
 	heir := loadBalancer("heir", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "10.0.0.0" })
 	require.NoError(t, c.create(heir))

@@ -111,7 +111,7 @@ func (m *machines) ready(addresses []corev1.NodeAddress) *corev1.Node {
 			require.NotEqual(t, cloudproviderapi.TaintExternalCloudProvider, taint.Key)
 		}
 		require.Equal(t, addresses, node.Status.Addresses)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, waitAtMost, 5*time.Millisecond)
 	return m.node()
 }
 
@@ -254,7 +254,7 @@ func TestNodesAreTakenOverAtTheStart(t *testing.T) {
 		require.NoError(t, os.WriteFile(c.path, []byte(tt.after), 0o600))
 		require.EventuallyWithT(t, func(t *assert.CollectT) {
 			require.Contains(t, c.eventsIn("baremetal-ccm"), tt.want)
-		}, 10*time.Second, 10*time.Millisecond)
+		}, waitAtMost, 10*time.Millisecond)
 		_, after := c.p.InstancesV2()
 		require.Equal(t, served, after)
 	}
@@ -270,5 +270,5 @@ func TestNodesAreReloaded(t *testing.T) {
 		metadata, err := i.InstanceMetadata(context.Background(), newNode(withNodeIP("192.0.2.1")))
 		require.NoError(t, err)
 		require.Equal(t, "metal3://node1", metadata.ProviderID)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, waitAtMost, 10*time.Millisecond)
 }

@@ -73,12 +73,12 @@ func (c *cluster) stock(name string) {
 		require.NoError(t, err)
 		require.Equal(t, now.Spec, seen.Spec)
 		require.True(t, maps.Equal(now.Annotations, seen.Annotations))
-	}, 10*time.Second, time.Millisecond)
+	}, waitAtMost, time.Millisecond)
 	if now.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		require.NoError(c.t, c.p.EnsureLoadBalancerDeleted(c.t.Context(), "", now))
 		require.Eventually(c.t, func() bool {
 			return !c.knows(string(now.UID)) && condition(c.service(name), ConditionAllocated) == nil
-		}, 10*time.Second, time.Millisecond)
+		}, waitAtMost, time.Millisecond)
 		// A real API server empties the status with the type.
 		c.edit(name, func(svc *corev1.Service) { svc.Status.LoadBalancer = corev1.LoadBalancerStatus{} })
 		return

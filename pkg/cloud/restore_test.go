@@ -123,7 +123,7 @@ func (c *cluster) refused(cause string) {
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
 		require.NotNil(t, c.p.configError.Load())
 		require.Contains(t, *c.p.configError.Load(), cause)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, waitAtMost, 5*time.Millisecond)
 }
 
 // inUse waits until the cloud-config with that text is in use and kept.
@@ -134,5 +134,5 @@ func (c *cluster) inUse(text string) {
 		kept, err := c.client.CoreV1().ConfigMaps("baremetal-ccm").Get(context.Background(), LastGoodConfigMapName, metav1.GetOptions{})
 		require.NoError(t, err)
 		require.Equal(t, text, kept.Data[ConfigMapKey])
-	}, 10*time.Second, 5*time.Millisecond)
+	}, waitAtMost, 5*time.Millisecond)
 }

@@ -56,7 +56,7 @@ func TestClashByEdit(t *testing.T) {
 	next.mode("two", corev1.LoadBalancerIPModeProxy)
 
 	require.NoError(t, next.p.EnsureLoadBalancerDeleted(t.Context(), "", next.service("two")))
-	require.Eventually(t, func() bool { return condition(next.service("one"), ConditionShared) == nil }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return condition(next.service("one"), ConditionShared) == nil }, waitAtMost, 5*time.Millisecond)
 	next.says("one", ConditionAllocated, reason.Allocated)
 }
 
@@ -67,7 +67,7 @@ func (c *cluster) mode(name string, want corev1.LoadBalancerIPMode) {
 		entries := c.service(name).Status.LoadBalancer.Ingress
 		require.Len(t, entries, 1)
 		require.Equal(t, want, *entries[0].IPMode)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, waitAtMost, 5*time.Millisecond)
 }
 
 // edit changes a Service as its user would.
@@ -78,5 +78,5 @@ func (c *cluster) edit(name string, change func(*corev1.Service)) {
 		change(svc)
 		_, err := c.client.CoreV1().Services("default").Update(c.t.Context(), svc, metav1.UpdateOptions{})
 		return err == nil
-	}, 10*time.Second, time.Millisecond)
+	}, waitAtMost, time.Millisecond)
 }

@@ -20,7 +20,7 @@ func TestPlansSayWhomToWatch(t *testing.T) {
 	eth0 := []announcement.Interface{{Name: "eth0", Default: true}}
 	c.p.NodeConnected("node1", announcement.Report{Interfaces: eth0})
 	c.p.NodeConnected("node2", announcement.Report{Interfaces: eth0})
-	require.Eventually(t, func() bool { return len(c.plan().Sight.Peers) > 0 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.plan().Sight.Peers) > 0 }, waitAtMost, 5*time.Millisecond)
 
 	sight := c.plan().Sight
 	require.Equal(t, 50*time.Millisecond, sight.TransmitInterval)

@@ -29,7 +29,7 @@ func TestPromptAnnouncementIsOneWrite(t *testing.T) {
 	c.published("web", "10.0.0.0")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		require.Contains(t, c.events(), "Announced: node node1 answers for 10.0.0.0")
-	}, 10*time.Second, 5*time.Millisecond)
+	}, waitAtMost, 5*time.Millisecond)
 	require.Equal(t, 1, c.patches())
 	require.NotContains(t, c.events(), string(reason.WaitingForAnnouncer))
 }
@@ -120,12 +120,12 @@ func TestNamesakeIsServedOnceTheStockControllerAsks(t *testing.T) {
 	require.NoError(t, c.create(loadBalancer("web")))
 	c.published("web", "10.0.0.0")
 	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
-	require.Eventually(t, func() bool { return !c.knows("uid-web") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return !c.knows("uid-web") }, waitAtMost, time.Millisecond)
 
 	heir, err := c.client.CoreV1().Services("default").Create(t.Context(),
 		loadBalancer("web", func(svc *corev1.Service) { svc.UID = "heir" }), metav1.CreateOptions{})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return c.knows("heir") }, 10*time.Second, time.Millisecond, "an address is kept for it")
+	require.Eventually(t, func() bool { return c.knows("heir") }, waitAtMost, time.Millisecond, "an address is kept for it")
 	require.Empty(t, publishedAddresses(c.service("web")))
 	_, err = c.p.EnsureLoadBalancer(t.Context(), "", heir, nil)
 	require.NoError(t, err)

@@ -1,11 +1,8 @@
 package loadbalancer
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,29 +10,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/scenarios"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
-var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into testdata instead of comparing it")
-
 // TestScenarios runs testdata/*.txt: commands, "----", and what they print.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			require.NoError(t, err)
-			got := newWorld(t).play(string(text))
-			if *rewrite {
-				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
-				return
-			}
-			require.Equal(t, string(text), got)
-		})
-	}
+	scenarios.Run(t, func(t testing.TB, text string) string { return newWorld(t).play(text) })
 }
 
 // world is a Balancer with nodes that can be told to carry out their plans.

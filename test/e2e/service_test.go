@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -164,7 +163,7 @@ func TestService(t *testing.T) {
 		l.create("web", nil)
 		address := l.address("web")
 		l.wipeStatus("web")
-		require.Eventually(t, func() bool { return l.published("web") == address }, time.Minute, 200*time.Millisecond)
+		require.Eventually(t, func() bool { return l.published("web") == address }, patience, pause)
 		l.delete("web")
 	})
 

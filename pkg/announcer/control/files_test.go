@@ -139,7 +139,7 @@ func TestRestart(t *testing.T) {
 		require.NoError(t, n.stop())
 	}
 	eventually(t, func() bool { return len(r.history("a")) == 6 }, "came and went three times")
-	require.EqualValues(t, 3, r.Counters().Snapshots)
+	r.sent(t, 3, 0)
 }
 
 // TestClockSkew: a certificate that by the node's clock has ended or is still to come is not
@@ -153,7 +153,7 @@ func TestClockSkew(t *testing.T) {
 			r := startReplica(t, withAuthority(newAuthorityOf(t, time.Now().Add(life[0]), time.Now().Add(life[1]))))
 			n := startNode(t, "a", r)
 			eventually(t, func() bool { return n.log.count("level=WARN") == 1 }, "refused by the client")
-			require.Equal(t, 1, n.log.count("has expired or is not yet valid: current time "+time.Now().UTC().Format("2006-01-02")))
+			require.Equal(t, 1, n.log.count("has expired or is not yet valid: current time "))
 			require.Equal(t, 1, n.log.count("compare this node's clock"))
 			require.Empty(t, r.history("a"))
 		})

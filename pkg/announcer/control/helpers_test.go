@@ -28,7 +28,7 @@ import (
 )
 
 const (
-	patience = 10 * time.Second
+	patience = 2 * time.Minute
 	tick     = 5 * time.Millisecond
 )
 
@@ -175,7 +175,9 @@ func withServer(change func(*ServerOptions)) replicaOption {
 
 func startReplica(t *testing.T, options ...replicaOption) *replica {
 	t.Helper()
-	r := &replica{recorder: newRecorder(), address: "127.0.0.1:0"}
+	// Connections from this machine to itself come from 127.0.0.1: none of them can have
+	// the port here by chance when another replica is to have this one's address.
+	r := &replica{recorder: newRecorder(), address: "127.0.0.2:0"}
 	o := ServerOptions{Authenticator: authFunc(tokenNamesPod), Observer: r.recorder, Software: "ccm-test", Logger: testLogger(t)}
 	o.Limits.PendingPerSource = 32
 	for _, option := range options {
@@ -197,6 +199,21 @@ func startReplica(t *testing.T, options ...replicaOption) *replica {
 		}
 	})
 	return r
+}
+
+// sent waits until the replica has counted so many plans: it does so after it has sent them.
+func (r *replica) sent(t *testing.T, snapshots, differences int) {
+	t.Helper()
+	eventually(t, func() bool {
+		c := r.Counters()
+		return c.Snapshots == uint64(snapshots) && c.Differences == uint64(differences)
+	}, "%d snapshots and %d differences are counted", snapshots, differences)
+}
+
+// planned waits until so many nodes count as told a plan.
+func (r *replica) planned(t *testing.T, nodes int) {
+	t.Helper()
+	eventually(t, func() bool { return r.Counters().Planned == nodes }, "%d nodes are planned", nodes)
 }
 
 // start runs f until the test ends or stop is called, whichever is first.

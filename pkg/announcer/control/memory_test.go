@@ -8,13 +8,13 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"google.golang.org/grpc/test/bufconn"
+	"baremetal.cloud/ccm/internal/memnet"
 )
 
 // memoryListener is a network of one machine that lives inside a synctest bubble. Every
 // connection seems to come from 192.0.2.10.
 type memoryListener struct {
-	*bufconn.Listener
+	*memnet.Listener
 	dials atomic.Int64
 
 	mu    sync.Mutex
@@ -22,7 +22,7 @@ type memoryListener struct {
 	down  bool
 }
 
-func newMemoryListener() *memoryListener { return &memoryListener{Listener: bufconn.Listen(1 << 16)} }
+func newMemoryListener() *memoryListener { return &memoryListener{Listener: memnet.Listen()} }
 
 func (l *memoryListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()

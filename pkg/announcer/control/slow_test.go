@@ -120,5 +120,5 @@ func TestManyNodes(t *testing.T) {
 	for name, n := range nodes {
 		n.awaitPlan(t, r.address, want[name])
 	}
-	require.Equal(t, count, r.Counters().Planned)
+	r.planned(t, count)
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for what comes within milliseconds when all is well.
-const patience = 10 * time.Second
+const patience = 2 * time.Minute
 
 // watch runs a Watcher in the namespace and returns what it hands out.
 func watch(t *testing.T, n *testlan.Namespace) <-chan link.Snapshot {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	codec "github.com/mdlayher/arp"
@@ -136,32 +137,40 @@ func TestNothingIsLostWhileFiltersChange(t *testing.T) {
 	l := vethLAN(t)
 	r := newResponder(t, l.lan, nil)
 	l.apply(r, l.with(control))
-	stop, changed := make(chan struct{}), make(chan int)
+	stop, ended := make(chan struct{}), make(chan struct{})
+	var changes atomic.Int64
 	var failures map[int]error
 	go func() {
-		for changes := 0; ; changes++ {
+		defer close(ended)
+		for len(failures) == 0 {
 			select {
 			case <-stop:
-				changed <- changes
 				return
 			default:
 			}
 			p := l.port
-			for i := range changes % 300 {
+			for i := range changes.Load() % 300 {
 				p.Addresses = append(p.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i / 100), byte(2 * (i % 100))}))
 			}
 			p.Addresses = append(p.Addresses, netip.MustParseAddr(control))
-			if failures = l.applyFails(r, &p); len(failures) > 0 {
-				<-stop
-			}
+			failures = l.applyFails(r, &p)
+			changes.Add(1)
 		}
 	}()
-	for range 2000 {
+	enough := func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return changes.Load() > 10
+		}
+	}
+	for asked := 0; asked < 2000 || !enough(); asked++ {
 		l.request(control)
 		for l.receive().Operation != codec.OperationReply {
 		}
 	}
 	close(stop)
-	require.Greater(t, <-changed, 10)
+	<-ended
 	require.Empty(t, failures)
 }

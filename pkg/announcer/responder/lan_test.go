@@ -19,7 +19,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
 
-const patience = 10 * time.Second
+const patience = 2 * time.Minute
 
 var (
 	askerMAC  = net.HardwareAddr{2, 0, 0, 0, 0, 0xbb}

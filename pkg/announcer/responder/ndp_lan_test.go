@@ -84,9 +84,15 @@ func TestNeighborDiscovery(t *testing.T) {
 // reports whether the kernel found another machine that has it.
 func (l *realLAN) refusedAsDuplicate(address string) (refused bool) {
 	l.t.Helper()
-	var err error
-	l.host.Do(func() { err = os.WriteFile("/proc/sys/net/ipv6/conf/host0/accept_dad", []byte("1"), 0o644) })
-	require.NoError(l.t, err)
+	for file, value := range map[string]string{
+		"conf/host0/accept_dad": "1",
+		// How long it waits for an answer: one is heard at once, however busy the machine is.
+		"neigh/host0/retrans_time_ms": "60000",
+	} {
+		var err error
+		l.host.Do(func() { err = os.WriteFile("/proc/sys/net/ipv6/"+file, []byte(value), 0o644) })
+		require.NoError(l.t, err)
+	}
 	l.host.Change(l.t, "host0", func(port netlink.Link) error {
 		return netlink.AddrAdd(port, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(address), Mask: net.CIDRMask(64, 128)}})
 	})

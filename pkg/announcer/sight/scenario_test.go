@@ -1,40 +1,22 @@
 package sight
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/scenarios"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
-
-var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into testdata instead of comparing it")
 
 // TestScenarios runs testdata/*.txt: each has a sentence of the ownership rule, blocks of
 // commands, "----", and who answers from when on. Rows L1, L10 and L11.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			require.NoError(t, err)
-			got := play(t, string(text))
-			if *rewrite {
-				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
-				return
-			}
-			require.Equal(t, string(text), got)
-		})
-	}
+	scenarios.Run(t, play)
 }
 
 // scenario is a world that is told what to do and writes down who answers.

@@ -139,6 +139,5 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	require.Contains(t, string(body), "ok\n")
 	cancel()
 	require.NoError(t, <-ended)
-	_, err = net.Dial("tcp", listener.Addr().String())
-	require.Error(t, err)
+	require.ErrorIs(t, listener.Close(), net.ErrClosed)
 }

@@ -61,12 +61,13 @@ func TestLoadGarbage(t *testing.T) {
 			start := time.Now()
 			_, _, err := Load(path)
 			require.EqualError(t, err, path+": is larger than 1048576 bytes; a cloud-config is small; is this the right file?")
-			require.Less(t, time.Since(start), 5*time.Second)
+			require.Less(t, time.Since(start), time.Minute)
 		})
 	}
 }
 
-// What just fits is read in reasonable time, whatever its shape.
+// What just fits is read in reasonable time, whatever its shape: not in one that grows with
+// the square of it, which would be a quarter of an hour and more.
 func TestParseLargestInTime(t *testing.T) {
 	for name, unit := range map[string]string{
 		"keys":    "a: 1\n",
@@ -82,7 +83,7 @@ func TestParseLargestInTime(t *testing.T) {
 			start := time.Now()
 			_, _, err := Parse(bytes.Repeat([]byte(unit), MaxSize/len(unit)), "c.yaml")
 			require.Error(t, err)
-			require.Less(t, time.Since(start), 10*time.Second)
+			require.Less(t, time.Since(start), time.Minute)
 		})
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc/test/bufconn"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -23,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+
+	"baremetal.cloud/ccm/internal/memnet"
 )
 
 // cluster is a fake API server that checks resourceVersions, as the real one does.
@@ -128,22 +129,17 @@ func handshake(t *testing.T, config *tls.Config, ca string, now time.Time) error
 	t.Helper()
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM([]byte(ca)))
-	listener := bufconn.Listen(1 << 16) // where one that refuses is not kept by one that still writes
-	defer listener.Close()
+	near, far := memnet.Pipe() // where one that refuses is not kept by one that still writes
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if far, err := listener.Accept(); err == nil {
-			defer far.Close()
-			_ = tls.Server(far, config).Handshake()
-		}
+		defer far.Close()
+		_ = tls.Server(far, config).Handshake()
 	}()
-	near, err := listener.Dial()
-	require.NoError(t, err)
 	client := tls.Client(near, &tls.Config{
 		RootCAs: pool, ServerName: ServerName, MinVersion: tls.VersionTLS13, Time: func() time.Time { return now },
 	})
-	err = client.Handshake()
+	err := client.Handshake()
 	near.Close()
 	<-done
 	return err
@@ -262,7 +258,7 @@ func TestSightSecretIsMadeOnce(t *testing.T) {
 	require.Equal(t, secret, other)
 	require.Equal(t, secret, c.secret(t).Data[keySight])
 
-	_, renewed, err := judge(c.secret(t).Data, testNow.Add(350*24*time.Hour))
+	_, renewed, err := judge(c.secret(t).Data, time.Now().Add(350*24*time.Hour))
 	require.NoError(t, err)
 	require.NotNil(t, renewed)
 	require.Equal(t, secret, renewed[keySight])

@@ -79,7 +79,7 @@ func TestRefusedAndCounted(t *testing.T) {
 			var running sync.WaitGroup
 			running.Go(func() { _ = server.Run(ctx, listener, &tls.Config{Certificates: []tls.Certificate{*made.pair}}) })
 			running.Go(func() { _ = client.Run(ctx) })
-			require.Eventually(t, func() bool { return server.Counters().Refused[c.cause] >= 2 }, 10*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return server.Counters().Refused[c.cause] >= 2 }, 2*time.Minute, 5*time.Millisecond)
 			cancel()
 			running.Wait()
 			require.Equal(t, 1, log.count("level=WARN"))

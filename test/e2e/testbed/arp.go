@@ -23,7 +23,7 @@ const (
 	// silencePatience how long where there was none at all: on a busy machine whoever
 	// should answer may not have run yet.
 	arpPatience     = 250 * time.Millisecond
-	silencePatience = time.Second
+	silencePatience = 3 * time.Second
 )
 
 // ARPAnswers broadcasts requests for address from the client host and returns how many

@@ -47,7 +47,7 @@ func (s *supervisor) boot(ctx context.Context, group *errgroup.Group) error {
 		group.Go(func() error { return n.agent.Run(ctx) })
 		group.Go(func() error { return n.proxy.Run(ctx) })
 	}
-	if err := await(ctx, time.Minute, "nodes are not Ready", s.nodesReady); err != nil {
+	if err := await(ctx, 3*time.Minute, "nodes are not Ready", s.nodesReady); err != nil {
 		return err
 	}
 	if err := s.proxiesReady(ctx); err != nil {
@@ -60,14 +60,14 @@ func (s *supervisor) boot(ctx context.Context, group *errgroup.Group) error {
 }
 
 func (s *supervisor) etcdReady(ctx context.Context) error {
-	return await(ctx, time.Minute, "etcd is not healthy", func(ctx context.Context) error {
+	return await(ctx, 3*time.Minute, "etcd is not healthy", func(ctx context.Context) error {
 		_, err := get(ctx, s.layout.ControlPlane.NetNS, "http://"+controlplane.EtcdAddress+"/health")
 		return err
 	})
 }
 
 func (s *supervisor) apiReady(ctx context.Context) error {
-	return await(ctx, 2*time.Minute, "kube-apiserver is not ready", func(ctx context.Context) error {
+	return await(ctx, 3*time.Minute, "kube-apiserver is not ready", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		return s.admin.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
@@ -95,7 +95,7 @@ func (s *supervisor) nodesReady(ctx context.Context) error {
 
 func (s *supervisor) proxiesReady(ctx context.Context) error {
 	for _, n := range s.nodes {
-		err := await(ctx, time.Minute, "kube-proxy of "+n.agent.Node.Name+" is not healthy", func(ctx context.Context) error {
+		err := await(ctx, 3*time.Minute, "kube-proxy of "+n.agent.Node.Name+" is not healthy", func(ctx context.Context) error {
 			_, err := get(ctx, n.agent.Node.NetNS, "http://127.0.0.1:10256/healthz")
 			return err
 		})

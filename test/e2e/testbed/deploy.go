@@ -61,7 +61,7 @@ func (s *supervisor) deploy(ctx context.Context) error {
 		if _, err := s.kubectl(ctx, "", "apply", "-k", overlay); err != nil {
 			return err
 		}
-		if err := await(ctx, 2*time.Minute, "not every announcer has a plan", s.planned); err != nil {
+		if err := await(ctx, 3*time.Minute, "not every announcer has a plan", s.planned); err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (s *supervisor) deploy(ctx context.Context) error {
 		// Nobody initialises the nodes, so nothing runs there.
 		return nil
 	}
-	return await(ctx, time.Minute, "not every web server is ready", s.webReady)
+	return await(ctx, 3*time.Minute, "not every web server is ready", s.webReady)
 }
 
 // kubectl runs the real kubectl as administrator and returns its standard output.

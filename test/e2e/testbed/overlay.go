@@ -103,6 +103,9 @@ func (s *supervisor) cloudConfig() string {
 	if s.External {
 		text += cloudConfigNodes
 	}
+	if s.Sight != "" {
+		text += "sight: " + s.Sight + "\n"
+	}
 	return text
 }
 

@@ -152,7 +152,7 @@ func (n *Namespace) AwaitUp(t testing.TB, name string) {
 			return nil
 		})
 		return up
-	}, 30*time.Second, 5*time.Millisecond, "%s does not come up", name)
+	}, 2*time.Minute, 5*time.Millisecond, "%s does not come up", name)
 }
 
 // Resolve makes the namespace's kernel forget address, ask on the interface for it, by ARP

@@ -56,7 +56,7 @@ func reach(t *testing.T, from, to string, addresses Pair) {
 			l, err = net.Listen("tcp", netip.AddrPortFrom(a, 0).String())
 			return err
 		}))
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		conn, err := netns.Dialer(from)(ctx, "tcp", l.Addr().String())
 		cancel()
 		require.NoError(t, err, "from %s to %s", from, a)

@@ -76,7 +76,7 @@ func start(t *testing.T, command Command) (*Service, string) {
 
 func eventually(t *testing.T, ok func() bool, why string) {
 	t.Helper()
-	require.Eventually(t, ok, 10*time.Second, 10*time.Millisecond, why)
+	require.Eventually(t, ok, 2*time.Minute, 10*time.Millisecond, why)
 }
 
 // running reports whether the shim has become sleep.
