@@ -16,7 +16,7 @@ func (a *Allocator) mayTake(req *Request, address netip.Addr) *Refusal {
 	if req.Pool != "" && req.Pool != p.Name {
 		return refuse(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, req.Pool)
 	}
-	if refusal := a.admits(p, req, FamilyOf(address)); refusal != nil && !(refusal.Reason == reason.QuotaExceeded && p.usage[req.Holder.Namespace][address]) {
+	if refusal := a.admits(p, req, FamilyOf(address)); refusal != nil && !(refusal.Reason == reason.QuotaExceeded && of(a.holders[address], req.Holder.Namespace)) {
 		return refusal
 	}
 	switch r, reserved := a.reserved[address]; {
@@ -42,9 +42,9 @@ func (a *Allocator) admits(p *pool, req *Request, f Family) *Refusal {
 		return refuse(reason.PoolNotAllowed, "pool %q is only for Services with labels %s", p.Name, p.ServiceSelector)
 	case p.spaces[f] == nil:
 		return refuse(reason.FamilyUnavailable, "pool %q has no %s addresses", p.Name, f)
-	case p.MaxPerNamespace > 0 && len(p.usage[req.Holder.Namespace]) >= p.MaxPerNamespace:
+	case p.MaxPerNamespace > 0 && p.usage[req.Holder.Namespace] >= p.MaxPerNamespace:
 		return refuse(reason.QuotaExceeded, "namespace %q holds %d addresses of pool %q, which is all it may (maxPerNamespace)",
-			req.Holder.Namespace, len(p.usage[req.Holder.Namespace]), p.Name)
+			req.Holder.Namespace, p.usage[req.Holder.Namespace], p.Name)
 	}
 	return nil
 }

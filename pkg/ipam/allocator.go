@@ -53,8 +53,8 @@ type Config struct {
 type pool struct {
 	Pool
 	spaces map[Family]*space
-	// usage is, by namespace, the addresses that its Services hold.
-	usage map[string]map[netip.Addr]bool
+	// usage is, by namespace, how many addresses its Services hold.
+	usage map[string]int
 }
 
 type span struct {
@@ -159,7 +159,7 @@ func (a *Allocator) build(config Config) *Allocator {
 }
 
 func (a *Allocator) addPool(p Pool) {
-	added := &pool{Pool: p, spaces: map[Family]*space{}, usage: map[string]map[netip.Addr]bool{}}
+	added := &pool{Pool: p, spaces: map[Family]*space{}, usage: map[string]int{}}
 	byFamily := map[Family][]Range{}
 	for _, r := range p.Ranges {
 		f := FamilyOf(r.First)
@@ -197,8 +197,8 @@ func (a *Allocator) inherit(old *Allocator) {
 	}
 	for address, holders := range a.holders {
 		if p := a.poolOf(address); p != nil {
-			for _, r := range holders {
-				p.count(r.holder.Namespace, address)
+			for i, r := range holders {
+				p.count(address, r, holders[:i], 1)
 			}
 		}
 	}
@@ -248,11 +248,23 @@ func (a *Allocator) PoolOf(address netip.Addr) string {
 	return ""
 }
 
-func (p *pool) count(namespace string, address netip.Addr) {
-	if p.usage[namespace] == nil {
-		p.usage[namespace] = map[netip.Addr]bool{}
+// count adds n to what p knows of its use for one who begins or ends to hold address
+// beside others.
+func (p *pool) count(address netip.Addr, r *record, others []*record, n int) {
+	if len(others) == 0 {
+		p.spaces[FamilyOf(address)].held += n
 	}
-	p.usage[namespace][address] = true
+	if !of(others, r.holder.Namespace) {
+		p.usage[r.holder.Namespace] += n
+		if p.usage[r.holder.Namespace] == 0 {
+			delete(p.usage, r.holder.Namespace)
+		}
+	}
+}
+
+// of reports whether one of the records is of a namespace.
+func of(records []*record, namespace string) bool {
+	return slices.ContainsFunc(records, func(r *record) bool { return r.holder.Namespace == namespace })
 }
 
 // Held returns what the Service with that UID holds, sorted by address.
@@ -311,25 +323,13 @@ func (a *Allocator) Usage() []Usage {
 	var out []Usage
 	for _, p := range a.pools {
 		for f, s := range p.spaces {
-			out = append(out, Usage{Pool: p.Name, Family: f, Held: p.held(f), Size: sizeOf(s.ranges)})
+			out = append(out, Usage{Pool: p.Name, Family: f, Held: s.held, Size: sizeOf(s.ranges)})
 		}
 	}
 	slices.SortFunc(out, func(x, y Usage) int {
 		return cmp.Or(cmp.Compare(x.Pool, y.Pool), cmp.Compare(x.Family, y.Family))
 	})
 	return out
-}
-
-func (p *pool) held(f Family) int {
-	seen := map[netip.Addr]bool{}
-	for _, addresses := range p.usage {
-		for address := range addresses {
-			if FamilyOf(address) == f {
-				seen[address] = true
-			}
-		}
-	}
-	return len(seen)
 }
 
 func sizeOf(ranges []Range) *big.Int {

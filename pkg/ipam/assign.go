@@ -158,13 +158,15 @@ func (a *Allocator) commit(req *Request, chosen []netip.Addr, now time.Time) (fr
 func (a *Allocator) attach(r *record, address netip.Addr) {
 	a.records[r.holder.UID] = r
 	r.addresses = append(r.addresses, address)
-	a.holders[address] = append(a.holders[address], r)
-	slices.SortFunc(a.holders[address], func(x, y *record) int { return x.holder.Compare(y.holder) })
-	a.index(r.sharing.Key, address)
+	others := a.holders[address]
 	if p := a.poolOf(address); p != nil {
-		p.count(r.holder.Namespace, address)
+		p.count(address, r, others, 1)
 		p.spaces[FamilyOf(address)].take(address)
 	}
+	holders := append(others, r)
+	slices.SortFunc(holders, func(x, y *record) int { return x.holder.Compare(y.holder) })
+	a.holders[address] = holders
+	a.index(r.sharing.Key, address)
 }
 
 // detach ends r's hold on address.
@@ -173,21 +175,18 @@ func (a *Allocator) detach(r *record, address netip.Addr, now time.Time) {
 	if len(r.addresses) == 0 {
 		delete(a.records, r.holder.UID)
 	}
-	a.holders[address] = slices.DeleteFunc(a.holders[address], func(x *record) bool { return x == r })
+	others := slices.DeleteFunc(a.holders[address], func(x *record) bool { return x == r })
+	if len(others) > 0 {
+		a.holders[address] = others
+	} else {
+		delete(a.holders, address)
+	}
 	a.index(r.sharing.Key, address)
-	p := a.poolOf(address)
-	if p != nil && !slices.ContainsFunc(a.holders[address], func(x *record) bool { return x.holder.Namespace == r.holder.Namespace }) {
-		delete(p.usage[r.holder.Namespace], address)
-		if len(p.usage[r.holder.Namespace]) == 0 {
-			delete(p.usage, r.holder.Namespace)
+	if p := a.poolOf(address); p != nil {
+		p.count(address, r, others, -1)
+		if len(others) == 0 {
+			p.spaces[FamilyOf(address)].free(address, now)
 		}
-	}
-	if len(a.holders[address]) > 0 {
-		return
-	}
-	delete(a.holders, address)
-	if p != nil {
-		p.spaces[FamilyOf(address)].free(address, now)
 	}
 }
 

@@ -162,13 +162,35 @@ func audit(t *testing.T, a *Allocator) {
 		require.Empty(t, a.clashes(r))
 		for _, address := range r.addresses {
 			require.Contains(t, a.holders[address], r)
-			require.True(t, a.poolOf(address).usage[r.holder.Namespace][address])
 			require.NotContains(t, a.spaceOf(address).where, address)
 			if r.sharing.Key != "" {
 				require.True(t, a.keys[r.sharing.Key][address])
 			}
 		}
 	}
+	type share struct{ pool, namespace string }
+	used, held := map[share]map[netip.Addr]bool{}, map[*space]int{}
+	for address, holders := range a.holders {
+		require.NotEmpty(t, holders, address)
+		held[a.spaceOf(address)]++
+		for _, r := range holders {
+			s := share{a.PoolOf(address), r.holder.Namespace}
+			if used[s] == nil {
+				used[s] = map[netip.Addr]bool{}
+			}
+			used[s][address] = true
+		}
+	}
+	for _, p := range a.pools {
+		for namespace, n := range p.usage {
+			require.Len(t, used[share{p.Name, namespace}], n)
+			delete(used, share{p.Name, namespace})
+		}
+		for _, s := range p.spaces {
+			require.Equal(t, held[s], s.held)
+		}
+	}
+	require.Empty(t, used, "of nobody's use is nothing known")
 	for key, addresses := range a.keys {
 		for address := range addresses {
 			require.True(t, slices.ContainsFunc(a.holders[address], func(r *record) bool { return r.sharing.Key == key }))

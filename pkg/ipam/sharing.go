@@ -135,7 +135,7 @@ func (a *Allocator) Clashes(uid string) []Clash {
 // clashes returns the breaches of the sharing rule on what r holds.
 func (a *Allocator) clashes(r *record) []Clash {
 	var out []Clash
-	for _, address := range slices.SortedFunc(slices.Values(r.addresses), netip.Addr.Compare) {
+	for _, address := range r.addresses {
 		for _, other := range a.holders[address] {
 			if other == r {
 				continue
@@ -146,5 +146,7 @@ func (a *Allocator) clashes(r *record) []Clash {
 			}
 		}
 	}
+	// Holders of one address are in order already.
+	slices.SortStableFunc(out, func(x, y Clash) int { return x.Address.Compare(y.Address) })
 	return out
 }

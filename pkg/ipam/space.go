@@ -11,6 +11,8 @@ import (
 // touched, and finding a free one costs the same however full it is.
 type space struct {
 	ranges []Range
+	// held is how many of the addresses somebody holds.
+	held int
 	// index and next are the cursor of the addresses never used. next is invalid once
 	// they ran out.
 	index int

@@ -157,16 +157,20 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-func TestWithPool(t *testing.T) {
-	text, err := withPool("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: {interface: eth0}\n", largePool, "198.19.0.0/17", onNode("node1"))
+func TestAddPool(t *testing.T) {
+	add := func(config map[string]any) error { return addPool(config, largePool, "198.19.0.0/17", onNode("node1")) }
+	text, err := edited("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: {interface: eth0}\n", add)
 	require.NoError(t, err)
+	again, err := edited(text, add)
+	require.NoError(t, err)
+	require.Equal(t, text, again, "it is there")
 	path := filepath.Join(t.TempDir(), "cloud-config.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	config, _, err := cloudconfig.Load(path)
 	require.NoError(t, err, text)
 	require.Len(t, config.Pools, 2)
 	require.NotNil(t, config.Pools[1].L2.NodeSelector)
-	_, err = withPool("kind: CloudConfig\n", largePool, "198.19.0.0/17", nil)
+	_, err = edited("kind: CloudConfig\n", add)
 	require.Error(t, err)
 }
 

@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/mdlayher/arp"
-	"github.com/mdlayher/ethernet"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -33,16 +31,7 @@ func (l *lab) floodFrames(used map[netip.Addr]bool) ([][]byte, error) {
 	}
 	var frames [][]byte
 	for _, address := range floodAddresses(l.cluster.PoolV4(), used) {
-		p, err := arp.NewPacket(arp.OperationRequest, mac, l.cluster.Layout().Client.LAN.V4, make(net.HardwareAddr, 6), address)
-		if err != nil {
-			return nil, err
-		}
-		body, err := p.MarshalBinary()
-		if err != nil {
-			return nil, err
-		}
-		f := ethernet.Frame{Destination: ethernet.Broadcast, Source: mac, EtherType: ethernet.EtherTypeARP, Payload: body}
-		frame, err := f.MarshalBinary()
+		frame, err := arpRequest(mac, l.cluster.Layout().Client.LAN.V4, address)
 		if err != nil {
 			return nil, err
 		}

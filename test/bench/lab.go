@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sync/errgroup"
 	"gopkg.in/yaml.v3"
@@ -102,37 +100,51 @@ func (l *lab) down() error {
 // addPool adds a pool to the cloud-config that only Services which name it use. It is in
 // use once such a Service has an address. Settings are further fields of the pool.
 func (l *lab) addPool(ctx context.Context, name, prefix string, settings map[string]any) error {
+	return l.configure(ctx, func(config map[string]any) error { return addPool(config, name, prefix, settings) })
+}
+
+// configure edits the cloud-config.
+func (l *lab) configure(ctx context.Context, edit func(config map[string]any) error) error {
 	configs := l.client.CoreV1().ConfigMaps(system)
 	object, err := configs.Get(ctx, "baremetal-cloud-config", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	const key = "cloud-config.yaml"
-	if strings.Contains(object.Data[key], prefix) {
-		return nil
-	}
-	if object.Data[key], err = withPool(object.Data[key], name, prefix, settings); err != nil {
+	if object.Data[key], err = edited(object.Data[key], edit); err != nil {
 		return err
 	}
 	_, err = configs.Update(ctx, object, metav1.UpdateOptions{})
 	return err
 }
 
-// withPool returns a cloud-config with one more pool.
-func withPool(config, name, prefix string, settings map[string]any) (string, error) {
+func edited(config string, edit func(config map[string]any) error) (string, error) {
 	var parsed map[string]any
 	if err := yaml.Unmarshal([]byte(config), &parsed); err != nil {
 		return "", err
 	}
-	list, ok := parsed["pools"].([]any)
+	if err := edit(parsed); err != nil {
+		return "", err
+	}
+	out, err := yaml.Marshal(parsed)
+	return string(out), err
+}
+
+// addPool adds a pool to a parsed cloud-config, unless it is there.
+func addPool(config map[string]any, name, prefix string, settings map[string]any) error {
+	list, ok := config["pools"].([]any)
 	if !ok {
-		return "", fmt.Errorf("the cloud-config has no pools:\n%s", config)
+		return errors.New("the cloud-config has no pools")
+	}
+	for _, one := range list {
+		if pool, ok := one.(map[string]any); ok && pool["name"] == name {
+			return nil
+		}
 	}
 	pool := map[string]any{"name": name, "addresses": []string{prefix}, "autoAssign": false}
 	maps.Copy(pool, settings)
-	parsed["pools"] = append(list, pool)
-	out, err := yaml.Marshal(parsed)
-	return string(out), err
+	config["pools"] = append(list, pool)
+	return nil
 }
 
 // fromPool makes a Service ask for one pool.

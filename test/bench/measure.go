@@ -25,6 +25,9 @@ var measures = []measure{
 	{"thousand", "1000 Services created by 32 writers, from the last creation to the last first answer, through addresses and through NodePorts", true, thousand},
 	{"flood", "announcers with 1000 addresses while the segment is asked for addresses that nobody has", true, flood},
 	{"memory", "an announcer with 1000 addresses, a minute after the last change", true, memory},
+	{"gaps", "the node that answers is cut off silently, or its announcer is killed: how long requests fail; 20 faults of each kind", true, gaps},
+	{"two", "the same cut on a cluster of two nodes", false, gapsOfTwo},
+	{"planned", "1000 new connections a second to 20 addresses, and 100 open ones, during planned work", true, planned},
 	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover},
 }
 
