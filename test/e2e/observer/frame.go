@@ -1,0 +1,159 @@
+package observer
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/ndp"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// Offsets in an Ethernet frame of what is filtered by (RFC 826, RFC 8200, RFC 4861).
+const (
+	typeOffset      = 12
+	arpOffset       = 14
+	arpSenderOffset = arpOffset + 14
+	ipv6Offset      = 14
+	nextOffset      = ipv6Offset + 6
+	icmpOffset      = ipv6Offset + 40
+	targetOffset    = icmpOffset + 8
+
+	advertisement = 136
+)
+
+// claim is what a frame says: that address is at mac.
+type claim struct {
+	address netip.Addr
+	mac     net.HardwareAddr
+	unasked bool
+}
+
+// parse reads a frame that passed the filter, and reports whether it says where some
+// address is.
+func parse(data []byte) (claim, bool) {
+	var frame ethernet.Frame
+	if frame.UnmarshalBinary(data) != nil {
+		return claim{}, false
+	}
+	switch frame.EtherType {
+	case ethernet.EtherTypeARP:
+		var p arp.Packet
+		if p.UnmarshalBinary(frame.Payload) != nil {
+			return claim{}, false
+		}
+		return claim{p.SenderIP, p.SenderHardwareAddr, p.Operation == arp.OperationRequest || p.TargetIP == p.SenderIP}, true
+	case ethernet.EtherTypeIPv6:
+		if len(data) < icmpOffset {
+			return claim{}, false
+		}
+		message, err := ndp.ParseMessage(data[icmpOffset:])
+		na, ok := message.(*ndp.NeighborAdvertisement)
+		if err != nil || !ok {
+			return claim{}, false
+		}
+		return claim{na.TargetAddress, frame.Source, !na.Solicited}, true
+	}
+	return claim{}, false
+}
+
+// filter accepts ARP whose sender is in v4, and Neighbor Advertisements for targets in
+// v6, where they enter the switch, and where they leave it by the port with that index.
+func filter(exit int, v4, v6 netip.Prefix) ([]bpf.RawInstruction, error) {
+	v6bytes := v6.Addr().As16()
+	require := func(offset uint32, size int, value uint32) []bpf.Instruction {
+		return []bpf.Instruction{
+			bpf.LoadAbsolute{Off: offset, Size: size},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipTrue: 1},
+			bpf.RetConstant{Val: 0},
+		}
+	}
+	isARP := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: arpSenderOffset, Size: 4},
+		bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: ^uint32(0) << (32 - v4.Bits())},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: first4(v4), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.RetConstant{Val: 1 << 16},
+	}
+	program := []bpf.Instruction{
+		bpf.LoadExtension{Num: bpf.ExtType},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_OUTGOING, SkipTrue: 3},
+		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(exit), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+		bpf.LoadAbsolute{Off: typeOffset, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_ARP, SkipTrue: uint8(len(isARP))},
+	}
+	program = append(program, isARP...)
+	program = append(program, require(typeOffset, 2, unix.ETH_P_IPV6)...)
+	program = append(program, require(nextOffset, 1, unix.IPPROTO_ICMPV6)...)
+	program = append(program, require(icmpOffset, 1, advertisement)...)
+	// The pool's prefix is 64 bits long.
+	program = append(program, require(targetOffset, 4, binary.BigEndian.Uint32(v6bytes[:]))...)
+	program = append(program, require(targetOffset+4, 4, binary.BigEndian.Uint32(v6bytes[4:]))...)
+	return bpf.Assemble(append(program, bpf.RetConstant{Val: 1 << 16}))
+}
+
+func first4(p netip.Prefix) uint32 {
+	b := p.Masked().Addr().As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+// asker is who the prober's questions come from: nobody on this LAN, so that no host's
+// neighbour entries change by the answers.
+var asker = struct {
+	mac    net.HardwareAddr
+	v4, v6 netip.Addr
+}{net.HardwareAddr{0x02, 0x6f, 0x62, 0x73, 0x00, 0x01}, netip.MustParseAddr("172.30.0.250"), netip.MustParseAddr("fe80::6f:62ff:fe73:1")}
+
+// question returns a frame that asks the LAN where address is.
+func question(address netip.Addr) ([]byte, error) {
+	if address.Is4() {
+		return arpQuestion(address)
+	}
+	return ndpQuestion(address)
+}
+
+func arpQuestion(address netip.Addr) ([]byte, error) {
+	p, err := arp.NewPacket(arp.OperationRequest, asker.mac, asker.v4, make(net.HardwareAddr, 6), address)
+	if err != nil {
+		return nil, err
+	}
+	payload, err := p.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: asker.mac, EtherType: ethernet.EtherTypeARP, Payload: payload}
+	return f.MarshalBinary()
+}
+
+// ndpQuestion goes to the group of everybody whose address could be that one
+// (RFC 4861 section 7.2.2).
+func ndpQuestion(address netip.Addr) ([]byte, error) {
+	group, err := ndp.SolicitedNodeMulticast(address)
+	if err != nil {
+		return nil, err
+	}
+	message, err := ndp.MarshalMessageChecksum(&ndp.NeighborSolicitation{
+		TargetAddress: address,
+		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: asker.mac}},
+	}, asker.v6, group)
+	if err != nil {
+		return nil, err
+	}
+	packet := make([]byte, 40, 40+len(message))
+	packet[0] = 6 << 4
+	binary.BigEndian.PutUint16(packet[4:], uint16(len(message)))
+	packet[6], packet[7] = unix.IPPROTO_ICMPV6, 255
+	copy(packet[8:], asker.v6.AsSlice())
+	copy(packet[24:], group.AsSlice())
+	to := group.As16()
+	f := ethernet.Frame{
+		Destination: net.HardwareAddr{0x33, 0x33, to[12], to[13], to[14], to[15]}, Source: asker.mac,
+		EtherType: ethernet.EtherTypeIPv6, Payload: append(packet, message...),
+	}
+	return f.MarshalBinary()
+}

@@ -1,0 +1,94 @@
+// Package observer watches a testbed's LAN from outside and judges what it saw: who
+// answered for which address and when, whether requests got through, and what was done to
+// the testbed meanwhile. It asks nothing of the programs under test. The judge is pure.
+package observer
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Answer is a frame in which a machine said that an address is at its hardware address.
+type Answer struct {
+	// At is when the kernel received the frame.
+	At      time.Time
+	Address netip.Addr
+	// Node is who sent it: the name of the node with that hardware address, or the
+	// address itself if it is no node's.
+	Node string
+	// Delivered says that the frame was seen on its way out of the client's port; others
+	// were seen where they came in. One that is not lost is seen at both.
+	Delivered bool
+	// Unasked is a gratuitous ARP frame or an unsolicited advertisement.
+	Unasked bool
+}
+
+// Request is one GET from the client on a connection of its own.
+type Request struct {
+	At      time.Time
+	Address netip.Addr
+	// Took is the time until the first byte of the answer, or until it failed.
+	Took time.Duration
+	// Failure is why there was no answer; "" if there was one.
+	Failure string
+}
+
+// Stall is a time in which this machine did not run a thread that was due.
+type Stall struct{ From, Until time.Time }
+
+// Note is something to show in a timeline: a line of a log, or what the test did.
+type Note struct {
+	At   time.Time
+	Text string
+}
+
+// Fault is something that was done to the testbed.
+type Fault struct {
+	Name string
+	// Since is just before it was begun and Until just after it was ended; zero if it never was.
+	Since, Until time.Time
+	Effect
+}
+
+// Effect is what may be expected while a fault lasts. The zero value expects that nobody
+// notices anything.
+type Effect struct {
+	// Out are nodes that cannot answer, also for Recovery after the end.
+	Out      []string
+	Recovery time.Duration
+	// Apart are nodes that others do not hear, or that do not hear others. Such a node may
+	// answer beside another one.
+	Apart []string
+	// Blind says that frames are lost at random, so that answers say nothing.
+	Blind bool
+	// TurnsAway says that new connections may fail or take long, also for Recovery after
+	// the end.
+	TurnsAway bool
+	// Addresses are those that all this is about; empty for all.
+	Addresses []netip.Addr
+}
+
+// about says whether the effect is one on an address.
+func (e Effect) about(address netip.Addr) bool {
+	return len(e.Addresses) == 0 || slices.Contains(e.Addresses, address)
+}
+
+// History is what was seen and done, each part in the order of time.
+type History struct {
+	// Asked is when the prober asked the LAN for every address.
+	Asked    []time.Time
+	Answers  []Answer
+	Requests []Request
+	Stalls   []Stall
+	Faults   []Fault
+	Notes    []Note
+}
+
+// sorted orders what does not come in order: requests come when they end, and frames from
+// several queues.
+func (h History) sorted() History {
+	slices.SortStableFunc(h.Requests, func(a, b Request) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(h.Answers, func(a, b Answer) int { return a.At.Compare(b.At) })
+	return h
+}

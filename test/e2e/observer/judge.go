@@ -1,0 +1,262 @@
+package observer
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Rules are what a history is judged by.
+type Rules struct {
+	// Bound is for how long an address that could be answered may be unanswered, and how
+	// long two may answer for it.
+	Bound time.Duration
+	// Delay is how long a new connection may take where nothing excuses it.
+	Delay time.Duration
+	// Nodes are, for each address, those that may answer for it and are able to while no
+	// fault puts them out.
+	Nodes map[netip.Addr][]string
+}
+
+// Complaint is a promise that was broken.
+type Complaint struct {
+	From, Until time.Time
+	Address     netip.Addr
+	What        string
+}
+
+// String prints the complaint on one line.
+func (c Complaint) String() string { return fmt.Sprintf("%s: %s", c.Address, c.What) }
+
+// Worst is the longest of each kind that nothing excused, whether or not it was too long.
+type Worst struct {
+	// Silence is without an answer, Together with answers of two, Request how long a
+	// request took.
+	Silence, Together, Request time.Duration
+}
+
+// Max returns the worse of both, kind by kind.
+func (w Worst) Max(o Worst) Worst {
+	return Worst{max(w.Silence, o.Silence), max(w.Together, o.Together), max(w.Request, o.Request)}
+}
+
+// judge judges one address.
+type judge struct {
+	Rules
+	address netip.Addr
+	faults  []Fault
+	stalls  []span
+	end     time.Time
+	worst   Worst
+	out     []Complaint
+}
+
+// Judge returns where the history breaks promise 3 (one answerer) or 5 (an address is
+// answered), or where a connection was turned away with nothing to excuse it, by time.
+func (h History) Judge(rules Rules) ([]Complaint, Worst) {
+	if len(h.Asked) == 0 {
+		return []Complaint{{What: "nobody asked for anything"}}, Worst{}
+	}
+	stalls := h.stalled()
+	answers, requests := map[netip.Addr][]Answer{}, map[netip.Addr][]Request{}
+	for _, a := range h.Answers {
+		if a.Delivered {
+			answers[a.Address] = append(answers[a.Address], a)
+		}
+	}
+	for _, r := range h.Requests {
+		requests[r.Address] = append(requests[r.Address], r)
+	}
+	var out []Complaint
+	var worst Worst
+	for address := range rules.Nodes {
+		j := judge{Rules: rules, address: address, stalls: stalls, end: h.Asked[len(h.Asked)-1]}
+		for _, f := range h.Faults {
+			if f.about(address) {
+				j.faults = append(j.faults, f)
+			}
+		}
+		j.strangers(answers[address])
+		j.together(answers[address])
+		j.silences(h.Asked, answers[address])
+		j.turnedAway(requests[address])
+		out, worst = append(out, j.out...), worst.Max(j.worst)
+	}
+	slices.SortFunc(out, func(a, b Complaint) int {
+		return cmp.Or(a.From.Compare(b.From), a.Address.Compare(b.Address), cmp.Compare(a.What, b.What))
+	})
+	return out, worst
+}
+
+// stalled returns when the machine stood still.
+func (h History) stalled() []span {
+	var out []span
+	for _, s := range h.Stalls {
+		out = append(out, span{s.From, s.Until})
+	}
+	return union(out)
+}
+
+func (j *judge) complain(s span, format string, args ...any) {
+	j.out = append(j.out, Complaint{s.from, s.until, j.address, fmt.Sprintf(format, args...)})
+}
+
+// stalledIn returns how long the machine stood still in s, and shortly before: what was late
+// then is late in s.
+func (j *judge) stalledIn(s span) time.Duration {
+	s.from = s.from.Add(-j.Bound)
+	var sum time.Duration
+	for _, stall := range j.stalls {
+		sum += max(0, s.meet(stall).length())
+	}
+	return sum
+}
+
+// lasts returns how long a fault lasts, with more at its end.
+func (j *judge) lasts(f Fault, more time.Duration) span {
+	if f.Until.IsZero() {
+		return span{f.Since, later(j.end, f.Since)}
+	}
+	return span{f.Since, f.Until.Add(more)}
+}
+
+// during returns when faults with some effect last.
+func (j *judge) during(has func(Fault) bool, recovering bool) []span {
+	var out []span
+	for _, f := range j.faults {
+		if !has(f) {
+			continue
+		}
+		if recovering {
+			out = append(out, j.lasts(f, f.Recovery))
+		} else {
+			out = append(out, j.lasts(f, 0))
+		}
+	}
+	return out
+}
+
+func blind(f Fault) bool { return f.Blind }
+
+// strangers complains of answers of those that are not to answer.
+func (j *judge) strangers(answers []Answer) {
+	told := map[string]bool{}
+	for _, a := range answers {
+		if !slices.Contains(j.Nodes[j.address], a.Node) && !told[a.Node] {
+			told[a.Node] = true
+			j.complain(span{a.At, a.At}, "%s answers and is not to", a.Node)
+		}
+	}
+}
+
+// together complains of two nodes that answer at the same time for too long.
+func (j *judge) together(answers []Answer) {
+	runs := runsOf(answers, j.Bound)
+	for i, x := range runs {
+		for _, y := range runs[i+1:] {
+			both := x.span.meet(y.span)
+			if x.node == y.node || both.length() <= 0 {
+				continue
+			}
+			apart := j.during(func(f Fault) bool {
+				return f.Blind || slices.Contains(f.Apart, x.node) || slices.Contains(f.Apart, y.node)
+			}, false)
+			for _, s := range both.without(apart) {
+				j.worst.Together = max(j.worst.Together, s.length())
+				if s.length() > j.Bound+j.stalledIn(s) {
+					j.complain(s, "%s and %s both answered for %s", x.node, y.node, ms(s.length()))
+				}
+			}
+		}
+	}
+}
+
+// run is a time in which a node answered, without a pause worth mentioning.
+type run struct {
+	span
+	node string
+}
+
+// runsOf returns the runs of all nodes by their beginning; a longer pause divides them.
+func runsOf(answers []Answer, pause time.Duration) []run {
+	var out []run
+	last := map[string]int{} // where in out the node's last run is
+	for _, a := range answers {
+		i, ok := last[a.Node]
+		if !ok || a.At.Sub(out[i].until) > pause {
+			last[a.Node] = len(out)
+			out = append(out, run{span{a.At, a.At}, a.Node})
+			continue
+		}
+		out[i].until = later(out[i].until, a.At)
+	}
+	return out
+}
+
+// silences complains of times in which nobody answered though somebody could.
+func (j *judge) silences(asked []time.Time, answers []Answer) {
+	excused := append(j.nobodyAble(), j.during(blind, false)...)
+	judged := func(silence span) {
+		for _, s := range silence.without(excused) {
+			j.worst.Silence = max(j.worst.Silence, s.length())
+			if s.length() > j.Bound+j.stalledIn(s) {
+				j.complain(s, "nobody answered for %s", ms(s.length()))
+			}
+		}
+	}
+	next := 0 // of answers
+	var since time.Time
+	for _, question := range asked {
+		for next < len(answers) && answers[next].At.Before(question) {
+			if !since.IsZero() {
+				judged(span{since, answers[next].At})
+				since = time.Time{}
+			}
+			next++
+		}
+		if since.IsZero() {
+			since = question
+		}
+	}
+	if next < len(answers) {
+		judged(span{since, answers[next].At})
+	} else {
+		judged(span{since, j.end})
+	}
+}
+
+// nobodyAble returns when no node was able to answer.
+func (j *judge) nobodyAble() []span {
+	var out []span
+	for i, node := range j.Nodes[j.address] {
+		unable := j.during(func(f Fault) bool { return slices.Contains(f.Out, node) }, true)
+		if i == 0 {
+			out = unable
+		} else {
+			out = common(out, unable)
+		}
+	}
+	return out
+}
+
+// turnedAway complains of requests that failed or took too long.
+func (j *judge) turnedAway(requests []Request) {
+	excused := j.during(func(f Fault) bool { return f.TurnsAway }, true)
+	for _, r := range requests {
+		took := span{r.At, r.At.Add(r.Took)}
+		if slices.ContainsFunc(excused, func(s span) bool { return s.meet(took).length() >= 0 }) {
+			continue
+		}
+		j.worst.Request = max(j.worst.Request, r.Took)
+		switch {
+		case r.Failure != "":
+			j.complain(took, "a request failed after %s: %s", ms(r.Took), r.Failure)
+		case r.Took > j.Delay+j.stalledIn(took):
+			j.complain(took, "a request took %s", ms(r.Took))
+		}
+	}
+}
+
+func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

@@ -1,0 +1,150 @@
+package observer
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+var (
+	epoch   = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	address = netip.MustParseAddr("198.18.0.1")
+	rules   = Rules{
+		Bound: 400 * time.Millisecond, Delay: 200 * time.Millisecond,
+		Nodes: map[netip.Addr][]string{address: {"a", "b"}},
+	}
+)
+
+// at returns a moment, in milliseconds since the beginning.
+func at(ms int) time.Time { return epoch.Add(time.Duration(ms) * time.Millisecond) }
+
+// asked returns ten seconds of questions.
+func asked() (h History) {
+	for ms := 0; ms <= 10_000; ms += 25 {
+		h.Asked = append(h.Asked, at(ms))
+	}
+	return h
+}
+
+// by has a node answer each question from one until another, delivered to the client.
+func (h History) by(node string, from, until int) History {
+	for ms := from; ms < until; ms += 25 {
+		h.Answers = append(h.Answers, Answer{At: at(ms + 1), Address: address, Node: node, Delivered: true})
+	}
+	return h.sorted()
+}
+
+// during has a fault last.
+func (h History) during(from, until int, e Effect) History {
+	f := Fault{Name: "fault", Since: at(from), Effect: e}
+	if until > 0 {
+		f.Until = at(until)
+	}
+	h.Faults = append(h.Faults, f)
+	return h
+}
+
+func (h History) request(from, took int, failure string) History {
+	h.Requests = append(h.Requests, Request{at(from), address, time.Duration(took) * time.Millisecond, failure})
+	return h
+}
+
+func (h History) stall(from, until int) History {
+	h.Stalls = append(h.Stalls, Stall{at(from), at(until)})
+	return h
+}
+
+func TestJudge(t *testing.T) {
+	a := Effect{Out: []string{"a"}, Recovery: time.Second}
+	other := a
+	other.Addresses = []netip.Addr{netip.MustParseAddr("198.18.0.9")}
+	for name, c := range map[string]struct {
+		history History
+		want    []string
+	}{
+		"one answers all the time":       {asked().by("a", 0, 10_025), nil},
+		"nobody asked":                   {History{}, []string{"nobody asked for anything"}},
+		"another one takes over in time": {asked().by("a", 0, 5000).by("b", 5375, 10_025), nil},
+		"another one takes over late":    {asked().by("a", 0, 5000).by("b", 5450, 10_025), []string{"nobody answered for 451ms"}},
+		"nobody answers at the end":      {asked().by("a", 0, 9000), []string{"nobody answered for 1s"}},
+		"nobody answers at the beginning": {asked().by("a", 500, 10_025), []string{
+			"nobody answered for 501ms"}},
+		"nobody ever answers":               {asked(), []string{"nobody answered for 10s"}},
+		"the prober pauses":                 {pausing(3000, 5000).by("a", 0, 3000).by("a", 5000, 10_025), nil},
+		"a machine that stands still":       {asked().by("a", 0, 5000).by("b", 5450, 10_025).stall(4700, 4800), nil},
+		"one that stood still long ago":     {asked().by("a", 0, 5000).by("b", 5450, 10_025).stall(4000, 4500), []string{"nobody answered for 451ms"}},
+		"one node is out, the other could":  {asked().by("a", 0, 5000).by("b", 5450, 10_025).during(5000, 0, a), []string{"nobody answered for 451ms"}},
+		"both are out":                      {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}), nil},
+		"both are out, and silent after":    {asked().by("a", 0, 3000).by("b", 6500, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}), []string{"nobody answered for 501ms"}},
+		"one after the other, at last both": {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2000, 5900, a).during(2700, 5700, Effect{Out: []string{"b"}}), nil},
+		"both are out for another address":  {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, other).during(2900, 5000, other), []string{"nobody answered for 3.001s"}},
+		"loss at random":                    {asked().by("a", 0, 3000).by("a", 3900, 10_025).by("b", 3900, 4800).during(3000, 4500, Effect{Blind: true}), nil},
+		"two for as long as it may be":      {asked().by("a", 0, 5000).by("b", 4600, 10_025), nil},
+		"two for longer":                    {asked().by("a", 0, 5000).by("b", 4500, 10_025), []string{"a and b both answered for 475ms"}},
+		"two, one answers now and then":     {asked().by("a", 0, 10_025).by("b", 4500, 4501).by("b", 4850, 4851).by("b", 5200, 5201), []string{"a and b both answered for 700ms"}},
+		"two that do not hear each other":   {asked().by("a", 0, 5300).by("b", 4500, 10_025).during(4400, 5000, Effect{Apart: []string{"b"}}), nil},
+		"two that hear each other again":    {asked().by("a", 0, 5500).by("b", 4500, 10_025).during(4400, 5000, Effect{Apart: []string{"b"}}), []string{"a and b both answered for 476ms"}},
+		"a stranger":                        {asked().by("a", 0, 10_025).by("c", 4000, 4075), []string{"c answers and is not to"}},
+		"not delivered":                     {asked().by("a", 0, 10_025).lost("b", 2000, 5000), nil},
+		"requests":                          {asked().by("a", 0, 10_025).request(1000, 199, "").request(1000, 300, "").request(2000, 1, "refused"), []string{"a request took 300ms", "a request failed after 1ms: refused"}},
+		"requests that may be turned away":  {asked().by("a", 0, 10_025).request(1000, 300, "").request(2900, 1, "refused").during(1250, 2000, Effect{TurnsAway: true, Recovery: time.Second}), nil},
+		"requests while it stood still":     {asked().by("a", 0, 10_025).request(1000, 300, "").stall(1100, 1250), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			complaints, _ := c.history.Judge(rules)
+			var got []string
+			for _, complaint := range complaints {
+				got = append(got, complaint.What)
+			}
+			assert.Equal(t, c.want, got)
+		})
+	}
+}
+
+// pausing is asked with a pause.
+func pausing(from, until int) (h History) {
+	for _, question := range asked().Asked {
+		if question.Before(at(from)) || !question.Before(at(until)) {
+			h.Asked = append(h.Asked, question)
+		}
+	}
+	return h
+}
+
+// lost has a node send answers that do not reach the client.
+func (h History) lost(node string, from, until int) History {
+	h = h.by(node, from, until)
+	for i := range h.Answers {
+		if h.Answers[i].Node == node {
+			h.Answers[i].Delivered = false
+		}
+	}
+	return h
+}
+
+func TestWorst(t *testing.T) {
+	_, worst := asked().by("a", 0, 5000).by("b", 4900, 6000).by("a", 6300, 10_025).request(1000, 150, "").Judge(rules)
+	assert.Equal(t, Worst{301 * time.Millisecond, 75 * time.Millisecond, 150 * time.Millisecond}, worst)
+}
+
+func TestTimeline(t *testing.T) {
+	h := asked().by("a", 0, 5000).by("b", 5450, 10_025).during(5000, 6000, Effect{}).request(5100, 300, "no answer").stall(5200, 5240)
+	h.Notes = []Note{{at(5010), "log of b: it is said"}, {at(9000), "long after"}}
+	h.Answers = append(h.Answers, Answer{At: at(5452), Address: address, Node: "b", Unasked: true})
+	complaints, _ := h.Judge(rules)
+	assert.Equal(t, `   -1.999  a answers, first
+   -0.024  a answers, last for a while
+    0.000  ==> fault
+    0.010  log of b: it is said
+    0.100  a request takes 300ms no answer
+    0.200  this machine stood still for 40ms
+    0.451  b answers, first
+    0.452  b announces 198.18.0.1
+    0.452  b sent, first
+    0.452  b sent, last for a while
+    1.000  ==> the end of: fault
+    2.451  b answers, last for a while
+`, h.Timeline(address, complaints[0].From, complaints[0].Until, rules.Delay))
+}
