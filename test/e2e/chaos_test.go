@@ -1,0 +1,301 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"baremetal.cloud/ccm/test/e2e/observer"
+	"baremetal.cloud/ccm/test/e2e/testbed"
+)
+
+const (
+	// chaosBound is transmitInterval × detectMultiplier + 100 ms, with the defaults.
+	chaosBound = 400 * time.Millisecond
+	// chaosDelay is how long a planned move may delay a new connection.
+	chaosDelay = 200 * time.Millisecond
+	// chaosTimes is how often a run of some length does each kind of fault at least.
+	chaosTimes = 3
+	// settling is the time after which whatever was on its way at the end of a round has
+	// been seen.
+	settling = 500 * time.Millisecond
+)
+
+// TestChaos injects faults from a seed, one after the other and some at once, while an
+// observer on the LAN records who answers and whether requests get through, and judges
+// that record: one answerer, always one, and nobody turned away by a planned move. Where
+// DURATION says nothing each fault of a few kinds is injected once; `make chaos` sets it,
+// and SEED, FAULTS and NODES, and then each kind has to come three times.
+func TestChaos(t *testing.T) {
+	nodes := 3
+	if os.Getenv("NODES") == "2" {
+		nodes = 2
+	}
+	runChaos(t, nodes, "silent cut", "loud cut", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped")
+}
+
+// TestChaosOfTwo is the same with two nodes: there is nobody to agree with.
+func TestChaosOfTwo(t *testing.T) {
+	if os.Getenv("DURATION") != "" {
+		t.Skip("make chaos NODES=2")
+	}
+	runChaos(t, 2, "silent cut", "announcer killed", "announcer paused")
+}
+
+// runChaos is one run; few are the kinds of fault of a short one.
+func runChaos(t *testing.T, nodes int, few ...string) {
+	seed, duration := chaosSeed(t), time.Duration(0)
+	names := few
+	if text := os.Getenv("DURATION"); text != "" {
+		var err error
+		duration, err = time.ParseDuration(text)
+		require.NoError(t, err, "DURATION is one of Go's, like 10m")
+		names = nil
+		if list := os.Getenv("FAULTS"); list != "" {
+			names = strings.Split(list, ",")
+		}
+	}
+	t.Logf("seed %d; repeat with: make chaos SEED=%d NODES=%d DURATION=%s FAULTS='%s'",
+		seed, seed, nodes, max(duration, time.Minute), strings.Join(names, ","))
+	c := &chaos{
+		witness:  up(t, testbed.Options{Nodes: nodes, Proxy: "nftables", Mgmt: "lan"}).witness(),
+		seed:     seed,
+		random:   rand.New(rand.NewPCG(seed, 1)),
+		injected: map[string]int{},
+	}
+	c.kinds = c.named(names)
+	c.prepare()
+	c.watch()
+	began := time.Now()
+	for cycle := 0; cycle == 0 || time.Since(began) < duration; cycle++ {
+		for _, i := range c.random.Perm(len(c.kinds)) {
+			if cycle > 0 && time.Since(began) >= duration {
+				break
+			}
+			c.round(c.kinds[i])
+		}
+	}
+	c.summary(duration)
+}
+
+func chaosSeed(t *testing.T) uint64 {
+	t.Helper()
+	text := os.Getenv("SEED")
+	if text == "" {
+		return uint64(time.Now().UnixNano()) % 1_000_000
+	}
+	var seed uint64
+	_, err := fmt.Sscan(text, &seed)
+	require.NoError(t, err, "SEED is a number")
+	return seed
+}
+
+// chaos is a run. What it draws depends on the seed alone, so that a seed leads to the
+// same faults in the same order again; who owns an address then does not.
+type chaos struct {
+	*witness
+	seed     uint64
+	random   *rand.Rand
+	kinds    []kind
+	injected map[string]int
+	observer *observer.Observer
+	rules    observer.Rules
+	// addresses are all, local those of the Service whose nodes need an endpoint of their own.
+	addresses, local []netip.Addr
+	rounds, requests int
+	worst            observer.Worst
+}
+
+// named returns the kinds with those names, or all.
+func (c *chaos) named(names []string) []kind {
+	c.Helper()
+	var out []kind
+	for _, k := range kinds {
+		if len(names) == 0 || slices.Contains(names, k.name) {
+			out = append(out, k)
+		}
+	}
+	if len(names) > 0 {
+		require.Len(c, out, len(names), "some of %q is no kind of fault", names)
+	}
+	return out
+}
+
+// prepare makes the Services whose addresses are watched.
+func (c *chaos) prepare() {
+	c.Helper()
+	c.create("one", nil)
+	c.create("two", nil)
+	c.create("six", func(svc *corev1.Service) { svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} })
+	c.create("both", func(svc *corev1.Service) {
+		policy := corev1.IPFamilyPolicyRequireDualStack
+		svc.Spec.IPFamilyPolicy = &policy
+	})
+	c.create("local", func(svc *corev1.Service) { svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
+	for _, name := range []string{"one", "two", "six"} {
+		c.addresses = append(c.addresses, c.address(name))
+	}
+	c.addresses = append(c.addresses, c.witness.addresses("both", 2)...)
+	c.local = c.witness.addresses("local", 1)
+	c.addresses = append(c.addresses, c.local...)
+	c.rules = observer.Rules{Bound: chaosBound, Delay: chaosDelay, Nodes: map[netip.Addr][]string{}}
+	for _, a := range c.addresses {
+		c.rules.Nodes[a] = c.nodes()
+		if a.Is4() {
+			c.requested(a)
+		}
+	}
+	c.quiet()
+}
+
+// watch begins to observe.
+func (c *chaos) watch() {
+	c.Helper()
+	o, err := observer.New(c.c, c.addresses)
+	require.NoError(c, err)
+	c.observer = o
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- o.Run(ctx) }()
+	c.Cleanup(func() {
+		cancel()
+		assert.NoError(c, <-ended)
+	})
+	time.Sleep(settling)
+	// Until now kube-proxies had not been asked by IPv6.
+	c.eventually(func(t *assert.CollectT) {
+		requests := o.History().Requests
+		for _, a := range c.addresses {
+			last := slices.IndexFunc(requests, func(r observer.Request) bool { return r.Address == a && r.Failure == "" })
+			require.GreaterOrEqual(t, last, 0, "no request to %s succeeded", a)
+		}
+	})
+	time.Sleep(settling)
+	o.Forget(time.Now())
+	time.Sleep(settling)
+}
+
+// round injects a fault, perhaps while the control plane is away, ends it and judges what
+// was seen.
+func (c *chaos) round(k kind) {
+	c.Helper()
+	c.rounds++
+	victim := c.victim()
+	var companion *kind
+	if i := c.random.IntN(4 * len(companions)); i < len(companions) && !slices.Contains(companions, k.name) {
+		companion = &c.named(companions[i : i+1])[0]
+	}
+	hold := k.least + time.Duration(c.random.Float64()*float64(k.most-k.least))
+	c.before(victim)
+	victim = c.owner(victim)
+	var ends []func()
+	if companion != nil {
+		ends = append(ends, c.inject(*companion, victim))
+	}
+	end := c.inject(k, victim)
+	time.Sleep(hold)
+	end()
+	for _, end := range ends {
+		end()
+	}
+	c.quiet()
+	time.Sleep(settling)
+	c.judge()
+}
+
+// victim draws a node, "" for the owner of some address.
+func (c *chaos) victim() string {
+	i := c.random.IntN(2 * len(c.nodes()))
+	if i < len(c.nodes()) {
+		return c.nodes()[i]
+	}
+	return ""
+}
+
+// before lets a little time pass, so that faults meet timers at any phase.
+func (c *chaos) before(string) {
+	time.Sleep(time.Duration(c.random.Float64() * float64(200*time.Millisecond)))
+}
+
+// owner returns the node, or who answers now for an address that is drawn.
+func (c *chaos) owner(node string) string {
+	address := c.addresses[c.random.IntN(len(c.addresses))]
+	if node != "" {
+		return node
+	}
+	answers := c.observer.History().Answers
+	for _, a := range slices.Backward(answers) {
+		if a.Address == address && slices.Contains(c.nodes(), a.Node) {
+			return a.Node
+		}
+	}
+	return c.nodes()[0]
+}
+
+// inject begins a fault and returns what ends it.
+func (c *chaos) inject(k kind, node string) (end func()) {
+	c.Helper()
+	c.injected[k.name]++
+	effect := observer.Effect{}
+	if k.effect != nil {
+		effect = k.effect(c, node)
+	}
+	c.note("%s, %s", k.name, node)
+	over := c.observer.Begin(k.name+", "+node, effect)
+	heal := k.inject(c, node)
+	c.observer.Note("    done: %s", k.name)
+	return func() {
+		if heal != nil {
+			c.observer.Note("    it is about to end: %s", k.name)
+			heal()
+		}
+		over()
+	}
+}
+
+// judge judges what was seen since the last time.
+func (c *chaos) judge() {
+	c.Helper()
+	h := c.observer.History()
+	c.requests += len(h.Requests)
+	complaints, worst := h.Judge(c.rules)
+	c.worst = c.worst.Max(worst)
+	if len(complaints) > 0 {
+		h.Notes = append(h.Notes, c.logLines()...)
+		for _, complaint := range complaints[:min(len(complaints), 2)] {
+			c.Errorf("seed %d, round %d: %s\n%s", c.seed, c.rounds, complaint,
+				h.Timeline(complaint.Address, complaint.From, complaint.Until, chaosDelay))
+		}
+		for _, complaint := range complaints[min(len(complaints), 2):] {
+			c.Logf("also: %s", complaint)
+		}
+	}
+	c.innocent()
+	// What is at the edge is judged with what comes.
+	c.observer.Forget(time.Now().Add(-settling))
+}
+
+// summary says what was done.
+func (c *chaos) summary(duration time.Duration) {
+	c.Helper()
+	for _, k := range c.kinds {
+		c.Logf("%3d × %s", c.injected[k.name], k.name)
+		if duration > 0 {
+			assert.GreaterOrEqual(c, c.injected[k.name], chaosTimes, "%s was not injected often enough: give it more time or fewer FAULTS", k.name)
+		}
+	}
+	c.Logf("seed %d, %d nodes: %d rounds, %d requests; at worst nobody answered for %s, two did for %s, and a request took %s, with nothing to excuse it",
+		c.seed, len(c.nodes()), c.rounds, c.requests, c.worst.Silence, c.worst.Together, c.worst.Request)
+}
