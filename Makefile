@@ -24,9 +24,11 @@ WHAT    ?=
 ONLY    ?=
 RUNS    ?= 3
 QUOTE   ?=
-# How long `make chaos` goes on, and which operations it does; a new seed each time by default.
+# How long each half of `make chaos` goes on, and what it does; a new seed each time by default.
+# FAULTS picks kinds of faults by name, and then only they are injected: FAULTS='silent cut,cold start'
 DURATION ?= 10m
 SEED     ?=
+FAULTS   ?=
 
 ##@ Try it
 demo: root build testbed-deps ## a cluster on a LAN of network namespaces: create a Service, see who answers, request it, delete it
@@ -57,10 +59,11 @@ bench-alternatives: ## the same of what Debian packages
 	@echo "make bench-alternatives: nothing to measure yet. The measures so far are about giving out addresses;" >&2; \
 	echo "keepalived and FRR, which Debian packages, give out none. They will be measured at failover and BGP." >&2; exit 1
 
-chaos: root build testbed-deps ## DURATION=10m SEED=n: random operations and faults of the control plane, against a naive model
-	@echo "==> chaos: random operations on Services and pools while the CCM's replicas stop, die and come back."; \
-	echo "    Faults on the wire, of nodes and of routers are not part of it yet: they come with the failover work."; \
-	DURATION=$(DURATION) SEED=$(SEED) go test -tags e2e -count=1 -timeout 0 -v -run '^TestRandomOperations$$' ./test/e2e
+chaos: root build testbed-deps ## DURATION=10m SEED=n NODES=3|2 FAULTS=: faults on the wire and of every program, then random operations
+	@echo "==> chaos: faults from a seed, one after the other, while an observer on the LAN sees who answers;"; \
+	echo "    then random operations on Services and pools while the CCM's replicas stop, die and come back."; \
+	DURATION=$(DURATION) SEED=$(SEED) NODES=$(NODES) FAULTS='$(FAULTS)' go test -tags e2e -count=1 -timeout 0 -v \
+		-run '^TestChaos$$$(if $(FAULTS),,|^TestRandomOperations$$)' ./test/e2e
 
 ##@ Look around in a testbed
 testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate EXTERNAL=no|yes: boot one, then `source d/env`

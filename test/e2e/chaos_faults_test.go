@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"baremetal.cloud/ccm/test/e2e/observer"
 	"baremetal.cloud/ccm/test/e2e/testbed"
@@ -22,6 +21,8 @@ type kind struct {
 	inject func(c *chaos, node string) (heal func())
 	// effect is what may be expected while it lasts; nil if nobody is to notice it.
 	effect func(c *chaos, node string) observer.Effect
+	// needs says that it is nothing without a control plane, so that it has no companion.
+	needs bool
 }
 
 // recovery is how long after its end a node may still be of no use: an announcer that has
@@ -33,16 +34,37 @@ var companions = []string{"CCM stopped", "API server stopped", "etcd stopped"}
 
 // kinds are all.
 var kinds = []kind{
-	{"silent cut", tenths(3), tenths(50), cut(testbed.Silent), lost},
-	{"loud cut", tenths(3), tenths(50), cut(testbed.Loud), lost},
-	{"announcer killed", 0, tenths(10), kill("ANNOUNCER_PID_"), lost},
-	{"announcer stopped", 0, tenths(40), stop("announcer:"), out},
-	{"announcer paused", tenths(1), tenths(30), pausing("ANNOUNCER_PID_"), lost},
-	{"leader killed", 0, tenths(10), (*chaos).killLeader, nil},
-	{"CCM stopped", tenths(5), tenths(40), func(c *chaos, _ string) func() { return stop("ccm")(c, "") }, nil},
-	{"API server stopped", tenths(5), tenths(40), func(c *chaos, _ string) func() { return stop("apiserver")(c, "") }, nil},
-	{"etcd stopped", tenths(5), tenths(40), func(c *chaos, _ string) func() { return stop("etcd")(c, "") }, nil},
-	{"node excluded", tenths(20), tenths(40), (*chaos).exclude, nil},
+	{"silent cut", tenths(3), tenths(50), cut(testbed.Silent), lost, false},
+	{"loud cut", tenths(3), tenths(50), cut(testbed.Loud), lost, false},
+	{"interface flaps", tenths(1), tenths(10), (*chaos).flap, lost, false},
+	{"node is not heard", tenths(5), tenths(40), dropping("iifname %s drop"), lost, false},
+	{"node does not hear", tenths(5), tenths(40), dropping("oifname %s drop"), blind, false},
+	{"random loss from a node", tenths(10), tenths(40), (*chaos).loseFrom, blind, false},
+	{"random loss to a node", tenths(10), tenths(40), (*chaos).loseTo, blind, false},
+	{"sight blocked", tenths(5), tenths(40), (*chaos).blockSight, apart, false},
+	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, out, false},
+	{"spoofed sight packets", tenths(5), tenths(20), (*chaos).spoof, nil, false},
+
+	{"announcer killed", 0, tenths(10), kill("ANNOUNCER_PID_"), lost, false},
+	{"announcer stopped", 0, tenths(40), stop("announcer:"), out, false},
+	{"announcer paused", tenths(1), tenths(30), pausing("ANNOUNCER_PID_"), lost, false},
+	{"announcers rolled out", 0, tenths(5), (*chaos).rollOut, nil, true},
+	{"cold start", 0, tenths(5), (*chaos).coldStart, allOut, true},
+
+	{"leader killed", 0, tenths(10), (*chaos).killLeader, nil, true},
+	{"leader paused", tenths(10), tenths(200), (*chaos).pauseLeader, nil, true},
+	{"leader killed in a move", tenths(10), tenths(30), (*chaos).killLeaderInMove, nil, true},
+	{"CCM stopped", tenths(5), tenths(40), stopAll("ccm"), nil, true},
+	{"cut off from the CCM", tenths(20), tenths(60), (*chaos).cutOffCCM, nil, false},
+	{"Lease deleted", 0, tenths(30), (*chaos).deleteLease, nil, true},
+	{"API server stopped", tenths(5), tenths(40), stopAll("apiserver"), nil, true},
+	{"etcd stopped", tenths(5), tenths(40), stopAll("etcd"), nil, true},
+
+	{"kube-proxy killed", 0, tenths(20), kill("KUBE_PROXY_PID_"), nil, false},
+	{"kube-proxies killed", 0, tenths(20), (*chaos).killProxies, nil, false},
+	{"endpoints come and go", 0, tenths(20), (*chaos).churn, endpointGone, true},
+	{"cloud-config changed", 0, tenths(20), (*chaos).reconfigure, nil, true},
+	{"node excluded", tenths(20), tenths(40), (*chaos).exclude, nil, true},
 }
 
 func tenths(n int) time.Duration { return time.Duration(n) * 100 * time.Millisecond }
@@ -55,6 +77,28 @@ func lost(_ *chaos, node string) observer.Effect {
 // out is that on a node which hands over what it answers for.
 func out(_ *chaos, node string) observer.Effect {
 	return observer.Effect{Out: []string{node}, Recovery: recovery}
+}
+
+// apart is that on a node which no other one hears, while the client hears them all.
+func apart(_ *chaos, node string) observer.Effect {
+	return observer.Effect{Apart: []string{node}, TurnsAway: true, Recovery: time.Second}
+}
+
+// blind is that of frames which are lost at random, or in one direction so that a node
+// claims what it cannot know others to claim.
+func blind(*chaos, string) observer.Effect {
+	return observer.Effect{Blind: true, TurnsAway: true, Recovery: recovery}
+}
+
+// allOut is that of announcers which all begin anew.
+func allOut(c *chaos, _ string) observer.Effect {
+	return observer.Effect{Out: c.nodes(), Recovery: recovery, TurnsAway: true}
+}
+
+// endpointGone is that of a node whose web server restarts. Other nodes lead to it as long
+// as their kube-proxies do not know.
+func endpointGone(*chaos, string) observer.Effect {
+	return observer.Effect{TurnsAway: true, Recovery: recovery}
 }
 
 func cut(how testbed.Cut) func(*chaos, string) func() {
@@ -80,6 +124,11 @@ func stop(what string) func(*chaos, string) func() {
 	}
 }
 
+// stopAll is stop of what belongs to no node.
+func stopAll(what string) func(*chaos, string) func() {
+	return func(c *chaos, _ string) func() { return stop(what)(c, "") }
+}
+
 // pausing stops a process for a while.
 func pausing(name string) func(*chaos, string) func() {
 	return func(c *chaos, node string) func() {
@@ -87,33 +136,4 @@ func pausing(name string) func(*chaos, string) func() {
 		c.signal(pid, syscall.SIGSTOP)
 		return func() { c.signal(pid, syscall.SIGCONT) }
 	}
-}
-
-func (c *chaos) killLeader(string) func() {
-	if _, pid, ok := c.leaderNow(); ok {
-		c.signal(pid, syscall.SIGKILL)
-	}
-	return nil
-}
-
-const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
-
-// exclude is a planned move.
-func (c *chaos) exclude(node string) func() {
-	c.label(node, excludeLabel, "")
-	return func() { c.unlabel(node, excludeLabel) }
-}
-
-// leaderNow returns the node and process of the replica that holds the Lease.
-func (c *chaos) leaderNow() (node string, pid int, ok bool) {
-	c.Helper()
-	lease, err := c.client.CoordinationV1().Leases(system).Get(c.Context(), "baremetal-ccm", metav1.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-		c.observer.Note("nobody leads: %v", err)
-		return "", 0, false
-	}
-	node = c.nodeOfReplica(*lease.Spec.HolderIdentity)
-	pid = c.processes()[node]
-	c.observer.Note("%s on %s leads, process %d", *lease.Spec.HolderIdentity, node, pid)
-	return node, pid, pid != 0
 }

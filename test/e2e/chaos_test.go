@@ -194,12 +194,14 @@ func (c *chaos) round(k kind) {
 	c.rounds++
 	victim := c.victim()
 	var companion *kind
-	if i := c.random.IntN(4 * len(companions)); i < len(companions) && !slices.Contains(companions, k.name) {
+	if i := c.random.IntN(4 * len(companions)); i < len(companions) && !k.needs {
 		companion = &c.named(companions[i : i+1])[0]
 	}
 	hold := k.least + time.Duration(c.random.Float64()*float64(k.most-k.least))
-	c.before(victim)
+	// Faults are to meet timers at any phase.
+	time.Sleep(time.Duration(c.random.Float64() * float64(200*time.Millisecond)))
 	victim = c.owner(victim)
+	c.Logf("%s round %d: %s, %s", time.Now().UTC().Format("15:04:05.000"), c.rounds, k.name, victim)
 	var ends []func()
 	if companion != nil {
 		ends = append(ends, c.inject(*companion, victim))
@@ -222,11 +224,6 @@ func (c *chaos) victim() string {
 		return c.nodes()[i]
 	}
 	return ""
-}
-
-// before lets a little time pass, so that faults meet timers at any phase.
-func (c *chaos) before(string) {
-	time.Sleep(time.Duration(c.random.Float64() * float64(200*time.Millisecond)))
 }
 
 // owner returns the node, or who answers now for an address that is drawn.

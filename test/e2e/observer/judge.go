@@ -28,7 +28,9 @@ type Complaint struct {
 }
 
 // String prints the complaint on one line.
-func (c Complaint) String() string { return fmt.Sprintf("%s: %s", c.Address, c.What) }
+func (c Complaint) String() string {
+	return fmt.Sprintf("%s: %s, from %s on", c.Address, c.What, c.From.UTC().Format("15:04:05.000"))
+}
 
 // Worst is the longest of each kind that nothing excused, whether or not it was too long.
 type Worst struct {
@@ -241,21 +243,41 @@ func (j *judge) nobodyAble() []span {
 	return out
 }
 
-// turnedAway complains of requests that failed or took too long.
+// turnedAway complains of requests that failed or took too long, of those in one row at once.
 func (j *judge) turnedAway(requests []Request) {
 	excused := j.during(func(f Fault) bool { return f.TurnsAway }, true)
+	var row []Request
 	for _, r := range requests {
 		took := span{r.At, r.At.Add(r.Took)}
 		if slices.ContainsFunc(excused, func(s span) bool { return s.meet(took).length() >= 0 }) {
 			continue
 		}
 		j.worst.Request = max(j.worst.Request, r.Took)
-		switch {
-		case r.Failure != "":
-			j.complain(took, "a request failed after %s: %s", ms(r.Took), r.Failure)
-		case r.Took > j.Delay+j.stalledIn(took):
-			j.complain(took, "a request took %s", ms(r.Took))
+		if r.Failure == "" && r.Took <= j.Delay+j.stalledIn(took) {
+			continue
 		}
+		if len(row) > 0 && r.At.Sub(row[len(row)-1].At) > time.Second {
+			j.complainOf(row)
+			row = nil
+		}
+		row = append(row, r)
+	}
+	j.complainOf(row)
+}
+
+func (j *judge) complainOf(row []Request) {
+	if len(row) == 0 {
+		return
+	}
+	last := row[len(row)-1]
+	all, more := span{row[0].At, last.At.Add(last.Took)}, ""
+	if len(row) > 1 {
+		more = fmt.Sprintf(", and %d more of the kind followed", len(row)-1)
+	}
+	if row[0].Failure != "" {
+		j.complain(all, "a request failed after %s: %s%s", ms(row[0].Took), row[0].Failure, more)
+	} else {
+		j.complain(all, "a request took %s%s", ms(row[0].Took), more)
 	}
 }
 

@@ -88,7 +88,7 @@ func TestJudge(t *testing.T) {
 		"two that hear each other again":    {asked().by("a", 0, 5500).by("b", 4500, 10_025).during(4400, 5000, Effect{Apart: []string{"b"}}), []string{"a and b both answered for 476ms"}},
 		"a stranger":                        {asked().by("a", 0, 10_025).by("c", 4000, 4075), []string{"c answers and is not to"}},
 		"not delivered":                     {asked().by("a", 0, 10_025).lost("b", 2000, 5000), nil},
-		"requests":                          {asked().by("a", 0, 10_025).request(1000, 199, "").request(1000, 300, "").request(2000, 1, "refused"), []string{"a request took 300ms", "a request failed after 1ms: refused"}},
+		"requests":                          {asked().by("a", 0, 10_025).request(1000, 199, "").request(1000, 300, "").request(1500, 1, "refused").request(5000, 1, "refused"), []string{"a request took 300ms, and 1 more of the kind followed", "a request failed after 1ms: refused"}},
 		"requests that may be turned away":  {asked().by("a", 0, 10_025).request(1000, 300, "").request(2900, 1, "refused").during(1250, 2000, Effect{TurnsAway: true, Recovery: time.Second}), nil},
 		"requests while it stood still":     {asked().by("a", 0, 10_025).request(1000, 300, "").stall(1100, 1250), nil},
 	} {

@@ -1,0 +1,98 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+)
+
+const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+// exclude is a planned move.
+func (c *chaos) exclude(node string) func() {
+	c.label(node, excludeLabel, "")
+	return func() { c.unlabel(node, excludeLabel) }
+}
+
+// leaderNow returns the node and process of the replica that holds the Lease, if any.
+func (c *chaos) leaderNow() (node string, pid int) {
+	c.Helper()
+	lease, err := c.client.CoordinationV1().Leases(system).Get(c.Context(), "baremetal-ccm", metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		c.observer.Note("nobody leads: %v", err)
+		return "", 0
+	}
+	node = c.nodeOfReplica(*lease.Spec.HolderIdentity)
+	pid = c.processes()[node]
+	c.observer.Note("%s on %s leads, process %d", *lease.Spec.HolderIdentity, node, pid)
+	return node, pid
+}
+
+func (c *chaos) killLeader(string) func() {
+	if _, pid := c.leaderNow(); pid != 0 {
+		c.signal(pid, syscall.SIGKILL)
+	}
+	return nil
+}
+
+// pauseLeader has a leader sleep, perhaps for longer than others believe in it.
+func (c *chaos) pauseLeader(string) func() {
+	_, pid := c.leaderNow()
+	if pid == 0 {
+		return nil
+	}
+	c.signal(pid, syscall.SIGSTOP)
+	return func() { c.signal(pid, syscall.SIGCONT) }
+}
+
+// killLeaderInMove kills the leader when some have perhaps been told of a move and others not.
+func (c *chaos) killLeaderInMove(node string) func() {
+	_, pid := c.leaderNow()
+	back := c.exclude(node)
+	time.Sleep(time.Duration(c.random.Float64() * float64(100*time.Millisecond)))
+	if pid != 0 {
+		c.signal(pid, syscall.SIGKILL)
+	}
+	return back
+}
+
+func (c *chaos) deleteLease(string) func() {
+	require.NoError(c, c.client.CoordinationV1().Leases(system).Delete(c.Context(), "baremetal-ccm", metav1.DeleteOptions{}))
+	return nil
+}
+
+func (c *chaos) killProxies(string) func() {
+	for _, node := range c.nodes() {
+		c.signal(c.pid("KUBE_PROXY_PID_"+node), syscall.SIGKILL)
+	}
+	return nil
+}
+
+// churn deletes the web server of a node; its DaemonSet makes another one.
+func (c *chaos) churn(node string) func() {
+	require.NoError(c, c.client.CoreV1().Pods("default").DeleteCollection(c.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "node=" + node}))
+	return nil
+}
+
+// reconfigure changes something in the cloud-config that moves nothing.
+func (c *chaos) reconfigure(string) func() {
+	configMaps := c.client.CoreV1().ConfigMaps(system)
+	require.NoError(c, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		configMap, err := configMaps.Get(c.Context(), "baremetal-cloud-config", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		text, _, _ := strings.Cut(configMap.Data["cloud-config.yaml"], "\nreservations:")
+		configMap.Data["cloud-config.yaml"] = strings.TrimSpace(text) + fmt.Sprintf("\nreservations:\n- {service: nobody/nothing, addresses: [%s]}\n", plus(c.c.PoolV4().Addr(), 100+c.random.IntN(50)))
+		_, err = configMaps.Update(c.Context(), configMap, metav1.UpdateOptions{})
+		return err
+	}))
+	return nil
+}
