@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
@@ -75,10 +76,26 @@ func (c *chaos) killProxies(string) func() {
 	return nil
 }
 
-// churn deletes the web server of a node; its DaemonSet makes another one.
+// churn deletes the web server of a node; its DaemonSet makes another one. It has ended
+// when there is one.
 func (c *chaos) churn(node string) func() {
-	require.NoError(c, c.client.CoreV1().Pods("default").DeleteCollection(c.Context(), metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "node=" + node}))
-	return nil
+	pods := c.client.CoreV1().Pods("default")
+	web := metav1.ListOptions{LabelSelector: "node=" + node}
+	before, err := pods.List(c.Context(), web)
+	require.NoError(c, err)
+	require.NoError(c, pods.DeleteCollection(c.Context(), metav1.DeleteOptions{}, web))
+	return func() {
+		c.eventually(func(t *assert.CollectT) {
+			after, err := pods.List(c.Context(), web)
+			require.NoError(t, err)
+			require.NotEmpty(t, after.Items)
+			for _, p := range after.Items {
+				for _, old := range before.Items {
+					require.NotEqual(t, old.UID, p.UID, "%s is still there", p.Name)
+				}
+			}
+		})
+	}
 }
 
 // reconfigure changes something in the cloud-config that moves nothing.

@@ -61,7 +61,8 @@ func (c *chaos) metrics(node string) (map[string]float64, error) {
 }
 
 // quiet waits until nothing is under way any more: a leader, every announcer with a stream
-// to it and in sight of all others, every list with all nodes, every web server ready.
+// to it and in sight of all others, every list with all nodes, every web server ready
+// and known to be.
 func (c *chaos) quiet() {
 	c.Helper()
 	c.leader("")
@@ -80,6 +81,17 @@ func (c *chaos) quiet() {
 			known := m[`baremetal_announcer_addresses{state="planned"}`] + m[`baremetal_announcer_addresses{state="claimed"}`]
 			require.EqualValues(t, len(c.addresses), known, "addresses of %s", node)
 		}
+		slices, err := c.client.DiscoveryV1().EndpointSlices("default").List(c.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=local"})
+		require.NoError(t, err)
+		ready := 0
+		for _, s := range slices.Items {
+			for _, e := range s.Endpoints {
+				if e.Conditions.Ready != nil && *e.Conditions.Ready {
+					ready++
+				}
+			}
+		}
+		require.Equal(t, len(c.nodes()), ready, "endpoints")
 		sets, err := c.client.AppsV1().DaemonSets("").List(c.Context(), metav1.ListOptions{})
 		require.NoError(t, err)
 		for _, s := range sets.Items {

@@ -8,12 +8,16 @@ import (
 	"time"
 )
 
-// margin is how much of what was before and after is shown with what a timeline is of.
-const margin = 2 * time.Second
+const (
+	// margin is how much of what was before and after is shown with what a timeline is of.
+	margin = 2 * time.Second
+	// remarkable is how long a stall is at least to be shown.
+	remarkable = 30 * time.Millisecond
+)
 
 // Timeline prints what happened from shortly before from until shortly after until, one
 // line each, with seconds since from: faults, notes, who began and who ended to answer for
-// address, requests to it that failed or took longer than slow, and stalls. Where it says
+// address, requests to it that failed or took longer than slow, and remarkable stalls. Where it says
 // "sent" frames were seen at the node's own port, where it says "answers" at the client's.
 func (h History) Timeline(address netip.Addr, from, until time.Time, slow time.Duration) string {
 	shown := span{from.Add(-margin), until.Add(margin)}
@@ -36,6 +40,9 @@ func (h History) Timeline(address netip.Addr, from, until time.Time, slow time.D
 		}
 	}
 	for _, s := range h.Stalls {
+		if s.Until.Sub(s.From) < remarkable {
+			continue
+		}
 		add(s.From, "this machine stood still for %s", ms(s.Until.Sub(s.From)))
 	}
 	for _, r := range h.Requests {
