@@ -85,9 +85,10 @@ type History struct {
 	Notes    []Note
 }
 
-// sorted orders what does not come in order: requests come when they end, and frames from
-// several queues.
+// sorted orders what does not come in order: stalls and requests come when they end, and
+// frames from several queues.
 func (h History) sorted() History {
+	slices.SortStableFunc(h.Stalls, func(a, b Stall) int { return a.From.Compare(b.From) })
 	slices.SortStableFunc(h.Requests, func(a, b Request) int { return a.At.Compare(b.At) })
 	slices.SortStableFunc(h.Answers, func(a, b Answer) int { return a.At.Compare(b.At) })
 	return h

@@ -58,7 +58,8 @@ func (o *Observer) Run(ctx context.Context) error {
 	group.Go(func() error { return o.capture.run(ctx, o.heard) })
 	group.Go(func() error { return o.probe(ctx) })
 	group.Go(func() error { return o.request(ctx) })
-	group.Go(func() error { return heartbeats(ctx, o.stalled) })
+	group.Go(func() error { return testbed.Heartbeats(ctx, o.stalled) })
+	group.Go(func() error { return o.cluster.Heartbeats(ctx, o.stalled) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -140,8 +141,8 @@ func (o *Observer) requested(r Request) {
 	o.history.Requests = append(o.history.Requests, r)
 }
 
-func (o *Observer) stalled(s Stall) {
+func (o *Observer) stalled(s testbed.Stall) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.history.Stalls = append(o.history.Stalls, s)
+	o.history.Stalls = append(o.history.Stalls, Stall(s))
 }

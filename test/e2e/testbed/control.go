@@ -35,6 +35,7 @@ func (s *supervisor) serveControl(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /stop", s.order(s.stop))
 	mux.HandleFunc("POST /start", s.order(s.start))
+	mux.HandleFunc("POST /heartbeats", beatFor)
 	mux.HandleFunc("POST /down", func(http.ResponseWriter, *http.Request) {
 		select {
 		case down <- struct{}{}:
@@ -105,27 +106,33 @@ func peer(conn net.Conn) (uid uint32, err error) {
 // order sends one order to the supervisor of testbed id and waits until it is carried
 // out.
 func order(ctx context.Context, id, action, what string) error {
+	response, err := send(ctx, id, action, what)
+	if err != nil {
+		return err
+	}
+	return response.Body.Close()
+}
+
+// send sends an order and returns the answer to one that was not refused.
+func send(ctx context.Context, id, action, what string) (*http.Response, error) {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket(id))
 	}, DisableKeepAlives: true}
 	target := "http://testbed/" + action + "?what=" + url.QueryEscape(what)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return err
+	if err != nil || response.StatusCode == http.StatusOK {
+		return response, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s", action, what, strings.TrimSpace(string(text)))
-	}
-	return nil
+	return nil, fmt.Errorf("%s %s: %s", action, what, strings.TrimSpace(string(text)))
 }
 
 // stop ends what `what` names and keeps it from coming back.
