@@ -90,9 +90,10 @@ func blind(*chaos, string) observer.Effect {
 	return observer.Effect{Blind: true, TurnsAway: true, Recovery: recovery}
 }
 
-// allOut is that of announcers which all begin anew.
+// allOut is that of announcers which all begin anew. A leader that does, too, waits up to
+// ten seconds for those that may answer.
 func allOut(c *chaos, _ string) observer.Effect {
-	return observer.Effect{Out: c.nodes(), Recovery: recovery, TurnsAway: true}
+	return observer.Effect{Out: c.nodes(), Recovery: recovery + 10*time.Second, TurnsAway: true}
 }
 
 // endpointGone is that of a node whose web server restarts. Other nodes lead to it as long

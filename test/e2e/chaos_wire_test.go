@@ -97,7 +97,8 @@ func (c *chaos) flap(node string) func() {
 // peers said, from the client and in a node's name.
 func (c *chaos) spoof(node string) func() {
 	recorded := c.record(node)
-	c.observer.Note("%d recorded packets to %s", len(recorded), node)
+	require.NotEmpty(c, recorded, "what peers say to %s", node)
+	refused := c.refused(node)
 	ctx, cancel := context.WithCancel(c.Context())
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -125,7 +126,24 @@ func (c *chaos) spoof(node string) func() {
 	return func() {
 		cancel()
 		running.Wait()
+		require.Greater(c, c.refused(node), refused, "packets that %s did not believe", node)
 	}
+}
+
+// refused returns how many packets a node's announcer did not believe.
+func (c *chaos) refused(node string) (sum float64) {
+	c.Helper()
+	c.eventually(func(t *assert.CollectT) {
+		m, err := c.metrics(node)
+		require.NoError(t, err)
+		sum = 0
+		for name, value := range m {
+			if strings.HasPrefix(name, "baremetal_announcer_sight_dropped_total") {
+				sum += value
+			}
+		}
+	})
+	return sum
 }
 
 // record returns some of what peers say to a node.
@@ -154,9 +172,15 @@ func (c *chaos) record(node string) [][]byte {
 	return out
 }
 
-// coldStart ends all announcers and starts them one after the other, within ten seconds.
+// coldStart ends all announcers, perhaps all replicas of the CCM too, and starts the
+// announcers one after the other, within ten seconds.
 func (c *chaos) coldStart(string) func() {
+	if c.random.IntN(2) == 0 {
+		c.observer.Note("    and all replicas of the CCM")
+		c.stop("ccm")
+	}
 	c.stop("announcer")
+	c.start("ccm")
 	nodes := c.random.Perm(len(c.nodes()))
 	for _, i := range nodes {
 		time.Sleep(time.Duration(c.random.Float64() * float64(10*time.Second) / float64(len(nodes))))

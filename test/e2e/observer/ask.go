@@ -94,31 +94,31 @@ func get(ctx context.Context, conn *socket.Conn, address netip.Addr) (failure st
 		to = &unix.SockaddrInet4{Port: port, Addr: address.As4()}
 	}
 	if _, err := conn.Connect(ctx, to); err != nil {
-		return "connect: " + why(err)
+		return why("connect", err)
 	}
 	if _, err := conn.WriteContext(ctx, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		return "write: " + why(err)
+		return why("write", err)
 	}
 	answer := make([]byte, 64)
 	n, err := conn.ReadContext(ctx, answer)
 	switch {
 	case err != nil:
-		return "read: " + why(err)
+		return why("read", err)
 	case !bytes.HasPrefix(answer[:n], []byte("HTTP/1.0 200")):
 		return fmt.Sprintf("it was answered by %q", answer[:n])
 	}
 	return ""
 }
 
-// why returns the cause alone.
-func why(err error) string {
-	if errno, ok := errors.AsType[unix.Errno](err); ok {
-		return errno.Error()
-	}
+// why returns what failed and the cause alone.
+func why(what string, err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return "no answer"
+		return NoAnswer
 	}
-	return err.Error()
+	if errno, ok := errors.AsType[unix.Errno](err); ok {
+		err = errno
+	}
+	return what + ": " + err.Error()
 }
 
 // resetAtEnd makes closing reset the connection: thousands that linger would be a load of

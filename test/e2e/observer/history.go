@@ -34,6 +34,10 @@ type Request struct {
 	Failure string
 }
 
+// NoAnswer is the Failure of a request that was given up, which a slow machine explains as
+// well as it explains a late answer.
+const NoAnswer = "no answer"
+
 // Stall is a time in which this machine did not run a thread that was due.
 type Stall struct{ From, Until time.Time }
 
@@ -48,13 +52,16 @@ type Fault struct {
 	Name string
 	// Since is just before it was begun and Until just after it was ended; zero if it never was.
 	Since, Until time.Time
+	// Recovered is when everything was as before; zero if it was not, or nobody looked.
+	Recovered time.Time
 	Effect
 }
 
 // Effect is what may be expected while a fault lasts. The zero value expects that nobody
 // notices anything.
 type Effect struct {
-	// Out are nodes that cannot answer, also for Recovery after the end.
+	// Out are nodes that cannot answer, nor until everything has recovered, which may take
+	// as long as Recovery after the end.
 	Out      []string
 	Recovery time.Duration
 	// Apart are nodes that others do not hear, or that do not hear others. Such a node may
@@ -62,8 +69,8 @@ type Effect struct {
 	Apart []string
 	// Blind says that frames are lost at random, so that answers say nothing.
 	Blind bool
-	// TurnsAway says that new connections may fail or take long, also for Recovery after
-	// the end.
+	// TurnsAway says that new connections may fail or take long, also until everything
+	// has recovered.
 	TurnsAway bool
 	// Addresses are those that all this is about; empty for all.
 	Addresses []netip.Addr

@@ -116,25 +116,25 @@ func (j *judge) stalledIn(s span) time.Duration {
 	return sum
 }
 
-// lasts returns how long a fault lasts, with more at its end.
-func (j *judge) lasts(f Fault, more time.Duration) span {
-	if f.Until.IsZero() {
+// lasts returns how long a fault lasts, with its recovery or without.
+func (j *judge) lasts(f Fault, recovering bool) span {
+	switch {
+	case f.Until.IsZero():
 		return span{f.Since, later(j.end, f.Since)}
+	case !recovering:
+		return span{f.Since, f.Until}
+	case !f.Recovered.IsZero():
+		return span{f.Since, earlier(f.Recovered, f.Until.Add(f.Recovery))}
 	}
-	return span{f.Since, f.Until.Add(more)}
+	return span{f.Since, f.Until.Add(f.Recovery)}
 }
 
 // during returns when faults with some effect last.
 func (j *judge) during(has func(Fault) bool, recovering bool) []span {
 	var out []span
 	for _, f := range j.faults {
-		if !has(f) {
-			continue
-		}
-		if recovering {
-			out = append(out, j.lasts(f, f.Recovery))
-		} else {
-			out = append(out, j.lasts(f, 0))
+		if has(f) {
+			out = append(out, j.lasts(f, recovering))
 		}
 	}
 	return out
@@ -253,7 +253,7 @@ func (j *judge) turnedAway(requests []Request) {
 			continue
 		}
 		j.worst.Request = max(j.worst.Request, r.Took)
-		if r.Failure == "" && r.Took <= j.Delay+j.stalledIn(took) {
+		if (r.Failure == "" || r.Failure == NoAnswer) && r.Took <= j.Delay+j.stalledIn(took) {
 			continue
 		}
 		if len(row) > 0 && r.At.Sub(row[len(row)-1].At) > time.Second {

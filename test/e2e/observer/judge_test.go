@@ -46,6 +46,14 @@ func (h History) during(from, until int, e Effect) History {
 	return h
 }
 
+// recovered says when all was as before.
+func (h History) recovered(ms int) History {
+	for i := range h.Faults {
+		h.Faults[i].Recovered = at(ms)
+	}
+	return h
+}
+
 func (h History) request(from, took int, failure string) History {
 	h.Requests = append(h.Requests, Request{at(from), address, time.Duration(took) * time.Millisecond, failure})
 	return h
@@ -78,6 +86,7 @@ func TestJudge(t *testing.T) {
 		"one node is out, the other could":  {asked().by("a", 0, 5000).by("b", 5450, 10_025).during(5000, 0, a), []string{"nobody answered for 451ms"}},
 		"both are out":                      {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}), nil},
 		"both are out, and silent after":    {asked().by("a", 0, 3000).by("b", 6500, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}), []string{"nobody answered for 501ms"}},
+		"both are out, and recover early":   {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}).recovered(5400), []string{"nobody answered for 601ms"}},
 		"one after the other, at last both": {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2000, 5900, a).during(2700, 5700, Effect{Out: []string{"b"}}), nil},
 		"both are out for another address":  {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, other).during(2900, 5000, other), []string{"nobody answered for 3.001s"}},
 		"loss at random":                    {asked().by("a", 0, 3000).by("a", 3900, 10_025).by("b", 3900, 4800).during(3000, 4500, Effect{Blind: true}), nil},
@@ -91,6 +100,9 @@ func TestJudge(t *testing.T) {
 		"requests":                          {asked().by("a", 0, 10_025).request(1000, 199, "").request(1000, 300, "").request(1500, 1, "refused").request(5000, 1, "refused"), []string{"a request took 300ms, and 1 more of the kind followed", "a request failed after 1ms: refused"}},
 		"requests that may be turned away":  {asked().by("a", 0, 10_025).request(1000, 300, "").request(2900, 1, "refused").during(1250, 2000, Effect{TurnsAway: true, Recovery: time.Second}), nil},
 		"requests while it stood still":     {asked().by("a", 0, 10_025).request(1000, 300, "").stall(1100, 1250), nil},
+		"given up while it stood still":     {asked().by("a", 0, 10_025).request(1000, 1001, NoAnswer).stall(1100, 1950), nil},
+		"refused while it stood still":      {asked().by("a", 0, 10_025).request(1000, 1001, "refused").stall(1100, 1950), []string{"a request failed after 1.001s: refused"}},
+		"given up":                          {asked().by("a", 0, 10_025).request(1000, 1001, NoAnswer).stall(1100, 1750), []string{"a request failed after 1.001s: no answer"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			complaints, _ := c.history.Judge(rules)

@@ -90,6 +90,17 @@ func (o *Observer) Begin(name string, effect Effect) (end func()) {
 	}
 }
 
+// Recovered takes note that everything is as it was before the faults that have ended.
+func (o *Observer) Recovered() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, f := range o.history.Faults {
+		if !f.Until.IsZero() && f.Recovered.IsZero() {
+			o.history.Faults[i].Recovered = time.Now()
+		}
+	}
+}
+
 // History returns what was seen so far. Frames may be under way.
 func (o *Observer) History() History {
 	o.mu.Lock()
