@@ -268,7 +268,7 @@ func (c *chaos) judge() {
 	h := c.observer.History()
 	c.requests += len(h.Requests)
 	complaints, worst := h.Judge(c.rules)
-	c.worst = c.worst.Max(worst)
+	c.worst = c.worst.And(worst)
 	if len(complaints) > 0 {
 		h.Notes = append(h.Notes, c.logLines()...)
 		for _, complaint := range complaints[:min(len(complaints), 2)] {
@@ -293,6 +293,8 @@ func (c *chaos) summary(duration time.Duration) {
 			assert.GreaterOrEqual(c, c.injected[k.name], chaosTimes, "%s was not injected often enough: give it more time or fewer FAULTS", k.name)
 		}
 	}
-	c.Logf("seed %d, %d nodes: %d rounds, %d requests; at worst nobody answered for %s, two did for %s, and a request took %s, with nothing to excuse it",
-		c.seed, len(c.nodes()), c.rounds, c.requests, c.worst.Silence, c.worst.Together, c.worst.Request)
+	c.Logf("seed %d, %d nodes: %d rounds, %d requests; at worst nobody answered for %s, two did for %s, and a request took %s, with nothing to excuse it; moves broke %d open connections",
+		c.seed, len(c.nodes()), c.rounds, c.requests, ms(c.worst.Silence), ms(c.worst.Together), ms(c.worst.Request), c.worst.Broken)
 }
+
+func ms(d time.Duration) time.Duration { return d.Round(time.Millisecond) }

@@ -72,9 +72,9 @@ func (o *Observer) request(ctx context.Context) error {
 			under.Go(func() {
 				defer conn.Close()
 				began := time.Now()
-				failure := get(ctx, conn, address)
+				opened, failure := get(ctx, conn, address)
 				if ctx.Err() == nil {
-					o.requested(Request{began, address, time.Since(began), failure})
+					o.requested(Request{began, address, time.Since(began), failure, opened})
 				}
 			})
 			return nil
@@ -82,32 +82,33 @@ func (o *Observer) request(ctx context.Context) error {
 	})
 }
 
-// get does one GET, until the first bytes of the answer, and returns why that failed.
-func get(ctx context.Context, conn *socket.Conn, address netip.Addr) (failure string) {
+// get does one GET, until the first bytes of the answer, and returns why that failed and
+// whether the connection stood by then.
+func get(ctx context.Context, conn *socket.Conn, address netip.Addr) (opened bool, failure string) {
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
 	if err := resetAtEnd(conn); err != nil {
-		return err.Error()
+		return false, err.Error()
 	}
 	var to unix.Sockaddr = &unix.SockaddrInet6{Port: port, Addr: address.As16()}
 	if address.Is4() {
 		to = &unix.SockaddrInet4{Port: port, Addr: address.As4()}
 	}
 	if _, err := conn.Connect(ctx, to); err != nil {
-		return why("connect", err)
+		return false, why("connect", err)
 	}
 	if _, err := conn.WriteContext(ctx, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		return why("write", err)
+		return true, why("write", err)
 	}
 	answer := make([]byte, 64)
 	n, err := conn.ReadContext(ctx, answer)
 	switch {
 	case err != nil:
-		return why("read", err)
+		return true, why("read", err)
 	case !bytes.HasPrefix(answer[:n], []byte("HTTP/1.0 200")):
-		return fmt.Sprintf("it was answered by %q", answer[:n])
+		return true, fmt.Sprintf("it was answered by %q", answer[:n])
 	}
-	return ""
+	return true, ""
 }
 
 // why returns what failed and the cause alone.

@@ -32,6 +32,8 @@ type Request struct {
 	Took time.Duration
 	// Failure is why there was no answer; "" if there was one.
 	Failure string
+	// Opened says that the connection stood before it failed.
+	Opened bool
 }
 
 // NoAnswer is the Failure of a request that was given up, which a slow machine explains as

@@ -37,11 +37,13 @@ type Worst struct {
 	// Silence is without an answer, Together with answers of two, Request how long a
 	// request took.
 	Silence, Together, Request time.Duration
+	// Broken is how many open connections a move has broken.
+	Broken int
 }
 
-// Max returns the worse of both, kind by kind.
-func (w Worst) Max(o Worst) Worst {
-	return Worst{max(w.Silence, o.Silence), max(w.Together, o.Together), max(w.Request, o.Request)}
+// And returns the worse of both, kind by kind, and the sum of what is counted.
+func (w Worst) And(o Worst) Worst {
+	return Worst{max(w.Silence, o.Silence), max(w.Together, o.Together), max(w.Request, o.Request), w.Broken + o.Broken}
 }
 
 // judge judges one address.
@@ -83,8 +85,8 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 		j.strangers(answers[address])
 		j.together(answers[address])
 		j.silences(h.Asked, answers[address])
-		j.turnedAway(requests[address])
-		out, worst = append(out, j.out...), worst.Max(j.worst)
+		j.turnedAway(requests[address], movesOf(answers[address]))
+		out, worst = append(out, j.out...), worst.And(j.worst)
 	}
 	slices.SortFunc(out, func(a, b Complaint) int {
 		return cmp.Or(a.From.Compare(b.From), a.Address.Compare(b.Address), cmp.Compare(a.What, b.What))
@@ -243,13 +245,37 @@ func (j *judge) nobodyAble() []span {
 	return out
 }
 
-// turnedAway complains of requests that failed or took too long, of those in one row at once.
-func (j *judge) turnedAway(requests []Request) {
+// movesOf returns when another node began to answer, or to announce.
+func movesOf(answers []Answer) (out []time.Time) {
+	for i, a := range answers {
+		if i > 0 && answers[i-1].Node != a.Node {
+			out = append(out, a.At)
+		}
+	}
+	return out
+}
+
+// breaks says whether one of moves explains that r failed: the state of a connection that
+// is open then stays on the node that had it.
+func (j *judge) breaks(moves []time.Time, r Request) bool {
+	at := span{r.At.Add(-j.Delay), r.At.Add(r.Took + j.Delay)}
+	return r.Opened && r.Failure != "" && slices.ContainsFunc(moves, func(move time.Time) bool {
+		return at.meet(span{move, move}).length() >= 0
+	})
+}
+
+// turnedAway complains of requests that failed or took too long, of those in one row at
+// once. A connection that was open when its address moved is only counted.
+func (j *judge) turnedAway(requests []Request, moves []time.Time) {
 	excused := j.during(func(f Fault) bool { return f.TurnsAway }, true)
 	var row []Request
 	for _, r := range requests {
 		took := span{r.At, r.At.Add(r.Took)}
 		if slices.ContainsFunc(excused, func(s span) bool { return s.meet(took).length() >= 0 }) {
+			continue
+		}
+		if j.breaks(moves, r) {
+			j.worst.Broken++
 			continue
 		}
 		j.worst.Request = max(j.worst.Request, r.Took)

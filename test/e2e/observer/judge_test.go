@@ -55,7 +55,13 @@ func (h History) recovered(ms int) History {
 }
 
 func (h History) request(from, took int, failure string) History {
-	h.Requests = append(h.Requests, Request{at(from), address, time.Duration(took) * time.Millisecond, failure})
+	h.Requests = append(h.Requests, Request{At: at(from), Address: address, Took: time.Duration(took) * time.Millisecond, Failure: failure})
+	return h
+}
+
+// opened says that the connection of the last request stood.
+func (h History) opened() History {
+	h.Requests[len(h.Requests)-1].Opened = true
 	return h
 }
 
@@ -102,6 +108,9 @@ func TestJudge(t *testing.T) {
 		"requests while it stood still":     {asked().by("a", 0, 10_025).request(1000, 300, "").stall(1100, 1250), nil},
 		"given up while it stood still":     {asked().by("a", 0, 10_025).request(1000, 1001, NoAnswer).stall(1100, 1950), nil},
 		"refused while it stood still":      {asked().by("a", 0, 10_025).request(1000, 1001, "refused").stall(1100, 1950), []string{"a request failed after 1.001s: refused"}},
+		"open while it moves":               {asked().by("a", 0, 5000).by("b", 5000, 10_025).request(4990, 20, "read: reset").opened(), nil},
+		"open while nothing moves":          {asked().by("a", 0, 5000).by("b", 5000, 10_025).request(5500, 20, "read: reset").opened(), []string{"a request failed after 20ms: read: reset"}},
+		"refused while it moves":            {asked().by("a", 0, 5000).by("b", 5000, 10_025).request(4990, 20, "connect: refused"), []string{"a request failed after 20ms: connect: refused"}},
 		"given up":                          {asked().by("a", 0, 10_025).request(1000, 1001, NoAnswer).stall(1100, 1750), []string{"a request failed after 1.001s: no answer"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,8 +146,8 @@ func (h History) lost(node string, from, until int) History {
 }
 
 func TestWorst(t *testing.T) {
-	_, worst := asked().by("a", 0, 5000).by("b", 4900, 6000).by("a", 6300, 10_025).request(1000, 150, "").Judge(rules)
-	assert.Equal(t, Worst{301 * time.Millisecond, 75 * time.Millisecond, 150 * time.Millisecond}, worst)
+	_, worst := asked().by("a", 0, 5000).by("b", 4900, 6000).by("a", 6300, 10_025).request(1000, 150, "").request(6290, 10, "read: reset").opened().Judge(rules)
+	assert.Equal(t, Worst{301 * time.Millisecond, 75 * time.Millisecond, 150 * time.Millisecond, 1}, worst)
 }
 
 func TestTimeline(t *testing.T) {
