@@ -23,7 +23,8 @@ import (
 )
 
 const (
-	// chaosBound is transmitInterval × detectMultiplier + 100 ms, with the defaults.
+	// chaosSight is the default, and chaosBound transmitInterval × detectMultiplier + 100 ms.
+	chaosSight = "{transmitInterval: 100ms, detectMultiplier: 3}"
 	chaosBound = 400 * time.Millisecond
 	// chaosDelay is how long a planned move may delay a new connection.
 	chaosDelay = 200 * time.Millisecond
@@ -76,7 +77,7 @@ func runChaos(t *testing.T, nodes int, few ...string) {
 	t.Logf("seed %d; repeat with: make chaos SEED=%d NODES=%d DURATION=%s FAULTS='%s'",
 		seed, seed, nodes, cmp.Or(duration, 3*time.Minute), strings.Join(names, ","))
 	c := &chaos{
-		witness:  up(t, testbed.Options{Nodes: nodes, Proxy: "nftables", Mgmt: "lan"}).witness(),
+		witness:  up(t, testbed.Options{Nodes: nodes, Proxy: "nftables", Mgmt: "lan", Sight: chaosSight}).witness(),
 		seed:     seed,
 		random:   rand.New(rand.NewPCG(seed, 1)),
 		injected: map[string]int{},

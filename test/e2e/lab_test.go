@@ -5,6 +5,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -54,7 +55,7 @@ func up(t *testing.T, options testbed.Options) *lab {
 	t.Helper()
 	options.Dir = t.TempDir()
 	options.OwnerPID = os.Getpid()
-	options.Sight = sight
+	options.Sight = cmp.Or(options.Sight, sight)
 	began := time.Now()
 	c, err := testbed.Up(t.Context(), options)
 	require.NoError(t, err)
