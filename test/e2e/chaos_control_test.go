@@ -57,7 +57,7 @@ func (c *chaos) pauseLeader(string) func() {
 func (c *chaos) killLeaderInMove(node string) func() {
 	_, pid := c.leaderNow()
 	back := c.exclude(node)
-	time.Sleep(time.Duration(c.random.Float64() * float64(100*time.Millisecond)))
+	time.Sleep(c.draw(100 * time.Millisecond))
 	if pid != 0 {
 		c.signal(pid, syscall.SIGKILL)
 	}

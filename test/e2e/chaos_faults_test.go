@@ -32,6 +32,9 @@ const recovery = 5 * time.Second
 // companions are those during which the others happen, too.
 var companions = []string{"CCM stopped", "API server stopped", "etcd stopped"}
 
+// seconds are those that happen to another node while a fault lasts.
+var seconds = []string{"silent cut", "loud cut", "announcer killed", "announcer stopped", "announcer paused"}
+
 // kinds are all.
 var kinds = []kind{
 	{"silent cut", tenths(3), tenths(50), cut(testbed.Silent), lost, false},

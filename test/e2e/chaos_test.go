@@ -197,28 +197,26 @@ func (c *chaos) watch() {
 	time.Sleep(settling)
 }
 
-// round injects a fault, perhaps while the control plane is away, ends it and judges what
-// was seen.
+// round injects a fault, perhaps while the control plane is away or with one on another
+// node at about the same time, ends it and judges what was seen.
 func (c *chaos) round(k kind) {
 	c.Helper()
 	c.rounds++
 	victim := c.victim()
-	var companion *kind
-	if i := c.random.IntN(4 * len(companions)); i < len(companions) && !k.needs {
-		companion = &c.named(companions[i : i+1])[0]
-	}
-	hold := k.least + time.Duration(c.random.Float64()*float64(k.most-k.least))
-	// Faults are to meet timers at any phase.
-	time.Sleep(time.Duration(c.random.Float64() * float64(200*time.Millisecond)))
+	before, after := c.company(k, victim)
+	hold := k.least + c.draw(k.most-k.least)
+	time.Sleep(c.draw(200 * time.Millisecond)) // Faults are to meet timers at any phase.
 	c.Logf("%s round %d: %s, %s", time.Now().UTC().Format("15:04:05.000"), c.rounds, k.name, victim)
 	var ends []func()
-	if companion != nil {
-		ends = append(ends, c.inject(*companion, victim))
+	if before != nil {
+		ends = append(ends, c.inject(*before, victim))
 	}
-	end := c.inject(k, victim)
+	ends = append(ends, c.inject(k, victim))
+	if after != nil {
+		ends = append(ends, after())
+	}
 	time.Sleep(hold)
-	end()
-	for _, end := range ends {
+	for _, end := range slices.Backward(ends) {
 		end()
 	}
 	c.quiet()
@@ -226,6 +224,32 @@ func (c *chaos) round(k kind) {
 	time.Sleep(2 * settling)
 	c.observer.Recovered()
 	c.judge()
+}
+
+// draw draws a time below a limit.
+func (c *chaos) draw(below time.Duration) time.Duration {
+	return time.Duration(c.random.Float64() * float64(below))
+}
+
+// company draws what is injected before a fault, and after it, if anything. Of two nodes
+// only one has a fault at a time, or nobody would be left.
+func (c *chaos) company(k kind, victim string) (before *kind, after func() (end func())) {
+	c.Helper()
+	dice, delay := c.random.IntN(8), c.draw(chaosBound)
+	before = &c.named(companions[c.random.IntN(len(companions)):][:1])[0]
+	second := c.named(seconds[c.random.IntN(len(seconds)):][:1])[0]
+	others := slices.DeleteFunc(slices.Clone(c.nodes()), func(n string) bool { return n == victim })
+	other := others[c.random.IntN(len(others))]
+	switch {
+	case k.needs || dice > 2 || dice == 2 && len(c.nodes()) < 3:
+		return nil, nil
+	case dice == 2:
+		return nil, func() func() {
+			time.Sleep(delay)
+			return c.inject(second, other)
+		}
+	}
+	return before, nil
 }
 
 // victim draws a node, or an address whose owner it is.
@@ -251,15 +275,15 @@ func (c *chaos) inject(k kind, node string) (end func()) {
 		effect = k.effect(c, node)
 	}
 	c.note("%s, %s", k.name, node)
-	over := c.observer.Begin(k.name+", "+node, effect)
+	begun, ended := c.observer.Begin(k.name+", "+node, effect)
 	heal := k.inject(c, node)
-	c.observer.Note("    done: %s", k.name)
+	begun()
 	return func() {
 		if heal != nil {
-			c.observer.Note("    it is about to end: %s", k.name)
+			c.observer.Note("    is about to end: %s, %s", k.name, node)
 			heal()
 		}
-		over()
+		ended()
 	}
 }
 

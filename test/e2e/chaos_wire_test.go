@@ -183,7 +183,7 @@ func (c *chaos) coldStart(string) func() {
 	c.start("ccm")
 	nodes := c.random.Perm(len(c.nodes()))
 	for _, i := range nodes {
-		time.Sleep(time.Duration(c.random.Float64() * float64(10*time.Second) / float64(len(nodes))))
+		time.Sleep(c.draw(10 * time.Second / time.Duration(len(nodes))))
 		c.start("announcer:" + c.nodes()[i])
 	}
 	return nil

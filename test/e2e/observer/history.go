@@ -52,8 +52,9 @@ type Note struct {
 // Fault is something that was done to the testbed.
 type Fault struct {
 	Name string
-	// Since is just before it was begun and Until just after it was ended; zero if it never was.
-	Since, Until time.Time
+	// Since is just before it was begun, Begun just after that, and Until just after it was
+	// ended; zero if it never was.
+	Since, Begun, Until time.Time
 	// Recovered is when everything was as before; zero if it was not, or nobody looked.
 	Recovered time.Time
 	Effect

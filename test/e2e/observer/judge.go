@@ -51,10 +51,12 @@ type judge struct {
 	Rules
 	address netip.Addr
 	faults  []Fault
-	stalls  []span
-	end     time.Time
-	worst   Worst
-	out     []Complaint
+	// events are when faults began and ended, in order: each one grants the bound anew.
+	events []time.Time
+	stalls []span
+	end    time.Time
+	worst  Worst
+	out    []Complaint
 }
 
 // Judge returns where the history breaks promise 3 (one answerer) or 5 (an address is
@@ -82,6 +84,7 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 				j.faults = append(j.faults, f)
 			}
 		}
+		j.events = eventsOf(j.faults)
 		j.strangers(answers[address])
 		j.together(answers[address])
 		j.silences(h.Asked, answers[address])
@@ -92,6 +95,27 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 		return cmp.Or(a.From.Compare(b.From), a.Address.Compare(b.Address), cmp.Compare(a.What, b.What))
 	})
 	return out, worst
+}
+
+// eventsOf returns when faults began and ended.
+func eventsOf(faults []Fault) (out []time.Time) {
+	for _, f := range faults {
+		for _, at := range []time.Time{f.Since, f.Begun, f.Until} {
+			if !at.IsZero() {
+				out = append(out, at)
+			}
+		}
+	}
+	slices.SortFunc(out, time.Time.Compare)
+	return out
+}
+
+// pieces returns what of s nothing excuses, divided by events.
+func (j *judge) pieces(s span, excused []span) (out []span) {
+	for _, left := range s.without(excused) {
+		out = append(out, left.cutAt(j.events)...)
+	}
+	return out
 }
 
 // stalled returns when the machine stood still.
@@ -167,7 +191,7 @@ func (j *judge) together(answers []Answer) {
 			apart := j.during(func(f Fault) bool {
 				return f.Blind || slices.Contains(f.Apart, x.node) || slices.Contains(f.Apart, y.node)
 			}, false)
-			for _, s := range both.without(apart) {
+			for _, s := range j.pieces(both, apart) {
 				j.worst.Together = max(j.worst.Together, s.length())
 				if s.length() > j.Bound+j.stalledIn(s) {
 					j.complain(s, "%s and %s both answered for %s", x.node, y.node, ms(s.length()))
@@ -203,7 +227,7 @@ func runsOf(answers []Answer, pause time.Duration) []run {
 func (j *judge) silences(asked []time.Time, answers []Answer) {
 	excused := append(j.nobodyAble(), j.during(blind, false)...)
 	judged := func(silence span) {
-		for _, s := range silence.without(excused) {
+		for _, s := range j.pieces(silence, excused) {
 			j.worst.Silence = max(j.worst.Silence, s.length())
 			if s.length() > j.Bound+j.stalledIn(s) {
 				j.complain(s, "nobody answered for %s", ms(s.length()))

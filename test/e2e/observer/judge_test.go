@@ -94,6 +94,8 @@ func TestJudge(t *testing.T) {
 		"both are out, and silent after":    {asked().by("a", 0, 3000).by("b", 6500, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}), []string{"nobody answered for 501ms"}},
 		"both are out, and recover early":   {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, Effect{Out: []string{"a", "b"}, Recovery: time.Second}).recovered(5400), []string{"nobody answered for 601ms"}},
 		"one after the other, at last both": {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2000, 5900, a).during(2700, 5700, Effect{Out: []string{"b"}}), nil},
+		"one after the other, soon":         {asked().by("a", 0, 5000).by("b", 5650, 10_025).during(5000, 8000, a).during(5300, 8000, other).during(5300, 5400, Effect{}), nil},
+		"two, while a fault begins":         {asked().by("a", 0, 5300).by("b", 4800, 10_025).during(5000, 8000, a), nil},
 		"both are out for another address":  {asked().by("a", 0, 3000).by("b", 6000, 10_025).during(2900, 5000, other).during(2900, 5000, other), []string{"nobody answered for 3.001s"}},
 		"loss at random":                    {asked().by("a", 0, 3000).by("a", 3900, 10_025).by("b", 3900, 4800).during(3000, 4500, Effect{Blind: true}), nil},
 		"two for as long as it may be":      {asked().by("a", 0, 5000).by("b", 4600, 10_025), nil},

@@ -77,17 +77,20 @@ func (o *Observer) Note(format string, args ...any) {
 }
 
 // Begin takes note that a fault is about to begin, and returns what to call when it has
-// ended.
-func (o *Observer) Begin(name string, effect Effect) (end func()) {
+// begun and when it has ended.
+func (o *Observer) Begin(name string, effect Effect) (begun, ended func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	at := len(o.history.Faults)
 	o.history.Faults = append(o.history.Faults, Fault{Name: name, Since: time.Now(), Effect: effect})
-	return func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.history.Faults[at].Until = time.Now()
+	set := func(change func(*Fault)) func() {
+		return func() {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			change(&o.history.Faults[at])
+		}
 	}
+	return set(func(f *Fault) { f.Begun = time.Now() }), set(func(f *Fault) { f.Until = time.Now() })
 }
 
 // Recovered takes note that everything is as it was before the faults that have ended.

@@ -37,6 +37,18 @@ func (s span) without(others []span) []span {
 	return left
 }
 
+// cutAt divides s at those of the moments that are in it, which are in order.
+func (s span) cutAt(moments []time.Time) []span {
+	var out []span
+	for _, m := range moments {
+		if m.After(s.from) && m.Before(s.until) {
+			out = append(out, span{s.from, m})
+			s.from = m
+		}
+	}
+	return append(out, s)
+}
+
 // common returns the times that are in one of x and in one of y.
 func common(x, y []span) []span {
 	var out []span

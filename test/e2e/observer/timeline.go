@@ -32,6 +32,9 @@ func (h History) Timeline(address netip.Addr, from, until time.Time, slow time.D
 	}
 	for _, f := range h.Faults {
 		add(f.Since, "==> %s", f.Name)
+		if !f.Begun.IsZero() {
+			add(f.Begun, "    has begun: %s", f.Name)
+		}
 		if !f.Until.IsZero() {
 			add(f.Until, "==> the end of: %s", f.Name)
 		}
