@@ -76,23 +76,28 @@ func New(protocol Protocol, listen responder.ListenFunc, ports []*responder.Port
 }
 
 // Run asks and returns, after Duration, the addresses for which another machine answered.
-// An error says that some could not be asked for everywhere.
+// Where it is held up it takes that much longer: whoever answers has his time from when he
+// was asked last. An error says that some could not be asked for everywhere.
 func (q *Question) Run() (map[netip.Addr]bool, error) {
 	defer q.close()
 	found := make(chan map[netip.Addr]bool)
-	var failures []error
 	for _, a := range q.asked {
-		failures = append(failures, a.conn.SetDeadline(time.Now().Add(Duration)))
 		go func() { found <- a.listen(q.protocol) }()
 	}
 	again := time.NewTicker(interval)
 	defer again.Stop()
+	var failures []error
 	for n := range times {
 		if n > 0 {
 			<-again.C
 		}
 		for _, a := range q.asked {
-			failures = append(failures, a.send(q.protocol))
+			failures = append(failures, a.conn.SetWriteDeadline(time.Now().Add(Duration)), a.send(q.protocol))
+		}
+	}
+	for _, a := range q.asked {
+		if err := a.conn.SetDeadline(time.Now().Add(interval)); err != nil {
+			failures = append(failures, err, a.conn.Close())
 		}
 	}
 	all := map[netip.Addr]bool{}

@@ -26,16 +26,25 @@ var (
 
 // segment is a socket on which each probe is answered by whoever has the address.
 type segment struct {
-	holders  map[netip.Addr]net.HardwareAddr
-	answers  chan []byte
-	deadline time.Time
-	sent     int
-	broken   error
-	closed   bool
+	holders map[netip.Addr]net.HardwareAddr
+	answers chan []byte
+	// over is closed at the deadline.
+	over   chan struct{}
+	sent   int
+	broken error
+	// slow is how long each frame takes.
+	slow   time.Duration
+	closed bool
 }
 
 func (s *segment) WriteTo(frame []byte, _ net.Addr) (int, error) {
 	s.sent++
+	time.Sleep(s.slow)
+	select {
+	case <-s.over:
+		return 0, os.ErrDeadlineExceeded
+	default:
+	}
 	for address, mac := range s.holders {
 		port := &responder.Port{MAC: mac, Addresses: responder.NewAddresses(address)}
 		// A host does not answer itself; what comes back is what others make of it.
@@ -53,12 +62,15 @@ func (s *segment) ReadFrom(frame []byte) (int, net.Addr, error) {
 	select {
 	case answer := <-s.answers:
 		return copy(frame, answer), nil, nil
-	case <-time.After(time.Until(s.deadline)):
+	case <-s.over:
 		return 0, nil, os.ErrDeadlineExceeded
 	}
 }
 
-func (s *segment) SetDeadline(t time.Time) error     { s.deadline = t; return nil }
+func (s *segment) SetDeadline(t time.Time) error {
+	time.AfterFunc(time.Until(t), func() { close(s.over) })
+	return nil
+}
 func (s *segment) SetWriteDeadline(time.Time) error  { return nil }
 func (s *segment) SetBPF([]bpf.RawInstruction) error { return nil }
 func (s *segment) Close() error                      { s.closed = true; return nil }
@@ -73,7 +85,7 @@ func ports() []*responder.Port {
 // TestRun asks three times for each address, and does not take itself for another machine.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &segment{holders: map[netip.Addr]net.HardwareAddr{held: theirs, mine: ours}, answers: make(chan []byte, 100)}
+		s := &segment{holders: map[netip.Addr]net.HardwareAddr{held: theirs, mine: ours}, answers: make(chan []byte, 100), over: make(chan struct{})}
 		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
 		require.NoError(t, err)
 		began := time.Now()
@@ -86,12 +98,30 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestHeldUp is a machine that lets the program wait: it asks as often, and listens after that.
+func TestHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &segment{
+			holders: map[netip.Addr]net.HardwareAddr{held: theirs}, answers: make(chan []byte, 100), over: make(chan struct{}),
+			slow: probe.Duration / 2,
+		}
+		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
+		require.NoError(t, err)
+		began := time.Now()
+		found, err := q.Run()
+		require.NoError(t, err)
+		require.Equal(t, map[netip.Addr]bool{held: true}, found)
+		require.Greater(t, time.Since(began), 9*s.slow)
+		require.Equal(t, 9, s.sent)
+	})
+}
+
 // TestWhatCannotBeAsked is an error and not an answer.
 func TestWhatCannotBeAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, err := probe.New(arp.Protocol{}, (&segment{}).open(errors.New("no buffers")), ports())
 		require.EqualError(t, err, "ask on eth0: no buffers")
-		s := &segment{broken: errors.New("network is down")}
+		s := &segment{broken: errors.New("network is down"), over: make(chan struct{})}
 		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
 		require.NoError(t, err)
 		_, err = q.Run()
