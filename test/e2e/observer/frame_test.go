@@ -17,7 +17,7 @@ import (
 func TestQuestionsAndAnswers(t *testing.T) {
 	for address, protocol := range map[string]responder.Protocol{"198.18.0.1": arp.Protocol{}, "2001:db8:5018::1": ndp.Protocol{}} {
 		a := netip.MustParseAddr(address)
-		port := &responder.Port{Index: 1, Name: "eth0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}, Addresses: []netip.Addr{a}}
+		port := &responder.Port{Index: 1, Name: "eth0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 7}, Addresses: responder.NewAddresses(a)}
 		asked, err := question(a)
 		require.NoError(t, err)
 		_, isAnswer := parse(asked)
