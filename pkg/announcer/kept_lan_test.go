@@ -68,7 +68,9 @@ func (b *bridged) settled(addresses ...string) *member {
 		}
 		return holders[addresses[0]][0]
 	}
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-again.C {
 		if m := agreed(); m != nil {
 			return m
 		}
