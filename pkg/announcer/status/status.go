@@ -1,4 +1,4 @@
-// Package status shows what an announcer does: /healthz in words and /metrics for
+// Package status shows what an announcer does: /healthz and /readyz in words and /metrics for
 // Prometheus. Both read the announcer's Status at the moment they are asked and keep
 // nothing of their own.
 package status
@@ -27,7 +27,7 @@ const (
 	shutdownTimeout = time.Second
 )
 
-// NewHandler serves /healthz and /metrics from what status returns; version is the
+// NewHandler serves /healthz, /readyz and /metrics from what status returns; version is the
 // program's.
 func NewHandler(status func() announcer.Status, version string) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
@@ -43,6 +43,7 @@ func NewHandler(status func() announcer.Status, version string) (http.Handler, e
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { health(w, status()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, status()) })
 	return mux, nil
 }
 
@@ -67,6 +68,19 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		return nil
 	}
 	return fmt.Errorf("status server: %w", err)
+}
+
+// ready answers as health does once the announcer has carried out a plan, be it one that it
+// kept. An update of all announcers that did not wait for this would end the last one that
+// knows what to answer before the first one has heard of it.
+func ready(w http.ResponseWriter, s announcer.Status) {
+	if s.Started && s.Plan.IsZero() {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, "waiting for a plan: no leader has spoken yet")
+		return
+	}
+	health(w, s)
 }
 
 // health answers 200 once the announcer is able to carry out plans. A lost stream is no

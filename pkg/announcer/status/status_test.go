@@ -67,6 +67,15 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, http.StatusOK, code, "a node that nobody has told anything is well")
 	require.Equal(t, "ok\nplan: none yet\naddresses: 0 answered, 0 with a problem, 0 answered by others\npeers: 0 up, 0 down, 0 never heard\nstreams: none yet\n", text)
 
+	for _, waiting := range []announcer.Status{{}, {Started: true}} {
+		code, text = get(t, waiting, "/readyz")
+		require.Equal(t, http.StatusServiceUnavailable, code)
+		require.NotEmpty(t, text)
+	}
+	code, text = get(t, busy(), "/readyz")
+	require.Equal(t, http.StatusOK, code)
+	require.Contains(t, text, "ok\nplan: 3.17\n")
+
 	kept := announcer.Status{Started: true, Kept: true, Plan: announcement.Stamp{Term: 3, Revision: 17}}
 	_, text = get(t, kept, "/healthz")
 	require.Contains(t, text, "plan: 3.17, kept on disk; no leader has confirmed it yet\n")
