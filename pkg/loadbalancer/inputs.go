@@ -89,6 +89,9 @@ type Reach struct {
 	Nodes []string
 	// Any says that there is a usable endpoint, on a known node or not.
 	Any bool
+	// Ending says that none of them is ready: they still serve while they terminate. A
+	// healthCheckNodePort knows nothing of those (KEP-1669).
+	Ending bool
 }
 
 // Usable reduces the endpoints of all slices of a Service.
@@ -109,6 +112,7 @@ func usable(endpoints []Endpoint, f ipam.Family) Reach {
 			}
 		}
 	}
+	out.Ending = out.Any && !ready
 	slices.Sort(out.Nodes)
 	out.Nodes = slices.Compact(out.Nodes)
 	return out
@@ -124,7 +128,9 @@ func (e Endpoints) of(f ipam.Family) Reach {
 	return e.IPv6
 }
 
-func (r Reach) equal(o Reach) bool { return r.Any == o.Any && slices.Equal(r.Nodes, o.Nodes) }
+func (r Reach) equal(o Reach) bool {
+	return r.Any == o.Any && r.Ending == o.Ending && slices.Equal(r.Nodes, o.Nodes)
+}
 
 // has reports whether node has a usable endpoint.
 func (r Reach) has(node string) bool {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -45,13 +46,14 @@ func (b *Balancer) stuckWith(list announcement.Announcement) string {
 }
 
 // healthPort returns where nodes ask whether they serve address by an endpoint of their own,
-// or 0: what the oldest of its Services has.
+// or 0: what the oldest of its Services has. Where all endpoints are ending the port says no on
+// every node, those included that still serve.
 func (b *Balancer) healthPort(address netip.Addr) uint16 {
 	if b.health.Proxy == "" {
 		return 0
 	}
 	for _, s := range b.holdersOf(address) {
-		if s.Sharing.Local && s.HealthPort != 0 {
+		if s.Sharing.Local && s.HealthPort != 0 && !b.endpoints[s.Key()].of(ipam.FamilyOf(address)).Ending {
 			return s.HealthPort
 		}
 	}

@@ -12,6 +12,9 @@ const (
 	// turnTime is how long a candidate that is up and does not claim an address keeps
 	// those behind it from claiming it.
 	turnTime = 200 * time.Millisecond
+	// overdue is how long the node that a newer list puts first may find that it is not ready
+	// before it takes the address all the same: the one that has it is not to have it any more.
+	overdue = 10 * time.Second
 	// weight is how many times as much one of two nodes has to have heard while they did
 	// not hear each other, for the other to be the one that was cut off.
 	weight = 4
@@ -118,13 +121,13 @@ type Verdict struct {
 // Decide is the ownership rule. A node claims an address when it is fit and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
 // counts as down only if nobody answers when the segment is asked, which it is in any case
-// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer and names it first. Of two claims the newer list's
-// wins; from equal lists, that of the node that was not cut off, else that of the earlier
-// candidate. Where one claimant does not hear the other, the one that is not heard yields.
+// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer
+// and names it first. Of two claims the newer list's wins; from equal lists, that of the node
+// that was not cut off, else that of the earlier candidate. Where one claimant does not hear the other, the one that is not heard yields.
 //
 // Health moves an address and never leaves it with nobody: a claim of a node that is unwell
 // gives way to one of a candidate that is ready, and one that is not ready waits until all
-// others had their turn.
+// others had their turn, or, where a newer list gives it what another one has, for a while.
 func Decide(now time.Duration, v View) Verdict {
 	me := slices.Index(v.Candidates, v.Node)
 	switch {
@@ -187,8 +190,14 @@ func (v View) loses(me int, o Other) bool {
 // take decides about an address that the node does not claim.
 func (v View) take(now time.Duration, me int) Verdict {
 	for _, o := range v.Others {
-		if o.State == Up && !o.Claim.IsZero() && !v.supersedes(me, o) && !v.relieves(o) {
+		if o.State != Up || o.Claim.IsZero() || v.relieves(o) {
+			continue
+		}
+		if !v.supersedes(me, o) {
 			return Verdict{}
+		}
+		if due := v.Since + overdue; !v.Ready && now < due {
+			return Verdict{Again: due}
 		}
 	}
 	ready, asked, wait := v.Since, !v.Unconfirmed, time.Duration(0)
@@ -250,7 +259,7 @@ func (v View) when(now, ready time.Duration) Verdict {
 // supersedes says that the node may claim the address though o does: the plan has moved
 // it, and o will hear that.
 func (v View) supersedes(me int, o Other) bool {
-	return v.Ready && me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
+	return me == 0 && v.Stamp.Compare(o.Claim) > 0 && o.Hears
 }
 
 // relieves says that the node may claim the address though o does: o is unwell, and will
