@@ -106,6 +106,9 @@ func TestEndpointsOf(t *testing.T) {
 	}
 	const v4, v6, fqdn = discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN
 	on := func(nodes ...string) loadbalancer.Reach { return loadbalancer.Reach{Any: true, Nodes: nodes} }
+	ending := func(nodes ...string) loadbalancer.Reach {
+		return loadbalancer.Reach{Any: true, Ending: true, Nodes: nodes}
+	}
 	for name, c := range map[string]struct {
 		slices []*discoveryv1.EndpointSlice
 		want   loadbalancer.Endpoints
@@ -113,10 +116,10 @@ func TestEndpointsOf(t *testing.T) {
 		"none":                {nil, loadbalancer.Endpoints{}},
 		"two slices":          {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n2, nil, nil)), slice(v4, endpoint(&n1, &yes, nil))}, loadbalancer.Endpoints{IPv4: on("node1", "node2")}},
 		"terminating":         {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, &no, &yes), endpoint(&n2, &yes, &yes))}, loadbalancer.Endpoints{IPv4: on("node2")}},
-		"all terminating":     {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, &no, &yes), endpoint(&n2, &no, &no))}, loadbalancer.Endpoints{IPv4: on("node1")}},
+		"all terminating":     {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, &no, &yes), endpoint(&n2, &no, &no))}, loadbalancer.Endpoints{IPv4: ending("node1")}},
 		"without a node":      {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(nil, nil, nil))}, loadbalancer.Endpoints{IPv4: on()}},
 		"both families":       {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6, endpoint(&n2, nil, nil))}, loadbalancer.Endpoints{IPv4: on("node1"), IPv6: on("node2")}},
-		"each family by self": {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6, endpoint(&n2, &no, &yes))}, loadbalancer.Endpoints{IPv4: on("node1"), IPv6: on("node2")}},
+		"each family by self": {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6, endpoint(&n2, &no, &yes))}, loadbalancer.Endpoints{IPv4: on("node1"), IPv6: ending("node2")}},
 		"empty slice":         {[]*discoveryv1.EndpointSlice{slice(v4, endpoint(&n1, nil, nil)), slice(v6)}, loadbalancer.Endpoints{IPv4: on("node1")}},
 		"host names":          {[]*discoveryv1.EndpointSlice{slice(fqdn, endpoint(&n1, nil, nil))}, loadbalancer.Endpoints{}},
 	} {
