@@ -32,8 +32,10 @@ type NodeHealth struct {
 func (w *walker) nodeHealth(n *yaml.Node, path string) NodeHealth {
 	h := defaultNodeHealth()
 	w.object(n, path, map[string]reader{
-		"kubeProxy":     func(v *yaml.Node, at string) { h.KubeProxy = w.loopbackURL(v, at) },
-		"unwellAfter":   func(v *yaml.Node, at string) { h.UnwellAfter = w.unwellAfter(v, at) },
+		"kubeProxy": func(v *yaml.Node, at string) { h.KubeProxy = w.loopbackURL(v, at) },
+		"unwellAfter": func(v *yaml.Node, at string) {
+			h.UnwellAfter = w.durationBetween(v, at, minUnwellAfter, maxUnwellAfter)
+		},
 		"drainOnCordon": func(v *yaml.Node, at string) { h.DrainOnCordon = w.boolean(v, at) },
 	})
 	return h
@@ -58,13 +60,4 @@ func (w *walker) loopbackURL(n *yaml.Node, path string) string {
 		return ""
 	}
 	return text
-}
-
-func (w *walker) unwellAfter(n *yaml.Node, path string) time.Duration {
-	before := len(w.problems)
-	d := w.duration(n, path)
-	if len(w.problems) == before && (d < minUnwellAfter || d > maxUnwellAfter) {
-		w.fail(n, path, "", "%s is not between %s and %s", d, minUnwellAfter, maxUnwellAfter)
-	}
-	return d
 }

@@ -27,19 +27,12 @@ type Sight struct {
 func (w *walker) sight(n *yaml.Node, path string) Sight {
 	s := defaultSight()
 	w.object(n, path, map[string]reader{
-		"transmitInterval": func(v *yaml.Node, at string) { s.TransmitInterval = w.transmitInterval(v, at) },
+		"transmitInterval": func(v *yaml.Node, at string) {
+			s.TransmitInterval = w.durationBetween(v, at, minTransmitInterval, maxTransmitInterval)
+		},
 		"detectMultiplier": func(v *yaml.Node, at string) {
 			s.DetectMultiplier = w.integer(v, at, minDetectMultiplier, maxDetectMultiplier)
 		},
 	})
 	return s
-}
-
-func (w *walker) transmitInterval(n *yaml.Node, path string) time.Duration {
-	before := len(w.problems)
-	d := w.duration(n, path)
-	if len(w.problems) == before && (d < minTransmitInterval || d > maxTransmitInterval) {
-		w.fail(n, path, "", "%s is not between %s and %s", d, minTransmitInterval, maxTransmitInterval)
-	}
-	return d
 }

@@ -156,6 +156,16 @@ func (w *walker) duration(n *yaml.Node, path string) time.Duration {
 	return 0
 }
 
+// durationBetween reads a duration that has bounds.
+func (w *walker) durationBetween(n *yaml.Node, path string, least, most time.Duration) time.Duration {
+	before := len(w.problems)
+	d := w.duration(n, path)
+	if len(w.problems) == before && (d < least || d > most) {
+		w.fail(n, path, "", "%s is not between %s and %s", d, least, most)
+	}
+	return d
+}
+
 // expect reports a node of another kind than want.
 func (w *walker) expect(n *yaml.Node, path string, want yaml.Kind) bool {
 	if n.Kind == want {
