@@ -11,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 )
 
 const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -100,16 +99,10 @@ func (c *chaos) churn(node string) func() {
 
 // reconfigure changes something in the cloud-config that moves nothing.
 func (c *chaos) reconfigure(string) func() {
-	configMaps := c.client.CoreV1().ConfigMaps(system)
-	require.NoError(c, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		configMap, err := configMaps.Get(c.Context(), "baremetal-cloud-config", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		text, _, _ := strings.Cut(configMap.Data["cloud-config.yaml"], "\nreservations:")
-		configMap.Data["cloud-config.yaml"] = strings.TrimSpace(text) + fmt.Sprintf("\nreservations:\n- {service: nobody/nothing, addresses: [%s]}\n", plus(c.c.PoolV4().Addr(), 100+c.random.IntN(50)))
-		_, err = configMaps.Update(c.Context(), configMap, metav1.UpdateOptions{})
-		return err
-	}))
+	reserved := plus(c.c.PoolV4().Addr(), 100+c.random.IntN(50))
+	c.editConfig(func(before string) string {
+		text, _, _ := strings.Cut(before, "\nreservations:")
+		return strings.TrimSpace(text) + fmt.Sprintf("\nreservations:\n- {service: nobody/nothing, addresses: [%s]}\n", reserved)
+	})
 	return nil
 }

@@ -55,9 +55,6 @@ func TestChaos(t *testing.T) {
 
 // TestChaosOfTwo is the same with two nodes: there is nobody to agree with.
 func TestChaosOfTwo(t *testing.T) {
-	if os.Getenv("DURATION") != "" {
-		t.Skip("make chaos NODES=2")
-	}
 	runChaos(t, 2, "silent cut", "announcer killed", "announcer paused")
 }
 

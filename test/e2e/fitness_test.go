@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 
 	"baremetal.cloud/ccm/test/e2e/testbed"
 )
@@ -33,19 +32,11 @@ func TestFitness(t *testing.T) {
 	t.Run("all kube-proxies stop", func(t *testing.T) { l.with(t).allProxiesStop("web", address) })
 }
 
-// configureMore adds text to the cloud-config.
+// configureMore adds text to the cloud-config, and waits until it is in use.
 func (l *lab) configureMore(text string) {
 	l.Helper()
+	l.editConfig(func(before string) string { return before + text })
 	configs := l.client.CoreV1().ConfigMaps(system)
-	require.NoError(l, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		config, err := configs.Get(l.Context(), "baremetal-cloud-config", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		config.Data["cloud-config.yaml"] += text
-		_, err = configs.Update(l.Context(), config, metav1.UpdateOptions{})
-		return err
-	}))
 	l.eventually(func(t *assert.CollectT) {
 		kept, err := configs.Get(l.Context(), "baremetal-cloud-config-last-good", metav1.GetOptions{})
 		require.NoError(t, err)

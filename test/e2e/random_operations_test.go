@@ -186,16 +186,7 @@ func (r *randomOperations) reload() {
 	r.Helper()
 	r.config = cloudConfig(r.random, r.c.PoolV4().Addr(), r.c.PoolV6().Addr())
 	r.note("write the cloud-config:\n%s", history.Indent(r.config))
-	configMaps := r.client.CoreV1().ConfigMaps(system)
-	require.NoError(r, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		configMap, err := configMaps.Get(r.Context(), "baremetal-cloud-config", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		configMap.Data = map[string]string{"cloud-config.yaml": r.config}
-		_, err = configMaps.Update(r.Context(), configMap, metav1.UpdateOptions{})
-		return err
-	}))
+	r.configure(r.config)
 }
 
 // cloudConfig draws a cloud-config of small pools, so that some are always full: a and b

@@ -51,13 +51,20 @@ func (w *witness) pool(first, last int) string {
 // configure writes the cloud-config.
 func (l *lab) configure(text string) {
 	l.Helper()
+	l.editConfig(func(string) string { return text })
+}
+
+// editConfig replaces the cloud-config by what edit makes of it.
+func (l *lab) editConfig(edit func(text string) string) {
+	l.Helper()
+	const key = "cloud-config.yaml"
 	configMaps := l.client.CoreV1().ConfigMaps(system)
 	require.NoError(l, retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		configMap, err := configMaps.Get(l.Context(), "baremetal-cloud-config", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		configMap.Data = map[string]string{"cloud-config.yaml": text}
+		configMap.Data = map[string]string{key: edit(configMap.Data[key])}
 		_, err = configMaps.Update(l.Context(), configMap, metav1.UpdateOptions{})
 		return err
 	}))
