@@ -54,8 +54,8 @@ func (a Announcement) Equal(b Announcement) bool {
 		slices.Equal(a.Candidates, b.Candidates)
 }
 
-// Set is the whole plan of one node: every address whose candidate list names it.
-// The zero Set says nothing at all; a Set with a Stamp and no announcements says
+// Set is the whole plan of one node: every address whose candidate list names it, and what
+// it says to routers. The zero Set says nothing at all; a Set with a Stamp and no announcements says
 // that the node has to announce nothing.
 type Set struct {
 	// Cluster is the UID of the namespace kube-system of the cluster that speaks.
@@ -65,6 +65,8 @@ type Set struct {
 	Announcements Index[Announcement]
 	// Sight says how this node watches those that it shares lists with.
 	Sight Sight
+	// BGP is what this node says to routers.
+	BGP BGP
 	// Health says how this node learns whether it serves traffic.
 	Health Health
 }
@@ -179,11 +181,13 @@ type Report struct {
 	// Down are the peers, sorted by name, that the node has heard and now finds down. One
 	// never heard is not among them.
 	Down []string
+	// BGP is the state of the node's sessions to routers.
+	BGP BGPReport
 }
 
 // Equal reports whether r and s say the same.
 func (r Report) Equal(s Report) bool {
 	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
 		slices.Equal(r.Problems, s.Problems) && slices.EqualFunc(r.Interfaces, s.Interfaces, Interface.Equal) &&
-		slices.Equal(r.Down, s.Down)
+		slices.Equal(r.Down, s.Down) && r.BGP.Plan == s.BGP.Plan && slices.Equal(r.BGP.Sessions, s.BGP.Sessions)
 }

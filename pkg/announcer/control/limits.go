@@ -23,6 +23,13 @@ const (
 	// maxPeers bounds the peers of one node, and so those that it may find down; a plan has
 	// at most 64.
 	maxPeers = 1 << 10
+	// maxBGPPeers bounds a node's sessions to routers, and maxAdvertisements how its prefixes
+	// may be announced; the routes of a node are bounded by maxAnnouncements.
+	maxBGPPeers       = 1 << 8
+	maxAdvertisements = 1 << 10
+	// maxCommunities bounds the communities of each kind of one advertisement: all have to fit
+	// into one message of 4096 bytes (RFC 4271 section 4).
+	maxCommunities = 64
 	// maxTransmitInterval and maxDetectMultiplier bound how rarely peers hear each other;
 	// the cloud-config has narrower bounds.
 	maxTransmitInterval = time.Minute

@@ -14,8 +14,9 @@ func planMessage(base, want announcement.Set) *pb.Plan {
 		return planSnapshot(want)
 	}
 	difference := planDifference(base, want)
-	said := len(difference.Announcements) + len(difference.Withdrawn) + len(difference.Peers) + len(difference.WithdrawnPeers)
-	if said > want.Announcements.Len()+len(want.Sight.Peers) {
+	said := len(difference.Announcements) + len(difference.Withdrawn) + len(difference.Peers) + len(difference.WithdrawnPeers) +
+		len(difference.Routes) + len(difference.WithdrawnRoutes)
+	if said > want.Announcements.Len()+len(want.Sight.Peers)+len(want.BGP.Routes) {
 		return planSnapshot(want)
 	}
 	return difference
@@ -29,6 +30,7 @@ func planSnapshot(set announcement.Set) *pb.Plan {
 	}
 	sightSnapshot(plan, set.Sight)
 	plan.Health = encodeHealth(set.Health)
+	bgpSnapshot(plan, set.BGP)
 	return plan
 }
 
@@ -46,6 +48,7 @@ func planDifference(base, want announcement.Set) *pb.Plan {
 	if base.Health != want.Health {
 		plan.Health = encodeHealth(want.Health)
 	}
+	bgpDifference(plan, base.BGP, want.BGP)
 	return plan
 }
 

@@ -23,9 +23,13 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	if set.Sight, withdrawnPeers, err = decodeSight(p); err != nil {
 		return announcement.Set{}, err
 	}
+	var withdrawnRoutes []netip.Prefix
+	if set.BGP, withdrawnRoutes, err = decodeBGP(p); err != nil {
+		return announcement.Set{}, err
+	}
 	if p.GetSnapshot() {
 		set.Announcements = announcement.NewIndex(announced...)
-		return set, nil
+		return set, checkRoutes(set.BGP)
 	}
 	if p.GetHealth() == nil {
 		set.Health = have.Health
@@ -42,6 +46,9 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	if err == nil {
 		err = applySight(have.Sight, &set, p, withdrawnPeers)
 	}
+	if err == nil {
+		err = applyBGP(have.BGP, &set, p, withdrawnRoutes)
+	}
 	if err != nil {
 		return announcement.Set{}, err
 	}
@@ -57,7 +64,7 @@ func decodePlan(p *pb.Plan) (set announcement.Set, announced []announcement.Anno
 	if err := checkText("plan: cluster", set.Cluster, maxName); err != nil {
 		return set, nil, nil, err
 	}
-	if p.GetSnapshot() && len(p.GetWithdrawn())+len(p.GetWithdrawnPeers()) > 0 {
+	if p.GetSnapshot() && len(p.GetWithdrawn())+len(p.GetWithdrawnPeers())+len(p.GetWithdrawnRoutes()) > 0 {
 		return set, nil, nil, fmt.Errorf("plan: a snapshot withdraws nothing")
 	}
 	if announced, err = decodeAnnouncements(p.GetAnnouncements()); err != nil {

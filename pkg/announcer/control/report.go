@@ -42,7 +42,10 @@ func reportDifference(base, want announcement.Report) *pb.Report {
 
 // reportFrame encodes the parts that every report carries whole.
 func reportFrame(r announcement.Report) *pb.Report {
-	report := &pb.Report{Plan: encodeStamp(r.Plan), Highest: encodeStamp(r.Highest), Cluster: r.Cluster, Down: r.Down, Unwell: r.Unwell}
+	report := &pb.Report{
+		Plan: encodeStamp(r.Plan), Highest: encodeStamp(r.Highest), Cluster: r.Cluster, Down: r.Down, Unwell: r.Unwell,
+		BgpPlan: encodeStamp(r.BGP.Plan), BgpSessions: encodeSessions(r.BGP.Sessions),
+	}
 	for _, p := range r.Problems {
 		report.Problems = append(report.Problems, &pb.Problem{
 			Address: p.Address.AsSlice(), Reason: string(p.Reason), Message: p.Message,
@@ -53,7 +56,8 @@ func reportFrame(r announcement.Report) *pb.Report {
 
 func equalFrame(a, b announcement.Report) bool {
 	return a.Plan == b.Plan && a.Highest == b.Highest && a.Cluster == b.Cluster && a.Unwell == b.Unwell &&
-		slices.Equal(a.Problems, b.Problems) && slices.Equal(a.Down, b.Down)
+		slices.Equal(a.Problems, b.Problems) && slices.Equal(a.Down, b.Down) &&
+		a.BGP.Plan == b.BGP.Plan && slices.Equal(a.BGP.Sessions, b.BGP.Sessions)
 }
 
 func encodeClaim(c announcement.Claim) *pb.Claim {

@@ -55,7 +55,10 @@ func decodeReport(p *pb.Report) (report announcement.Report, claims []announceme
 	if report.Interfaces, err = decodeInterfaces(p.GetInterfaces()); err != nil {
 		return report, nil, nil, fmt.Errorf("report: %w", err)
 	}
-	report.Down, err = decodeNames("report: down", p.GetDown())
+	if report.Down, err = decodeNames("report: down", p.GetDown()); err != nil {
+		return report, nil, nil, err
+	}
+	report.BGP, err = decodeSessions(p)
 	return report, claims, ended, err
 }
 
@@ -102,16 +105,19 @@ func decodeProblem(p *pb.Problem) (announcement.Problem, error) {
 	if err != nil {
 		return announcement.Problem{}, err
 	}
-	if err := checkText("reason", p.GetReason(), maxReason); err != nil {
-		return announcement.Problem{}, err
+	why, err := decodeReason(p.GetReason(), p.GetMessage())
+	return announcement.Problem{Address: addr, Reason: why, Message: p.GetMessage()}, err
+}
+
+// decodeReason checks a Reason with its message.
+func decodeReason(why, message string) (reason.Reason, error) {
+	if err := checkText("reason", why, maxReason); err != nil {
+		return "", err
 	}
-	if i := strings.IndexFunc(p.GetReason(), notAlphanumeric); i >= 0 {
-		return announcement.Problem{}, fmt.Errorf("reason %q: only letters and digits make a reason", p.GetReason())
+	if i := strings.IndexFunc(why, notAlphanumeric); i >= 0 {
+		return "", fmt.Errorf("reason %q: only letters and digits make a reason", why)
 	}
-	if err := checkText("message", p.GetMessage(), maxMessage); err != nil {
-		return announcement.Problem{}, err
-	}
-	return announcement.Problem{Address: addr, Reason: reason.Reason(p.GetReason()), Message: p.GetMessage()}, nil
+	return reason.Reason(why), checkText("message", message, maxMessage)
 }
 
 func notAlphanumeric(r rune) bool {

@@ -639,6 +639,439 @@ func (x *Peer) GetKey() []byte {
 	return nil
 }
 
+// BGPPeer is a router that a node keeps a session to.
+type BGPPeer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// address has 4 or 16 bytes.
+	Address  []byte `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Port     uint32 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	LocalAsn uint32 `protobuf:"varint,4,opt,name=local_asn,json=localAsn,proto3" json:"local_asn,omitempty"`
+	PeerAsn  uint32 `protobuf:"varint,5,opt,name=peer_asn,json=peerAsn,proto3" json:"peer_asn,omitempty"`
+	// Times are in seconds.
+	HoldTime         uint32 `protobuf:"varint,6,opt,name=hold_time,json=holdTime,proto3" json:"hold_time,omitempty"`
+	KeepaliveTime    uint32 `protobuf:"varint,7,opt,name=keepalive_time,json=keepaliveTime,proto3" json:"keepalive_time,omitempty"`
+	ConnectRetryTime uint32 `protobuf:"varint,8,opt,name=connect_retry_time,json=connectRetryTime,proto3" json:"connect_retry_time,omitempty"`
+	// source_address has 4 or 16 bytes, or none.
+	SourceAddress []byte `protobuf:"bytes,9,opt,name=source_address,json=sourceAddress,proto3" json:"source_address,omitempty"`
+	Interface     string `protobuf:"bytes,10,opt,name=interface,proto3" json:"interface,omitempty"`
+	// router_id has 4 bytes, or none.
+	RouterId []byte `protobuf:"bytes,11,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	// password_file is a name; the password itself is never sent.
+	PasswordFile string `protobuf:"bytes,12,opt,name=password_file,json=passwordFile,proto3" json:"password_file,omitempty"`
+	EbgpMultihop uint32 `protobuf:"varint,13,opt,name=ebgp_multihop,json=ebgpMultihop,proto3" json:"ebgp_multihop,omitempty"`
+	TtlSecurity  uint32 `protobuf:"varint,14,opt,name=ttl_security,json=ttlSecurity,proto3" json:"ttl_security,omitempty"`
+	// graceful_restart is in seconds; 0 is not asked for.
+	GracefulRestart uint32 `protobuf:"varint,15,opt,name=graceful_restart,json=gracefulRestart,proto3" json:"graceful_restart,omitempty"`
+	Ipv4            bool   `protobuf:"varint,16,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	Ipv6            bool   `protobuf:"varint,17,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *BGPPeer) Reset() {
+	*x = BGPPeer{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BGPPeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BGPPeer) ProtoMessage() {}
+
+func (x *BGPPeer) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BGPPeer.ProtoReflect.Descriptor instead.
+func (*BGPPeer) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *BGPPeer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *BGPPeer) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *BGPPeer) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetLocalAsn() uint32 {
+	if x != nil {
+		return x.LocalAsn
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetPeerAsn() uint32 {
+	if x != nil {
+		return x.PeerAsn
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetHoldTime() uint32 {
+	if x != nil {
+		return x.HoldTime
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetKeepaliveTime() uint32 {
+	if x != nil {
+		return x.KeepaliveTime
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetConnectRetryTime() uint32 {
+	if x != nil {
+		return x.ConnectRetryTime
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetSourceAddress() []byte {
+	if x != nil {
+		return x.SourceAddress
+	}
+	return nil
+}
+
+func (x *BGPPeer) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *BGPPeer) GetRouterId() []byte {
+	if x != nil {
+		return x.RouterId
+	}
+	return nil
+}
+
+func (x *BGPPeer) GetPasswordFile() string {
+	if x != nil {
+		return x.PasswordFile
+	}
+	return ""
+}
+
+func (x *BGPPeer) GetEbgpMultihop() uint32 {
+	if x != nil {
+		return x.EbgpMultihop
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetTtlSecurity() uint32 {
+	if x != nil {
+		return x.TtlSecurity
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetGracefulRestart() uint32 {
+	if x != nil {
+		return x.GracefulRestart
+	}
+	return 0
+}
+
+func (x *BGPPeer) GetIpv4() bool {
+	if x != nil {
+		return x.Ipv4
+	}
+	return false
+}
+
+func (x *BGPPeer) GetIpv6() bool {
+	if x != nil {
+		return x.Ipv6
+	}
+	return false
+}
+
+// Advertisement is how prefixes are announced, and to whom.
+type Advertisement struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Peers       []string               `protobuf:"bytes,2,rep,name=peers,proto3" json:"peers,omitempty"`
+	Communities []uint32               `protobuf:"fixed32,3,rep,packed,name=communities,proto3" json:"communities,omitempty"`
+	// large_communities have three numbers each.
+	LargeCommunities []uint32 `protobuf:"varint,4,rep,packed,name=large_communities,json=largeCommunities,proto3" json:"large_communities,omitempty"`
+	LocalPref        *uint32  `protobuf:"varint,5,opt,name=local_pref,json=localPref,proto3,oneof" json:"local_pref,omitempty"`
+	Med              *uint32  `protobuf:"varint,6,opt,name=med,proto3,oneof" json:"med,omitempty"`
+	Prepend          uint32   `protobuf:"varint,7,opt,name=prepend,proto3" json:"prepend,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Advertisement) Reset() {
+	*x = Advertisement{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Advertisement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Advertisement) ProtoMessage() {}
+
+func (x *Advertisement) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Advertisement.ProtoReflect.Descriptor instead.
+func (*Advertisement) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Advertisement) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Advertisement) GetPeers() []string {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *Advertisement) GetCommunities() []uint32 {
+	if x != nil {
+		return x.Communities
+	}
+	return nil
+}
+
+func (x *Advertisement) GetLargeCommunities() []uint32 {
+	if x != nil {
+		return x.LargeCommunities
+	}
+	return nil
+}
+
+func (x *Advertisement) GetLocalPref() uint32 {
+	if x != nil && x.LocalPref != nil {
+		return *x.LocalPref
+	}
+	return 0
+}
+
+func (x *Advertisement) GetMed() uint32 {
+	if x != nil && x.Med != nil {
+		return *x.Med
+	}
+	return 0
+}
+
+func (x *Advertisement) GetPrepend() uint32 {
+	if x != nil {
+		return x.Prepend
+	}
+	return 0
+}
+
+// BGP is what a node says to routers, but for the routes.
+type BGP struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Peers          []*BGPPeer             `protobuf:"bytes,1,rep,name=peers,proto3" json:"peers,omitempty"`
+	Advertisements []*Advertisement       `protobuf:"bytes,2,rep,name=advertisements,proto3" json:"advertisements,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *BGP) Reset() {
+	*x = BGP{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BGP) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BGP) ProtoMessage() {}
+
+func (x *BGP) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BGP.ProtoReflect.Descriptor instead.
+func (*BGP) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BGP) GetPeers() []*BGPPeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+func (x *BGP) GetAdvertisements() []*Advertisement {
+	if x != nil {
+		return x.Advertisements
+	}
+	return nil
+}
+
+// Route is a prefix that a node announces.
+type Route struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Prefix *Prefix                `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// advertisements are names, in order of precedence.
+	Advertisements []string `protobuf:"bytes,2,rep,name=advertisements,proto3" json:"advertisements,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Route) Reset() {
+	*x = Route{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Route) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Route) ProtoMessage() {}
+
+func (x *Route) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Route.ProtoReflect.Descriptor instead.
+func (*Route) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Route) GetPrefix() *Prefix {
+	if x != nil {
+		return x.Prefix
+	}
+	return nil
+}
+
+func (x *Route) GetAdvertisements() []string {
+	if x != nil {
+		return x.Advertisements
+	}
+	return nil
+}
+
+type Prefix struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// address has 4 or 16 bytes.
+	Address       []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Length        uint32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Prefix) Reset() {
+	*x = Prefix{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Prefix) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Prefix) ProtoMessage() {}
+
+func (x *Prefix) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
+func (*Prefix) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Prefix) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Prefix) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 // Plan is a node's whole plan (snapshot) or the difference to the one with stamp base.
 type Plan struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -657,14 +1090,20 @@ type Plan struct {
 	// withdrawn_peers are names of peers of base that are no longer in the plan.
 	WithdrawnPeers []string `protobuf:"bytes,9,rep,name=withdrawn_peers,json=withdrawnPeers,proto3" json:"withdrawn_peers,omitempty"`
 	// health is unchanged where a difference does not have it.
-	Health        *Health `protobuf:"bytes,10,opt,name=health,proto3" json:"health,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Health *Health `protobuf:"bytes,10,opt,name=health,proto3" json:"health,omitempty"`
+	// bgp is unchanged where a difference does not have it.
+	Bgp *BGP `protobuf:"bytes,11,opt,name=bgp,proto3" json:"bgp,omitempty"`
+	// routes are all of them in a snapshot, those that are new or changed in a difference.
+	Routes []*Route `protobuf:"bytes,12,rep,name=routes,proto3" json:"routes,omitempty"`
+	// withdrawn_routes are prefixes of base that are no longer in the plan.
+	WithdrawnRoutes []*Prefix `protobuf:"bytes,13,rep,name=withdrawn_routes,json=withdrawnRoutes,proto3" json:"withdrawn_routes,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +1115,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +1128,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Plan) GetCluster() string {
@@ -762,6 +1201,27 @@ func (x *Plan) GetHealth() *Health {
 	return nil
 }
 
+func (x *Plan) GetBgp() *BGP {
+	if x != nil {
+		return x.Bgp
+	}
+	return nil
+}
+
+func (x *Plan) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Plan) GetWithdrawnRoutes() []*Prefix {
+	if x != nil {
+		return x.WithdrawnRoutes
+	}
+	return nil
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -772,7 +1232,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +1244,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +1257,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Claim) GetAddress() []byte {
@@ -825,7 +1285,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -837,7 +1297,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -850,7 +1310,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Problem) GetAddress() []byte {
@@ -874,6 +1334,93 @@ func (x *Problem) GetMessage() string {
 	return ""
 }
 
+// BGPSession is the state of a session to a router.
+type BGPSession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Peer  string                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	State string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// reason and message say why it is not established.
+	Reason  string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// ipv4 and ipv6 say that prefixes of the family are told.
+	Ipv4          bool `protobuf:"varint,5,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	Ipv6          bool `protobuf:"varint,6,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BGPSession) Reset() {
+	*x = BGPSession{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BGPSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BGPSession) ProtoMessage() {}
+
+func (x *BGPSession) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BGPSession.ProtoReflect.Descriptor instead.
+func (*BGPSession) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BGPSession) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *BGPSession) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *BGPSession) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *BGPSession) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *BGPSession) GetIpv4() bool {
+	if x != nil {
+		return x.Ipv4
+	}
+	return false
+}
+
+func (x *BGPSession) GetIpv6() bool {
+	if x != nil {
+		return x.Ipv6
+	}
+	return false
+}
+
 type Interface struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -889,7 +1436,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1448,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1461,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Interface) GetName() string {
@@ -974,14 +1521,18 @@ type Report struct {
 	// down.
 	Down []string `protobuf:"bytes,10,rep,name=down,proto3" json:"down,omitempty"`
 	// unwell says that the node's service proxy does not work, and has not for a while.
-	Unwell        bool `protobuf:"varint,11,opt,name=unwell,proto3" json:"unwell,omitempty"`
+	Unwell bool `protobuf:"varint,11,opt,name=unwell,proto3" json:"unwell,omitempty"`
+	// bgp_plan is the newest plan whose routes were handed to every established session.
+	BgpPlan *Stamp `protobuf:"bytes,12,opt,name=bgp_plan,json=bgpPlan,proto3" json:"bgp_plan,omitempty"`
+	// bgp_sessions are always all that there are, sorted by peer.
+	BgpSessions   []*BGPSession `protobuf:"bytes,13,rep,name=bgp_sessions,json=bgpSessions,proto3" json:"bgp_sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1544,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1557,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -1086,6 +1637,20 @@ func (x *Report) GetUnwell() bool {
 	return false
 }
 
+func (x *Report) GetBgpPlan() *Stamp {
+	if x != nil {
+		return x.BgpPlan
+	}
+	return nil
+}
+
+func (x *Report) GetBgpSessions() []*BGPSession {
+	if x != nil {
+		return x.BgpSessions
+	}
+	return nil
+}
+
 // Kept is a plan as an announcer keeps it on its node's disk; package planfile knows the
 // file around it.
 type Kept struct {
@@ -1103,7 +1668,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1680,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1693,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Kept) GetNode() string {
@@ -1198,7 +1763,46 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x02 \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
 	"interfaces\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\xcc\x03\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\x97\x04\n" +
+	"\aBGPPeer\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x1b\n" +
+	"\tlocal_asn\x18\x04 \x01(\rR\blocalAsn\x12\x19\n" +
+	"\bpeer_asn\x18\x05 \x01(\rR\apeerAsn\x12\x1b\n" +
+	"\thold_time\x18\x06 \x01(\rR\bholdTime\x12%\n" +
+	"\x0ekeepalive_time\x18\a \x01(\rR\rkeepaliveTime\x12,\n" +
+	"\x12connect_retry_time\x18\b \x01(\rR\x10connectRetryTime\x12%\n" +
+	"\x0esource_address\x18\t \x01(\fR\rsourceAddress\x12\x1c\n" +
+	"\tinterface\x18\n" +
+	" \x01(\tR\tinterface\x12\x1b\n" +
+	"\trouter_id\x18\v \x01(\fR\brouterId\x12#\n" +
+	"\rpassword_file\x18\f \x01(\tR\fpasswordFile\x12#\n" +
+	"\rebgp_multihop\x18\r \x01(\rR\febgpMultihop\x12!\n" +
+	"\fttl_security\x18\x0e \x01(\rR\vttlSecurity\x12)\n" +
+	"\x10graceful_restart\x18\x0f \x01(\rR\x0fgracefulRestart\x12\x12\n" +
+	"\x04ipv4\x18\x10 \x01(\bR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x11 \x01(\bR\x04ipv6\"\xf4\x01\n" +
+	"\rAdvertisement\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05peers\x18\x02 \x03(\tR\x05peers\x12 \n" +
+	"\vcommunities\x18\x03 \x03(\aR\vcommunities\x12+\n" +
+	"\x11large_communities\x18\x04 \x03(\rR\x10largeCommunities\x12\"\n" +
+	"\n" +
+	"local_pref\x18\x05 \x01(\rH\x00R\tlocalPref\x88\x01\x01\x12\x15\n" +
+	"\x03med\x18\x06 \x01(\rH\x01R\x03med\x88\x01\x01\x12\x18\n" +
+	"\aprepend\x18\a \x01(\rR\aprependB\r\n" +
+	"\v_local_prefB\x06\n" +
+	"\x04_med\"\x87\x01\n" +
+	"\x03BGP\x123\n" +
+	"\x05peers\x18\x01 \x03(\v2\x1d.baremetal.control.v1.BGPPeerR\x05peers\x12K\n" +
+	"\x0eadvertisements\x18\x02 \x03(\v2#.baremetal.control.v1.AdvertisementR\x0eadvertisements\"e\n" +
+	"\x05Route\x124\n" +
+	"\x06prefix\x18\x01 \x01(\v2\x1c.baremetal.control.v1.PrefixR\x06prefix\x12&\n" +
+	"\x0eadvertisements\x18\x02 \x03(\tR\x0eadvertisements\":\n" +
+	"\x06Prefix\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\xf7\x04\n" +
 	"\x04Plan\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1a\n" +
@@ -1210,20 +1814,31 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x05peers\x18\b \x03(\v2\x1a.baremetal.control.v1.PeerR\x05peers\x12'\n" +
 	"\x0fwithdrawn_peers\x18\t \x03(\tR\x0ewithdrawnPeers\x124\n" +
 	"\x06health\x18\n" +
-	" \x01(\v2\x1c.baremetal.control.v1.HealthR\x06health\"T\n" +
+	" \x01(\v2\x1c.baremetal.control.v1.HealthR\x06health\x12+\n" +
+	"\x03bgp\x18\v \x01(\v2\x19.baremetal.control.v1.BGPR\x03bgp\x123\n" +
+	"\x06routes\x18\f \x03(\v2\x1b.baremetal.control.v1.RouteR\x06routes\x12G\n" +
+	"\x10withdrawn_routes\x18\r \x03(\v2\x1c.baremetal.control.v1.PrefixR\x0fwithdrawnRoutes\"T\n" +
 	"\x05Claim\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\"U\n" +
 	"\aProblem\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x86\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x90\x01\n" +
+	"\n" +
+	"BGPSession\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
+	"\x04ipv4\x18\x05 \x01(\bR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x06 \x01(\bR\x04ipv6\"\x86\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
 	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"\xc8\x03\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\"\xc5\x04\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
@@ -1238,7 +1853,9 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x12interfaces_changed\x18\t \x01(\bR\x11interfacesChanged\x12\x12\n" +
 	"\x04down\x18\n" +
 	" \x03(\tR\x04down\x12\x16\n" +
-	"\x06unwell\x18\v \x01(\bR\x06unwell\"d\n" +
+	"\x06unwell\x18\v \x01(\bR\x06unwell\x126\n" +
+	"\bbgp_plan\x18\f \x01(\v2\x1b.baremetal.control.v1.StampR\abgpPlan\x12C\n" +
+	"\fbgp_sessions\x18\r \x03(\v2 .baremetal.control.v1.BGPSessionR\vbgpSessions\"d\n" +
 	"\x04Kept\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
@@ -1258,7 +1875,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -1269,41 +1886,55 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Health)(nil),         // 6: baremetal.control.v1.Health
 	(*Sight)(nil),          // 7: baremetal.control.v1.Sight
 	(*Peer)(nil),           // 8: baremetal.control.v1.Peer
-	(*Plan)(nil),           // 9: baremetal.control.v1.Plan
-	(*Claim)(nil),          // 10: baremetal.control.v1.Claim
-	(*Problem)(nil),        // 11: baremetal.control.v1.Problem
-	(*Interface)(nil),      // 12: baremetal.control.v1.Interface
-	(*Report)(nil),         // 13: baremetal.control.v1.Report
-	(*Kept)(nil),           // 14: baremetal.control.v1.Kept
+	(*BGPPeer)(nil),        // 9: baremetal.control.v1.BGPPeer
+	(*Advertisement)(nil),  // 10: baremetal.control.v1.Advertisement
+	(*BGP)(nil),            // 11: baremetal.control.v1.BGP
+	(*Route)(nil),          // 12: baremetal.control.v1.Route
+	(*Prefix)(nil),         // 13: baremetal.control.v1.Prefix
+	(*Plan)(nil),           // 14: baremetal.control.v1.Plan
+	(*Claim)(nil),          // 15: baremetal.control.v1.Claim
+	(*Problem)(nil),        // 16: baremetal.control.v1.Problem
+	(*BGPSession)(nil),     // 17: baremetal.control.v1.BGPSession
+	(*Interface)(nil),      // 18: baremetal.control.v1.Interface
+	(*Report)(nil),         // 19: baremetal.control.v1.Report
+	(*Kept)(nil),           // 20: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	13, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	19, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
-	9,  // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	13, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	14, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
+	19, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
-	12, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
-	4,  // 7: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 8: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
-	5,  // 9: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	7,  // 10: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
-	8,  // 11: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
-	6,  // 12: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
-	4,  // 13: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 14: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 15: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	10, // 16: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	11, // 17: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	12, // 18: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	9,  // 19: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 20: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 21: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	21, // [21:22] is the sub-list for method output_type
-	20, // [20:21] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	18, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
+	9,  // 7: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
+	10, // 8: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
+	13, // 9: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
+	4,  // 10: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 11: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
+	5,  // 12: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
+	7,  // 13: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	8,  // 14: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
+	6,  // 15: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
+	11, // 16: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
+	12, // 17: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
+	13, // 18: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
+	4,  // 19: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 20: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 21: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	15, // 22: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	16, // 23: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	18, // 24: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	4,  // 25: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
+	17, // 26: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
+	14, // 27: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 28: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 29: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	29, // [29:30] is the sub-list for method output_type
+	28, // [28:29] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -1319,13 +1950,14 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 		(*FromController_Welcome)(nil),
 		(*FromController_Plan)(nil),
 	}
+	file_pkg_announcer_control_controlpb_control_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,116 @@
+package control
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// bgpSnapshot writes the whole of b into plan.
+func bgpSnapshot(plan *pb.Plan, b announcement.BGP) {
+	plan.Bgp = encodeBGP(b)
+	for _, r := range b.Routes {
+		plan.Routes = append(plan.Routes, encodeRoute(r))
+	}
+}
+
+// bgpDifference writes into plan what want says differently from base: peers and
+// advertisements as a whole, and the routes one by one, both lists being sorted by prefix.
+func bgpDifference(plan *pb.Plan, base, want announcement.BGP) {
+	if !slices.Equal(base.Peers, want.Peers) || !slices.EqualFunc(base.Advertisements, want.Advertisements, announcement.Advertisement.Equal) {
+		plan.Bgp = encodeBGP(want)
+	}
+	have := base.Routes
+	for _, r := range want.Routes {
+		for len(have) > 0 && announcement.ComparePrefixes(have[0].Prefix, r.Prefix) < 0 {
+			plan.WithdrawnRoutes = append(plan.WithdrawnRoutes, encodePrefix(have[0].Prefix))
+			have = have[1:]
+		}
+		if len(have) > 0 && have[0].Prefix == r.Prefix {
+			same := have[0].Equal(r)
+			have = have[1:]
+			if same {
+				continue
+			}
+		}
+		plan.Routes = append(plan.Routes, encodeRoute(r))
+	}
+	for _, r := range have {
+		plan.WithdrawnRoutes = append(plan.WithdrawnRoutes, encodePrefix(r.Prefix))
+	}
+}
+
+func encodeBGP(b announcement.BGP) *pb.BGP {
+	out := &pb.BGP{}
+	for _, p := range b.Peers {
+		out.Peers = append(out.Peers, encodeBGPPeer(p))
+	}
+	for _, a := range b.Advertisements {
+		out.Advertisements = append(out.Advertisements, encodeAdvertisement(a))
+	}
+	return out
+}
+
+func encodeBGPPeer(p announcement.BGPPeer) *pb.BGPPeer {
+	return &pb.BGPPeer{
+		Name: p.Name, Address: p.Address.AsSlice(), Port: uint32(p.Port), LocalAsn: p.LocalASN, PeerAsn: p.PeerASN,
+		HoldTime: wholeSeconds(p.HoldTime), KeepaliveTime: wholeSeconds(p.KeepaliveTime), ConnectRetryTime: wholeSeconds(p.ConnectRetryTime),
+		SourceAddress: p.SourceAddress.AsSlice(), Interface: p.Interface, RouterId: p.RouterID.AsSlice(), PasswordFile: p.PasswordFile,
+		EbgpMultihop: uint32(p.EBGPMultihop), TtlSecurity: uint32(p.TTLSecurity), GracefulRestart: wholeSeconds(p.GracefulRestart),
+		Ipv4: p.IPv4, Ipv6: p.IPv6,
+	}
+}
+
+func wholeSeconds(d time.Duration) uint32 { return uint32(d / time.Second) } //nolint:gosec // the configuration has bounds
+
+func encodeAdvertisement(a announcement.Advertisement) *pb.Advertisement {
+	out := &pb.Advertisement{Name: a.Name, Peers: a.Peers, LocalPref: encodeMetric(a.LocalPref), Med: encodeMetric(a.MED), Prepend: uint32(a.Prepend)}
+	for _, c := range a.Communities {
+		out.Communities = append(out.Communities, uint32(c))
+	}
+	for _, c := range a.LargeCommunities {
+		out.LargeCommunities = append(out.LargeCommunities, c[:]...)
+	}
+	return out
+}
+
+func encodeMetric(m announcement.Metric) *uint32 {
+	if !m.Set {
+		return nil
+	}
+	return &m.Value
+}
+
+func encodeRoute(r announcement.Route) *pb.Route {
+	return &pb.Route{Prefix: encodePrefix(r.Prefix), Advertisements: r.Advertisements}
+}
+
+func encodePrefix(p netip.Prefix) *pb.Prefix {
+	return &pb.Prefix{Address: p.Addr().AsSlice(), Length: uint32(p.Bits())} //nolint:gosec // 0 to 128
+}
+
+func encodeSessions(sessions []announcement.BGPSession) []*pb.BGPSession {
+	var out []*pb.BGPSession
+	for _, s := range sessions {
+		out = append(out, &pb.BGPSession{Peer: s.Peer, State: string(s.State), Reason: string(s.Reason), Message: s.Message, Ipv4: s.IPv4, Ipv6: s.IPv6})
+	}
+	return out
+}
+
+// normalSessions brings sessions into the form that the channel carries.
+func normalSessions(sessions []announcement.BGPSession) []announcement.BGPSession {
+	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s announcement.BGPSession) bool { return checkName("peer", s.Peer) != nil })
+	slices.SortStableFunc(sessions, func(a, b announcement.BGPSession) int { return cmp.Compare(a.Peer, b.Peer) })
+	sessions = slices.CompactFunc(sessions, func(a, b announcement.BGPSession) bool { return a.Peer == b.Peer })
+	sessions = sessions[:min(len(sessions), maxBGPPeers)]
+	for i := range sessions {
+		sessions[i].Reason = reason.Reason(boundText(string(sessions[i].Reason), maxReason))
+		sessions[i].Message = boundText(sessions[i].Message, maxMessage)
+	}
+	return sessions
+}
