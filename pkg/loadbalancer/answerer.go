@@ -63,12 +63,8 @@ func (b *Balancer) Announcements() map[reason.Reason]int {
 				continue
 			}
 			seen[a.Address] = true
-			why := reason.Announced
-			if b.acknowledged(b.plan.lists[a.Address]) == "" {
-				verdict, _ := b.announced(a)
-				why = verdict.Reason
-			}
-			out[why]++
+			verdict, _ := b.announced(a)
+			out[verdict.Reason]++
 		}
 	}
 	return out

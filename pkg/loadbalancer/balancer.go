@@ -15,6 +15,9 @@ import (
 type Balancer struct {
 	addresses *ipam.Allocator
 	l2        map[string]L2
+	bgp       BGP
+	// order holds the places of advertisements, by name, among those of their pool.
+	order     map[string]int
 	services  map[string]*service        // by UID
 	uids      map[string]map[string]bool // by key; two while a Service is made anew
 	endpoints map[string]Endpoints
@@ -34,6 +37,8 @@ type Balancer struct {
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
+	// unrouting are the same for nodes that may still announce them by BGP.
+	unrouting map[netip.Addr][]string
 	// freed is set when an address becomes available, to share or to hold; see Freed.
 	freed bool
 	// concerned are the UIDs that Concerned returns next.
@@ -62,6 +67,7 @@ func New() *Balancer {
 		sessions:    newSessions(),
 		rebalancing: newRebalancing(),
 		withdrawing: map[netip.Addr][]string{},
+		unrouting:   map[netip.Addr][]string{},
 		concerned:   map[string]bool{},
 		plan:        newPlan(),
 	}
@@ -74,7 +80,14 @@ func (b *Balancer) Configure(config Config) error {
 		return err
 	}
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
+	b.bgp, b.order = config.BGP, map[string]int{}
+	for _, all := range b.bgp.Pools {
+		for i, a := range all {
+			b.order[a.Name] = i
+		}
+	}
 	b.plan.moved = true // a selector makes neighbours
+	b.plan.routing.renew = true
 	if b.sight != config.Sight || b.health != config.Health {
 		b.sight, b.health = config.Sight, config.Health
 		b.watchAll()

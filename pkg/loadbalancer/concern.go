@@ -16,6 +16,9 @@ func (b *Balancer) nodeChanged(name string) {
 	for address := range p.members[name] {
 		p.touch(address)
 	}
+	if len(b.bgp.Pools) > 0 {
+		b.touchRouted()
+	}
 	for address := range p.short {
 		p.touch(address)
 	}

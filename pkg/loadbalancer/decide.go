@@ -68,8 +68,11 @@ func (b *Balancer) undecided() []netip.Addr {
 }
 
 // decide makes the list of one address and notes whose plan that changes.
-func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed changes) {
+func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed changes, routes routeChanges) {
 	p := &b.plan
+	if b.route(address, next, routes) {
+		p.decided[address] = true
+	}
 	old := p.lists[address]
 	list := announcement.Announcement{Address: address, Stamp: old.Stamp}
 	b.sessions.drop(old.Candidates)
@@ -151,6 +154,10 @@ func (c changes) note(node string, address netip.Addr) { c[node] = append(c[node
 // explain keeps why no node may answer for an address that is held and has no list.
 func (b *Balancer) explain(address netip.Addr, none bool) {
 	p := &b.plan
+	pool := b.addresses.PoolOf(address)
+	if _, l2 := b.l2[pool]; !l2 && len(b.bgp.Pools[pool]) > 0 {
+		none = false // another way is announced, which has its own reasons
+	}
 	if !none || len(b.addresses.Holders(address)) == 0 {
 		delete(p.nobody, address)
 		return

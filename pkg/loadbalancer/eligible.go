@@ -13,15 +13,8 @@ import (
 // eligible says why node may not answer for address, or "" where it may. It does not
 // ask whether the node's announcer is connected: that matters only for placing anew.
 func (b *Balancer) eligible(n Node, address netip.Addr, l2 L2) reason.Reason {
-	switch {
-	case n.Deleting:
-		return reason.NodeDeleting
-	case n.Excluded:
-		return reason.NodeExcluded
-	case n.NetworkUnavailable:
-		return reason.NodeNetworkUnavailable
-	case l2.NodeSelector != nil && !l2.NodeSelector.Matches(n.Labels):
-		return reason.NodeNotSelected
+	if why := b.mayServe(n, l2.NodeSelector); why != "" {
+		return why
 	}
 	if why := b.carries(n.Name, address, l2.Interface); why != "" {
 		return why
@@ -32,6 +25,29 @@ func (b *Balancer) eligible(n Node, address netip.Addr, l2 L2) reason.Reason {
 	return ""
 }
 
+// mayServe says why node may not serve any address of a pool with that selector, or "".
+func (b *Balancer) mayServe(n Node, selector ipam.Selector) reason.Reason {
+	switch {
+	case n.Deleting:
+		return reason.NodeDeleting
+	case n.Excluded:
+		return reason.NodeExcluded
+	case n.NetworkUnavailable:
+		return reason.NodeNetworkUnavailable
+	case selector != nil && !selector.Matches(n.Labels):
+		return reason.NodeNotSelected
+	}
+	return ""
+}
+
+// isLocal reports whether address is one of the node's own, as its announcer reports them.
+func (b *Balancer) isLocal(node string, address netip.Addr) bool {
+	known, ok := b.announcer[node]
+	return ok && slices.ContainsFunc(known.report.Interfaces, func(i announcement.Interface) bool {
+		return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == address })
+	})
+}
+
 // carries says why the node's interfaces, as its announcer reports them, cannot carry
 // address, or "". A node that was never heard is believed to; it is not placed on anyway.
 func (b *Balancer) carries(node string, address netip.Addr, selector string) reason.Reason {
@@ -39,10 +55,8 @@ func (b *Balancer) carries(node string, address netip.Addr, selector string) rea
 	if !ok {
 		return ""
 	}
-	for _, i := range known.report.Interfaces {
-		if slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == address }) {
-			return reason.AddressIsLocal
-		}
+	if b.isLocal(node, address) {
+		return reason.AddressIsLocal
 	}
 	if _, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {
 		return reason.NodeNoInterface
@@ -102,7 +116,7 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	l2, announced := b.l2[pool]
 	switch {
 	case !announced:
-		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced on layer 2", pool)}
+		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced", pool)}
 	case !b.anywhere(address, ipam.FamilyOf(address)):
 		return b.unreachable(address)
 	case len(b.nodes) == 0:

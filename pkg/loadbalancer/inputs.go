@@ -14,8 +14,10 @@ import (
 type Config struct {
 	ipam.Config
 	// L2 holds, by pool name, how the pool's addresses are announced on layer 2. The
-	// addresses of a pool that is not in it are not announced.
+	// addresses of a pool that is in neither this nor BGP are not announced.
 	L2 map[string]L2
+	// BGP is how pools are announced to routers.
+	BGP BGP
 	// Sight is how nodes watch each other; with the zero value they do not.
 	Sight Sight
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load,

@@ -17,7 +17,7 @@ func (b *Balancer) SetNode(n Node) {
 	b.countZone(old.Zone, -1)
 	b.countZone(n.Zone, 1)
 	b.nodes[n.Name] = n
-	b.plan.moved = true
+	b.plan.moved, b.plan.routing.renew = true, true
 	b.nodeChanged(n.Name)
 }
 
@@ -28,7 +28,8 @@ func (b *Balancer) DeleteNode(name string) {
 	for address := range b.withdrawing {
 		b.stopWaiting(address, name)
 	}
-	b.plan.moved = true
+	b.unroutes(name, true)
+	b.plan.moved, b.plan.routing.renew = true, true
 	b.nodeChanged(name)
 }
 
@@ -51,6 +52,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	}
 	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
 	changed := changedClaims(known.report, report)
+	changed = append(changed, b.changedRoutes(node, known, report)...)
 	known.connected, known.report = true, report
 	b.believe(node, news)
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
@@ -65,6 +67,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	}
 	b.react(node)
 	b.withdraws(node)
+	b.unroutes(node, false)
 	return changed
 }
 
@@ -74,6 +77,7 @@ func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
 		b.react(node)
+		b.unroutes(node, true)
 		for address := range b.plan.short {
 			b.plan.touch(address)
 		}

@@ -56,6 +56,8 @@ type plan struct {
 	moved bool
 	// decided are the addresses whose verdict a decision may have changed; see Decided.
 	decided map[netip.Addr]bool
+	// routing is what nodes say to routers.
+	routing routing
 }
 
 // rounds is how many times Plan decides again what the decisions before gave reason for: a
@@ -85,6 +87,7 @@ func newPlan() plan {
 		withdrawn: map[netip.Addr]string{},
 		sights:    map[string]announcement.Sight{},
 		moved:     true,
+		routing:   newRouting(),
 	}
 }
 
@@ -116,6 +119,9 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 		list.Stamp = p.stamp
 		p.lists[address] = list
 	}
+	for address := range p.routing.given {
+		p.routing.given[address] = announcement.Stamp{} // what a node announces already needs no acknowledgement
+	}
 	p.sets, p.handed = map[string]announcement.Set{}, nil
 	p.allDirty()
 }
@@ -126,14 +132,15 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 func (b *Balancer) Plan() map[string]announcement.Set {
 	p := &b.plan
 	next := announcement.Stamp{Term: p.stamp.Term, Revision: p.stamp.Revision + 1}
-	changed := changes{}
+	changed, routes := changes{}, routeChanges{}
 	b.settle()
+	b.renewSessions(routes)
 	for address := range p.withdrawn {
 		p.touch(address) // few, and not for long
 	}
 	for range rounds {
 		for _, address := range b.undecided() {
-			b.decide(address, next, changed)
+			b.decide(address, next, changed, routes)
 		}
 		b.lendSessions()
 	}
@@ -143,14 +150,20 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 			changed[name] = []netip.Addr{}
 		}
 	}
+	for name := range routes {
+		if changed[name] == nil {
+			changed[name] = []netip.Addr{}
+		}
+	}
 	for name, addresses := range changed {
 		slices.SortFunc(addresses, netip.Addr.Compare)
 		set := p.set(name, next, slices.Compact(addresses))
 		set.Health = b.health
+		set.BGP = b.said(name, routes[name])
 		p.sets[name] = set
 	}
 	for name := range p.sets {
-		if _, ok := b.nodes[name]; !ok && len(p.members[name]) == 0 {
+		if _, ok := b.nodes[name]; !ok && len(p.members[name])+len(p.routing.routes[name]) == 0 {
 			delete(p.sets, name)
 			p.handed = nil
 		}

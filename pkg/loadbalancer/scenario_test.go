@@ -137,6 +137,14 @@ func (w *world) command(name string, args []string) string {
 		return fmt.Sprintf("%q %s\n", who, why)
 	case "left": // left NODE ADDRESS: why it is elsewhere
 		return fmt.Sprintln(w.b.Left(args[0], netip.MustParseAddr(args[1])))
+	case "peer":
+		w.peer(args)
+	case "advertise":
+		w.advertise(args)
+	case "routes":
+		return w.routes(args)
+	case "told": // told NODE PEER=STATE...: has carried out its plan's routes, and its sessions are so
+		w.told(args[0], args[1:])
 	case "watches":
 		return w.watches(args)
 	case "awaited":

@@ -131,11 +131,27 @@ func list(assignments []ipam.Assignment) string {
 	return strings.Join(parts, ", ")
 }
 
-// announced says whether a node answers for an address, and which.
+// announced says whether an address is announced in each way that its pool asks for, and on
+// layer 2 by which node.
 func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
-	if a.Pool == "" {
+	_, l2 := b.l2[a.Pool]
+	switch {
+	case a.Pool == "":
 		return Verdict{Reason: reason.AddressOutsidePools, Message: fmt.Sprintf("address %s is in no pool and is not announced", a.Address)}, ""
+	case len(b.bgp.Pools[a.Pool]) == 0:
+		return b.answered(a)
+	case !l2:
+		return b.routed(a.Address), ""
 	}
+	verdict, node := b.answered(a)
+	if routed := b.routed(a.Address); !verdict.OK || !routed.OK {
+		verdict = worse(verdict, routed)
+	}
+	return verdict, node
+}
+
+// answered says whether a node answers for an address on layer 2, and which.
+func (b *Balancer) answered(a ipam.Assignment) (Verdict, string) {
 	list, ok := b.plan.lists[a.Address]
 	if !ok {
 		if verdict, decided := b.plan.nobody[a.Address]; decided {

@@ -23,8 +23,14 @@ func (b *Balancer) startWithdrawals(freed []netip.Addr) {
 		if name := b.plan.withdrawn[address]; name != "" {
 			from = append(from, name)
 		}
+		told := b.routers(address)
 		if len(from) > 0 {
 			b.withdrawing[address] = from
+		}
+		if len(told) > 0 {
+			b.unrouting[address] = told
+		}
+		if len(from)+len(told) > 0 {
 			b.addresses.Block(address, ipam.Withdrawing)
 		}
 	}
@@ -50,15 +56,18 @@ func (b *Balancer) stopWaiting(address netip.Addr, node string) {
 		return
 	}
 	b.withdrawing[address] = slices.DeleteFunc(from, func(name string) bool { return name == node })
-	if len(b.withdrawing[address]) == 0 {
+	if len(b.withdrawing[address])+len(b.unrouting[address]) == 0 {
 		b.endWithdrawal(address)
 	}
 }
 
 // endWithdrawal makes address available again.
 func (b *Balancer) endWithdrawal(address netip.Addr) {
-	if _, ok := b.withdrawing[address]; ok {
+	_, answered := b.withdrawing[address]
+	_, routed := b.unrouting[address]
+	if answered || routed {
 		delete(b.withdrawing, address)
+		delete(b.unrouting, address)
 		b.addresses.Unblock(address, ipam.Withdrawing)
 		b.freed = true
 	}

@@ -62,6 +62,8 @@ const (
 	NoEndpoints Reason = "NoEndpoints"
 	// NoLocalEndpoints says that no eligible node has a usable endpoint of a Local Service.
 	NoLocalEndpoints Reason = "NoLocalEndpoints"
+	// NoSession says that no node that announces the address by BGP has a session to a router.
+	NoSession Reason = "NoSession"
 	// NothingAllocated says that there is no address to announce.
 	NothingAllocated Reason = "NothingAllocated"
 )
@@ -101,4 +103,29 @@ const (
 	NodeCordoned Reason = "NodeCordoned"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
+)
+
+// Reasons for which a node's BGP session to a router is not established, or says nothing of
+// an address.
+const (
+	// PeerUnreachable says that no connection to the router comes about.
+	PeerUnreachable Reason = "PeerUnreachable"
+	// PeerSilent says that the router took the connection, or had a session, and went silent.
+	PeerSilent Reason = "PeerSilent"
+	// PeerRefuses says that the router ended the session with a NOTIFICATION.
+	PeerRefuses Reason = "PeerRefuses"
+	// PeerRefused says that the node ended the session: the router is not what it should be.
+	PeerRefused Reason = "PeerRefused"
+	// PeerClosed says that the connection was closed without a NOTIFICATION.
+	PeerClosed Reason = "PeerClosed"
+	// PeerFloods says that the router sends more routes than the node is ready to hold.
+	PeerFloods Reason = "PeerFloods"
+	// PasswordMissing says that the file with the session's password cannot be read.
+	PasswordMissing Reason = "PasswordMissing"
+	// SpeakerFailed says that the node's BGP process ended, and is started again.
+	SpeakerFailed Reason = "SpeakerFailed"
+	// NodeNoPeer says that no peer that the pool is announced to is one of the node's.
+	NodeNoPeer Reason = "NodeNoPeer"
+	// PeerFamilyMissing says that a session is established and tells no prefixes of the family.
+	PeerFamilyMissing Reason = "PeerFamilyMissing"
 )

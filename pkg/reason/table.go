@@ -1,5 +1,7 @@
 package reason
 
+import "slices"
+
 // Scope says where a Reason shows.
 type Scope string
 
@@ -26,7 +28,7 @@ type Entry struct {
 
 // Table returns an entry for every Reason, in the order in which they are declared.
 func Table() []Entry {
-	return append(append(allocated(), announced()...), node()...)
+	return slices.Concat(allocated(), announced(), node(), sessions())
 }
 
 func allocated() []Entry {
@@ -98,6 +100,9 @@ func announced() []Entry {
 		{NoLocalEndpoints, ScopeAnnounced,
 			"The Service has externalTrafficPolicy Local, and no node that may announce its address has a usable endpoint.",
 			"Run its Pods on nodes that the pool allows, or use externalTrafficPolicy Cluster."},
+		{NoSession, ScopeAnnounced,
+			"The address is announced by BGP, and no node that announces it has an established session to a router. The message says why for a peer.",
+			"Look at that peer: the reasons of sessions below say what each means, and the log of the Pod baremetal-announcer says more."},
 		{NothingAllocated, ScopeAnnounced,
 			"There is no address to announce.",
 			"See the condition baremetal.cloud/Allocated."},
@@ -152,5 +157,41 @@ func node() []Entry {
 		{SocketFailed, ScopeNode,
 			"The node could not open its raw socket or write to it. The message holds the system's error.",
 			"See that the announcer runs with the capability NET_RAW; then look at the interface."},
+	}
+}
+
+// sessions are the reasons of BGP.
+func sessions() []Entry {
+	return []Entry{
+		{PeerUnreachable, ScopeNode,
+			"No connection to the router comes about: nothing listens on the port, a firewall is between, or, where a password is used, the two sides have different ones. TCP drops what is signed with another password without a word, so that this looks like a router that is not there.",
+			"See that the router runs BGP on that address and port, has the node as its neighbour, and has the same password."},
+		{PeerSilent, ScopeNode,
+			"The router took the connection or had a session, and did not say anything within the hold time.",
+			"See whether the router is overloaded or the path to it broken."},
+		{PeerRefuses, ScopeNode,
+			"The router ended the session with a NOTIFICATION. The message has its code and subcode, for instance OPEN Message Error, Bad Peer AS.",
+			"Compare the AS numbers, addresses and families on both sides; the router's log says what it did not like."},
+		{PeerRefused, ScopeNode,
+			"The node ended the session because of what the router said: it has another AS number than peerASN, or sent what is no BGP.",
+			"Correct peerASN, or the router."},
+		{PeerClosed, ScopeNode,
+			"The connection was closed without a NOTIFICATION: the router restarts, does not know the node as a neighbour, or something between closed it.",
+			"See that the router has the node's address as its neighbour."},
+		{PeerFloods, ScopeNode,
+			"The router sends more routes than the node is ready to hold in memory, none of which it uses. The session is ended, and tried again after some minutes.",
+			"Have the router send no routes to the nodes, by a filter towards them."},
+		{PasswordMissing, ScopeNode,
+			"The peer has a passwordFile, and the announcer cannot read it. It does not connect without a password.",
+			"Put the password into the Secret baremetal-bgp-passwords under that key."},
+		{SpeakerFailed, ScopeNode,
+			"The node's BGP process ended unexpectedly and is started again. With graceful restart the routers keep the routes meanwhile.",
+			"Please report it with the trace from the announcer's log."},
+		{NodeNoPeer, ScopeNode,
+			"The pool is announced by BGP, and none of the peers that it is announced to has a nodeSelector that matches the node.",
+			"Correct the nodeSelector of the peers or the labels of the node, if that is not meant."},
+		{PeerFamilyMissing, ScopeNode,
+			"The session is established and carries no prefixes of the address's family: the router has not that family configured for it, or the node has no address of that family on the network that leads to the router, to be the next hop.",
+			"Activate the family on the router, give the node an address of it, or announce the pool to other peers."},
 	}
 }

@@ -1,0 +1,293 @@
+package loadbalancer
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// BGP is what addresses are announced to, and how, by BGP.
+type BGP struct {
+	Peers []Peer
+	// Pools holds the advertisements by pool name. Those of one pool are in order of
+	// precedence.
+	Pools map[string][]Advertisement
+}
+
+// Peer is a router, and the nodes that keep a session to it.
+type Peer struct {
+	announcement.BGPPeer
+	// NodeSelector restricts the nodes; nil allows all.
+	NodeSelector ipam.Selector
+}
+
+// Advertisement is how the addresses of a pool are announced.
+type Advertisement struct {
+	announcement.Advertisement
+	// NodeSelector restricts the nodes; nil allows all.
+	NodeSelector ipam.Selector
+	// LengthV4 and LengthV6 are the lengths of the prefixes that are announced.
+	LengthV4, LengthV6 int
+}
+
+// prefix returns what a announces for address.
+func (a Advertisement) prefix(address netip.Addr) netip.Prefix {
+	bits := a.LengthV6
+	if address.Is4() {
+		bits = a.LengthV4
+	}
+	prefix, _ := address.Prefix(bits) // the configuration has bounds
+	return prefix
+}
+
+// announces reports whether routes of a go to peer.
+func (a Advertisement) announces(p Peer, f ipam.Family) bool {
+	carries := p.IPv4
+	if f == ipam.IPv6 {
+		carries = p.IPv6
+	}
+	return carries && slices.Contains(a.Peers, p.Name)
+}
+
+// reach is what one advertisement comes to for an address: the prefix, and the nodes that
+// announce it, sorted.
+type reach struct {
+	advertisement string
+	prefix        netip.Prefix
+	nodes         []string
+}
+
+// routing is what nodes say to routers, as last decided.
+type routing struct {
+	// reaches are, by held address of a pool with advertisements, what these come to, once that
+	// was decided.
+	reaches map[netip.Addr][]reach
+	// routes count, by node, prefix and advertisement, the addresses that need the route.
+	routes map[string]map[netip.Prefix]map[string]int
+	// given are, by address, the stamp of the plans that first had a route for it.
+	given map[netip.Addr]announcement.Stamp
+	// sessions are the peers and advertisements of each node.
+	sessions map[string]announcement.BGP
+	// renew says that sessions are to be looked at again.
+	renew bool
+}
+
+func newRouting() routing {
+	return routing{
+		reaches: map[netip.Addr][]reach{}, routes: map[string]map[netip.Prefix]map[string]int{},
+		given: map[netip.Addr]announcement.Stamp{}, sessions: map[string]announcement.BGP{}, renew: true,
+	}
+}
+
+// routeChanges are the routes that changed, by node; one that changed twice may be there twice.
+type routeChanges map[string][]netip.Prefix
+
+// route decides who announces address by BGP and notes whose routes that changes. It
+// reports whether the nodes have changed.
+func (b *Balancer) route(address netip.Addr, next announcement.Stamp, changed routeChanges) bool {
+	r := &b.plan.routing
+	var now []reach
+	if len(b.addresses.Holders(address)) > 0 {
+		now = b.reachesOf(address)
+	}
+	before := r.reaches[address]
+	if slices.EqualFunc(before, now, reach.equal) {
+		return false
+	}
+	for _, x := range now {
+		r.count(x, 1, changed)
+	}
+	for _, x := range before {
+		r.count(x, -1, changed)
+	}
+	switch {
+	case !anyNode(now):
+		delete(r.given, address)
+	case !anyNode(before):
+		r.given[address] = next
+	}
+	if r.reaches[address] = now; now == nil {
+		delete(r.reaches, address)
+	}
+	return true
+}
+
+func (x reach) equal(y reach) bool {
+	return x.advertisement == y.advertisement && x.prefix == y.prefix && slices.Equal(x.nodes, y.nodes)
+}
+
+func anyNode(reaches []reach) bool {
+	return slices.ContainsFunc(reaches, func(x reach) bool { return len(x.nodes) > 0 })
+}
+
+// count adds an address to the routes of x, or takes one off; a route is there while an
+// address needs it.
+func (r *routing) count(x reach, by int, changed routeChanges) {
+	for _, node := range x.nodes {
+		routes := r.routes[node]
+		if routes == nil {
+			routes = map[netip.Prefix]map[string]int{}
+			r.routes[node] = routes
+		}
+		counts := routes[x.prefix]
+		if counts == nil {
+			counts = map[string]int{}
+			routes[x.prefix] = counts
+		}
+		before := counts[x.advertisement]
+		if counts[x.advertisement] += by; counts[x.advertisement] == 0 {
+			delete(counts, x.advertisement)
+		}
+		if (before == 0) != (before+by == 0) {
+			changed[node] = append(changed[node], x.prefix)
+		}
+		if len(counts) == 0 {
+			delete(routes, x.prefix)
+		}
+	}
+}
+
+// reachesOf says which nodes announce address, by each advertisement of its pool.
+func (b *Balancer) reachesOf(address netip.Addr) []reach {
+	var out []reach
+	for _, a := range b.bgp.Pools[b.addresses.PoolOf(address)] {
+		x := reach{advertisement: a.Name, prefix: a.prefix(address)}
+		for name, n := range b.nodes {
+			if b.announces(n, address, a) == "" {
+				x.nodes = append(x.nodes, name)
+			}
+		}
+		slices.Sort(x.nodes)
+		out = append(out, x)
+	}
+	return out
+}
+
+// announces says why node does not announce address by a, or "" where it does. Who is
+// connected does not matter: a node that cannot be told goes on as it is.
+func (b *Balancer) announces(n Node, address netip.Addr, a Advertisement) reason.Reason {
+	if why := b.mayServe(n, a.NodeSelector); why != "" {
+		return why
+	}
+	f := ipam.FamilyOf(address)
+	switch {
+	case !slices.ContainsFunc(b.bgp.Peers, func(p Peer) bool { return p.speaksTo(n) && a.announces(p, f) }):
+		return reason.NodeNoPeer
+	case b.isLocal(n.Name, address):
+		return reason.AddressIsLocal
+	case !b.reaches(n.Name, address):
+		return reason.NodeNoEndpoint
+	}
+	return ""
+}
+
+// speaksTo reports whether n is one of the nodes that keep a session to the peer.
+func (p Peer) speaksTo(n Node) bool {
+	return p.NodeSelector == nil || p.NodeSelector.Matches(n.Labels)
+}
+
+// renewSessions makes the peers and advertisements of each node anew where nodes or the
+// configuration changed, and notes whose plan that changes.
+func (b *Balancer) renewSessions(changed routeChanges) {
+	r := &b.plan.routing
+	if !r.renew {
+		return
+	}
+	r.renew = false
+	for name := range r.sessions {
+		if _, ok := b.nodes[name]; !ok {
+			delete(r.sessions, name)
+		}
+	}
+	for name, n := range b.nodes {
+		now := b.sessionsOf(n)
+		before := r.sessions[name]
+		if slices.Equal(before.Peers, now.Peers) && slices.EqualFunc(before.Advertisements, now.Advertisements, announcement.Advertisement.Equal) {
+			continue
+		}
+		r.sessions[name] = now
+		if changed[name] == nil {
+			changed[name] = []netip.Prefix{}
+		}
+	}
+}
+
+// sessionsOf returns the peers of a node, and the advertisements that they hear. A node that
+// serves no address ends its sessions only when it is deleted: routes are withdrawn one by one.
+func (b *Balancer) sessionsOf(n Node) announcement.BGP {
+	var out announcement.BGP
+	if n.Deleting {
+		return out
+	}
+	heard := map[string]bool{}
+	for _, p := range b.bgp.Peers {
+		if p.speaksTo(n) {
+			out.Peers = append(out.Peers, p.BGPPeer)
+			heard[p.Name] = true
+		}
+	}
+	for _, all := range b.bgp.Pools {
+		for _, a := range all {
+			here := a.Advertisement
+			here.Peers = slices.DeleteFunc(slices.Clone(a.Peers), func(name string) bool { return !heard[name] })
+			if len(here.Peers) > 0 {
+				out.Advertisements = append(out.Advertisements, here)
+			}
+		}
+	}
+	slices.SortFunc(out.Peers, func(x, y announcement.BGPPeer) int { return cmp.Compare(x.Name, y.Name) })
+	slices.SortFunc(out.Advertisements, func(x, y announcement.Advertisement) int { return cmp.Compare(x.Name, y.Name) })
+	return out
+}
+
+// routesOf makes the routes of a node from its last ones and the prefixes that changed since.
+func (b *Balancer) routesOf(name string, last []announcement.Route, changed []netip.Prefix) []announcement.Route {
+	if len(changed) == 0 {
+		return last
+	}
+	slices.SortFunc(changed, announcement.ComparePrefixes)
+	routes := b.plan.routing.routes[name]
+	out := make([]announcement.Route, 0, len(routes))
+	for _, prefix := range slices.Compact(changed) {
+		i, found := slices.BinarySearchFunc(last, prefix, func(r announcement.Route, p netip.Prefix) int {
+			return announcement.ComparePrefixes(r.Prefix, p)
+		})
+		out = append(out, last[:i]...)
+		if found {
+			i++
+		}
+		last = last[i:]
+		if counts := routes[prefix]; len(counts) > 0 {
+			out = append(out, announcement.Route{Prefix: prefix, Advertisements: b.precedence(counts)})
+		}
+	}
+	return append(out, last...)
+}
+
+// said returns what a node says to routers; changed are the prefixes that it said other
+// things of in its last plan.
+func (b *Balancer) said(name string, changed []netip.Prefix) announcement.BGP {
+	last, ok := b.plan.sets[name]
+	if !ok {
+		changed = slices.Collect(maps.Keys(b.plan.routing.routes[name]))
+	}
+	out := b.plan.routing.sessions[name]
+	out.Routes = b.routesOf(name, last.BGP.Routes, changed)
+	return out
+}
+
+// precedence returns the names of advertisements, which are of one pool, in its order.
+func (b *Balancer) precedence(counts map[string]int) []string {
+	out := make([]string, 0, len(counts))
+	for name := range counts {
+		out = append(out, name)
+	}
+	slices.SortFunc(out, func(x, y string) int { return cmp.Or(cmp.Compare(b.order[x], b.order[y]), strings.Compare(x, y)) })
+	return out
+}
