@@ -3,6 +3,7 @@ package cloudconfig
 import (
 	"time"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -26,6 +27,8 @@ type Config struct {
 	OnShrink ShrinkPolicy
 	// Sight is how soon nodes notice that another one is gone.
 	Sight Sight
+	// BGP is to which routers nodes speak.
+	BGP BGP
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load among
 	// nodes, 0 to 600; 0 is none.
 	MaxMovesPerMinute int
@@ -41,6 +44,8 @@ type Pool struct {
 	// L2 asks for layer 2 announcement, by ARP and NDP. It is nil where the pool has only
 	// other ways of announcement; where it has none at all, layer 2 is the default.
 	L2 *L2
+	// BGP is how the pool is announced to routers; empty where it is not.
+	BGP []Advertisement
 }
 
 // L2 says where the addresses of a pool are answered on layer 2.
@@ -85,6 +90,22 @@ func defaultPool() Pool {
 
 // defaultNodes holds the value of each key that nodes leaves out.
 func defaultNodes() *Nodes { return &Nodes{ProviderID: "baremetal://" + nodeName} }
+
+// defaultRestartTime is how long routers are asked to keep the routes of a node whose
+// announcer restarts, where graceful restart is asked for without a time. A dead node looks
+// the same to them, so that it is short.
+const defaultRestartTime = time.Minute
+
+// defaultPeer holds the value of each key that a peer leaves out, but for those that depend
+// on others: keepaliveTime is a third of holdTime, families are that of the address.
+func defaultPeer() Peer {
+	return Peer{BGPPeer: announcement.BGPPeer{Port: 179, HoldTime: 30 * time.Second, ConnectRetryTime: 5 * time.Second}}
+}
+
+// defaultAdvertisement holds the value of each key that a pool's advertisement leaves out.
+func defaultAdvertisement() Advertisement {
+	return Advertisement{AggregationLength: 32, AggregationLengthV6: 128}
+}
 
 // defaultL2 is how a pool is announced that does not say how.
 func defaultL2() *L2 { return &L2{} }

@@ -24,7 +24,7 @@ func TestErrors(t *testing.T) {
 		"unknown key with a likely one": {"pool: []\n",
 			"c.yaml:3:1: pool: unknown key; did you mean pools?"},
 		"unknown key": {pool + "  interface: eth0\n",
-			"c.yaml:6:3: pools[0].interface: unknown key; known are addresses, autoAssign, avoidBuggyIPs, disabled, l2, maxPerNamespace, name, namespaceSelector, namespaces, priority, reuseAfter, serviceSelector, sharedNamespaces"},
+			"c.yaml:6:3: pools[0].interface: unknown key; known are addresses, autoAssign, avoidBuggyIPs, bgp, disabled, l2, maxPerNamespace, name, namespaceSelector, namespaces, priority, reuseAfter, serviceSelector, sharedNamespaces"},
 		"duplicate key": {pool + "  name: b\n",
 			"c.yaml:6:3: pools[0].name: given twice, first at 4:3; remove one of the two"},
 		"duplicate key at the top": {pool + pool,
@@ -32,7 +32,7 @@ func TestErrors(t *testing.T) {
 		"key that is a list": {"[a]: b\n",
 			"c.yaml:3:1: a key must be a word"},
 		"merge key": {pool + "  <<: {disabled: true}\n",
-			"c.yaml:6:3: pools[0].<<: unknown key; known are addresses, autoAssign, avoidBuggyIPs, disabled, l2, maxPerNamespace, name, namespaceSelector, namespaces, priority, reuseAfter, serviceSelector, sharedNamespaces"},
+			"c.yaml:6:3: pools[0].<<: unknown key; known are addresses, autoAssign, avoidBuggyIPs, bgp, disabled, l2, maxPerNamespace, name, namespaceSelector, namespaces, priority, reuseAfter, serviceSelector, sharedNamespaces"},
 		"second document": {pool + "---\nkind: CloudConfig\n",
 			"c.yaml:6:1: a second document begins here; write everything into one"},
 		"anchor and alias": {"pools:\n- &p {name: a, addresses: [192.0.2.1]}\n- *p\n",
@@ -73,9 +73,6 @@ func TestErrors(t *testing.T) {
 			"c.yaml:6:15: pools[0].reuseAfter: -1m0s is negative"},
 		"namespace twice": {pool + "  namespaces: [x, y, x]\n",
 			`c.yaml:6:22: pools[0].namespaces[2]: "x" is listed twice; remove one of the two`},
-		"not yet supported": {"bgp: {peers: []}\n" + pool + "  bgp: []\n",
-			"c.yaml:3:6: bgp: not supported by this version; remove it\n" +
-				"c.yaml:7:8: pools[0].bgp: not supported by this version; remove it"},
 		"health asked of elsewhere": {"nodeHealth: {kubeProxy: \"http://192.0.2.1:10256/healthz\", unwellAfter: 500ms}\n",
 			`c.yaml:3:25: nodeHealth.kubeProxy: "192.0.2.1:10256" is no loopback address with a port; write it like http://127.0.0.1:10256/healthz, or "" for none` + "\n" +
 				"c.yaml:3:72: nodeHealth.unwellAfter: 500ms is not between 1s and 1h0m0s"},

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -19,6 +20,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(head + pool + "  l2: {interface: can_reach:192.0.2.1}\nreservations: [{service: a/b, addresses: [192.0.2.1]}]\n")
 	f.Add(head + "nodes: {providerID: \"a://{name}\", zoneLabel: rack}\n")
 	f.Add(head + "pools: &a [*a]\n")
+	f.Add(head + routed + "  bgp: [{peers: [in], communities: [no-export], localPref: 7, aggregationLength: 26}]\n")
 	f.Add("[[[{{{")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, _, err := Parse([]byte(text), "c.yaml")
@@ -57,7 +59,8 @@ func checkConfig(t *testing.T, c *Config) {
 		require.NotEmpty(t, p.Name)
 		require.False(t, names[p.Name])
 		names[p.Name] = true
-		require.NotNil(t, p.L2)
+		require.True(t, p.L2 != nil || len(p.BGP) > 0, "a pool is announced somehow")
+		checkAdvertisements(t, c, p)
 		require.NotEmpty(t, p.Ranges)
 		require.GreaterOrEqual(t, p.MaxPerNamespace, 0)
 		require.GreaterOrEqual(t, p.ReuseAfter.Nanoseconds(), int64(0))
@@ -75,6 +78,33 @@ func checkConfig(t *testing.T, c *Config) {
 		require.NotEmpty(t, r.Name)
 		for _, a := range r.Addresses {
 			require.True(t, inPools(c, a), "%s", a)
+		}
+	}
+}
+
+// checkAdvertisements checks what the planner and the nodes take for granted.
+func checkAdvertisements(t *testing.T, c *Config, p Pool) {
+	known := map[string]Peer{}
+	for _, peer := range c.BGP.Peers {
+		require.NotContains(t, known, peer.Name)
+		require.True(t, peer.IPv4 || peer.IPv6)
+		require.GreaterOrEqual(t, peer.HoldTime, minHoldTime)
+		require.Less(t, peer.KeepaliveTime, peer.HoldTime)
+		require.Zero(t, peer.HoldTime%time.Second+peer.KeepaliveTime%time.Second+peer.ConnectRetryTime%time.Second+peer.GracefulRestart%time.Second)
+		require.False(t, peer.EBGPMultihop > 0 && peer.TTLSecurity > 0)
+		known[peer.Name] = peer
+	}
+	for _, a := range p.BGP {
+		require.NotEmpty(t, a.Peers)
+		for _, name := range a.Peers {
+			require.Contains(t, known, name)
+		}
+		for _, r := range p.Ranges {
+			for _, edge := range []netip.Addr{r.First, r.Last} {
+				prefix, err := edge.Prefix(a.length(edge))
+				require.NoError(t, err)
+				require.True(t, r.Contains(prefix.Addr()) && r.Contains(lastOf(prefix)), "%s of %s", prefix, rangeText(r))
+			}
 		}
 	}
 }

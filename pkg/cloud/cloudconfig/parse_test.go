@@ -78,7 +78,7 @@ func TestReference(t *testing.T) {
 	require.Empty(t, warnings)
 
 	require.Equal(t, "baremetal.cloud/lb", c.LoadBalancerClass)
-	require.Len(t, c.Pools, 2)
+	require.Len(t, c.Pools, 3)
 	require.Equal(t, defaultPool().ReuseAfter, c.Pools[0].ReuseAfter)
 	require.Equal(t, defaultL2(), c.Pools[0].L2)
 

@@ -45,10 +45,15 @@ func (w *walker) pool(n *yaml.Node, path string) (p Pool, name *yaml.Node) {
 		"maxPerNamespace":   func(v *yaml.Node, at string) { p.MaxPerNamespace = w.integer(v, at, 0, math.MaxInt32) },
 		"reuseAfter":        func(v *yaml.Node, at string) { p.ReuseAfter = w.duration(v, at) },
 		"l2":                func(v *yaml.Node, at string) { p.L2 = w.l2(v, at) },
-		"bgp":               w.refuse,
+		"bgp":               func(*yaml.Node, string) {}, // read below: it has to fit the addresses
 	}
 	w.object(n, path, keys, "name", "addresses")
-	if p.L2 == nil {
+	if n.Kind == yaml.MappingNode {
+		if v := lookup(n, "bgp"); v != nil && !isNull(v) {
+			p.BGP = w.advertisements(v, join(path, "bgp"), p)
+		}
+	}
+	if p.L2 == nil && len(p.BGP) == 0 {
 		p.L2 = defaultL2()
 	}
 	w.doubtful(n, path, p)

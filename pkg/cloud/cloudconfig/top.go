@@ -18,10 +18,14 @@ func (w *walker) config(n *yaml.Node) Config {
 		"rebalance":         func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
 		"nodeHealth":        func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
 		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
-		// Read below: they refer to the pools, which may come later in the file.
+		// Read before the pools, which refer to it, and after them, which they refer to: they
+		// may come in any order in the file.
+		"bgp":          func(*yaml.Node, string) {},
 		"reservations": func(*yaml.Node, string) {},
-
-		"bgp": w.refuse,
+	}
+	if v := lookup(n, "bgp"); n.Kind == yaml.MappingNode && v != nil && !isNull(v) {
+		w.bgp = w.readBGP(v, "bgp")
+		c.BGP = w.bgp
 	}
 	w.object(n, "", keys, "apiVersion", "kind")
 	if n.Kind != yaml.MappingNode {
@@ -41,7 +45,7 @@ func (w *walker) config(n *yaml.Node) Config {
 // Ignoring it would promise what does not happen.
 func unsupported(key string) bool {
 	switch key {
-	case "bgp":
+	case "bfd":
 		return true
 	}
 	return false

@@ -21,6 +21,8 @@ type walker struct {
 	// badAddress says that an address of a pool could not be read, which leaves it open
 	// what the pools contain.
 	badAddress bool
+	// bgp is read before the pools, which refer to it.
+	bgp BGP
 }
 
 // reader reads the value of a key; path leads to it.

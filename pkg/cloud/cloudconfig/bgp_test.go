@@ -1,0 +1,203 @@
+package cloudconfig
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// peers is one external and one internal peer, from line 3 to 6; what a test adds to it begins
+// on line 7.
+const peers = `bgp:
+  peers:
+  - {name: out, address: 192.0.2.1, localASN: 64512, peerASN: 64513}
+  - {name: in, address: 192.0.2.2, localASN: 64512, peerASN: 64512}
+`
+
+// routed is a pool after peers, from line 7 to 9; its advertisements follow.
+const routed = peers + "pools:\n- name: a\n  addresses: [198.51.100.0/24]\n"
+
+func TestBGPReference(t *testing.T) {
+	data, err := os.ReadFile("../../../docs/reference.yaml")
+	require.NoError(t, err)
+	c, _, err := Parse(data, "reference.yaml")
+	require.NoError(t, err)
+	torA := defaultPeer()
+	torA.Name, torA.Address, torA.LocalASN, torA.PeerASN = "tor-a", addr("192.0.2.1"), 64512, 64513
+	torA.KeepaliveTime, torA.IPv4 = 10*time.Second, true
+	require.Equal(t, torA, c.BGP.Peers[0], "the commented defaults are those of the code")
+
+	torB := c.BGP.Peers[1]
+	require.True(t, torB.NodeSelector.Matches(map[string]string{"kubernetes.io/hostname": "node-b"}))
+	require.False(t, torB.NodeSelector.Matches(nil))
+	torB.NodeSelector = nil
+	require.Equal(t, Peer{BGPPeer: announcement.BGPPeer{
+		Name: "tor-b", Address: addr("2001:db8::1"), Port: 179, LocalASN: 64512, PeerASN: 4200000001,
+		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, ConnectRetryTime: 5 * time.Second,
+		SourceAddress: addr("2001:db8::200"), RouterID: addr("192.0.2.200"), PasswordFile: "tor-b",
+		TTLSecurity: 1, GracefulRestart: defaultRestartTime, IPv4: true, IPv6: true,
+	}}, torB)
+	require.Equal(t, uint8(3), c.BGP.Peers[2].EBGPMultihop)
+	require.Equal(t, "bond0", c.BGP.Peers[2].Interface)
+	require.True(t, c.BGP.Peers[3].Internal())
+
+	pool := c.Pools[2]
+	require.Nil(t, pool.L2, "a pool with bgp alone is not announced on layer 2")
+	all := defaultAdvertisement()
+	all.Name, all.Peers = "routed/0", []string{"core", "reflector", "tor-a", "tor-b"}
+	require.Equal(t, all, pool.BGP[0])
+	require.Equal(t, Advertisement{AggregationLength: 24, AggregationLengthV6: 64, Advertisement: announcement.Advertisement{
+		Name: "routed/1", Peers: []string{"reflector", "tor-a"},
+		Communities:      []announcement.Community{64512<<16 | 7, 64512<<16 | 100, 0xffffff01},
+		LargeCommunities: []announcement.LargeCommunity{{64512, 1, 1}},
+		LocalPref:        announcement.Metric{Set: true, Value: 200}, MED: announcement.Metric{Set: true, Value: 50}, Prepend: 2,
+	}}, pool.BGP[1])
+}
+
+// A pool that asks for both is announced in both ways.
+func TestBothWays(t *testing.T) {
+	c := parse(t, routed+"  l2: {}\n  bgp: [{}]\n")
+	require.NotNil(t, c.Pools[0].L2)
+	require.Len(t, c.Pools[0].BGP, 1)
+	c = parse(t, routed+"  bgp:\n")
+	require.NotNil(t, c.Pools[0].L2, "a key without a value counts as not given")
+	require.Empty(t, c.Pools[0].BGP)
+}
+
+// What belongs to other nodes does not clash.
+func TestPeersOfOtherNodes(t *testing.T) {
+	c := parse(t, `bgp:
+  peers:
+  - {name: a, address: 192.0.2.1, localASN: 1, peerASN: 2, nodeSelector: {matchLabels: {rack: a}}}
+  - {name: b, address: 192.0.2.1, localASN: 3, peerASN: 2, nodeSelector: {matchLabels: {rack: b}}}
+  - {name: c, address: 192.0.2.1, port: 1790, localASN: 3, peerASN: 2}
+`+pool+`  bgp:
+  - {med: 100, peers: [a], nodeSelector: {matchLabels: {rack: a}}}
+  - {med: 200, peers: [a], nodeSelector: {matchLabels: {rack: b}}}
+  - {med: 300, peers: [b]}
+  - {med: 300, peers: [a], aggregationLength: 30}
+`)
+	require.Len(t, c.BGP.Peers, 3)
+}
+
+func TestBGPErrors(t *testing.T) {
+	tests := map[string]struct {
+		text string // follows head
+		want string
+	}{
+		"peer without what it needs": {"bgp: {peers: [{}]}\n" + pool,
+			"c.yaml:3:15: bgp.peers[0].name: is required\n" +
+				"c.yaml:3:15: bgp.peers[0].address: is required\n" +
+				"c.yaml:3:15: bgp.peers[0].localASN: is required\n" +
+				"c.yaml:3:15: bgp.peers[0].peerASN: is required"},
+		"names and addresses twice": {peers + "  - {name: in, address: 192.0.2.9, localASN: 1, peerASN: 2}\n  - {name: other, address: 192.0.2.1, localASN: 1, peerASN: 2}\n" + pool,
+			"c.yaml:7:12: bgp.peers[2].name: another peer has the name \"in\", at 6:12\n" +
+				"c.yaml:8:28: bgp.peers[3].address: peer \"out\" has the same address and port, at 5:26; remove one of the two, or give them nodeSelectors that pick different nodes"},
+		"addresses": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.0/24, localASN: 1, peerASN: 2}\n  - {name: b, address: fe80::1, localASN: 1, peerASN: 2}\n" +
+			"  - {name: c, address: gateway, localASN: 1, peerASN: 2}\n  - {name: d, address: 127.0.0.1, localASN: 1, peerASN: 2}\n  - {name: e, address: \"::ffff:192.0.2.1\", localASN: 1, peerASN: 2}\n" + pool,
+			"c.yaml:5:24: bgp.peers[0].address: \"192.0.2.0/24\" is not an address; write one address, without a prefix length\n" +
+				"c.yaml:6:24: bgp.peers[1].address: fe80::1 is link-local, which is not supported by this version; write a global address\n" +
+				"c.yaml:7:24: bgp.peers[2].address: a node's gateway as its peer is not supported by this version; write the router's address; a peer for each rack has a nodeSelector\n" +
+				"c.yaml:8:24: bgp.peers[3].address: 127.0.0.1 is no address of a machine on a network\n" +
+				"c.yaml:9:24: bgp.peers[4].address: ::ffff:192.0.2.1 is an IPv4 address in the form of an IPv6 one; write 192.0.2.1"},
+		"AS numbers": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.1, localASN: 0, peerASN: 4294967295}\n  - {name: b, address: 192.0.2.2, localASN: 23456, peerASN: 65535}\n" + pool,
+			"c.yaml:5:45: bgp.peers[0].localASN: 0 is not between 1 and 4294967294\n" +
+				"c.yaml:5:57: bgp.peers[0].peerASN: 4294967295 is not between 1 and 4294967294\n" +
+				"c.yaml:6:45: bgp.peers[1].localASN: 23456 is reserved and no AS's number\n" +
+				"c.yaml:6:61: bgp.peers[1].peerASN: 65535 is reserved and no AS's number"},
+		"hold time below 3 s": {peer("holdTime: 2s"), "c.yaml:5:78: bgp.peers[0].holdTime: 2s is not between 3s and 18h12m15s"},
+		"hold time of none":   {peer("holdTime: 0s"), "c.yaml:5:78: bgp.peers[0].holdTime: 0s is not between 3s and 18h12m15s"},
+		"half a second":       {peer("holdTime: 3500ms"), "c.yaml:5:78: bgp.peers[0].holdTime: 3.5s is no whole number of seconds, which is what BGP can say; write 4s"},
+		"keepalive above hold": {peer("holdTime: 9s, keepaliveTime: 9s"),
+			"c.yaml:5:97: bgp.peers[0].keepaliveTime: 9s is not below holdTime, which is 9s: the router would end each session; leave it out for a third of holdTime"},
+		"multihop with TTL security": {peer("ebgpMultihop: 2, ttlSecurity: 1"),
+			"c.yaml:5:98: bgp.peers[0].ttlSecurity: cannot go with ebgpMultihop: one sends packets with a low TTL, the other accepts none; remove one of the two; ttlSecurity says itself how many hops away the router may be"},
+		"multihop to an internal peer": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.1, localASN: 1, peerASN: 1, ebgpMultihop: 2}\n" + pool,
+			"c.yaml:5:74: bgp.peers[0].ebgpMultihop: localASN and peerASN are the same: an internal peer may be any number of hops away; remove it"},
+		"source address of the other family": {peer("sourceAddress: 2001:db8::1, nodeSelector: {matchLabels: {a: b}}"),
+			"c.yaml:5:83: bgp.peers[0].sourceAddress: 2001:db8::1 cannot connect to 192.0.2.1; give one of the address's family"},
+		"source address and interface": {peer("sourceAddress: 192.0.2.3, interface: eth0, nodeSelector: {matchLabels: {a: b}}"),
+			"c.yaml:5:105: bgp.peers[0].interface: cannot go with sourceAddress; remove one of the two"},
+		"several interfaces": {peer("interface: /eth.*/"),
+			"c.yaml:5:79: bgp.peers[0].interface: \"/eth.*/\" may be several; write the name of one interface"},
+		"router ID": {peer("routerID: 2001:db8::1"),
+			"c.yaml:5:78: bgp.peers[0].routerID: \"2001:db8::1\" is no BGP Identifier; write it like an IPv4 address, and not 0.0.0.0"},
+		"password file elsewhere": {peer("passwordFile: ../ca.crt"),
+			"c.yaml:5:82: bgp.peers[0].passwordFile: \"../ca.crt\" is no name of a file; write the key in the Secret baremetal-bgp-passwords that has the password"},
+		"restart time": {peer("gracefulRestart: {restartTime: 4096s}"),
+			"c.yaml:5:99: bgp.peers[0].gracefulRestart.restartTime: 1h8m16s is not between 1s and 1h8m15s"},
+		"families": {peer("families: [ipv4, ipv5, ipv4]"),
+			"c.yaml:5:85: bgp.peers[0].families[1]: \"ipv5\" is not a family; write ipv4 or ipv6\n" +
+				"c.yaml:5:91: bgp.peers[0].families[2]: \"ipv4\" is listed twice; remove one of the two"},
+		"no family": {peer("families: []"), "c.yaml:5:78: bgp.peers[0].families: a session of no family announces nothing; leave it out for the address's own family"},
+		"bfd":       {peer("bfd: {}"), "c.yaml:5:73: bgp.peers[0].bfd: not supported by this version; remove it"},
+		"communities": {"bgp:\n  communities: {no-export: \"1:2\", a: \"70000:1\", b: [], 7up: \"1:1\"}\n" + pool,
+			"c.yaml:4:17: bgp.communities.no-export: no-export is the well-known community 65535:65281; use another name\n" +
+				"c.yaml:4:38: bgp.communities.a: \"70000:1\" is no community; " + communityForms + "\n" +
+				"c.yaml:4:52: bgp.communities.b: want a single value, got a list\n" +
+				"c.yaml:4:56: bgp.communities.7up: \"7up\" is no name for a community; begin with a letter; letters, digits, '-', '_' and '.' may follow"},
+		"unknown peer": {routed + "  bgp: [{peers: [our, in, in]}]\n",
+			"c.yaml:10:18: pools[0].bgp[0].peers[0]: there is no peer \"our\"; did you mean out?\n" +
+				"c.yaml:10:27: pools[0].bgp[0].peers[2]: \"in\" is listed twice; remove one of the two"},
+		"peer without any": {pool + "  bgp: [{peers: [out]}]\n",
+			"c.yaml:6:18: pools[0].bgp[0].peers[0]: there is no peer \"out\"; add it to bgp.peers"},
+		"all peers without any": {pool + "  bgp: [{}]\n", "c.yaml:6:9: pools[0].bgp[0]: there are no peers to announce the pool to; add bgp.peers"},
+		"empty list":            {routed + "  bgp: []\n", "c.yaml:10:8: pools[0].bgp: an empty list announces nothing; write [{}] to announce it to all peers, or remove the key"},
+		"unknown community": {routed + "  bgp: [{communities: [no-exprot, \"1:2:3:4\", \"1:1\", \"1:1\"]}]\n",
+			"c.yaml:10:24: pools[0].bgp[0].communities[0]: \"no-exprot\" is no community, and no name of one; did you mean no-export?, or name it in bgp.communities\n" +
+				"c.yaml:10:35: pools[0].bgp[0].communities[1]: \"1:2:3:4\" is no community, and no name of one; " + communityForms + "\n" +
+				"c.yaml:10:53: pools[0].bgp[0].communities[3]: \"1:1\" is listed twice; remove one of the two"},
+		"aggregation shorter than the pool's prefix": {routed + "  bgp: [{aggregationLength: 23}]\n",
+			"c.yaml:10:29: pools[0].bgp[0].aggregationLength: 23 makes 198.51.100.0/23 of 198.51.100.0, which reaches beyond 198.51.100.0-198.51.100.255 of the pool; give a longer prefix, or the pool all of it"},
+		"aggregation of a part of a range": {peers + "pools:\n- name: a\n  addresses: [198.51.100.0-198.51.100.9]\n  bgp: [{aggregationLength: 29}]\n",
+			"c.yaml:10:29: pools[0].bgp[0].aggregationLength: 29 makes 198.51.100.8/29 of 198.51.100.9, which reaches beyond 198.51.100.0-198.51.100.9 of the pool; give a longer prefix, or the pool all of it"},
+		"conflicting localPref": {routed + "  bgp: [{localPref: 1}, {localPref: 2, peers: [in], nodeSelector: {matchLabels: {a: b}}}]\n",
+			"c.yaml:10:37: pools[0].bgp[1].localPref: the pool's advertisement 0 announces the same prefixes to the same peers with another localPref; give both the same, or peers or aggregation lengths of their own"},
+		"conflicting with none": {routed + "  bgp: [{med: 1}, {asPathPrepend: 3}]\n",
+			"c.yaml:10:19: pools[0].bgp[1].med: the pool's advertisement 0 announces the same prefixes to the same peers with another med; give both the same, or peers or aggregation lengths of their own\n" +
+				"c.yaml:10:35: pools[0].bgp[1].asPathPrepend: the pool's advertisement 0 announces the same prefixes to the same peers with another asPathPrepend; give both the same, or peers or aggregation lengths of their own"},
+		"nobody takes the family": {peers + "pools:\n- name: a\n  addresses: [\"2001:db8::/64\"]\n  bgp: [{}]\n",
+			"c.yaml:10:8: pools[0].bgp: the pool has IPv6 addresses, and none of its peers takes that family; add it to the families of a peer, or announce the pool to another one"},
+		"numbers": {routed + "  bgp: [{med: -1, asPathPrepend: 11, aggregationLength: 33, localPref: 4294967296}]\n",
+			"c.yaml:10:15: pools[0].bgp[0].med: -1 is not between 0 and 4294967295\n" +
+				"c.yaml:10:34: pools[0].bgp[0].asPathPrepend: 11 is not between 0 and 10\n" +
+				"c.yaml:10:57: pools[0].bgp[0].aggregationLength: 33 is not between 1 and 32\n" +
+				"c.yaml:10:72: pools[0].bgp[0].localPref: 4294967296 is not between 0 and 4294967295"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := Parse([]byte(head+tt.text), "c.yaml")
+			require.Error(t, err)
+			require.Equal(t, tt.want, err.Error())
+		})
+	}
+}
+
+// peer is one peer on line 5, with more keys.
+func peer(more string) string {
+	return "bgp:\n  peers:\n  - {name: a, address: 192.0.2.1, localASN: 64512, peerASN: 64513, " + more + "}\n" + pool
+}
+
+func TestBGPWarnings(t *testing.T) {
+	tests := map[string]struct{ text, want string }{
+		"localPref to external peers": {routed + "  bgp: [{localPref: 100, peers: [out]}]\n",
+			"c.yaml:10:21: pools[0].bgp[0].localPref: goes to internal peers only, and there is none among its peers; remove it; med and asPathPrepend say something to external peers"},
+		"keepalive above a third": {peer("holdTime: 9s, keepaliveTime: 4s"),
+			"c.yaml:5:97: bgp.peers[0].keepaliveTime: 4s is more than a third of holdTime, which is 9s: one lost packet may end a session; leave it out for a third of holdTime"},
+		"one router ID for all": {peer("routerID: 192.0.2.3"), "c.yaml:5:78: bgp.peers[0].routerID: every node has the same routerID; add a nodeSelector that picks one node"},
+		"a family on layer 2 only": {peers + "pools:\n- name: a\n  addresses: [\"2001:db8::/64\", 198.51.100.0/24]\n  l2: {}\n  bgp: [{}]\n",
+			"c.yaml:11:8: pools[0].bgp: the pool has IPv6 addresses, and none of its peers takes that family; add it to the families of a peer, or announce the pool to another one"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, warnings, err := Parse([]byte(head+tt.text), "c.yaml")
+			require.NoError(t, err)
+			require.Len(t, warnings, 1)
+			require.Equal(t, tt.want, warnings[0].String())
+		})
+	}
+}

@@ -1,0 +1,158 @@
+package cloudconfig
+
+import (
+	"math"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bounds of a peer's times. The least hold time is RFC 4271's, section 4.2; the greatest is
+// what fits its field, as is the restart time of RFC 4724, section 3.
+const (
+	minHoldTime      = 3 * time.Second
+	maxHoldTime      = math.MaxUint16 * time.Second
+	minKeepaliveTime = time.Second
+	minConnectRetry  = time.Second
+	maxConnectRetry  = 10 * time.Minute
+	minRestartTime   = time.Second
+	maxRestartTime   = 4095 * time.Second
+	// keepalives is how many of them fit into a hold time by default (RFC 4271 section 4.4).
+	keepalives = 3
+)
+
+// peerName reads a name that no peer before has.
+func (r peerReader) peerName(n *yaml.Node, path string) string {
+	name := r.label(n, path)
+	if first := r.named[name]; first != nil && name != "" {
+		r.fail(n, path, "", "another peer has the name %q, at %d:%d", name, first.Line, first.Column)
+		return ""
+	}
+	r.named[name] = n
+	return name
+}
+
+// routerAddress reads the address of a router.
+func (w *walker) routerAddress(n *yaml.Node, path string) netip.Addr {
+	if n.Kind == yaml.ScalarNode && n.Value == "gateway" {
+		w.fail(n, path, "write the router's address; a peer for each rack has a nodeSelector", "a node's gateway as its peer is not supported by this version")
+		return netip.Addr{}
+	}
+	return w.unicast(n, path)
+}
+
+// unicast reads an address that a machine on a network can have.
+func (w *walker) unicast(n *yaml.Node, path string) netip.Addr {
+	s, ok := w.text(n, path)
+	if !ok {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		w.fail(n, path, "write one address, without a prefix length", "%q is not an address", s)
+	case a.Zone() != "" || a.IsLinkLocalUnicast():
+		w.fail(n, path, "write a global address", "%s is link-local, which is not supported by this version", a)
+	case a.Is4In6():
+		w.fail(n, path, "write "+a.Unmap().String(), "%s is an IPv4 address in the form of an IPv6 one", a)
+	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		w.fail(n, path, "", "%s is no address of a machine on a network", a)
+	default:
+		return a
+	}
+	return netip.Addr{}
+}
+
+// asn reads the number of an autonomous system that may be used (RFC 7607, RFC 6793
+// section 9, RFC 7300).
+func (w *walker) asn(n *yaml.Node, path string) uint32 {
+	before := len(w.problems)
+	i := w.integer(n, path, 1, math.MaxUint32-1)
+	if len(w.problems) == before && (i == 23456 || i == math.MaxUint16) {
+		w.fail(n, path, "", "%d is reserved and no AS's number", i)
+		return 0
+	}
+	return uint32(i) //nolint:gosec // bounded
+}
+
+// seconds reads a duration of whole seconds.
+func (w *walker) seconds(n *yaml.Node, path string, least, most time.Duration) time.Duration {
+	before := len(w.problems)
+	d := w.duration(n, path)
+	switch {
+	case len(w.problems) > before:
+	case d < least || d > most:
+		w.fail(n, path, "", "%s is not between %s and %s", d, least, most)
+	case d%time.Second != 0:
+		w.fail(n, path, "write "+d.Round(time.Second).String(), "%s is no whole number of seconds, which is what BGP can say", d)
+	default:
+		return d
+	}
+	return 0
+}
+
+// interfaceName reads the name of one interface.
+func (w *walker) interfaceName(n *yaml.Node, path string) string {
+	s := w.interfaceSelector(n, path)
+	if len(s) > 0 && (s[0] == '/' || len(s) > maxInterfaceName) {
+		w.fail(n, path, "write the name of one interface", "%q may be several", s)
+	}
+	return s
+}
+
+func (w *walker) routerID(n *yaml.Node, path string) netip.Addr {
+	s, ok := w.text(n, path)
+	if !ok {
+		return netip.Addr{}
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() || a.IsUnspecified() {
+		w.fail(n, path, "write it like an IPv4 address, and not 0.0.0.0", "%q is no BGP Identifier", s)
+		return netip.Addr{}
+	}
+	return a
+}
+
+// secretKey is what a key of a Secret may be, which becomes a file's name.
+var secretKey = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
+
+func (w *walker) fileName(n *yaml.Node, path string) string {
+	s, ok := w.text(n, path)
+	if ok && (!secretKey.MatchString(s) || s == "." || s == "..") {
+		w.fail(n, path, "write the key in the Secret baremetal-bgp-passwords that has the password", "%q is no name of a file", s)
+		return ""
+	}
+	return s
+}
+
+func (w *walker) gracefulRestart(n *yaml.Node, path string) time.Duration {
+	restart := defaultRestartTime
+	w.object(n, path, map[string]reader{
+		"restartTime": func(v *yaml.Node, at string) { restart = w.seconds(v, at, minRestartTime, maxRestartTime) },
+	})
+	return restart
+}
+
+// families reads a list of ipv4 and ipv6.
+func (w *walker) families(n *yaml.Node, path string) (v4, v6 bool) {
+	w.list(n, path, func(v *yaml.Node, at string) {
+		s, ok := w.text(v, at)
+		switch {
+		case !ok:
+		case s == "ipv4" && !v4:
+			v4 = true
+		case s == "ipv6" && !v6:
+			v6 = true
+		case s == "ipv4" || s == "ipv6":
+			w.fail(v, at, "remove one of the two", "%q is listed twice", s)
+		default:
+			w.fail(v, at, "write ipv4 or ipv6", "%q is not a family", s)
+		}
+	})
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		w.fail(n, path, "leave it out for the address's own family", "a session of no family announces nothing")
+	}
+	return v4, v6
+}
