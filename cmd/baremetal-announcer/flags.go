@@ -17,6 +17,7 @@ type options struct {
 	tokenFile     string
 	planFile      string
 	statusAddress string
+	passwordDir   string
 	logLevel      slog.Level
 	version       bool
 }
@@ -32,6 +33,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	set.StringVar(&o.tokenFile, "token-file", "/var/run/secrets/baremetal.cloud/token", "`file` with the token that shows which node this is")
 	set.StringVar(&o.planFile, "plan-file", "", "`file` to keep the last plan in, for a restart while no baremetal-ccm is there; its directory must be there. Nothing is kept if empty")
 	set.StringVar(&o.statusAddress, "status-address", "127.0.0.1:10271", "`address` to serve /healthz, /readyz and /metrics on")
+	set.StringVar(&o.passwordDir, "bgp-password-dir", "/etc/baremetal/bgp-passwords", "`directory` with the files that peers of the cloud-config name as passwordFile")
 	set.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` to log: debug, info, warn or error")
 	set.BoolVar(&o.version, "version", false, "print the version and end")
 	if err := set.Parse(args); err != nil {

@@ -1,7 +1,7 @@
 // Command baremetal-announcer runs on every node and carries out the node's plan: it
 // answers ARP and NDP for the addresses that baremetal-ccm gave to the node. It needs
-// the node's network namespace and CAP_NET_RAW, and nothing of the Kubernetes API. See
-// docs/ for what it does and deploy/ for how it is run.
+// the node's network namespace and CAP_NET_RAW, and nothing of the Kubernetes API. What it
+// says to routers by BGP a second process says, which it starts. See docs/ for what it does and deploy/ for how it is run.
 package main
 
 import (
@@ -16,6 +16,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == speakerCommand {
+		os.Exit(speak())
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))

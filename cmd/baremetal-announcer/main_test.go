@@ -27,7 +27,7 @@ func TestParse(t *testing.T) {
 	require.Equal(t, options{
 		node: "node1", controllers: []string{"baremetal-ccm.baremetal-ccm.svc:10270"},
 		caFile: "/etc/baremetal/ca/ca.crt", tokenFile: "/var/run/secrets/baremetal.cloud/token",
-		statusAddress: "127.0.0.1:10271",
+		statusAddress: "127.0.0.1:10271", passwordDir: "/etc/baremetal/bgp-passwords",
 	}, o)
 	o, err = parse([]string{"--node=n", "--controllers=a:1, b:2,", "--log-level=debug"}, environment(), &bytes.Buffer{})
 	require.NoError(t, err)

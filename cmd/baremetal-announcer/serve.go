@@ -12,6 +12,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/control"
 	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
@@ -30,13 +31,17 @@ const serverName = "baremetal-ccm"
 func serve(ctx context.Context, o options, logs io.Writer) error {
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
 	var client *control.Client
+	var node *announcer.Announcer
+	speaker := bgp.NewSpeaker(bgp.Options{
+		Command: speakerProcess, PasswordDir: o.passwordDir, Logger: log,
+		OnState: func(s bgp.State) { node.OnBGP(s) },
+	})
 	settings := announcer.Options{
-		Node: o.node, Logger: log,
+		Node: o.node, Logger: log, Speaker: speaker,
 		IPv4:   newResponder(arp.Protocol{}),
 		IPv6:   newResponder(ndp.Protocol{}),
 		Report: func(r announcement.Report) { client.SetReport(r) },
 	}
-	var node *announcer.Announcer
 	checker := health.NewChecker(health.Options{Now: sight.Now, Logger: log, OnResult: func(r health.Result) { node.OnHealth(r) }})
 	settings.Ask = checker.Set
 	keeper := newKeeper(o, log)
@@ -70,6 +75,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	running.Go(func() error { return watcher.Run(ctx) })
 	running.Go(func() error { return keeper.Run(ctx) })
 	running.Go(func() error { return checker.Run(ctx) })
+	running.Go(func() error { return speaker.Run(ctx) })
 	running.Go(func() error { return status.Serve(ctx, listener, handler) })
 	running.Go(func() error { return client.Run(clientCtx) })
 	if err := running.Wait(); err != nil {

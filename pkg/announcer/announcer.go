@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
@@ -35,6 +36,14 @@ type Responder interface {
 
 var _ Responder = (*responder.Responder)(nil)
 
+// Speaker speaks BGP; *bgp.Speaker is one.
+type Speaker interface {
+	// Set makes d all that routers are told. It does not wait for that.
+	Set(d bgp.Desired)
+}
+
+var _ Speaker = (*bgp.Speaker)(nil)
+
 // Options are what an Announcer needs.
 type Options struct {
 	// Node is the name of the Node that this process runs on.
@@ -44,6 +53,8 @@ type Options struct {
 	// IPv4 and IPv6 make the responder of each family. Their arguments are what to call
 	// when a socket failed, and what to ask before anything is sent.
 	IPv4, IPv6 func(socketFailed func(), allowed func() bool) Responder
+	// Speaker says to routers what it is set to; nil has the node speak to none.
+	Speaker Speaker
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(announcement.Report)
 	// Ask, if not nil, takes what is to be asked of the node's health, whenever that may have
@@ -138,6 +149,11 @@ func (a *Announcer) OnHealth(r health.Result) {
 	a.inbox.put(func(n *news) { n.health = &r })
 }
 
+// OnBGP takes how the sessions to routers fare.
+func (a *Announcer) OnBGP(state bgp.State) {
+	a.inbox.put(func(n *news) { n.bgp = &state })
+}
+
 // Run carries out plans, in the calling thread's network namespace, until ctx is done.
 // Then it stops answering, tells its peers, reports that it claims nothing and has no
 // interface to carry anything, and returns nil.
@@ -224,6 +240,13 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.options.Ask(a.core.healthTargets())
 	}
 	changed = a.judge(boot) || changed
+	if changed {
+		a.speak()
+	}
+	heard := n.bgp != nil
+	if heard {
+		a.core.bgp = *n.bgp
+	}
 	if a.core.rerouted || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
 		a.reach(boot)
 	}
@@ -233,7 +256,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	}
 	if settled := a.core.settle(boot); settled || changed || retry {
 		a.carryOut(now, boot)
-	} else if a.core.sight.Counts() != a.status.Load().Peers {
+	} else if heard || a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
 	}
 	a.neighbours.send(boot, a.core.sight)
@@ -255,6 +278,13 @@ func (a *Announcer) judge(boot time.Duration) bool {
 	}
 	a.core.sight.SetUnwell(boot, unwell)
 	return true
+}
+
+// speak has routers told what plan and interfaces have come to.
+func (a *Announcer) speak() {
+	if desired, ok := a.core.said(); ok && a.options.Speaker != nil {
+		a.options.Speaker.Set(desired)
+	}
 }
 
 // wake looks whether the process slept for so long that peers took it for down. Then what
@@ -375,6 +405,7 @@ func (a *Announcer) publish() {
 		Standby:  a.core.standby(),
 		Refused:  a.refused,
 		Peers:    a.core.sight.Counts(),
+		BGP:      a.core.bgp,
 
 		ClaimsStarted: maps.Clone(a.core.started),
 		ClaimsEnded:   maps.Clone(a.core.ended),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
@@ -62,6 +63,9 @@ type core struct {
 	reconsider map[netip.Addr]bool
 	// sight knows who claims what.
 	sight *sight.Core
+
+	// bgp is how the sessions to routers fare.
+	bgp bgp.State
 
 	// touched are the addresses to carry out anew, wants is what is to be answered, and
 	// ports is that by interface. Like every map that is emptied again and again, touched is
@@ -387,12 +391,25 @@ func (c *core) report() *announcement.Report {
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
 		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
 		Unwell: c.fitness.unwell,
+		BGP:    announcement.BGPReport{Plan: c.bgp.Plan},
+	}
+	for _, s := range c.bgp.Sessions {
+		r.BGP.Sessions = append(r.BGP.Sessions, s.BGPSession)
 	}
 	if c.spoke && r.Equal(c.reported) {
 		return nil
 	}
 	c.spoke, c.reported = true, r
 	return &r
+}
+
+// said returns what the node says to routers, or false while it does not know yet: what a
+// router was told before a restart is to be said again as a whole.
+func (c *core) said() (bgp.Desired, bool) {
+	if c.links == nil || c.set.Stamp.IsZero() {
+		return bgp.Desired{}, false
+	}
+	return bgp.Resolve(c.node, c.set, c.links.Report()), true
 }
 
 // interfaces returns those that can carry addresses. Of an announcer that ends none can: so

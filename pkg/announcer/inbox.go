@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -37,6 +38,8 @@ type news struct {
 	probes []probed
 	// peersFailed says that a socket to peers failed.
 	peersFailed bool
+	// bgp is how the sessions to routers fare.
+	bgp *bgp.State
 	// socketFailed says that a reader's socket failed.
 	socketFailed bool
 }

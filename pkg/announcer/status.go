@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
 
@@ -44,6 +45,8 @@ type Status struct {
 	// count, by one of sight.DropCauses.
 	Sent, Unsent uint64
 	Dropped      map[string]uint64
+	// BGP is how the sessions to routers fare.
+	BGP bgp.State
 	// Responders are what the responders did so far, by address family.
 	Responders map[string]responder.Counts
 }

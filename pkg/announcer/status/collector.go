@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
@@ -24,6 +25,8 @@ type collector struct {
 	stream, build                        *prometheus.Desc
 	peers, claimsStarted, claimsEnded    *prometheus.Desc
 	sightSent, sightDropped, sightUnsent *prometheus.Desc
+	session, sessionProblem, losses      *prometheus.Desc
+	routesSent, routesReceived, failures *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -34,27 +37,33 @@ func newCollector(status func() announcer.Status, version string) *collector {
 	}
 	return &collector{
 		status: status, version: version,
-		planTerm:      describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
-		planRevision:  describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
-		plansRefused:  describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
-		planKept:      describe("baremetal_announcer_plan_kept", "1 while the plan that is carried out is the one kept on disk, which no leader has confirmed since the start; else 0."),
-		planWrites:    describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
-		working:       describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),
-		unwell:        describe("baremetal_announcer_unwell", "1 while the node gives its addresses to others because its kube-proxy does not work; else 0."),
-		addresses:     describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (should be answered here and is not).", "state"),
-		claimStart:    describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
-		answered:      describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
-		ignored:       describe("baremetal_announcer_requests_ignored_total", "Frames that passed the filter in the kernel and were not answered, by reason.", "family", "reason"),
-		unsolicited:   describe("baremetal_announcer_unsolicited_sent_total", "Frames sent unasked: gratuitous ARP and unsolicited Neighbor Advertisements.", "family"),
-		sendFailures:  describe("baremetal_announcer_send_failures_total", "Frames that could not be sent.", "family"),
-		stream:        describe("baremetal_announcer_control_stream_up", "1 if the control stream to the replica is up, else 0.", "replica"),
-		peers:         describe("baremetal_announcer_peers", "Nodes that this one shares addresses with, by what it finds: unknown (never heard), up or down.", "state"),
-		claimsStarted: describe("baremetal_announcer_claims_started_total", "Addresses that this node began to answer for, by cause.", "cause"),
-		claimsEnded:   describe("baremetal_announcer_claims_ended_total", "Addresses that this node ended to answer for, by cause.", "cause"),
-		sightSent:     describe("baremetal_announcer_sight_sent_total", "Datagrams sent to peers."),
-		sightUnsent:   describe("baremetal_announcer_sight_send_failures_total", "Datagrams to peers that could not be sent."),
-		sightDropped:  describe("baremetal_announcer_sight_dropped_total", "Datagrams received on the port of peers that did not count, by cause.", "cause"),
-		build:         describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
+		planTerm:       describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
+		planRevision:   describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
+		plansRefused:   describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
+		planKept:       describe("baremetal_announcer_plan_kept", "1 while the plan that is carried out is the one kept on disk, which no leader has confirmed since the start; else 0."),
+		planWrites:     describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
+		working:        describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),
+		unwell:         describe("baremetal_announcer_unwell", "1 while the node gives its addresses to others because its kube-proxy does not work; else 0."),
+		addresses:      describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (should be answered here and is not).", "state"),
+		claimStart:     describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
+		answered:       describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
+		ignored:        describe("baremetal_announcer_requests_ignored_total", "Frames that passed the filter in the kernel and were not answered, by reason.", "family", "reason"),
+		unsolicited:    describe("baremetal_announcer_unsolicited_sent_total", "Frames sent unasked: gratuitous ARP and unsolicited Neighbor Advertisements.", "family"),
+		sendFailures:   describe("baremetal_announcer_send_failures_total", "Frames that could not be sent.", "family"),
+		stream:         describe("baremetal_announcer_control_stream_up", "1 if the control stream to the replica is up, else 0.", "replica"),
+		peers:          describe("baremetal_announcer_peers", "Nodes that this one shares addresses with, by what it finds: unknown (never heard), up or down.", "state"),
+		claimsStarted:  describe("baremetal_announcer_claims_started_total", "Addresses that this node began to answer for, by cause.", "cause"),
+		claimsEnded:    describe("baremetal_announcer_claims_ended_total", "Addresses that this node ended to answer for, by cause.", "cause"),
+		sightSent:      describe("baremetal_announcer_sight_sent_total", "Datagrams sent to peers."),
+		sightUnsent:    describe("baremetal_announcer_sight_send_failures_total", "Datagrams to peers that could not be sent."),
+		sightDropped:   describe("baremetal_announcer_sight_dropped_total", "Datagrams received on the port of peers that did not count, by cause.", "cause"),
+		build:          describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
+		session:        describe("baremetal_announcer_bgp_session", "1 for the state that the BGP session to the peer is in (RFC 4271), 0 for the others.", "peer", "state"),
+		sessionProblem: describe("baremetal_announcer_bgp_session_problem", "1 for the reason why the BGP session to the peer is not established; none where it is.", "peer", "reason"),
+		losses:         describe("baremetal_announcer_bgp_session_losses_total", "Times that the BGP session to the peer was established and ended.", "peer"),
+		routesSent:     describe("baremetal_announcer_bgp_routes_sent", "Prefixes that the peer was told in its present session.", "peer"),
+		routesReceived: describe("baremetal_announcer_bgp_routes_received", "Prefixes that the peer told in its present session. None is used.", "peer"),
+		failures:       describe("baremetal_announcer_bgp_process_failures_total", "Times that the process that speaks BGP ended by itself."),
 	}
 }
 
@@ -65,6 +74,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.addresses, c.claimStart, c.answered, c.ignored,
 		c.unsolicited, c.sendFailures, c.stream, c.build,
 		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped,
+		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures,
 	} {
 		out <- d
 	}
@@ -115,6 +125,22 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for family, counts := range s.Responders {
 		c.collectResponder(counter, family, counts)
+	}
+	counter(c.failures, s.BGP.Failures)
+	for _, session := range s.BGP.Sessions {
+		for _, state := range announcement.BGPStates() {
+			value := 0.0
+			if state == session.State {
+				value = 1
+			}
+			gauge(c.session, value, session.Peer, string(state))
+		}
+		if session.Reason != "" {
+			gauge(c.sessionProblem, 1, session.Peer, string(session.Reason))
+		}
+		counter(c.losses, session.Losses, session.Peer)
+		gauge(c.routesSent, float64(session.Routes), session.Peer)
+		gauge(c.routesReceived, float64(session.Received), session.Peer)
 	}
 }
 

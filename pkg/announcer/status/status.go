@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"baremetal.cloud/ccm/pkg/announcer"
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
@@ -104,6 +105,16 @@ func health(w http.ResponseWriter, s announcer.Status) {
 	}
 	fmt.Fprintf(&text, "addresses: %d answered, %d with a problem, %d answered by others\n", s.Claims.Len(), len(s.Problems), s.Standby)
 	fmt.Fprintf(&text, "peers: %d up, %d down, %d never heard\n", s.Peers[sight.Up], s.Peers[sight.Down], s.Peers[sight.Unknown])
+	for _, session := range s.BGP.Sessions {
+		fmt.Fprintf(&text, "BGP session to %s: %s", session.Peer, session.State)
+		switch {
+		case session.State == announcement.BGPEstablished:
+			fmt.Fprintf(&text, ", %d routes told", session.Routes)
+		case session.Reason != "":
+			fmt.Fprintf(&text, ": %s: %s", session.Reason, session.Message)
+		}
+		text.WriteString("\n")
+	}
 	if len(s.Streams) == 0 {
 		text.WriteString("streams: none yet\n")
 	}

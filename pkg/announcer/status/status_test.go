@@ -16,6 +16,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/announcer/status"
@@ -46,6 +47,10 @@ func busy() announcer.Status {
 		Streams:    []announcer.Stream{{Replica: "10.0.0.1:10270", Up: true, Since: since}, {Replica: "10.0.0.2:10270", Since: since}},
 		Refused:    map[string]uint64{"stale": 5},
 		Responders: map[string]responder.Counts{"ipv4": arp, "ipv6": {}},
+		BGP: bgp.State{Failures: 2, Sessions: []bgp.Session{
+			{BGPSession: announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished, IPv4: true}, Routes: 12, Received: 3, Losses: 1},
+			{BGPSession: announcement.BGPSession{Peer: "tor-b", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "refused"}},
+		}},
 	}
 }
 
@@ -88,6 +93,8 @@ func TestHealth(t *testing.T) {
 plan: 3.17
 addresses: 1 answered, 1 with a problem, 4 answered by others
 peers: 2 up, 1 down, 3 never heard
+BGP session to tor-a: established, 12 routes told
+BGP session to tor-b: active: PeerUnreachable: refused
 stream to 10.0.0.1:10270: up since 2026-11-01T12:00:00Z
 stream to 10.0.0.2:10270: down since 2026-11-01T12:00:00Z
 `, text)
@@ -125,6 +132,14 @@ func TestMetrics(t *testing.T) {
 		`baremetal_announcer_requests_ignored_total{family="ipv6",reason="not_ours"} 0`,
 		`baremetal_announcer_unsolicited_sent_total{family="ipv4"} 10`,
 		`baremetal_announcer_send_failures_total{family="ipv4"} 1`,
+		`baremetal_announcer_bgp_session{peer="tor-a",state="established"} 1`,
+		`baremetal_announcer_bgp_session{peer="tor-a",state="idle"} 0`,
+		`baremetal_announcer_bgp_session{peer="tor-b",state="active"} 1`,
+		`baremetal_announcer_bgp_session_problem{peer="tor-b",reason="PeerUnreachable"} 1`,
+		`baremetal_announcer_bgp_session_losses_total{peer="tor-a"} 1`,
+		`baremetal_announcer_bgp_routes_sent{peer="tor-a"} 12`,
+		`baremetal_announcer_bgp_routes_received{peer="tor-a"} 3`,
+		`baremetal_announcer_bgp_process_failures_total 2`,
 		`baremetal_announcer_control_stream_up{replica="10.0.0.1:10270"} 1`,
 		`baremetal_announcer_control_stream_up{replica="10.0.0.2:10270"} 0`,
 	} {

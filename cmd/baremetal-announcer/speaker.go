@@ -1,0 +1,37 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
+)
+
+// speakerCommand, as the only argument, makes this program the process that speaks BGP for
+// the announcer that started it.
+const speakerCommand = "bgp-speaker"
+
+// speakerMemory is the soft limit of that process, beside the announcer's own.
+const speakerMemory = "GOMEMLIMIT=64MiB"
+
+// speakerProcess returns what runs that process.
+func speakerProcess() *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", speakerCommand)
+	cmd.Args[0] = programName
+	cmd.Env = append(os.Environ(), speakerMemory)
+	return cmd
+}
+
+// speak is the life of that process. It ends when its announcer does, and not by the signals
+// that end it: the announcer says first what routers are to be told.
+func speak() int {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	if err := bgp.Serve(os.Stdin, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "%s %s: %v\n", programName, speakerCommand, err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,221 @@
+package bgp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
+	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+var (
+	v4 = netip.MustParsePrefix("192.0.2.1/32")
+	v6 = netip.MustParsePrefix("2001:db8::1/128")
+)
+
+func external(name string) Peer {
+	return Peer{
+		BGPPeer: announcement.BGPPeer{
+			Name: name, Address: netip.MustParseAddr("198.51.100.1"), Port: 179, LocalASN: 64512, PeerASN: 64513,
+			HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, ConnectRetryTime: time.Second, IPv4: true, IPv6: true,
+		},
+		RouterID:  netip.MustParseAddr("198.51.100.11"),
+		NextHopV4: netip.MustParseAddr("198.51.100.11"), NextHopV6: netip.MustParseAddr("2001:db8:1::b"),
+	}
+}
+
+func number(n uint32) announcement.Metric { return announcement.Metric{Set: true, Value: n} }
+
+// What a peer hears of a route: the first advertisement that reaches it counts, communities
+// add up, and LOCAL_PREF goes to internal peers and prepending to external ones only (R4, R5).
+func TestPathTo(t *testing.T) {
+	advertisements := byName([]announcement.Advertisement{
+		{Name: "first", Peers: []string{"out", "in"}, Communities: []announcement.Community{7, 9}, LocalPref: number(200), MED: number(5), Prepend: 1},
+		{Name: "second", Peers: []string{"in", "other"}, Communities: []announcement.Community{8, 9}, LargeCommunities: []announcement.LargeCommunity{{1, 2, 3}}, LocalPref: number(300)},
+	})
+	route := announcement.Route{Prefix: v4, Advertisements: []string{"first", "second", "unknown"}}
+	out, in, other, deaf := external("out"), external("in"), external("other"), external("deaf")
+	in.PeerASN = in.LocalASN
+
+	got, ok := pathTo(out, route, advertisements)
+	require.True(t, ok)
+	require.Equal(t, path{prefix: v4, nextHop: out.NextHopV4, communities: []announcement.Community{7, 9}, med: number(5), prepend: 1}, got)
+	got, ok = pathTo(in, route, advertisements)
+	require.True(t, ok)
+	require.Equal(t, path{
+		prefix: v4, nextHop: in.NextHopV4, communities: []announcement.Community{7, 8, 9}, large: []announcement.LargeCommunity{{1, 2, 3}},
+		localPref: number(200), med: number(5),
+	}, got)
+	got, ok = pathTo(other, route, advertisements)
+	require.True(t, ok)
+	require.Equal(t, path{prefix: v4, nextHop: other.NextHopV4, communities: []announcement.Community{8, 9}, large: []announcement.LargeCommunity{{1, 2, 3}}}, got)
+	_, ok = pathTo(deaf, route, advertisements)
+	require.False(t, ok)
+
+	route.Prefix = v6
+	got, ok = pathTo(out, route, advertisements)
+	require.True(t, ok)
+	require.Equal(t, out.NextHopV6, got.nextHop)
+	out.NextHopV6 = netip.Addr{}
+	_, ok = pathTo(out, route, advertisements)
+	require.False(t, ok, "no next hop")
+	in.IPv6 = false
+	_, ok = pathTo(in, route, advertisements)
+	require.False(t, ok, "another family")
+}
+
+// A difference applied to what was there makes what is wanted, and says nothing twice.
+func TestDifference(t *testing.T) {
+	route := func(prefix, advertisement string) announcement.Route {
+		return announcement.Route{Prefix: netip.MustParsePrefix(prefix), Advertisements: []string{advertisement}}
+	}
+	have := Desired{Peers: []Peer{external("a")}, Routes: []announcement.Route{route("192.0.2.0/24", "x"), route("192.0.2.0/32", "x"), route("192.0.2.1/32", "x")}}
+	want := Desired{Peers: []Peer{external("a")}, Routes: []announcement.Route{route("192.0.2.0/32", "y"), route("192.0.2.1/32", "x"), route("192.0.2.2/32", "x")}}
+	u := difference(have, want)
+	require.Equal(t, update{
+		Routes:    []announcement.Route{route("192.0.2.0/32", "y"), route("192.0.2.2/32", "x")},
+		Withdrawn: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+	}, u)
+	require.False(t, u.empty())
+	require.True(t, difference(want, want).empty())
+	want.Advertisements = []announcement.Advertisement{{Name: "x", MED: number(1)}}
+	require.NotNil(t, difference(have, want).Config)
+	require.Len(t, difference(have, Desired{}).Withdrawn, 3)
+}
+
+// What goes over the pipe comes out as it went in, passwords included; nothing else that
+// prints a peer shows one.
+func TestSecrets(t *testing.T) {
+	p := external("a")
+	p.Password = "hunter2"
+	data, err := json.Marshal(update{Config: &config{Peers: []Peer{p}}})
+	require.NoError(t, err)
+	var back update
+	require.NoError(t, json.Unmarshal(data, &back))
+	require.Equal(t, p, back.Config.Peers[0])
+	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
+		require.NotContains(t, fmt.Sprintf(format, p), "hunter2", format)
+		require.NotContains(t, fmt.Sprintf(format, p.Password), "hunter2", format)
+	}
+}
+
+func TestReadPassword(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+	}
+	write("good", "hunter2\n")
+	write("empty", "\n")
+	write("long", strings.Repeat("x", maxPassword+1))
+	write("longest", strings.Repeat("x", maxPassword)+"\r\n")
+	got, err := readPassword(dir, "good")
+	require.NoError(t, err)
+	require.Equal(t, Secret("hunter2"), got)
+	got, err = readPassword(dir, "longest")
+	require.NoError(t, err)
+	require.Len(t, got, maxPassword)
+	for name, want := range map[string]string{
+		"empty": "the password file empty is empty", "long": "the password in file long is longer than 80 bytes",
+		"none": "the password file none does not exist", "..": `the password file ".." is no name of a file`,
+		"../good": `the password file "../good" is no name of a file`,
+	} {
+		_, err := readPassword(dir, name)
+		require.EqualError(t, err, want)
+	}
+}
+
+// What the node adds to a plan: its identifier, and the next hops that lead to it from each
+// router.
+func TestResolve(t *testing.T) {
+	prefixes := func(texts ...string) (out []netip.Prefix) {
+		for _, text := range texts {
+			out = append(out, netip.MustParsePrefix(text))
+		}
+		return out
+	}
+	interfaces := []announcement.Interface{
+		{Name: "eth0", Default: true, Prefixes: prefixes("198.51.100.11/24", "2001:db8:1::b/64", "fe80::1/64")},
+		{Name: "eth1", Prefixes: prefixes("10.0.0.11/24", "10.0.1.11/24")},
+		{Name: "eth2", Down: true, Prefixes: prefixes("10.2.0.11/24")},
+		{Name: "eth3", Prefixes: prefixes("fd00:3::11/64", "fe80::3/64")},
+	}
+	for name, tt := range map[string]struct {
+		peer    announcement.BGPPeer
+		v4, v6  string
+		without bool
+	}{
+		"on the same network":                  {peer: announcement.BGPPeer{Address: netip.MustParseAddr("10.0.1.1")}, v4: "10.0.1.11"},
+		"behind the default route":             {peer: announcement.BGPPeer{Address: netip.MustParseAddr("203.0.113.1")}, v4: "198.51.100.11", v6: "2001:db8:1::b"},
+		"IPv6, with an IPv4 address beside it": {peer: announcement.BGPPeer{Address: netip.MustParseAddr("2001:db8:1::1")}, v4: "198.51.100.11", v6: "2001:db8:1::b"},
+		"IPv6 only":                            {peer: announcement.BGPPeer{Address: netip.MustParseAddr("fd00:3::1")}, v6: "fd00:3::11"},
+		"by an interface":                      {peer: announcement.BGPPeer{Address: netip.MustParseAddr("203.0.113.1"), Interface: "eth1"}, v4: "10.0.0.11"},
+		"from an address":                      {peer: announcement.BGPPeer{Address: netip.MustParseAddr("203.0.113.1"), SourceAddress: netip.MustParseAddr("10.0.1.11")}, v4: "10.0.1.11"},
+		"behind an interface that is down":     {peer: announcement.BGPPeer{Address: netip.MustParseAddr("10.2.0.1")}},
+		"by an interface that is not there":    {peer: announcement.BGPPeer{Address: netip.MustParseAddr("10.0.0.1"), Interface: "eth9"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces)
+			require.Len(t, d.Peers, 1)
+			got := d.Peers[0]
+			text := func(a netip.Addr) string {
+				if !a.IsValid() {
+					return ""
+				}
+				return a.String()
+			}
+			require.Equal(t, [2]string{tt.v4, tt.v6}, [2]string{text(got.NextHopV4), text(got.NextHopV6)})
+			require.Equal(t, "198.51.100.11", got.RouterID.String(), "of the interface with the default route")
+		})
+	}
+	only6 := []announcement.Interface{{Name: "eth0", Default: true, Prefixes: prefixes("2001:db8::1/64")}}
+	one, two := identifier("node1", only6), identifier("node2", only6)
+	require.True(t, one.Is4() && !one.IsUnspecified())
+	require.NotEqual(t, one, two)
+	require.Equal(t, one, identifier("node1", only6))
+	set := announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{{RouterID: netip.MustParseAddr("1.2.3.4")}}}}
+	require.Equal(t, "1.2.3.4", Resolve("node1", set, interfaces).Peers[0].RouterID.String())
+}
+
+// What gobgp's log lines say about a session (R9).
+func TestExplain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		line    string
+		fields  gobgplog.Fields
+		why     reason.Reason
+		message string
+	}{
+		"closed port": {"failed to connect", gobgplog.Fields{"Error": errors.New("connection refused")}, reason.PeerUnreachable, "connection refused"},
+		"wrong AS, as the router says": {"received notification", gobgplog.Fields{"Code": uint8(2), "Subcode": uint8(2), "Data": []byte{1}},
+			reason.PeerRefuses, "the router ended the session: OPEN Message Error, Bad Peer AS (2/2)"},
+		"shut down with a word": {"received notification", gobgplog.Fields{"Code": uint8(6), "Subcode": uint8(2), "Communicated-Reason": "maintenance"},
+			reason.PeerRefuses, `the router ended the session: Cease, Administrative Shutdown (6/2) ("maintenance")`},
+		"an unknown code": {"received notification", gobgplog.Fields{"Code": uint8(200), "Subcode": uint8(3)}, reason.PeerRefuses, "the router ended the session: unknown error (200/3)"},
+		"wrong AS, as we find": {"sent notification", gobgplog.Fields{"Data": packet.NewMessageError(2, 2, nil, "")},
+			reason.PeerRefused, "the router is not what it should be: OPEN Message Error, Bad Peer AS (2/2)"},
+		"malformed":         {"sent notification", gobgplog.Fields{"Code": uint8(3), "Subcode": uint8(1)}, reason.PeerRefused, "the router is not what it should be: UPDATE Message Error (3/1)"},
+		"silent":            {"hold timer expired", nil, reason.PeerSilent, "nothing was heard within the hold time"},
+		"silent, as we say": {"sent notification", gobgplog.Fields{"Code": uint8(4), "Subcode": uint8(0)}, reason.PeerSilent, "nothing was heard within the hold time"},
+		"flood":             {"sent notification", gobgplog.Fields{"Code": uint8(6), "Subcode": uint8(1)}, reason.PeerFloods, "the router sent more than 10000 routes of a family"},
+		"what we wanted":    {"sent notification", gobgplog.Fields{"Code": uint8(6), "Subcode": uint8(3)}, "", ""},
+		"closed at once":    {"state changed", gobgplog.Fields{"old": "BGP_FSM_OPENSENT", "new": "BGP_FSM_IDLE", "reason": "read-failed"}, reason.PeerClosed, "the router closed the connection"},
+		"goes on":           {"state changed", gobgplog.Fields{"old": "BGP_FSM_OPENSENT", "new": "BGP_FSM_OPENCONFIRM", "reason": "open-msg-received"}, "", ""},
+		"another line":      {"Add a peer configuration", gobgplog.Fields{"Key": "192.0.2.1"}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			why, message := explain(tt.line, tt.fields)
+			require.Equal(t, tt.why, why)
+			require.Equal(t, tt.message, message)
+		})
+	}
+}

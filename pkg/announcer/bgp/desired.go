@@ -1,0 +1,193 @@
+package bgp
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// Desired is what a node says to routers: its plan, and what the node adds to it.
+type Desired struct {
+	// Plan is the stamp of the plan behind it.
+	Plan announcement.Stamp
+	// Peers are sorted by name.
+	Peers []Peer
+	// Advertisements and Routes are as in announcement.BGP.
+	Advertisements []announcement.Advertisement
+	Routes         []announcement.Route
+}
+
+// Peer is a router with what the node itself adds.
+type Peer struct {
+	announcement.BGPPeer
+	// RouterID replaces that of the plan where it has none.
+	RouterID netip.Addr
+	// NextHopV4 and NextHopV6 are the node's addresses that lead to it from that router; the
+	// zero Addr where it has none of the family. Prefixes of that family are not announced then.
+	NextHopV4, NextHopV6 netip.Addr
+	// Password is that of TCP MD5 signatures, or "".
+	Password Secret
+}
+
+// Secret prints as nothing.
+type Secret string
+
+// String keeps a Secret out of logs.
+func (Secret) String() string { return "(secret)" }
+
+// GoString keeps a Secret out of logs.
+func (s Secret) GoString() string { return s.String() }
+
+// nextHop returns the next hop for prefixes like p.
+func (p Peer) nextHop(prefix netip.Prefix) netip.Addr {
+	if prefix.Addr().Is4() {
+		return p.NextHopV4
+	}
+	return p.NextHopV6
+}
+
+// carries says that prefixes like that are announced to the peer.
+func (p Peer) carries(prefix netip.Prefix) bool {
+	if prefix.Addr().Is4() {
+		return p.IPv4
+	}
+	return p.IPv6
+}
+
+// session is what makes p another session: all but the next hops, which its paths have.
+func (p Peer) session() Peer {
+	p.NextHopV4, p.NextHopV6 = netip.Addr{}, netip.Addr{}
+	return p
+}
+
+// path is one prefix with its attributes as one peer is to hear it.
+type path struct {
+	prefix      netip.Prefix
+	nextHop     netip.Addr
+	communities []announcement.Community
+	large       []announcement.LargeCommunity
+	localPref   announcement.Metric
+	med         announcement.Metric
+	// prepend is how many times more than once the local AS is in the AS_PATH.
+	prepend uint8
+}
+
+func (p path) equal(q path) bool {
+	return p.prefix == q.prefix && p.nextHop == q.nextHop && p.localPref == q.localPref && p.med == q.med && p.prepend == q.prepend &&
+		slices.Equal(p.communities, q.communities) && slices.Equal(p.large, q.large)
+}
+
+// pathTo returns what peer is to hear of route, or false where it is nothing.
+func pathTo(peer Peer, route announcement.Route, advertisements map[string]announcement.Advertisement) (path, bool) {
+	out := path{prefix: route.Prefix, nextHop: peer.nextHop(route.Prefix)}
+	if !out.nextHop.IsValid() || !peer.carries(route.Prefix) {
+		return path{}, false
+	}
+	first := true
+	for _, name := range route.Advertisements {
+		a, ok := advertisements[name]
+		if !ok || !slices.Contains(a.Peers, peer.Name) {
+			continue
+		}
+		if first {
+			first = false
+			out.med = a.MED
+			if peer.Internal() { // RFC 4271 sections 5.1.5 and 5.1.2
+				out.localPref = a.LocalPref
+			} else {
+				out.prepend = a.Prepend
+			}
+		}
+		out.communities = append(out.communities, a.Communities...)
+		out.large = append(out.large, a.LargeCommunities...)
+	}
+	slices.Sort(out.communities)
+	out.communities = slices.Compact(out.communities)
+	slices.SortFunc(out.large, announcement.LargeCommunity.Compare)
+	out.large = slices.Compact(out.large)
+	return out, !first
+}
+
+// byName indexes advertisements.
+func byName(advertisements []announcement.Advertisement) map[string]announcement.Advertisement {
+	index := make(map[string]announcement.Advertisement, len(advertisements))
+	for _, a := range advertisements {
+		index[a.Name] = a
+	}
+	return index
+}
+
+// update is what a Speaker tells its process: the first one all, each later one what is new.
+type update struct {
+	// Seq is repeated in the state that has it carried out.
+	Seq uint64
+	// Config replaces peers and advertisements; nil leaves them.
+	Config *config `json:",omitempty"`
+	// Routes are new or changed; Withdrawn are there no more.
+	Routes    []announcement.Route `json:",omitempty"`
+	Withdrawn []netip.Prefix       `json:",omitempty"`
+	// Leave says that the process is to end as its announcer does.
+	Leave bool `json:",omitempty"`
+}
+
+type config struct {
+	Peers          []Peer
+	Advertisements []announcement.Advertisement
+}
+
+// difference returns the update from have to want.
+func difference(have, want Desired) update {
+	var u update
+	if !slices.Equal(have.Peers, want.Peers) || !slices.EqualFunc(have.Advertisements, want.Advertisements, announcement.Advertisement.Equal) {
+		u.Config = &config{want.Peers, want.Advertisements}
+	}
+	rest := have.Routes
+	for _, r := range want.Routes {
+		for len(rest) > 0 && announcement.ComparePrefixes(rest[0].Prefix, r.Prefix) < 0 {
+			u.Withdrawn, rest = append(u.Withdrawn, rest[0].Prefix), rest[1:]
+		}
+		if len(rest) > 0 && rest[0].Prefix == r.Prefix {
+			same := rest[0].Equal(r)
+			rest = rest[1:]
+			if same {
+				continue
+			}
+		}
+		u.Routes = append(u.Routes, r)
+	}
+	for _, r := range rest {
+		u.Withdrawn = append(u.Withdrawn, r.Prefix)
+	}
+	return u
+}
+
+// empty says that u changes nothing.
+func (u update) empty() bool {
+	return u.Config == nil && len(u.Routes)+len(u.Withdrawn) == 0 && !u.Leave
+}
+
+// message is what the process tells its Speaker.
+type message struct {
+	// Seq is that of the newest update that was carried out, and Sessions, sorted by peer, all
+	// that there are; both only where Sessions is not nil.
+	Seq      uint64
+	Sessions []Session `json:",omitzero"`
+	// Log is a line of gobgp's.
+	Log string `json:",omitempty"`
+}
+
+// Session is the state of the session to one peer.
+type Session struct {
+	announcement.BGPSession
+	// Routes is how many prefixes the peer was told, and Received how many it told us, since
+	// the session is established.
+	Routes, Received int
+	// Losses counts how often the session was established and ended.
+	Losses uint64
+}
+
+func sortSessions(sessions []Session) {
+	slices.SortFunc(sessions, func(a, b Session) int { return cmp.Compare(a.Peer, b.Peer) })
+}

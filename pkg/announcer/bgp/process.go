@@ -1,0 +1,219 @@
+package bgp
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+const (
+	// countPause is how often gobgp is asked how much routers have sent.
+	countPause = 10 * time.Second
+	// farewell is how long the process lives on after it has withdrawn what is to be
+	// withdrawn, so that routers hear of it.
+	farewell = 200 * time.Millisecond
+)
+
+// process holds the sessions. One goroutine owns it.
+type process struct {
+	out            *json.Encoder
+	outMu          sync.Mutex
+	advertisements map[string]announcement.Advertisement
+	routes         map[netip.Prefix]announcement.Route
+	peers          []Peer
+	sessions       map[string]*session
+	changed        chan struct{}
+	seq            uint64
+	begun          bool
+}
+
+// Serve is the life of the process that speaks BGP: it reads updates from in, writes how its
+// sessions fare to out, and returns when in ends, which is when its Speaker does. Whoever
+// calls it has the process end then, without another word to routers: that is what they take
+// for a restart.
+func Serve(in io.Reader, out io.Writer) error {
+	p := &process{
+		out: json.NewEncoder(out), advertisements: map[string]announcement.Advertisement{}, routes: map[netip.Prefix]announcement.Route{},
+		sessions: map[string]*session{}, changed: make(chan struct{}, 1),
+	}
+	updates, failed := make(chan update), make(chan error, 1)
+	go func() { failed <- read(in, updates) }()
+	tick := time.NewTicker(countPause)
+	defer tick.Stop()
+	for {
+		select {
+		case u := <-updates:
+			if u.Leave {
+				p.leave()
+				return nil
+			}
+			if err := p.apply(u); err != nil {
+				return err
+			}
+		case <-p.changed:
+			p.count()
+		case <-tick.C:
+			p.count()
+		case err := <-failed:
+			return err
+		}
+		if err := p.tell(); err != nil {
+			return err
+		}
+	}
+}
+
+// read passes on updates until in ends.
+func read(in io.Reader, updates chan<- update) error {
+	decoder := json.NewDecoder(bufio.NewReader(in))
+	for {
+		var u update
+		err := decoder.Decode(&u)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read what is wanted: %w", err)
+		}
+		updates <- u
+	}
+}
+
+// apply carries out an update. A session that cannot be opened is an error of all: the
+// configuration allows none such.
+func (p *process) apply(u update) error {
+	for _, prefix := range u.Withdrawn {
+		delete(p.routes, prefix)
+	}
+	for _, r := range u.Routes {
+		p.routes[r.Prefix] = r
+	}
+	if u.Config != nil {
+		p.advertisements = byName(u.Config.Advertisements)
+		if err := p.reconfigure(u.Config.Peers); err != nil {
+			return err
+		}
+	} else if err := p.reroute(u); err != nil {
+		return err
+	}
+	p.seq, p.begun = u.Seq, true
+	return nil
+}
+
+// reconfigure makes peers all that there are. Sessions whose peer is another one now are
+// opened anew, all others go on.
+func (p *process) reconfigure(peers []Peer) error {
+	p.peers = peers
+	for name, s := range p.sessions {
+		if !slices.ContainsFunc(peers, func(x Peer) bool { return x.session() == s.peer.session() }) {
+			s.close()
+			delete(p.sessions, name)
+		}
+	}
+	for _, peer := range peers {
+		paths := p.pathsTo(peer)
+		if s := p.sessions[peer.Name]; s != nil {
+			s.peer = peer
+			if err := s.apply(paths); err != nil {
+				return err
+			}
+			continue
+		}
+		s, err := open(peer, paths, !p.begun, p.wake, p.log)
+		if err != nil {
+			return err
+		}
+		p.sessions[peer.Name] = s
+	}
+	return nil
+}
+
+// pathsTo returns all that peer is to hear.
+func (p *process) pathsTo(peer Peer) map[netip.Prefix]path {
+	out := map[netip.Prefix]path{}
+	for prefix, r := range p.routes {
+		if x, ok := pathTo(peer, r, p.advertisements); ok {
+			out[prefix] = x
+		}
+	}
+	return out
+}
+
+// reroute tells every peer what u changes of routes.
+func (p *process) reroute(u update) error {
+	for _, s := range p.sessions {
+		for _, prefix := range u.Withdrawn {
+			if err := s.remove(prefix); err != nil {
+				return err
+			}
+		}
+		for _, r := range u.Routes {
+			x, ok := pathTo(s.peer, r, p.advertisements)
+			put := func() error { return s.put(x) }
+			if !ok {
+				put = func() error { return s.remove(r.Prefix) }
+			}
+			if err := put(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leave takes back what routers would keep in vain: those that were asked to keep routes over
+// a restart are told nothing.
+func (p *process) leave() {
+	told := false
+	for _, s := range p.sessions {
+		if s.peer.GracefulRestart == 0 {
+			s.withdraw()
+			told = true
+		}
+	}
+	if told {
+		<-time.After(farewell)
+	}
+}
+
+// wake has the state of the sessions told; any goroutine may call it.
+func (p *process) wake() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// count looks at what sessions have heard.
+func (p *process) count() {
+	for _, s := range p.sessions {
+		s.count()
+	}
+}
+
+// tell says how the sessions fare.
+func (p *process) tell() error {
+	m := message{Seq: p.seq, Sessions: []Session{}}
+	for _, name := range slices.Sorted(maps.Keys(p.sessions)) {
+		m.Sessions = append(m.Sessions, p.sessions[name].snapshot())
+	}
+	return p.write(m)
+}
+
+// log passes on a line of gobgp's; any goroutine may call it.
+func (p *process) log(line string) { _ = p.write(message{Log: line}) } // whoever reads is gone, then
+
+func (p *process) write(m message) error {
+	p.outMu.Lock()
+	defer p.outMu.Unlock()
+	return p.out.Encode(m)
+}

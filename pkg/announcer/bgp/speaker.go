@@ -1,0 +1,408 @@
+package bgp
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/exec"
+	"slices"
+	"sync"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+const (
+	// firstPause and maxPause bound the wait before a process that ended is started again.
+	firstPause = 100 * time.Millisecond
+	maxPause   = 30 * time.Second
+	// steady is how long a process has to run for its end to count as the first.
+	steady = time.Minute
+	// leaving is how long a process may take to end when it is told to.
+	leaving = 2 * time.Second
+	// lookPause is how often password files are looked at.
+	lookPause = 5 * time.Second
+)
+
+// Options are what a Speaker needs.
+type Options struct {
+	// Command returns what runs Serve in a process of its own, with its standard input and
+	// output. It may be called again and again.
+	Command func() *exec.Cmd
+	// PasswordDir has the files that peers name.
+	PasswordDir string
+	// Logger takes what an operator should know; nil discards it.
+	Logger *slog.Logger
+	// OnState is called with each new State, from Run's goroutines, one call at a time. It
+	// must not block.
+	OnState func(State)
+}
+
+// State is how a Speaker fares.
+type State struct {
+	// Plan is the stamp of the newest Desired that every established session was told, and
+	// that all others will be told first.
+	Plan announcement.Stamp
+	// Sessions are sorted by peer, one for each peer of the newest Desired.
+	Sessions []Session
+	// Failures counts the ends of the process that nobody asked for.
+	Failures uint64
+}
+
+// Speaker keeps the sessions of a node: it runs the process that does and makes it do what
+// is wanted. Set may be called by anybody.
+type Speaker struct {
+	options Options
+	log     *slog.Logger
+	wake    chan struct{}
+
+	mu   sync.Mutex
+	want Desired
+	// given says that want was set at all.
+	given bool
+	// sent is what the process was told, by the update seq; acked is the newest that it has
+	// carried out, and plans are those of the updates since.
+	sent  Desired
+	seq   uint64
+	acked uint64
+	plans []pledge
+	// withheld are the peers that the process is not told of, with the reason.
+	withheld []Session
+	state    State
+	telling  sync.Mutex
+}
+
+// pledge is the plan behind an update.
+type pledge struct {
+	seq  uint64
+	plan announcement.Stamp
+}
+
+// NewSpeaker returns a Speaker that does nothing until Run.
+func NewSpeaker(o Options) *Speaker {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Speaker{options: o, log: o.Logger, wake: make(chan struct{}, 1)}
+}
+
+// Set makes d all that the node says to routers. It does not wait for that.
+func (s *Speaker) Set(d Desired) {
+	s.mu.Lock()
+	s.want, s.given = d, true
+	s.mu.Unlock()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run speaks until ctx is done. Then routers that were asked to keep routes over a restart
+// are told nothing, from others the routes are withdrawn. It returns nil.
+func (s *Speaker) Run(ctx context.Context) error {
+	pause := firstPause
+	for {
+		if !s.await(ctx) {
+			return nil
+		}
+		began := time.Now()
+		err := s.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			pause = firstPause // there was nobody to speak to any more
+			continue
+		}
+		if time.Since(began) > steady {
+			pause = firstPause
+		}
+		s.log.Error("the BGP process ended; it is started again", "error", err, "in", pause)
+		s.failed(err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+// await waits until there is somebody to speak to, and reports whether there is before ctx
+// is done.
+func (s *Speaker) await(ctx context.Context) bool {
+	for {
+		s.mu.Lock()
+		peers, plan := len(s.want.Peers), s.want.Plan
+		s.mu.Unlock()
+		if peers > 0 {
+			return ctx.Err() == nil
+		}
+		s.tell(func(st *State) { st.Plan, st.Sessions = plan, nil })
+		select {
+		case <-ctx.Done():
+			return false
+		case <-s.wake:
+		}
+	}
+}
+
+// once runs the process until it ends, which is an error, until there is nobody to speak to
+// any more, or until ctx is done.
+func (s *Speaker) once(ctx context.Context) error {
+	cmd := s.options.Command()
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	trace := &tail{}
+	cmd.Stderr = trace
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.sent, s.seq, s.acked, s.plans = Desired{}, 0, 0, nil
+	s.mu.Unlock()
+	ended := make(chan error, 1)
+	go func() { // The pipe has to be read to its end before Wait.
+		err := s.listen(stdout)
+		ended <- errors.Join(cmd.Wait(), err)
+	}()
+	err = s.feed(ctx, stdin, ended)
+	if errors.Is(err, errEnded) {
+		return fmt.Errorf("%w: %s", err, trace)
+	}
+	_ = stdin.Close()
+	patience := time.NewTimer(leaving)
+	defer patience.Stop()
+	select {
+	case <-ended:
+	case <-patience.C:
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	return err
+}
+
+// errEnded says that the process has ended.
+var errEnded = errors.New("it ended")
+
+// feed tells the process what is wanted whenever that changes. It returns nil when the
+// process is to end, and errEnded when it has.
+func (s *Speaker) feed(ctx context.Context, stdin io.Writer, ended <-chan error) error {
+	encoder := json.NewEncoder(stdin)
+	look := time.NewTicker(lookPause)
+	defer look.Stop()
+	for {
+		u, more := s.next()
+		if !u.empty() {
+			_ = encoder.Encode(u) // the process has ended, then
+		}
+		if !more {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			_ = encoder.Encode(update{Leave: true}) // as above
+			return nil
+		case err := <-ended:
+			return fmt.Errorf("%w: %w", errEnded, err)
+		case <-s.wake:
+		case <-look.C:
+		}
+	}
+}
+
+// next returns what the process is to be told now, and whether it is needed any more.
+func (s *Speaker) next() (update, bool) {
+	s.mu.Lock()
+	want := s.want
+	s.mu.Unlock()
+	want, withheld := s.unlock(want)
+	s.mu.Lock()
+	u := difference(s.sent, want)
+	s.sent, s.withheld = want, withheld
+	switch {
+	case !u.empty():
+		s.seq++
+		u.Seq = s.seq
+		s.plans = append(s.plans, pledge{s.seq, want.Plan})
+	case len(s.plans) > 0:
+		s.plans[len(s.plans)-1].plan = want.Plan
+	}
+	idle := s.seq == s.acked
+	s.mu.Unlock()
+	s.tell(func(st *State) {
+		if idle {
+			st.Plan = want.Plan
+		}
+		st.Sessions = s.merged(st.Sessions)
+	})
+	return u, len(want.Peers)+len(withheld) > 0
+}
+
+// unlock gives the peers of d their passwords, and leaves out those whose password is not there.
+func (s *Speaker) unlock(d Desired) (Desired, []Session) {
+	var withheld []Session
+	peers := make([]Peer, 0, len(d.Peers))
+	for _, p := range d.Peers {
+		if p.PasswordFile != "" {
+			password, err := readPassword(s.options.PasswordDir, p.PasswordFile)
+			if err != nil {
+				withheld = append(withheld, Session{BGPSession: announcement.BGPSession{
+					Peer: p.Name, State: announcement.BGPIdle, Reason: reason.PasswordMissing, Message: err.Error(),
+				}})
+				continue
+			}
+			p.Password = password
+		}
+		peers = append(peers, p)
+	}
+	d.Peers = peers
+	return d, withheld
+}
+
+// merged returns one session for each peer that is wanted: those that are withheld, those in
+// sessions, and new ones.
+func (s *Speaker) merged(sessions []Session) []Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Session
+	for _, p := range s.sent.Peers {
+		i := slices.IndexFunc(sessions, func(x Session) bool { return x.Peer == p.Name && x.Reason != reason.PasswordMissing })
+		if i < 0 {
+			out = append(out, Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle}})
+			continue
+		}
+		out = append(out, sessions[i])
+	}
+	out = append(out, s.withheld...)
+	sortSessions(out)
+	return out
+}
+
+// listen takes what the process says until it ends.
+func (s *Speaker) listen(stdout io.Reader) error {
+	decoder := json.NewDecoder(bufio.NewReader(stdout))
+	for {
+		var m message
+		err := decoder.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			_, _ = io.Copy(io.Discard, stdout) // or the process would wait to be read
+			return fmt.Errorf("unexpected output: %w", err)
+		case m.Log != "":
+			s.log.Debug("gobgp", "line", m.Log)
+		}
+		if m.Sessions != nil {
+			s.heard(m)
+		}
+	}
+}
+
+// heard takes how the sessions fare, and what has been carried out.
+func (s *Speaker) heard(m message) {
+	s.mu.Lock()
+	s.acked = m.Seq
+	var plan announcement.Stamp
+	for len(s.plans) > 0 && s.plans[0].seq <= m.Seq {
+		plan, s.plans = s.plans[0].plan, s.plans[1:]
+	}
+	s.mu.Unlock()
+	s.tell(func(st *State) {
+		if !plan.IsZero() {
+			st.Plan = plan
+		}
+		st.Sessions = s.merged(m.Sessions)
+	})
+}
+
+// failed says of every session that the process has ended.
+func (s *Speaker) failed(err error) {
+	s.tell(func(st *State) {
+		st.Failures++
+		sessions := slices.Clone(st.Sessions)
+		for i := range sessions {
+			sessions[i].BGPSession = announcement.BGPSession{
+				Peer: sessions[i].Peer, State: announcement.BGPIdle, Reason: reason.SpeakerFailed, Message: fmt.Sprintf("%.200s", err),
+			}
+			sessions[i].Routes, sessions[i].Received = 0, 0
+		}
+		st.Sessions = sessions
+	})
+}
+
+// tell changes the State, and says so if that made it another one.
+func (s *Speaker) tell(change func(*State)) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	before := s.state
+	change(&s.state)
+	if before.Plan == s.state.Plan && before.Failures == s.state.Failures && slices.Equal(before.Sessions, s.state.Sessions) {
+		return
+	}
+	s.journal(before.Sessions, s.state.Sessions)
+	s.options.OnState(s.state)
+}
+
+// journal writes what has become of sessions.
+func (s *Speaker) journal(before, after []Session) {
+	for _, now := range after {
+		i := slices.IndexFunc(before, func(x Session) bool { return x.Peer == now.Peer })
+		var was Session
+		if i >= 0 {
+			was = before[i]
+		}
+		up, wasUp := now.State == announcement.BGPEstablished, was.State == announcement.BGPEstablished
+		switch {
+		case up && !wasUp:
+			s.log.Info("BGP session established", "peer", now.Peer, "routes", now.Routes)
+		case wasUp && !up:
+			s.log.Warn("BGP session lost", "peer", now.Peer, "reason", now.Reason, "message", now.Message)
+		case !up && now.Reason != "" && now.Reason != was.Reason:
+			s.log.Warn("BGP session cannot be established", "peer", now.Peer, "reason", now.Reason, "message", now.Message)
+		}
+	}
+	for _, was := range before {
+		if !slices.ContainsFunc(after, func(x Session) bool { return x.Peer == was.Peer }) {
+			s.log.Info("BGP session ended: the plan does not name the peer any more", "peer", was.Peer)
+		}
+	}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const maxTail = 8 << 10
+
+// Write implements io.Writer.
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, b...)
+	if extra := len(t.text) - maxTail; extra > 0 {
+		t.text = slices.Clone(t.text[extra:])
+	}
+	return len(b), nil
+}
+
+// String returns what was kept.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.text)
+}
