@@ -26,7 +26,8 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			Reservations: c.Reservations,
 			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
 		},
-		L2: map[string]loadbalancer.L2{},
+		L2:  map[string]loadbalancer.L2{},
+		BGP: loadbalancer.BGP{Pools: map[string][]loadbalancer.Advertisement{}},
 		Sight: loadbalancer.Sight{
 			TransmitInterval: c.Sight.TransmitInterval,
 			DetectMultiplier: c.Sight.DetectMultiplier,
@@ -37,8 +38,16 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 	if c.NodeHealth.KubeProxy != "" {
 		out.Health = announcement.Health{Proxy: c.NodeHealth.KubeProxy, UnwellAfter: c.NodeHealth.UnwellAfter}
 	}
+	for _, p := range c.BGP.Peers {
+		out.BGP.Peers = append(out.BGP.Peers, loadbalancer.Peer{BGPPeer: p.BGPPeer, NodeSelector: p.NodeSelector})
+	}
 	for _, p := range c.Pools {
 		out.Pools = append(out.Pools, p.Pool)
+		for _, a := range p.BGP {
+			out.BGP.Pools[p.Name] = append(out.BGP.Pools[p.Name], loadbalancer.Advertisement{
+				Advertisement: a.Advertisement, NodeSelector: a.NodeSelector, LengthV4: a.AggregationLength, LengthV6: a.AggregationLengthV6,
+			})
+		}
 		if p.L2 != nil {
 			out.L2[p.Name] = loadbalancer.L2{Interface: p.L2.Interface, NodeSelector: p.L2.NodeSelector}
 		}

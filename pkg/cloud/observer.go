@@ -21,6 +21,7 @@ func (p *Provider) NodeReported(node string, report announcement.Report) {
 		}
 	}
 	p.core.observe(node, report)
+	p.tellSessions(node, report.BGP.Sessions)
 }
 
 // spoke reports whether this replica may have said what bears stamp. Where the Lease was

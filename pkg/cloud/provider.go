@@ -75,9 +75,11 @@ type Provider struct {
 	recorder record.EventRecorder
 	// mover tells of moves. It has a queue of its own: what is too much for one is dropped,
 	// and many new Services must not hide that a node has died.
-	mover   record.EventRecorder
-	listers listers
-	synced  []func() bool
+	mover record.EventRecorder
+	// sessions are the nodes' BGP sessions as Events told of them.
+	sessions sessions
+	listers  listers
+	synced   []func() bool
 	// warm is closed once everything that is watched has been seen.
 	warm chan struct{}
 	// restored is closed once the core knows what every Service holds.
