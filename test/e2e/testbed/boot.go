@@ -25,6 +25,11 @@ func (s *supervisor) boot(ctx context.Context, group *errgroup.Group) error {
 	if err := s.layout.Build(ctx); err != nil {
 		return err
 	}
+	if s.Routers {
+		if err := errors.Join(s.quietRouters(), s.startRouters(ctx, group)); err != nil {
+			return err
+		}
+	}
 	s.progress("control plane: etcd and kube-apiserver")
 	group.Go(func() error { return s.etcd.Run(ctx) })
 	if err := s.etcdReady(ctx); err != nil {

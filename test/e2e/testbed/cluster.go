@@ -82,6 +82,25 @@ func (c *Cluster) Nodes() []string { return c.layout.NodeNames() }
 // NodeMAC returns the hardware address of a node on the LAN, "" for an unknown node.
 func (c *Cluster) NodeMAC(node string) string { return c.macs[node] }
 
+// Address returns the addresses of a host on the LAN, zero ones for an unknown host.
+func (c *Cluster) Address(host string) lan.Pair {
+	for _, h := range c.layout.Hosts() {
+		if h.Name == host {
+			return h.LAN
+		}
+	}
+	return lan.Pair{}
+}
+
+// Listen listens on a TCP address of a host.
+func (c *Cluster) Listen(host, address string) (l net.Listener, err error) {
+	err = netns.Do(c.NetNS(host), func() error {
+		l, err = net.Listen("tcp", address)
+		return err
+	})
+	return l, err
+}
+
 // PoolV4 returns the IPv4 prefix of the pool called default.
 func (c *Cluster) PoolV4() netip.Prefix { return c.layout.PoolV4 }
 

@@ -26,6 +26,10 @@ func (s *supervisor) env() []byte {
 	set("LAN_NETNS", l.LAN)
 	set("ROUTER_FRR_NETNS", l.FRR.NetNS)
 	set("ROUTER_BIRD_NETNS", l.BIRD.NetNS)
+	if s.Routers {
+		set("ROUTER_FRR_VTYSH", "ip netns exec "+l.FRR.NetNS+" vtysh --vty_socket "+routerDir(l.ID, "frr"))
+		set("ROUTER_BIRD_BIRDC", "ip netns exec "+l.BIRD.NetNS+" birdc -s "+filepath.Join(routerDir(l.ID, "bird"), "ctl"))
+	}
 	set("POOL_V4", l.PoolV4)
 	set("POOL_V6", l.PoolV6)
 	set("LEASE", "baremetal-ccm/baremetal-ccm")

@@ -33,6 +33,9 @@ type Options struct {
 	// until they are initialised. The testbed's cloud-config has the key nodes then, and
 	// deploy/ its component.
 	External bool
+	// Routers runs FRR and BIRD on the hosts frr and bird, which take the nodes as BGP
+	// neighbours. The testbed's cloud-config has them as peers then, and a pool for them.
+	Routers bool
 	// NoDeploy applies nothing but the web Pods. What it leaves out is ready to apply in
 	// the directory overlay below Dir.
 	NoDeploy bool

@@ -36,6 +36,19 @@ const cloudConfigNodes = `nodes:
   regionLabel: site
 `
 
+// cloudConfigRouted has addresses announced to the routers, to Services that ask for them.
+const cloudConfigRouted = `- name: routed
+  addresses: [%[1]q, %[2]q]
+  autoAssign: false
+  bgp: [{}]
+bgp:
+  peers:
+  - {name: frr, address: %[3]s, localASN: %[7]d, peerASN: %[8]d, holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {}}
+  - {name: frr-v6, address: %[4]q, localASN: %[7]d, peerASN: %[8]d, holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {}}
+  - {name: bird, address: %[5]s, localASN: %[7]d, peerASN: %[9]d, holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {}}
+  - {name: bird-v6, address: %[6]q, localASN: %[7]d, peerASN: %[9]d, holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {}}
+`
+
 // nodeLabels are those of the i-th node, counted from 0: racks take turns.
 func nodeLabels(i int) map[string]string {
 	return map[string]string{"rack": string(rune('a' + i%2)), "site": "lab"}
@@ -100,6 +113,10 @@ func (s *supervisor) writeOverlay(ctx context.Context) (string, error) {
 
 func (s *supervisor) cloudConfig() string {
 	text := fmt.Sprintf(cloudConfig, s.layout.PoolV4, s.layout.PoolV6)
+	if s.Routers {
+		l := s.layout
+		text += fmt.Sprintf(cloudConfigRouted, l.RoutedV4, l.RoutedV6, l.FRR.LAN.V4, l.FRR.LAN.V6, l.BIRD.LAN.V4, l.BIRD.LAN.V6, NodeASN, FRRASN, BIRDASN)
+	}
 	if s.External {
 		text += cloudConfigNodes
 	}

@@ -124,7 +124,7 @@ func watchOwner(ctx context.Context, pid int) error {
 // remove ends and deletes everything of the testbed in dir; the logs stay if they are
 // needed to see what went wrong.
 func remove(ctx context.Context, dir string, existed, keepLogs bool) error {
-	if err := lan.Remove(ctx, lan.ID(dir)); err != nil {
+	if err := errors.Join(lan.Remove(ctx, lan.ID(dir)), removeRouters(lan.ID(dir))); err != nil {
 		return err
 	}
 	if keepLogs {

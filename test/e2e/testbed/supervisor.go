@@ -39,6 +39,7 @@ type supervisor struct {
 	listener             net.Listener
 	etcd, apiserver, kcm *proc.Service
 	nodes                []*node
+	routers              []*proc.Service
 	admin                kubernetes.Interface
 }
 

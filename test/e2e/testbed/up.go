@@ -146,7 +146,7 @@ func Down(ctx context.Context, dir string) error {
 	}
 	if readErr != nil {
 		// Nothing says that the files here are a testbed's.
-		return lan.Remove(ctx, id)
+		return errors.Join(lan.Remove(ctx, id), removeRouters(id))
 	}
 	return remove(ctx, dir, r.Existed, false)
 }

@@ -20,7 +20,7 @@ const usage = `usage: testbed COMMAND [FLAGS]
   deps [--routers]          install missing Debian packages; with those of the routers
   components                build the Kubernetes components into .cache/bin
   up --dir=DIR [--nodes=3] [--proxy=nftables|iptables] [--mgmt=lan|separate]
-     [--external=yes|no] [--no-deploy] [--overlay=PATH] [--bin-dir=PATH] [--owner-pid=PID]
+     [--external=yes|no] [--routers=yes|no] [--no-deploy] [--overlay=PATH] [--bin-dir=PATH] [--owner-pid=PID]
   stop --dir=DIR --what=ccm|ccm:NODE|apiserver|etcd|kcm|kube-proxy:NODE|announcer:NODE
   start --dir=DIR --what=...
   down --dir=DIR
@@ -65,8 +65,11 @@ func command(ctx context.Context, name string, args []string) error {
 	flags.StringVar(&o.Overlay, "overlay", "", "")
 	flags.StringVar(&o.BinDir, "bin-dir", "", "")
 	flags.IntVar(&o.OwnerPID, "owner-pid", 0, "")
+	flags.BoolFunc("routers", "", func(value string) (err error) {
+		o.Routers, err = yesOrNo(value)
+		return err
+	})
 	what := flags.String("what", "", "")
-	routers := flags.Bool("routers", false, "")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func command(ctx context.Context, name string, args []string) error {
 	}
 	switch name {
 	case "deps":
-		return testbed.Dependencies(ctx, *routers, os.Stdout)
+		return testbed.Dependencies(ctx, o.Routers, os.Stdout)
 	case "components":
 		return components(ctx, o)
 	case "up":

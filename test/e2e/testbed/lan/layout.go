@@ -48,11 +48,13 @@ type Layout struct {
 	ID string
 	// LAN is the namespace of the switch that carries the addresses, Mgmt that of the
 	// management switch or "".
-	LAN, Mgmt            string
-	Client, FRR, BIRD    Host
-	ControlPlane         Host
-	Nodes                []Node
-	PoolV4, PoolV6       netip.Prefix
+	LAN, Mgmt         string
+	Client, FRR, BIRD Host
+	ControlPlane      Host
+	Nodes             []Node
+	PoolV4, PoolV6    netip.Prefix
+	// RoutedV4 and RoutedV6 are for addresses that routers are told of: they are on no wire.
+	RoutedV4, RoutedV6   netip.Prefix
 	ServiceV4, ServiceV6 netip.Prefix
 	ClusterV4            netip.Prefix
 	ClusterV6            netip.Prefix
@@ -79,6 +81,8 @@ func New(id string, nodes int, separate bool) (Layout, error) {
 		LAN:       Prefix(id) + "lan",
 		PoolV4:    netip.MustParsePrefix("198.18.0.0/20"),
 		PoolV6:    netip.MustParsePrefix("2001:db8:5018::/64"),
+		RoutedV4:  netip.MustParsePrefix("198.18.32.0/24"),
+		RoutedV6:  netip.MustParsePrefix("2001:db8:5032::/64"),
 		ServiceV4: netip.MustParsePrefix("10.96.0.0/16"),
 		ServiceV6: netip.MustParsePrefix("fd00:96::/112"),
 		ClusterV4: netip.MustParsePrefix("10.128.0.0/9"),
@@ -116,6 +120,13 @@ func (l Layout) host(name string, number byte, lan, mgmt bool) Host {
 		}
 	}
 	return h
+}
+
+// Segment returns the networks of the LAN.
+func (l Layout) Segment() (v4, v6 netip.Prefix) {
+	v4, _ = l.FRR.LAN.V4.Prefix(24)
+	v6, _ = l.FRR.LAN.V6.Prefix(64)
+	return v4, v6
 }
 
 // Hosts returns every host in a fixed order.

@@ -1,0 +1,250 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+
+	"baremetal.cloud/ccm/test/e2e/testbed"
+)
+
+// The routers, and the peers that the testbed's cloud-config names for both families.
+var (
+	bothRouters = []string{"frr", "bird"}
+	allPeers    = []string{"frr", "frr-v6", "bird", "bird-v6"}
+)
+
+// bgp is a lab with routers.
+type bgp struct {
+	*lab
+	// config is the cloud-config that the testbed began with.
+	config string
+}
+
+func (b bgp) with(t *testing.T) bgp { return bgp{b.lab.with(t), b.config} }
+
+// upBGP boots a testbed with routers, and waits for every session.
+func upBGP(t *testing.T, nodes int) bgp {
+	t.Helper()
+	l := up(t, testbed.Options{Nodes: nodes, Routers: true})
+	b := bgp{lab: l}
+	configMap, err := l.client.CoreV1().ConfigMaps(system).Get(l.Context(), "baremetal-cloud-config", metav1.GetOptions{})
+	require.NoError(t, err)
+	b.config = configMap.Data["cloud-config.yaml"]
+	b.established(l.nodes(), allPeers...)
+	return b
+}
+
+// service makes a Service with addresses of both families that routers hear of.
+func (b bgp) service(name string, change func(*corev1.Service)) []netip.Addr {
+	b.Helper()
+	both := corev1.IPFamilyPolicyRequireDualStack
+	b.create(name, func(svc *corev1.Service) {
+		svc.Annotations = map[string]string{"baremetal.cloud/pool": "routed"}
+		svc.Spec.IPFamilyPolicy = &both
+		if change != nil {
+			change(svc)
+		}
+	})
+	return b.addresses(name, 2)
+}
+
+// configure writes another cloud-config and waits until it is in use.
+func (b bgp) configure(text string) {
+	b.Helper()
+	configMaps := b.client.CoreV1().ConfigMaps(system)
+	require.NoError(b, retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		configMap, err := configMaps.Get(b.Context(), "baremetal-cloud-config", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		configMap.Data = map[string]string{"cloud-config.yaml": text}
+		_, err = configMaps.Update(b.Context(), configMap, metav1.UpdateOptions{})
+		return err
+	}))
+	b.eventually(func(t *assert.CollectT) {
+		kept, err := configMaps.Get(b.Context(), "baremetal-cloud-config-last-good", metav1.GetOptions{})
+		require.NoError(t, err)
+		require.Equal(t, text, kept.Data["cloud-config.yaml"])
+	}, "the cloud-config is not in use")
+}
+
+// nextHops returns where a router's kernel sends packets to prefix, sorted.
+func (b bgp) nextHops(router string, prefix netip.Prefix) ([]string, error) {
+	family := "-4"
+	if prefix.Addr().Is6() {
+		family = "-6"
+	}
+	out, err := b.c.In(b.Context(), router, "ip", "-j", family, "route", "show", prefix.String())
+	if err != nil {
+		return nil, err
+	}
+	var routes []struct {
+		Gateway  string
+		Nexthops []struct{ Gateway string }
+	}
+	if err := json.Unmarshal([]byte(out), &routes); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	hops := []string{}
+	for _, r := range routes {
+		if r.Gateway != "" {
+			hops = append(hops, r.Gateway)
+		}
+		for _, n := range r.Nexthops {
+			hops = append(hops, n.Gateway)
+		}
+	}
+	slices.Sort(hops)
+	return hops, nil
+}
+
+// hopsOf returns the addresses of nodes as next hops of prefixes like that, sorted.
+func (b bgp) hopsOf(prefix netip.Prefix, nodes []string) []string {
+	hops := []string{}
+	for _, node := range nodes {
+		pair := b.c.Address(node)
+		if prefix.Addr().Is4() {
+			hops = append(hops, pair.V4.String())
+		} else {
+			hops = append(hops, pair.V6.String())
+		}
+	}
+	slices.Sort(hops)
+	return hops
+}
+
+// routed waits until the routers hold the addresses' host routes by those nodes and no others.
+func (b bgp) routed(addresses []netip.Addr, routers []string, nodes ...string) {
+	b.Helper()
+	for _, address := range addresses {
+		b.prefixRouted(netip.PrefixFrom(address, address.BitLen()), routers, nodes...)
+	}
+}
+
+func (b bgp) prefixRouted(prefix netip.Prefix, routers []string, nodes ...string) {
+	b.Helper()
+	for _, router := range routers {
+		b.eventually(func(t *assert.CollectT) {
+			hops, err := b.nextHops(router, prefix)
+			require.NoError(t, err)
+			require.Equal(t, b.hopsOf(prefix, nodes), hops)
+		}, "next hops of %s on %s", prefix, router)
+	}
+}
+
+// through requests an address from the client by way of a router until that succeeds.
+func (b bgp) through(router string, address netip.Addr) {
+	b.Helper()
+	b.steer(router, address)
+	b.requested(address)
+}
+
+// steer has the client go by way of a router.
+func (b bgp) steer(router string, address netip.Addr) {
+	b.Helper()
+	via := b.c.Address(router).V4
+	if address.Is6() {
+		via = b.c.Address(router).V6
+	}
+	_, err := b.c.In(b.Context(), "client", "ip", "route", "replace", netip.PrefixFrom(address, address.BitLen()).String(), "via", via.String())
+	require.NoError(b, err)
+}
+
+// metrics returns what the announcer of a node says.
+func (b bgp) metrics(node string) string {
+	out, _ := b.c.In(b.Context(), node, "curl", "-s", "-m", "2", "http://127.0.0.1:10271/metrics") // it may be down
+	return out
+}
+
+// established waits until the sessions of nodes to peers are.
+func (b bgp) established(nodes []string, peers ...string) {
+	b.Helper()
+	for _, node := range nodes {
+		for _, peer := range peers {
+			b.eventually(func(t *assert.CollectT) {
+				require.Contains(t, b.metrics(node), fmt.Sprintf("baremetal_announcer_bgp_session{peer=%q,state=\"established\"} 1\n", peer))
+			}, "session of %s to %s", node, peer)
+		}
+	}
+}
+
+// establishments says of each session how often it was established, or since when it is, as
+// the routers count it.
+func (b bgp) establishments() string {
+	b.Helper()
+	out, err := b.c.FRR(b.Context(), "show bgp neighbors json")
+	require.NoError(b, err)
+	var neighbours map[string]json.RawMessage
+	require.NoError(b, json.Unmarshal([]byte(out), &neighbours))
+	var lines []string
+	for name, raw := range neighbours {
+		var n struct{ ConnectionsEstablished int }
+		if json.Unmarshal(raw, &n) == nil && n.ConnectionsEstablished > 0 {
+			lines = append(lines, fmt.Sprintf("frr %s %d", name, n.ConnectionsEstablished))
+		}
+	}
+	out, err = b.c.BIRD(b.Context(), "show", "protocols")
+	require.NoError(b, err)
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "Established") {
+			lines = append(lines, "bird "+strings.TrimSpace(line))
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// heard is a path as a router received it.
+type heard struct {
+	asPath, communities, large string
+	med, localPref             int
+}
+
+// frrPaths returns what FRR heard of prefix, by next hop.
+func (b bgp) frrPaths(prefix netip.Prefix) map[string]heard {
+	b.Helper()
+	family := "ipv4"
+	if prefix.Addr().Is6() {
+		family = "ipv6"
+	}
+	out, err := b.c.FRR(b.Context(), fmt.Sprintf("show bgp %s unicast %s json", family, prefix))
+	require.NoError(b, err)
+	var route struct {
+		Paths []struct {
+			Aspath struct{ String string }
+			// Metric and LocPrf are MULTI_EXIT_DISC and LOCAL_PREF.
+			Metric, LocPrf            int
+			Community, LargeCommunity struct{ String string }
+			Nexthops                  []struct{ IP, Scope string }
+		}
+	}
+	require.NoError(b, json.Unmarshal([]byte(out), &route), out)
+	paths := map[string]heard{}
+	for _, p := range route.Paths {
+		for _, n := range p.Nexthops {
+			if n.Scope != "link-local" {
+				paths[n.IP] = heard{p.Aspath.String, p.Community.String, p.LargeCommunity.String, p.Metric, p.LocPrf}
+			}
+		}
+	}
+	return paths
+}
+
+// birdRoute returns what BIRD says of a prefix; of one that it does not hold it says so, and
+// fails.
+func (b bgp) birdRoute(prefix netip.Prefix) string {
+	out, _ := b.c.BIRD(b.Context(), "show", "route", "for", prefix.String(), "all")
+	return out
+}
