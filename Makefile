@@ -19,6 +19,7 @@ NODES   ?= 3
 PROXY   ?= nftables
 MGMT    ?= lan
 EXTERNAL ?= no
+ROUTERS  ?= no
 WHAT    ?=
 # What make bench measures, and how often: make bench ONLY=one,burst RUNS=1
 ONLY    ?=
@@ -66,8 +67,8 @@ chaos: root build testbed-deps ## DURATION=10m SEED=n NODES=3|2 FAULTS=: faults 
 		-run '^TestChaos$$$(if $(FAULTS),,|^TestRandomOperations$$)' ./test/e2e
 
 ##@ Look around in a testbed
-testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate EXTERNAL=no|yes: boot one, then `source d/env`
-	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT) --external=$(EXTERNAL)
+testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate EXTERNAL=no|yes ROUTERS=no|yes: boot one, then `source d/env`
+	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT) --external=$(EXTERNAL) --routers=$(ROUTERS)
 
 testbed-stop testbed-start: root dir what ## DIR=d WHAT=ccm|apiserver|etcd|kube-proxy:node1|announcer:node1: stop and hold, or start again
 	@$(TESTBED) $(@:testbed-%=%) --dir=$(DIR) --what=$(WHAT)
@@ -94,7 +95,7 @@ help:
 		/^[a-z0-9 -]+:.*## / {printf "  make %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 testbed-deps: root go
-	@$(TESTBED) deps; $(TESTBED) components
+	@$(TESTBED) deps --routers=yes; $(TESTBED) components
 
 go:
 	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or later and put it on the PATH, see https://go.dev/doc/install" >&2; exit 1; }
