@@ -12,7 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// TestBGP shows rows R1 to R6 with FRR and BIRD, over IPv4 and IPv6: what the routers hold,
+// TestBGP shows rows R1 to R11 with FRR and BIRD, over IPv4 and IPv6: what the routers hold,
 // and whether a request through them succeeds.
 func TestBGP(t *testing.T) {
 	b := upBGP(t, 3)
@@ -25,6 +25,13 @@ func TestBGP(t *testing.T) {
 		{"R2 no endpoint, exclude label", bgp.withdrawn},
 		{"R3 two Services on one address", bgp.sharedRoute},
 		{"R4 R5 R6 advertisements change without a reset", bgp.advertisements},
+		{"R8 what routers say changes nothing", bgp.learnsNothing},
+		{"R9 peers that do not work", bgp.badPeers},
+		{"R10 an announcer restarts gracefully", bgp.restart},
+		{"R10 the BGP process ends", bgp.processEnds},
+		{"R2 SIGTERM without graceful restart", bgp.leaves},
+		{"R10 a node is silent", bgp.silentNode},
+		{"the control plane is gone", bgp.controlPlaneGone},
 	} {
 		if !t.Run(c.name, func(t *testing.T) { c.play(b.with(t)) }) {
 			break // what comes next would begin from another state
@@ -141,5 +148,6 @@ func (b bgp) advertisements() {
 	b.routed(addresses, bothRouters, b.nodes()...)
 	require.Equal(b, before, b.establishments(), "no session was reset")
 
+	b.internalPeer(addresses)
 	b.delete("attributes")
 }

@@ -36,12 +36,7 @@ func TestFitness(t *testing.T) {
 func (l *lab) configureMore(text string) {
 	l.Helper()
 	l.editConfig(func(before string) string { return before + text })
-	configs := l.client.CoreV1().ConfigMaps(system)
-	l.eventually(func(t *assert.CollectT) {
-		kept, err := configs.Get(l.Context(), "baremetal-cloud-config-last-good", metav1.GetOptions{})
-		require.NoError(t, err)
-		require.True(t, strings.HasSuffix(kept.Data["cloud-config.yaml"], text))
-	}, "the cloud-config is not in use")
+	l.configured(func(t require.TestingT, now string) { require.True(t, strings.HasSuffix(now, text)) })
 }
 
 // proxyStops stops the owner's kube-proxy: after a while another node answers, and requests

@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 
 	"baremetal.cloud/ccm/test/e2e/testbed"
 )
@@ -63,21 +62,8 @@ func (b bgp) service(name string, change func(*corev1.Service)) []netip.Addr {
 // configure writes another cloud-config and waits until it is in use.
 func (b bgp) configure(text string) {
 	b.Helper()
-	configMaps := b.client.CoreV1().ConfigMaps(system)
-	require.NoError(b, retry.RetryOnConflict(retry.DefaultRetry, func() error {
-		configMap, err := configMaps.Get(b.Context(), "baremetal-cloud-config", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		configMap.Data = map[string]string{"cloud-config.yaml": text}
-		_, err = configMaps.Update(b.Context(), configMap, metav1.UpdateOptions{})
-		return err
-	}))
-	b.eventually(func(t *assert.CollectT) {
-		kept, err := configMaps.Get(b.Context(), "baremetal-cloud-config-last-good", metav1.GetOptions{})
-		require.NoError(t, err)
-		require.Equal(t, text, kept.Data["cloud-config.yaml"])
-	}, "the cloud-config is not in use")
+	b.lab.configure(text)
+	b.configured(func(t require.TestingT, now string) { require.Equal(t, text, now) })
 }
 
 // nextHops returns where a router's kernel sends packets to prefix, sorted.
@@ -144,19 +130,31 @@ func (b bgp) prefixRouted(prefix netip.Prefix, routers []string, nodes ...string
 	}
 }
 
-// through requests an address from the client by way of a router until that succeeds.
-func (b bgp) through(router string, address netip.Addr) {
+// through requests an address from the client by way of a router, or of a node, until that
+// succeeds.
+func (b bgp) through(host string, address netip.Addr) {
 	b.Helper()
-	b.steer(router, address)
+	b.steer(host, address)
 	b.requested(address)
 }
 
-// steer has the client go by way of a router.
-func (b bgp) steer(router string, address netip.Addr) {
+// served waits until each node serves addresses: a route may be there before the rules of
+// kube-proxy are.
+func (b bgp) served(addresses []netip.Addr) {
 	b.Helper()
-	via := b.c.Address(router).V4
+	for _, node := range b.nodes() {
+		for _, address := range addresses {
+			b.through(node, address)
+		}
+	}
+}
+
+// steer has the client go by way of a router, or of a node.
+func (b bgp) steer(host string, address netip.Addr) {
+	b.Helper()
+	via := b.c.Address(host).V4
 	if address.Is6() {
-		via = b.c.Address(router).V6
+		via = b.c.Address(host).V6
 	}
 	_, err := b.c.In(b.Context(), "client", "ip", "route", "replace", netip.PrefixFrom(address, address.BitLen()).String(), "via", via.String())
 	require.NoError(b, err)
@@ -178,6 +176,14 @@ func (b bgp) established(nodes []string, peers ...string) {
 			}, "session of %s to %s", node, peer)
 		}
 	}
+}
+
+// problem waits until a node says why its session to peer is not established.
+func (b bgp) problem(node, peer, reason string) {
+	b.Helper()
+	b.eventually(func(t *assert.CollectT) {
+		require.Contains(t, b.metrics(node), fmt.Sprintf("baremetal_announcer_bgp_session_problem{peer=%q,reason=%q} 1\n", peer, reason))
+	}, "%s of %s to %s", reason, node, peer)
 }
 
 // establishments says of each session how often it was established, or since when it is, as

@@ -70,6 +70,16 @@ func (l *lab) editConfig(edit func(text string) string) {
 	}))
 }
 
+// configured waits until the cloud-config in use passes check.
+func (l *lab) configured(check func(t require.TestingT, text string)) {
+	l.Helper()
+	l.eventually(func(t *assert.CollectT) {
+		kept, err := l.client.CoreV1().ConfigMaps(system).Get(l.Context(), "baremetal-cloud-config-last-good", metav1.GetOptions{})
+		require.NoError(t, err)
+		check(t, kept.Data["cloud-config.yaml"])
+	}, "the cloud-config is not in use")
+}
+
 // used waits until the leader uses that cloud-config.
 func (w *witness) used(text string) {
 	w.Helper()

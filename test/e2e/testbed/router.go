@@ -70,6 +70,7 @@ protocol bgp nodes {
   neighbor range %[4]s as %[2]d;
   dynamic name "node";
   graceful restart on;
+  error wait time 1, 2;
   ipv4 { import all; export none; };
 }
 protocol bgp nodes6 {
@@ -77,6 +78,7 @@ protocol bgp nodes6 {
   neighbor range %[5]s as %[2]d;
   dynamic name "node6_";
   graceful restart on;
+  error wait time 1, 2;
   ipv6 { import all; export none; };
 }
 `

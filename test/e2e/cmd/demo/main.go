@@ -44,7 +44,7 @@ func demo(ctx context.Context) (err error) {
 	defer os.RemoveAll(dir)
 	say("Booting a cluster of real Kubernetes components on a LAN of network namespaces")
 	c, err := testbed.Up(ctx, testbed.Options{
-		Dir: filepath.Join(dir, "testbed"), Nodes: 3, Proxy: "nftables", Mgmt: "lan", OwnerPID: os.Getpid(), Progress: os.Stdout,
+		Dir: filepath.Join(dir, "testbed"), Nodes: 3, Proxy: "nftables", Mgmt: "lan", Routers: true, OwnerPID: os.Getpid(), Progress: os.Stdout,
 	})
 	if err != nil {
 		return err

@@ -70,7 +70,10 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.cut(ctx, address); err != nil {
 		return err
 	}
-	return s.deleted(ctx, address)
+	if err := s.deleted(ctx, address); err != nil {
+		return err
+	}
+	return s.routed(ctx)
 }
 
 // kubectl runs a command of the administrator's and shows it with its output.

@@ -1,0 +1,313 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"baremetal.cloud/ccm/test/e2e/testbed"
+)
+
+// internalPeer makes BIRD an internal peer, which hears LOCAL_PREF, and resets nothing but
+// the sessions to it.
+func (b bgp) internalPeer(addresses []netip.Addr) {
+	b.Helper()
+	others := func() string {
+		var lines []string
+		for line := range strings.Lines(b.establishments()) {
+			if strings.HasPrefix(line, "frr ") {
+				lines = append(lines, line)
+			}
+		}
+		return strings.Join(lines, "")
+	}
+	before := others()
+	from, to := fmt.Sprintf("local as %d;", testbed.BIRDASN), fmt.Sprintf("local as %d;", testbed.NodeASN)
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string { return strings.ReplaceAll(config, from, to) }))
+	internal := strings.ReplaceAll(b.config, fmt.Sprintf("peerASN: %d", testbed.BIRDASN), fmt.Sprintf("peerASN: %d", testbed.NodeASN))
+	b.configure(strings.Replace(internal, "  bgp: [{}]\n", "  bgp: [{localPref: 250}]\n", 1))
+	for _, address := range addresses {
+		prefix := netip.PrefixFrom(address, address.BitLen())
+		b.eventually(func(t *assert.CollectT) {
+			require.Equal(t, 3, strings.Count(b.birdRoute(prefix), "BGP.local_pref: 250"))
+		}, "what BIRD heard of %s", prefix)
+		for _, p := range b.frrPaths(prefix) {
+			require.Zero(b, p.localPref, "FRR is no internal peer")
+		}
+	}
+	// BIRD looks for the next hops of internal peers in a table that has no direct routes here.
+	b.routed(addresses, []string{"frr"}, b.nodes()...)
+	require.Equal(b, before, others(), "the other peers' sessions go on")
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string { return strings.ReplaceAll(config, to, from) }))
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+}
+
+// learnsNothing is R8: what a router announces reaches no table of a node, also where it is
+// the node's own prefix with a better preference; and one that floods is cut off and named.
+func (b bgp) learnsNothing() {
+	addresses := b.service("own", nil)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	tables := func(node string) string {
+		v4, err := b.c.In(b.Context(), node, "ip", "-4", "route", "show", "table", "all")
+		require.NoError(b, err)
+		v6, err := b.c.In(b.Context(), node, "ip", "-6", "route", "show", "table", "all")
+		require.NoError(b, err)
+		return v4 + v6
+	}
+	before := tables("node1")
+	announce := func(prefixes ...string) func(string) string {
+		return func(config string) string {
+			config, _, _ = strings.Cut(config, "# added\n")
+			config = strings.ReplaceAll(config, "export where source = RTS_STATIC;", "export none;")
+			if len(prefixes) == 0 {
+				return config
+			}
+			var b strings.Builder
+			b.WriteString(strings.ReplaceAll(config, "import all; export none;", "import all; export where source = RTS_STATIC;"))
+			b.WriteString("# added\nprotocol static flood { ipv4 { preference 1; }; \n")
+			for _, p := range prefixes {
+				fmt.Fprintf(&b, "route %s blackhole;\n", p)
+			}
+			b.WriteString("}\n")
+			return b.String()
+		}
+	}
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), announce("10.99.0.0/16", addresses[0].String()+"/32")))
+	b.eventually(func(t *assert.CollectT) {
+		require.Contains(t, b.metrics("node1"), "baremetal_announcer_bgp_routes_received{peer=\"bird\"} 1\n")
+	}, "the router's routes are counted")
+	require.Equal(b, before, tables("node1"))
+	b.routed(addresses[1:], bothRouters, b.nodes()...)
+	b.prefixRouted(netip.PrefixFrom(addresses[0], 32), []string{"frr"}, b.nodes()...)
+
+	var flood []string
+	for i := range 10001 {
+		flood = append(flood, fmt.Sprintf("10.%d.%d.0/24", 100+i/256, i%256))
+	}
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), announce(flood...)))
+	for _, node := range b.nodes() {
+		b.problem(node, "bird", "PeerFloods")
+	}
+	require.Equal(b, before, tables("node1"))
+	b.established(b.nodes(), "frr", "frr-v6", "bird-v6")
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), announce()))
+	// The router is left alone for some minutes; another configuration of the peer is a new one.
+	b.configure(strings.ReplaceAll(b.config, "name: bird,", "name: bird-again,"))
+	b.established(b.nodes(), "bird-again")
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.delete("own")
+}
+
+// badPeers is R9: each is named, and the others go on.
+func (b bgp) badPeers() {
+	addresses := b.service("well", nil)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	_, err := b.c.FRR(b.Context(), "configure terminal", fmt.Sprintf("router bgp %d", testbed.FRRASN), "neighbor nodes password right")
+	require.NoError(b, err)
+	secret := func(password string) {
+		_, err := b.client.CoreV1().Secrets(system).Create(b.Context(), &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: "baremetal-bgp-passwords"}, StringData: map[string]string{"frr": password},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			secret, err := b.client.CoreV1().Secrets(system).Get(b.Context(), "baremetal-bgp-passwords", metav1.GetOptions{})
+			require.NoError(b, err)
+			secret.Data["frr"] = []byte(password)
+			_, err = b.client.CoreV1().Secrets(system).Update(b.Context(), secret, metav1.UpdateOptions{})
+			require.NoError(b, err)
+		}
+	}
+	// The client closes what connects to it, and is silent on another port.
+	silent, err := b.c.Listen("client", "0.0.0.0:1790")
+	require.NoError(b, err)
+	defer silent.Close()
+	bad := strings.Replace(b.config, "name: frr,", "name: frr, passwordFile: frr,", 1)
+	wrong := strings.LastIndex(bad, fmt.Sprintf("peerASN: %d", testbed.BIRDASN)) // of bird-v6
+	bad = bad[:wrong] + strings.Replace(bad[wrong:], fmt.Sprint(testbed.BIRDASN), "65001", 1)
+	b.configure(strings.Replace(bad, "\n  peers:\n", "\n  peers:\n"+fmt.Sprintf(`  - {name: closed, address: %s, port: 1791, localASN: 64512, peerASN: 65001, connectRetryTime: 1s}
+  - {name: silent, address: %[1]s, port: 1790, localASN: 64512, peerASN: 65001, connectRetryTime: 1s, holdTime: 3s}
+`, b.c.Address("client").V4), 1))
+	b.problem("node1", "bird-v6", "PeerRefused")
+	b.problem("node1", "frr", "PasswordMissing")
+	secret("wrong")
+	b.problem("node1", "frr", "PeerUnreachable")
+	b.problem("node1", "closed", "PeerUnreachable")
+	b.eventually(func(t *assert.CollectT) {
+		require.Contains(t, b.metrics("node1"), "baremetal_announcer_bgp_session{peer=\"silent\",state=\"opensent\"} 1\n")
+	}, "a peer that says nothing")
+	b.established(b.nodes(), "frr-v6", "bird")
+	b.routed(addresses[:1], []string{"bird"}, b.nodes()...)
+	b.routed(addresses[1:], []string{"frr"}, b.nodes()...)
+	secret("right")
+	b.established(b.nodes(), "frr", "frr-v6", "bird")
+	b.routed(addresses[:1], bothRouters, b.nodes()...)
+	_, err = b.c.FRR(b.Context(), "configure terminal", fmt.Sprintf("router bgp %d", testbed.FRRASN), "no neighbor nodes password")
+	require.NoError(b, err)
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.delete("well")
+}
+
+// restart is R10: an announcer that is killed, and one that is asked to end, change no route,
+// and no request fails.
+func (b bgp) restart() {
+	addresses := b.service("restart", nil)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.served(addresses)
+	b.through("frr", addresses[0])
+	b.through("bird", addresses[1])
+	s := b.stream(addresses)
+	held := b.holds(addresses, b.nodes()...)
+	b.stop("announcer:node1")
+	b.start("announcer:node1")
+	b.established([]string{"node1"}, allPeers...)
+	held()
+	s.end(b.lab)
+	b.delete("restart")
+}
+
+// holds watches the routes of addresses; the function that it returns ends that, and fails
+// where they were ever by other nodes.
+func (b bgp) holds(addresses []netip.Addr, nodes ...string) (end func()) {
+	b.Helper()
+	ended, broken := make(chan struct{}), make(chan string, 1)
+	go func() {
+		defer close(broken)
+		for {
+			for _, router := range bothRouters {
+				for _, address := range addresses {
+					prefix := netip.PrefixFrom(address, address.BitLen())
+					got, err := b.nextHops(router, prefix)
+					if want := b.hopsOf(prefix, nodes); err != nil || !slices.Equal(got, want) {
+						broken <- fmt.Sprintf("%s holds %s by %v, not by %v (%v)", router, address, got, want, err)
+						return
+					}
+				}
+			}
+			select {
+			case <-ended:
+				return
+			case <-time.After(pause):
+			}
+		}
+	}()
+	return func() {
+		b.Helper()
+		close(ended)
+		require.Empty(b, <-broken)
+	}
+}
+
+// processEnds: the process that speaks BGP is killed, as a panic would end it. Routers keep
+// the routes, and the announcer goes on.
+func (b bgp) processEnds() {
+	addresses := b.service("panic", nil)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	held := b.holds(addresses, b.nodes()...)
+	require.NoError(b, syscall.Kill(b.speakerPID("node1"), syscall.SIGKILL))
+	b.eventually(func(t *assert.CollectT) {
+		require.Contains(t, b.metrics("node1"), "baremetal_announcer_bgp_process_failures_total 1\n")
+	})
+	b.established([]string{"node1"}, allPeers...)
+	held()
+	b.eventually(func(t *assert.CollectT) {
+		events, err := b.client.CoreV1().Events("").List(b.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Node,involvedObject.name=node1"})
+		require.NoError(t, err)
+		var told []string
+		for _, e := range events.Items {
+			told = append(told, e.Reason)
+		}
+		require.Contains(t, told, "BGPSessionLost")
+		require.Contains(t, told, "BGPSessionEstablished")
+	}, "Events on the Node")
+	b.delete("panic")
+}
+
+// speakerPID returns the process of a node that speaks BGP.
+func (b bgp) speakerPID(node string) int {
+	b.Helper()
+	out, err := exec.CommandContext(b.Context(), "ip", "netns", "pids", b.c.NetNS(node)).Output()
+	require.NoError(b, err)
+	for pid := range strings.FieldsSeq(string(out)) {
+		command, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline")) // it may have ended
+		if strings.HasSuffix(string(command), "\x00bgp-speaker\x00") {
+			n, err := strconv.Atoi(pid)
+			require.NoError(b, err)
+			return n
+		}
+	}
+	require.Fail(b, "no process speaks BGP on "+node)
+	return 0
+}
+
+// leaves is R2: without graceful restart an announcer that ends withdraws its routes.
+func (b bgp) leaves() {
+	addresses := b.service("leaves", nil)
+	b.configure(strings.ReplaceAll(b.config, ", gracefulRestart: {}", ""))
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.stop("announcer:node2")
+	b.routed(addresses, bothRouters, "node1", "node3")
+	b.start("announcer:node2")
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.delete("leaves")
+}
+
+// silentNode is R10: the routes of a node that is not heard any more go when the hold time
+// is over, where no graceful restart is asked for, and come back with it.
+func (b bgp) silentNode() {
+	addresses := b.service("silent", nil)
+	b.configure(strings.ReplaceAll(strings.ReplaceAll(b.config, ", gracefulRestart: {}", ""), "holdTime: 9s", "holdTime: 3s"))
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	require.NoError(b, b.c.Cut(b.Context(), "node3", testbed.Silent))
+	began := time.Now()
+	b.routed(addresses, bothRouters, "node1", "node2")
+	b.Logf("routes by the node that was cut off were gone after %s with a hold time of 3s", time.Since(began).Round(100*time.Millisecond))
+	require.NoError(b, b.c.Heal(b.Context(), "node3"))
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.delete("silent")
+}
+
+// controlPlaneGone: what is announced stays announced without CCM and API server, also when an
+// announcer restarts meanwhile.
+func (b bgp) controlPlaneGone() {
+	addresses := b.service("alone", nil)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.stop("ccm")
+	b.stop("apiserver")
+	held := b.holds(addresses, b.nodes()...)
+	for _, router := range bothRouters {
+		b.through(router, addresses[0])
+	}
+	b.stop("announcer:node1")
+	b.start("announcer:node1")
+	b.established([]string{"node1"}, allPeers...)
+	held()
+	b.start("apiserver")
+	b.start("ccm")
+	b.leader("")
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.delete("alone")
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+const routedManifest = `apiVersion: v1
+kind: Service
+metadata:
+  name: routed
+  annotations: {baremetal.cloud/pool: routed}
+spec:
+  type: LoadBalancer
+  selector: {app: web}
+  ports:
+  - port: 80
+    targetPort: 8080
+`
+
+// routed shows the same with an address that routers are told of by BGP.
+func (s *story) routed(ctx context.Context) error {
+	say("A Service with an address that routers are told of by BGP")
+	fmt.Print(routedManifest)
+	began := time.Now()
+	if err := s.c.Apply(ctx, routedManifest); err != nil {
+		return err
+	}
+	var address netip.Addr
+	err := s.wait(ctx, "the Service has no address", func() error {
+		out, err := s.c.Kubectl(ctx, "get", "service", "routed", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+		if err != nil {
+			return err
+		}
+		address, err = netip.ParseAddr(strings.TrimSpace(out))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("It has its address %s after %s.\n", address, time.Since(began).Round(time.Millisecond))
+	say("The router's own view: every node is a next hop")
+	if err := s.heard(ctx, address, len(s.c.Nodes())); err != nil {
+		return err
+	}
+	if err := s.requested(ctx, address); err != nil {
+		return err
+	}
+	say("The Service is deleted, and its route withdrawn")
+	if err := s.kubectl(ctx, "delete", "service", "routed"); err != nil {
+		return err
+	}
+	return s.heard(ctx, address, 0)
+}
+
+// heard waits until FRR has heard of the address from so many nodes, and shows what it holds.
+func (s *story) heard(ctx context.Context, address netip.Addr, nodes int) error {
+	command := fmt.Sprintf("show ip route %s/32", address)
+	var out string
+	err := s.wait(ctx, "FRR holds another number of next hops", func() (err error) {
+		if out, err = s.c.FRR(ctx, command); err != nil {
+			return err
+		}
+		if held := strings.Count(out, "* "); held != nodes {
+			return fmt.Errorf("%d next hops:\n%s", held, out)
+		}
+		return nil
+	})
+	fmt.Printf("frr# %s\n%s\n", command, strings.TrimSpace(out))
+	return err
+}
