@@ -184,7 +184,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 	if next := a.core.wake(); !next.IsZero() {
 		pause, ok = time.Until(next), true
 	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake()} {
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due()} {
 		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
 			pause, ok = left, true
 		}
@@ -240,8 +240,8 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.options.Ask(a.core.healthTargets())
 	}
 	changed = a.judge(boot) || changed
-	if changed {
-		a.speak()
+	if due := a.core.released.due(); changed || due != 0 && boot >= due {
+		a.speak(boot)
 	}
 	heard := n.bgp != nil
 	if heard {
@@ -281,8 +281,8 @@ func (a *Announcer) judge(boot time.Duration) bool {
 }
 
 // speak has routers told what plan and interfaces have come to.
-func (a *Announcer) speak() {
-	if desired, ok := a.core.said(); ok && a.options.Speaker != nil {
+func (a *Announcer) speak(boot time.Duration) {
+	if desired, ok := a.core.say(boot); ok && a.options.Speaker != nil {
 		a.options.Speaker.Set(desired)
 	}
 }

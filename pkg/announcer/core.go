@@ -7,6 +7,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
@@ -52,6 +53,7 @@ type core struct {
 		links         *link.Snapshot
 		sight         announcement.Sight
 		announcements announcement.Index[announcement.Announcement]
+		routePorts    []health.Port
 	}
 	segments *segments
 	carriers carriers
@@ -64,8 +66,9 @@ type core struct {
 	// sight knows who claims what.
 	sight *sight.Core
 
-	// bgp is how the sessions to routers fare.
-	bgp bgp.State
+	// bgp is how the sessions to routers fare, and released the routes that they are told.
+	bgp      bgp.State
+	released released
 
 	// touched are the addresses to carry out anew, wants is what is to be answered, and
 	// ports is that by interface. Like every map that is emptied again and again, touched is
@@ -160,6 +163,9 @@ func (c *core) configure(boot time.Duration) {
 		c.reconsider[address] = true
 	}
 	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.set.Sight, c.set.Announcements
+	if ports := routePorts(c.set.BGP.Routes); !slices.Equal(ports, c.configured.routePorts) {
+		c.configured.routePorts, c.fitness.changed = ports, true
+	}
 	for address := range c.reconsider {
 		c.consider(boot, address)
 	}
@@ -391,7 +397,7 @@ func (c *core) report() *announcement.Report {
 		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
 		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
 		Unwell: c.fitness.unwell,
-		BGP:    announcement.BGPReport{Plan: c.bgp.Plan},
+		BGP:    announcement.BGPReport{Plan: c.bgp.Plan, Withheld: c.bgp.Withheld},
 	}
 	for _, s := range c.bgp.Sessions {
 		r.BGP.Sessions = append(r.BGP.Sessions, s.BGPSession)
@@ -401,15 +407,6 @@ func (c *core) report() *announcement.Report {
 	}
 	c.spoke, c.reported = true, r
 	return &r
-}
-
-// said returns what the node says to routers, or false while it does not know yet: what a
-// router was told before a restart is to be said again as a whole.
-func (c *core) said() (bgp.Desired, bool) {
-	if c.links == nil || c.set.Stamp.IsZero() {
-		return bgp.Desired{}, false
-	}
-	return bgp.Resolve(c.node, c.set, c.links.Report()), true
 }
 
 // interfaces returns those that can carry addresses. Of an announcer that ends none can: so

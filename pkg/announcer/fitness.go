@@ -22,9 +22,14 @@ type fitness struct {
 	// result is what came of asking, and after is how long the proxy may not work.
 	result health.Result
 	after  time.Duration
+	// answered says that result came of asking what is asked now.
+	answered bool
 	// unwell is what peers and the cluster side were told.
 	unwell bool
 }
+
+// known says that there is nothing to ask, or an answer.
+func (f *fitness) known() bool { return f.proxy == "" || f.answered }
 
 func newFitness() fitness {
 	return fitness{result: health.Result{Works: true}, ports: map[health.Port]int{}}
@@ -43,6 +48,9 @@ func (c *core) healthTargets() health.Targets {
 		}
 	}
 	for port := range c.fitness.ports {
+		t.Ports[port] = true
+	}
+	for _, port := range c.configured.routePorts {
 		t.Ports[port] = true
 	}
 	return t
@@ -69,7 +77,8 @@ func (f *fitness) count(o option, by int) {
 // expect begins to ask what the plan says.
 func (c *core) expect(boot time.Duration) {
 	proxy := ""
-	if c.fitness.asks && c.set.Announcements.Len() > 0 {
+	// A node that speaks to routers may be without routes because it is unwell.
+	if c.fitness.asks && c.set.Announcements.Len()+len(c.set.BGP.Peers) > 0 {
 		proxy = c.set.Health.Proxy
 	}
 	c.fitness.after = c.set.Health.UnwellAfter
@@ -77,13 +86,14 @@ func (c *core) expect(boot time.Duration) {
 		return
 	}
 	// Until it has answered nothing is known, which is no illness yet.
-	c.fitness.proxy, c.fitness.changed = proxy, true
+	c.fitness.proxy, c.fitness.changed, c.fitness.answered = proxy, true, false
 	c.learn(health.Result{Works: proxy == "", Since: boot})
 }
 
 // heal takes what came of asking.
 func (c *core) heal(r health.Result) {
 	if c.fitness.proxy != "" {
+		c.fitness.answered = true
 		c.learn(r)
 	}
 }

@@ -61,6 +61,8 @@ type reach struct {
 	advertisement string
 	prefix        netip.Prefix
 	nodes         []string
+	// healthPort is where these ask whether they serve the address; an aggregate has none.
+	healthPort uint16
 }
 
 // routing is what nodes say to routers, as last decided.
@@ -106,6 +108,7 @@ func (b *Balancer) route(address netip.Addr, next announcement.Stamp, changed ro
 	for _, x := range before {
 		r.count(x, -1, changed)
 	}
+	r.reask(before, now, changed)
 	switch {
 	case !anyNode(now):
 		delete(r.given, address)
@@ -119,7 +122,7 @@ func (b *Balancer) route(address netip.Addr, next announcement.Stamp, changed ro
 }
 
 func (x reach) equal(y reach) bool {
-	return x.advertisement == y.advertisement && x.prefix == y.prefix && slices.Equal(x.nodes, y.nodes)
+	return x.advertisement == y.advertisement && x.prefix == y.prefix && x.healthPort == y.healthPort && slices.Equal(x.nodes, y.nodes)
 }
 
 func anyNode(reaches []reach) bool {
@@ -153,17 +156,40 @@ func (r *routing) count(x reach, by int, changed routeChanges) {
 	}
 }
 
+// reask notes whose routes have another health port now: all of an address, and so of a host
+// route, have the same.
+func (r *routing) reask(before, now []reach, changed routeChanges) {
+	for _, x := range now {
+		if slices.ContainsFunc(before, func(y reach) bool { return y.prefix == x.prefix && y.healthPort != x.healthPort }) {
+			for _, node := range x.nodes {
+				changed[node] = append(changed[node], x.prefix)
+			}
+		}
+	}
+}
+
 // reachesOf says which nodes announce address, by each advertisement of its pool.
 func (b *Balancer) reachesOf(address netip.Addr) []reach {
 	var out []reach
 	for _, a := range b.bgp.Pools[b.addresses.PoolOf(address)] {
 		x := reach{advertisement: a.Name, prefix: a.prefix(address)}
+		var reluctant []string
 		for name, n := range b.nodes {
-			if b.announces(n, address, a) == "" {
+			switch {
+			case b.announces(n, address, a) != "":
+			case b.reluctance(name) != "":
+				reluctant = append(reluctant, name)
+			default:
 				x.nodes = append(x.nodes, name)
 			}
 		}
+		if len(x.nodes) == 0 {
+			x.nodes = reluctant // nobody is to announce it only where nobody can serve it
+		}
 		slices.Sort(x.nodes)
+		if x.prefix.IsSingleIP() {
+			x.healthPort = b.healthPort(address)
+		}
 		out = append(out, x)
 	}
 	return out
@@ -264,10 +290,20 @@ func (b *Balancer) routesOf(name string, last []announcement.Route, changed []ne
 		}
 		last = last[i:]
 		if counts := routes[prefix]; len(counts) > 0 {
-			out = append(out, announcement.Route{Prefix: prefix, Advertisements: b.precedence(counts)})
+			out = append(out, announcement.Route{Prefix: prefix, Advertisements: b.precedence(counts), HealthPort: b.routePort(prefix)})
 		}
 	}
 	return append(out, last...)
+}
+
+// routePort returns the health port of a prefix that is announced.
+func (b *Balancer) routePort(prefix netip.Prefix) uint16 {
+	for _, x := range b.plan.routing.reaches[prefix.Addr()] {
+		if x.prefix == prefix {
+			return x.healthPort
+		}
+	}
+	return 0
 }
 
 // said returns what a node says to routers; changed are the prefixes that it said other

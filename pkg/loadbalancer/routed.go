@@ -23,7 +23,7 @@ func (b *Balancer) routed(address netip.Addr) Verdict {
 	default:
 		return b.unrouted(address)
 	}
-	told, waits := 0, ""
+	told, waits, unserved := 0, "", ""
 	var failing []string
 	for _, x := range reaches {
 		for _, name := range x.nodes {
@@ -33,6 +33,10 @@ func (b *Balancer) routed(address netip.Addr) Verdict {
 			}
 			if known.report.BGP.Plan.Compare(r.given[address]) < 0 {
 				waits = cmp.Or(waits, name)
+				continue
+			}
+			if _, withheld := slices.BinarySearchFunc(known.report.BGP.Withheld, x.prefix, announcement.ComparePrefixes); withheld {
+				unserved = cmp.Or(unserved, name)
 				continue
 			}
 			up, why := b.heardBy(name, x.advertisement, ipam.FamilyOf(address))
@@ -48,6 +52,8 @@ func (b *Balancer) routed(address netip.Addr) Verdict {
 		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + address.String()}
 	case waits != "":
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to announce %s by BGP and has not acknowledged it yet", waits, address)}
+	case unserved != "":
+		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s does not announce %s by BGP yet, as its kube-proxy does not serve it yet", unserved, address)}
 	case len(failing) > 0:
 		slices.Sort(failing)
 		return Verdict{Reason: reason.NoSession, Message: fmt.Sprintf("no router hears of %s, as no BGP session that would tell it is established, for instance of %s", address, failing[0])}
@@ -127,7 +133,7 @@ func (b *Balancer) touchRouted() {
 // that it announces when a session changed, else those that the report acknowledges.
 func (b *Balancer) changedRoutes(node string, known *announcer, report announcement.Report) []netip.Addr {
 	before, after := known.report.BGP, report.BGP
-	changed := !known.connected || !slices.Equal(before.Sessions, after.Sessions)
+	changed := !known.connected || !slices.Equal(before.Sessions, after.Sessions) || !slices.Equal(before.Withheld, after.Withheld)
 	if !changed && before.Plan == after.Plan {
 		return nil
 	}

@@ -79,14 +79,18 @@ func (w *world) routes(nodes []string) string {
 			fmt.Fprintf(&out, "  %s to %v\n", a.Name, a.Peers)
 		}
 		for _, r := range b.Routes {
-			fmt.Fprintf(&out, "  %s by %v\n", r.Prefix, r.Advertisements)
+			fmt.Fprintf(&out, "  %s by %v", r.Prefix, r.Advertisements)
+			if r.HealthPort != 0 {
+				fmt.Fprintf(&out, " asks %d", r.HealthPort)
+			}
+			out.WriteString("\n")
 		}
 	}
 	return out.String()
 }
 
 // told has a node carry out its plan's routes, with sessions in the states given; a state in
-// capitals is a reason for which the session is not established.
+// capitals is a reason for which the session is not established; withheld=PREFIX is told nobody.
 func (w *world) told(name string, sessions []string) {
 	report := announcement.Report{Interfaces: w.portsOf(name)}
 	if known, ok := w.b.announcer[name]; ok {
@@ -96,6 +100,10 @@ func (w *world) told(name string, sessions []string) {
 	report.Plan, report.BGP = set.Stamp, announcement.BGPReport{Plan: set.Stamp}
 	for _, text := range sessions {
 		peer, state, _ := strings.Cut(text, "=")
+		if peer == "withheld" {
+			report.BGP.Withheld = append(report.BGP.Withheld, netip.MustParsePrefix(state))
+			continue
+		}
 		s := announcement.BGPSession{Peer: peer, State: announcement.BGPState(state)}
 		switch state {
 		case "up":

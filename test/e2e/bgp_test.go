@@ -31,6 +31,7 @@ func TestBGP(t *testing.T) {
 		{"R10 the BGP process ends", bgp.processEnds},
 		{"R2 SIGTERM without graceful restart", bgp.leaves},
 		{"R10 a node is silent", bgp.silentNode},
+		{"R11 once kube-proxy serves it", bgp.onceServed},
 		{"the control plane is gone", bgp.controlPlaneGone},
 	} {
 		if !t.Run(c.name, func(t *testing.T) { c.play(b.with(t)) }) {

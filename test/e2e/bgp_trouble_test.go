@@ -290,6 +290,37 @@ func (b bgp) silentNode() {
 	b.delete("silent")
 }
 
+// onceServed is R11: a node announces an address once its kube-proxy serves it, and one whose
+// kube-proxy does not work announces nothing while others can.
+func (b bgp) onceServed() {
+	b.configure(b.config + "nodeHealth: {unwellAfter: 3s}\n")
+	before := b.service("before", nil)
+	b.routed(before, bothRouters, b.nodes()...)
+	b.stop("kube-proxy:node2")
+	local := b.service("local", func(svc *corev1.Service) { svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
+	b.routed(local, bothRouters, "node1", "node3")
+	b.routed(before, bothRouters, "node1", "node3")
+	b.start("kube-proxy:node2")
+	b.routed(append(local, before...), bothRouters, b.nodes()...)
+	b.through("node2", local[0])
+
+	for _, node := range b.nodes() {
+		b.stop("kube-proxy:" + node)
+	}
+	b.eventually(func(t *assert.CollectT) {
+		for _, node := range b.nodes() {
+			require.True(t, strings.Contains(b.metrics(node), "baremetal_announcer_unwell 1\n"), node)
+		}
+	})
+	b.routed(append(local, before...), bothRouters, b.nodes()...)
+	for _, node := range b.nodes() {
+		b.start("kube-proxy:" + node)
+	}
+	b.configure(b.config)
+	b.delete("before")
+	b.delete("local")
+}
+
 // controlPlaneGone: what is announced stays announced without CCM and API server, also when an
 // announcer restarts meanwhile.
 func (b bgp) controlPlaneGone() {

@@ -189,5 +189,6 @@ type Report struct {
 func (r Report) Equal(s Report) bool {
 	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
 		slices.Equal(r.Problems, s.Problems) && slices.EqualFunc(r.Interfaces, s.Interfaces, Interface.Equal) &&
-		slices.Equal(r.Down, s.Down) && r.BGP.Plan == s.BGP.Plan && slices.Equal(r.BGP.Sessions, s.BGP.Sessions)
+		slices.Equal(r.Down, s.Down) && r.BGP.Plan == s.BGP.Plan && slices.Equal(r.BGP.Sessions, s.BGP.Sessions) &&
+		slices.Equal(r.BGP.Withheld, s.BGP.Withheld)
 }

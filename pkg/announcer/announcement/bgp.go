@@ -115,11 +115,15 @@ type Route struct {
 	// one of them reaches it is announced once: with the communities of all, and what else the
 	// first of them says.
 	Advertisements []string
+	// HealthPort is where the node's service proxy says by HTTP whether it serves the address
+	// by an endpoint of its own (Service spec.healthCheckNodePort); 0 asks nothing more than
+	// whether the proxy works. An aggregate has none.
+	HealthPort uint16
 }
 
 // Equal reports whether r and s say the same.
 func (r Route) Equal(s Route) bool {
-	return r.Prefix == s.Prefix && slices.Equal(r.Advertisements, s.Advertisements)
+	return r.Prefix == s.Prefix && r.HealthPort == s.HealthPort && slices.Equal(r.Advertisements, s.Advertisements)
 }
 
 // ComparePrefixes orders prefixes by address, the shorter of two with the same one first.
@@ -149,6 +153,9 @@ type BGPReport struct {
 	// Plan is the stamp of the newest plan whose routes have been handed to every session
 	// that is established.
 	Plan Stamp
+	// Withheld are the prefixes of that plan that no router is told yet, because the node's
+	// service proxy does not serve them yet; sorted.
+	Withheld []netip.Prefix
 	// Sessions are sorted by peer; one for each peer of that plan.
 	Sessions []BGPSession
 }

@@ -17,6 +17,8 @@ type Desired struct {
 	// Advertisements and Routes are as in announcement.BGP.
 	Advertisements []announcement.Advertisement
 	Routes         []announcement.Route
+	// Withheld are prefixes of the plan that are not in Routes yet; sorted.
+	Withheld []netip.Prefix
 }
 
 // Peer is a router with what the node itself adds.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"sync"
@@ -48,6 +49,8 @@ type State struct {
 	// Plan is the stamp of the newest Desired that every established session was told, and
 	// that all others will be told first.
 	Plan announcement.Stamp
+	// Withheld is that of the same Desired.
+	Withheld []netip.Prefix
 	// Sessions are sorted by peer, one for each peer of the newest Desired.
 	Sessions []Session
 	// Failures counts the ends of the process that nobody asked for.
@@ -66,22 +69,29 @@ type Speaker struct {
 	// given says that want was set at all.
 	given bool
 	// sent is what the process was told, by the update seq; acked is the newest that it has
-	// carried out, and plans are those of the updates since.
-	sent  Desired
-	seq   uint64
-	acked uint64
-	plans []pledge
+	// carried out, and pledges are those of the updates since.
+	sent    Desired
+	seq     uint64
+	acked   uint64
+	pledges []pledge
 	// withheld are the peers that the process is not told of, with the reason.
 	withheld []Session
 	state    State
 	telling  sync.Mutex
 }
 
-// pledge is the plan behind an update.
+// pledge is what an update is carried out for.
 type pledge struct {
-	seq  uint64
-	plan announcement.Stamp
+	seq      uint64
+	plan     announcement.Stamp
+	withheld []netip.Prefix
 }
+
+// pledge returns what the update seq is carried out for.
+func (d Desired) pledge(seq uint64) pledge { return pledge{seq, d.Plan, d.Withheld} }
+
+// keep says that p has been carried out.
+func (s *State) keep(p pledge) { s.Plan, s.Withheld = p.plan, p.withheld }
 
 // NewSpeaker returns a Speaker that does nothing until Run.
 func NewSpeaker(o Options) *Speaker {
@@ -138,12 +148,15 @@ func (s *Speaker) Run(ctx context.Context) error {
 func (s *Speaker) await(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
-		peers, plan := len(s.want.Peers), s.want.Plan
+		peers, now := len(s.want.Peers), s.want.pledge(0)
 		s.mu.Unlock()
 		if peers > 0 {
 			return ctx.Err() == nil
 		}
-		s.tell(func(st *State) { st.Plan, st.Sessions = plan, nil })
+		s.tell(func(st *State) {
+			st.keep(now)
+			st.Sessions = nil
+		})
 		select {
 		case <-ctx.Done():
 			return false
@@ -170,7 +183,7 @@ func (s *Speaker) once(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.sent, s.seq, s.acked, s.plans = Desired{}, 0, 0, nil
+	s.sent, s.seq, s.acked, s.pledges = Desired{}, 0, 0, nil
 	s.mu.Unlock()
 	ended := make(chan error, 1)
 	go func() { // The pipe has to be read to its end before Wait.
@@ -235,15 +248,15 @@ func (s *Speaker) next() (update, bool) {
 	case !u.empty():
 		s.seq++
 		u.Seq = s.seq
-		s.plans = append(s.plans, pledge{s.seq, want.Plan})
-	case len(s.plans) > 0:
-		s.plans[len(s.plans)-1].plan = want.Plan
+		s.pledges = append(s.pledges, want.pledge(s.seq))
+	case len(s.pledges) > 0:
+		s.pledges[len(s.pledges)-1] = want.pledge(s.seq)
 	}
 	idle := s.seq == s.acked
 	s.mu.Unlock()
 	s.tell(func(st *State) {
 		if idle {
-			st.Plan = want.Plan
+			st.keep(want.pledge(s.seq))
 		}
 		st.Sessions = s.merged(st.Sessions)
 	})
@@ -315,14 +328,14 @@ func (s *Speaker) listen(stdout io.Reader) error {
 func (s *Speaker) heard(m message) {
 	s.mu.Lock()
 	s.acked = m.Seq
-	var plan announcement.Stamp
-	for len(s.plans) > 0 && s.plans[0].seq <= m.Seq {
-		plan, s.plans = s.plans[0].plan, s.plans[1:]
+	var kept *pledge
+	for len(s.pledges) > 0 && s.pledges[0].seq <= m.Seq {
+		kept, s.pledges = &s.pledges[0], s.pledges[1:]
 	}
 	s.mu.Unlock()
 	s.tell(func(st *State) {
-		if !plan.IsZero() {
-			st.Plan = plan
+		if kept != nil {
+			st.keep(*kept)
 		}
 		st.Sessions = s.merged(m.Sessions)
 	})
@@ -349,7 +362,7 @@ func (s *Speaker) tell(change func(*State)) {
 	defer s.telling.Unlock()
 	before := s.state
 	change(&s.state)
-	if before.Plan == s.state.Plan && before.Failures == s.state.Failures && slices.Equal(before.Sessions, s.state.Sessions) {
+	if before.Plan == s.state.Plan && slices.Equal(before.Withheld, s.state.Withheld) && before.Failures == s.state.Failures && slices.Equal(before.Sessions, s.state.Sessions) {
 		return
 	}
 	s.journal(before.Sessions, s.state.Sessions)
@@ -368,6 +381,8 @@ func (s *Speaker) journal(before, after []Session) {
 		switch {
 		case up && !wasUp:
 			s.log.Info("BGP session established", "peer", now.Peer, "routes", now.Routes)
+		case wasUp && !up && now.Reason == "":
+			s.log.Info("BGP session begun anew: the plan has another configuration of the peer", "peer", now.Peer)
 		case wasUp && !up:
 			s.log.Warn("BGP session lost", "peer", now.Peer, "reason", now.Reason, "message", now.Message)
 		case !up && now.Reason != "" && now.Reason != was.Reason:

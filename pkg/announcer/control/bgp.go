@@ -87,11 +87,19 @@ func encodeMetric(m announcement.Metric) *uint32 {
 }
 
 func encodeRoute(r announcement.Route) *pb.Route {
-	return &pb.Route{Prefix: encodePrefix(r.Prefix), Advertisements: r.Advertisements}
+	return &pb.Route{Prefix: encodePrefix(r.Prefix), Advertisements: r.Advertisements, HealthPort: uint32(r.HealthPort)}
 }
 
 func encodePrefix(p netip.Prefix) *pb.Prefix {
 	return &pb.Prefix{Address: p.Addr().AsSlice(), Length: uint32(p.Bits())} //nolint:gosec // 0 to 128
+}
+
+func encodePrefixes(prefixes []netip.Prefix) []*pb.Prefix {
+	var out []*pb.Prefix
+	for _, p := range prefixes {
+		out = append(out, encodePrefix(p))
+	}
+	return out
 }
 
 func encodeSessions(sessions []announcement.BGPSession) []*pb.BGPSession {
@@ -100,6 +108,14 @@ func encodeSessions(sessions []announcement.BGPSession) []*pb.BGPSession {
 		out = append(out, &pb.BGPSession{Peer: s.Peer, State: string(s.State), Reason: string(s.Reason), Message: s.Message, Ipv4: s.IPv4, Ipv6: s.IPv6})
 	}
 	return out
+}
+
+// normalPrefixes brings prefixes into the form that the channel carries.
+func normalPrefixes(prefixes []netip.Prefix) []netip.Prefix {
+	prefixes = slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool { return !p.IsValid() || p != p.Masked() })
+	slices.SortFunc(prefixes, announcement.ComparePrefixes)
+	prefixes = slices.Compact(prefixes)
+	return prefixes[:min(len(prefixes), maxAnnouncements)]
 }
 
 // normalSessions brings sessions into the form that the channel carries.

@@ -37,6 +37,9 @@ func bgpSet(revision uint64, prefixes ...string) announcement.Set {
 	for _, p := range prefixes {
 		set.BGP.Routes = append(set.BGP.Routes, announcement.Route{Prefix: netip.MustParsePrefix(p), Advertisements: []string{"a/1", "a/0"}})
 	}
+	if len(prefixes) > 0 {
+		set.BGP.Routes[0].HealthPort = 30123
+	}
 	return set
 }
 
@@ -59,7 +62,7 @@ func TestBGPPlanRoundTrip(t *testing.T) {
 	p := over(first, second)
 	require.False(t, p.GetSnapshot())
 	require.Nil(t, p.GetBgp(), "nothing of it is new")
-	require.Len(t, p.GetRoutes(), 1)
+	require.Len(t, p.GetRoutes(), 2, "one is new, one has a health port now")
 	require.Len(t, p.GetWithdrawnRoutes(), 1)
 	third := bgpSet(3, "192.0.2.0/32", "192.0.2.7/32", "192.0.2.8/32", "2001:db8::/64")
 	third.BGP.Routes[3].Advertisements = []string{"a/0"}
@@ -94,6 +97,7 @@ func TestBGPPlanRefused(t *testing.T) {
 		"length":         {func(p *pb.Plan) { p.Routes[0].Prefix.Length = 33 }, "plan: route 0: prefix length 33 of 192.0.2.7"},
 		"no prefix":      {func(p *pb.Plan) { p.Routes[0].Prefix = nil }, "plan: route 0: address of 0 bytes; it has 4 or 16"},
 		"order":          {func(p *pb.Plan) { p.Routes[0], p.Routes[1] = p.Routes[1], p.Routes[0] }, "plan: route 1: 192.0.2.7/32 comes after 192.0.2.8/32; prefixes ascend and each comes once"},
+		"health port":    {func(p *pb.Plan) { p.Routes[1].HealthPort = 65536 }, "plan: route 1: health port 65536; the highest is 65535"},
 		"unknown":        {func(p *pb.Plan) { p.Routes[0].Advertisements[0] = "x" }, `plan: route 192.0.2.7/32: there is no advertisement "x"`},
 		"withdrawn":      {func(p *pb.Plan) { p.WithdrawnRoutes = []*pb.Prefix{p.Routes[0].Prefix} }, "plan: a snapshot withdraws nothing"},
 	} {
@@ -116,7 +120,7 @@ func TestBGPReport(t *testing.T) {
 	want := announcement.BGPReport{Plan: announcement.Stamp{Term: 2, Revision: 3}, Sessions: []announcement.BGPSession{
 		{Peer: "a", State: announcement.BGPEstablished, IPv4: true, IPv6: true},
 		{Peer: "b", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "refused"},
-	}}
+	}, Withheld: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::7/128")}}
 	base := normalReport(announcement.Report{})
 	full := normalReport(announcement.Report{BGP: want})
 	got, err := applyReport(announcement.Report{}, reportSnapshot(full))
@@ -126,6 +130,15 @@ func TestBGPReport(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, got.BGP)
 	require.Nil(t, reportDifference(full, full))
+	served := full
+	served.BGP.Withheld = nil
+	got, err = applyReport(full, reportDifference(full, served))
+	require.NoError(t, err)
+	require.Empty(t, got.BGP.Withheld)
+	p := reportSnapshot(full)
+	p.BgpWithheld[1] = p.BgpWithheld[0]
+	_, err = applyReport(announcement.Report{}, p)
+	require.ErrorContains(t, err, "report: withheld prefix 1: ")
 
 	for name, change := range map[string]func(s *pb.BGPSession){
 		"state":  func(s *pb.BGPSession) { s.State = "x" },

@@ -26,15 +26,9 @@ func decodeBGP(p *pb.Plan) (b announcement.BGP, withdrawn []netip.Prefix, err er
 	if err := checkCount("plan: withdrawn routes", len(p.GetWithdrawnRoutes()), maxAnnouncements); err != nil {
 		return b, nil, err
 	}
-	for i, x := range p.GetWithdrawnRoutes() {
-		prefix, err := decodePrefix(x)
-		if err == nil && i > 0 && announcement.ComparePrefixes(withdrawn[i-1], prefix) >= 0 {
-			err = fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, withdrawn[i-1])
-		}
-		if err != nil {
-			return b, nil, fmt.Errorf("plan: withdrawn route %d: %w", i, err)
-		}
-		withdrawn = append(withdrawn, prefix)
+	withdrawn, err = decodePrefixes(p.GetWithdrawnRoutes())
+	if err != nil {
+		return b, nil, fmt.Errorf("plan: withdrawn route %w", err)
 	}
 	return b, withdrawn, nil
 }
@@ -164,16 +158,35 @@ func decodeRoutes(list []*pb.Route) ([]announcement.Route, error) {
 	var out []announcement.Route
 	for i, p := range list {
 		prefix, err := decodePrefix(p.GetPrefix())
-		if err == nil && i > 0 && announcement.ComparePrefixes(out[i-1].Prefix, prefix) >= 0 {
+		switch {
+		case err != nil:
+		case i > 0 && announcement.ComparePrefixes(out[i-1].Prefix, prefix) >= 0:
 			err = fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, out[i-1].Prefix)
-		}
-		if err == nil {
+		case p.GetHealthPort() > math.MaxUint16:
+			err = fmt.Errorf("health port %d; the highest is %d", p.GetHealthPort(), math.MaxUint16)
+		default:
 			err = checkCount("advertisements", len(p.GetAdvertisements()), maxAdvertisements)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("plan: route %d: %w", i, err)
 		}
-		out = append(out, announcement.Route{Prefix: prefix, Advertisements: slices.Clone(p.GetAdvertisements())})
+		out = append(out, announcement.Route{Prefix: prefix, Advertisements: slices.Clone(p.GetAdvertisements()), HealthPort: uint16(p.GetHealthPort())})
+	}
+	return out, nil
+}
+
+// decodePrefixes accepts prefixes in increasing order.
+func decodePrefixes(list []*pb.Prefix) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for i, x := range list {
+		prefix, err := decodePrefix(x)
+		if err == nil && i > 0 && announcement.ComparePrefixes(out[i-1], prefix) >= 0 {
+			err = fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, out[i-1])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%d: %w", i, err)
+		}
+		out = append(out, prefix)
 	}
 	return out, nil
 }
@@ -236,8 +249,15 @@ func checkRoutes(b announcement.BGP) error {
 	return nil
 }
 
-func decodeSessions(p *pb.Report) (announcement.BGPReport, error) {
+func decodeBGPReport(p *pb.Report) (announcement.BGPReport, error) {
 	out := announcement.BGPReport{Plan: decodeStamp(p.GetBgpPlan())}
+	if err := checkCount("report: withheld prefixes", len(p.GetBgpWithheld()), maxAnnouncements); err != nil {
+		return out, err
+	}
+	var err error
+	if out.Withheld, err = decodePrefixes(p.GetBgpWithheld()); err != nil {
+		return out, fmt.Errorf("report: withheld prefix %w", err)
+	}
 	if err := checkCount("report: bgp sessions", len(p.GetBgpSessions()), maxBGPPeers); err != nil {
 		return out, err
 	}

@@ -58,7 +58,7 @@ func decodeReport(p *pb.Report) (report announcement.Report, claims []announceme
 	if report.Down, err = decodeNames("report: down", p.GetDown()); err != nil {
 		return report, nil, nil, err
 	}
-	report.BGP, err = decodeSessions(p)
+	report.BGP, err = decodeBGPReport(p)
 	return report, claims, ended, err
 }
 

@@ -22,6 +22,7 @@ func normalReport(r announcement.Report) announcement.Report {
 	r.Interfaces = normalInterfaces(r.Interfaces)
 	r.Down = normalNames(r.Down)
 	r.BGP.Sessions = normalSessions(r.BGP.Sessions)
+	r.BGP.Withheld = normalPrefixes(r.BGP.Withheld)
 	return r
 }
 

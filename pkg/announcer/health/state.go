@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -23,6 +24,17 @@ const (
 type Port struct {
 	Number uint16
 	IPv6   bool
+}
+
+// Compare orders ports by number, IPv4 first.
+func (p Port) Compare(q Port) int {
+	if p.IPv6 == q.IPv6 {
+		return cmp.Compare(p.Number, q.Number)
+	}
+	if q.IPv6 {
+		return cmp.Or(cmp.Compare(p.Number, q.Number), -1)
+	}
+	return cmp.Or(cmp.Compare(p.Number, q.Number), 1)
 }
 
 // Targets are what is to be asked.
@@ -111,15 +123,7 @@ func (s *state) due(now time.Duration) (proxy bool, ports []Port) {
 			ports = append(ports, p)
 		}
 	}
-	slices.SortFunc(ports, func(a, b Port) int {
-		if a.Number != b.Number {
-			return int(a.Number) - int(b.Number)
-		}
-		if a.IPv6 {
-			return 1
-		}
-		return -1
-	})
+	slices.SortFunc(ports, Port.Compare)
 	return true, ports
 }
 

@@ -12,9 +12,9 @@ const (
 	// turnTime is how long a candidate that is up and does not claim an address keeps
 	// those behind it from claiming it.
 	turnTime = 200 * time.Millisecond
-	// overdue is how long the node that a newer list puts first may find that it is not ready
+	// Overdue is how long the node that a newer list puts first may find that it is not ready
 	// before it takes the address all the same: the one that has it is not to have it any more.
-	overdue = 10 * time.Second
+	Overdue = 10 * time.Second
 	// weight is how many times as much one of two nodes has to have heard while they did
 	// not hear each other, for the other to be the one that was cut off.
 	weight = 4
@@ -196,7 +196,7 @@ func (v View) take(now time.Duration, me int) Verdict {
 		if !v.supersedes(me, o) {
 			return Verdict{}
 		}
-		if due := v.Since + overdue; !v.Ready && now < due {
+		if due := v.Since + Overdue; !v.Ready && now < due {
 			return Verdict{Again: due}
 		}
 	}

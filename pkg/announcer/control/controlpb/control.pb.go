@@ -971,8 +971,10 @@ type Route struct {
 	Prefix *Prefix                `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// advertisements are names, in order of precedence.
 	Advertisements []string `protobuf:"bytes,2,rep,name=advertisements,proto3" json:"advertisements,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// health_port is where the node's service proxy says whether it serves the address.
+	HealthPort    uint32 `protobuf:"varint,3,opt,name=health_port,json=healthPort,proto3" json:"health_port,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Route) Reset() {
@@ -1017,6 +1019,13 @@ func (x *Route) GetAdvertisements() []string {
 		return x.Advertisements
 	}
 	return nil
+}
+
+func (x *Route) GetHealthPort() uint32 {
+	if x != nil {
+		return x.HealthPort
+	}
+	return 0
 }
 
 type Prefix struct {
@@ -1525,7 +1534,9 @@ type Report struct {
 	// bgp_plan is the newest plan whose routes were handed to every established session.
 	BgpPlan *Stamp `protobuf:"bytes,12,opt,name=bgp_plan,json=bgpPlan,proto3" json:"bgp_plan,omitempty"`
 	// bgp_sessions are always all that there are, sorted by peer.
-	BgpSessions   []*BGPSession `protobuf:"bytes,13,rep,name=bgp_sessions,json=bgpSessions,proto3" json:"bgp_sessions,omitempty"`
+	BgpSessions []*BGPSession `protobuf:"bytes,13,rep,name=bgp_sessions,json=bgpSessions,proto3" json:"bgp_sessions,omitempty"`
+	// bgp_withheld are the prefixes of bgp_plan that no router is told yet, in increasing order.
+	BgpWithheld   []*Prefix `protobuf:"bytes,14,rep,name=bgp_withheld,json=bgpWithheld,proto3" json:"bgp_withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1647,6 +1658,13 @@ func (x *Report) GetBgpPlan() *Stamp {
 func (x *Report) GetBgpSessions() []*BGPSession {
 	if x != nil {
 		return x.BgpSessions
+	}
+	return nil
+}
+
+func (x *Report) GetBgpWithheld() []*Prefix {
+	if x != nil {
+		return x.BgpWithheld
 	}
 	return nil
 }
@@ -1796,10 +1814,12 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x04_med\"\x87\x01\n" +
 	"\x03BGP\x123\n" +
 	"\x05peers\x18\x01 \x03(\v2\x1d.baremetal.control.v1.BGPPeerR\x05peers\x12K\n" +
-	"\x0eadvertisements\x18\x02 \x03(\v2#.baremetal.control.v1.AdvertisementR\x0eadvertisements\"e\n" +
+	"\x0eadvertisements\x18\x02 \x03(\v2#.baremetal.control.v1.AdvertisementR\x0eadvertisements\"\x86\x01\n" +
 	"\x05Route\x124\n" +
 	"\x06prefix\x18\x01 \x01(\v2\x1c.baremetal.control.v1.PrefixR\x06prefix\x12&\n" +
-	"\x0eadvertisements\x18\x02 \x03(\tR\x0eadvertisements\":\n" +
+	"\x0eadvertisements\x18\x02 \x03(\tR\x0eadvertisements\x12\x1f\n" +
+	"\vhealth_port\x18\x03 \x01(\rR\n" +
+	"healthPort\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\rR\x06length\"\xf7\x04\n" +
@@ -1838,7 +1858,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
 	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"\xc5\x04\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\"\x86\x05\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
@@ -1855,7 +1875,8 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	" \x03(\tR\x04down\x12\x16\n" +
 	"\x06unwell\x18\v \x01(\bR\x06unwell\x126\n" +
 	"\bbgp_plan\x18\f \x01(\v2\x1b.baremetal.control.v1.StampR\abgpPlan\x12C\n" +
-	"\fbgp_sessions\x18\r \x03(\v2 .baremetal.control.v1.BGPSessionR\vbgpSessions\"d\n" +
+	"\fbgp_sessions\x18\r \x03(\v2 .baremetal.control.v1.BGPSessionR\vbgpSessions\x12?\n" +
+	"\fbgp_withheld\x18\x0e \x03(\v2\x1c.baremetal.control.v1.PrefixR\vbgpWithheld\"d\n" +
 	"\x04Kept\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
@@ -1927,14 +1948,15 @@ var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	18, // 24: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
 	4,  // 25: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
 	17, // 26: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
-	14, // 27: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 28: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 29: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	29, // [29:30] is the sub-list for method output_type
-	28, // [28:29] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	13, // 27: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
+	14, // 28: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 29: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 30: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	30, // [30:31] is the sub-list for method output_type
+	29, // [29:30] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
