@@ -58,6 +58,33 @@ func (b bgp) internalPeer(addresses []netip.Addr) {
 	b.routed(addresses, bothRouters, b.nodes()...)
 }
 
+// refused is R7: a cloud-config that cannot work is refused with position and cure, and what
+// was announced stays announced.
+func (b bgp) refused() {
+	addresses := b.service("kept", nil)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	before := b.establishments()
+	for advertisements, cure := range map[string]string{
+		"[{aggregationLength: 16, aggregationLengthV6: 128}]":                    "give a longer prefix",
+		"[{localPref: 100, peers: [frr]}, {localPref: 200, peers: [frr, bird]}]": "give both the same",
+		"[{communities: [no-exprot]}]":                                           "did you mean no-export?",
+		"[{peers: [fr]}]":                                                        "did you mean frr?",
+	} {
+		b.lab.configure(strings.Replace(b.config, "  bgp: [{}]\n", "  bgp: "+advertisements+"\n", 1))
+		b.eventually(func(t *assert.CollectT) {
+			events, err := b.client.CoreV1().Events(system).List(b.Context(), metav1.ListOptions{FieldSelector: "reason=CloudConfigRefused"})
+			require.NoError(t, err)
+			require.True(t, slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+				return strings.Contains(e.Message, cure) && strings.Contains(e.Message, ".bgp[")
+			}), "no Event says %q", cure)
+		})
+	}
+	b.routed(addresses, bothRouters, b.nodes()...)
+	require.Equal(b, before, b.establishments(), "no session was reset")
+	b.configure(b.config)
+	b.delete("kept")
+}
+
 // learnsNothing is R8: what a router announces reaches no table of a node, also where it is
 // the node's own prefix with a better preference; and one that floods is cut off and named.
 func (b bgp) learnsNothing() {

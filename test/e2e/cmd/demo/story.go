@@ -67,13 +67,13 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.requested(ctx, address); err != nil {
 		return err
 	}
+	if err := s.routed(ctx); err != nil {
+		return err
+	}
 	if err := s.cut(ctx, address); err != nil {
 		return err
 	}
-	if err := s.deleted(ctx, address); err != nil {
-		return err
-	}
-	return s.routed(ctx)
+	return s.deleted(ctx, address)
 }
 
 // kubectl runs a command of the administrator's and shows it with its output.
