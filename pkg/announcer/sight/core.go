@@ -309,6 +309,12 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 	}
 	own := c.claims.of(address)
 	verdict := Decide(now, c.view(address, own, e))
+	if !own.IsZero() && verdict.Claim.IsZero() {
+		// From now on it is one that may take the address, and has to know when.
+		own = announcement.Stamp{}
+		c.claim(address, own)
+		verdict = Decide(now, c.view(address, own, e))
+	}
 	again := verdict.Again
 	if verdict.Ask {
 		e.probe = Asking

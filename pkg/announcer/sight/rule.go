@@ -201,6 +201,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 		}
 	}
 	ready, asked, wait := v.Since, !v.Unconfirmed, time.Duration(0)
+	if v.relieved() {
+		wait = turnTime
+	}
 	for at, candidate := range v.Candidates {
 		if at == me {
 			continue
@@ -266,6 +269,15 @@ func (v View) supersedes(me int, o Other) bool {
 // hear that.
 func (v View) relieves(o Other) bool {
 	return v.Ready && o.Unwell && v.Stamp.Compare(o.Claim) >= 0 && o.Hears
+}
+
+// relieved says that there is an unwell node that does not hear this one and claims nothing
+// now. If it ended a claim it did so for another one, whose claim is on its way and who is not
+// to be forestalled: the unwell one would take the address from this node again, and so on.
+func (v View) relieved() bool {
+	return slices.ContainsFunc(v.Others, func(o Other) bool {
+		return o.State == Up && o.Unwell && !o.Hears && o.Claim.IsZero()
+	})
 }
 
 func (v View) allDown(candidates []string) bool {

@@ -22,9 +22,17 @@ import (
 // One again, with its history: go test -run TestSimulation ./pkg/announcer/sight -seed N
 var seedFlag = flag.Uint64("seed", 0, "run only this schedule of TestSimulation and print its history")
 
-// regressions are schedules that once failed. In both a node came to be heard again when the
-// one that answered came not to be, and told what it claims an interval late.
-var regressions = []uint64{1227674418118069102, 1358583778381459530}
+// regressions are schedules that once failed.
+var regressions = []uint64{
+	// A node came to be heard again when the one that answered came not to be, and told what it
+	// claims an interval late.
+	1227674418118069102, 1358583778381459530,
+	// A node that is unwell and did not hear the first candidate took the address from it, gave
+	// it to the next one, whom the first forestalled, and so on.
+	5504005237955534918,
+	// A node yielded to one that is unwell, and did not know when to take the address from it.
+	1746488673220869749,
+}
 
 const (
 	simulations = 2000
