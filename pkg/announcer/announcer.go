@@ -261,6 +261,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	}
 	a.neighbours.send(boot, a.core.sight)
 	a.ask(a.core.sight.Ask())
+	a.core.regain(now)
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
 }

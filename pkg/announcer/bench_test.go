@@ -18,6 +18,8 @@ import (
 type fakeResponder struct {
 	ports  []*responder.Port
 	failed map[int]error
+	// announced, if not nil, takes what is announced.
+	announced func([]netip.Addr)
 }
 
 func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
@@ -31,19 +33,30 @@ func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
 	return failed
 }
 
-func (*fakeResponder) Announce([]netip.Addr) error { return nil }
-func (*fakeResponder) Counts() responder.Counts    { return responder.Counts{} }
-func (*fakeResponder) Close()                      {}
+func (f *fakeResponder) Announce(addresses []netip.Addr) error {
+	if f.announced != nil {
+		f.announced(addresses)
+	}
+	return nil
+}
 
-// faked returns an announcer without sockets, whose life is 1 and which nobody runs.
+func (*fakeResponder) Counts() responder.Counts { return responder.Counts{} }
+func (*fakeResponder) Close()                   {}
+
+// faked returns the announcer of node0 without sockets, which nobody runs.
 func faked(report func(announcement.Report)) (a *Announcer, v4, v6 *fakeResponder) {
+	return fakedOn("node0", report)
+}
+
+// fakedOn returns the announcer of node without sockets, whose life is 1 and which nobody runs.
+func fakedOn(node string, report func(announcement.Report)) (a *Announcer, v4, v6 *fakeResponder) {
 	v4, v6 = &fakeResponder{}, &fakeResponder{}
 	a = New(Options{
-		Node: "node0", Report: report,
+		Node: node, Report: report,
 		IPv4: func(func(), func() bool) Responder { return v4 },
 		IPv6: func(func(), func() bool) Responder { return v6 },
 	})
-	a.core = newCore("node0", 1)
+	a.core = newCore(node, 1)
 	return a, v4, v6
 }
 

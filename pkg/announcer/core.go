@@ -221,6 +221,15 @@ func (c *core) settle(boot time.Duration) bool {
 	return len(changed) > 0
 }
 
+// regain has the LAN told again of what a peer may have told it too.
+func (c *core) regain(now time.Time) {
+	for _, address := range c.sight.Regained() {
+		if c.claims.Has(address) {
+			c.schedule.renew(address, now)
+		}
+	}
+}
+
 // socketFailed says that a socket that was open has failed.
 func (c *core) socketFailed(now time.Time) {
 	at := now

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -22,10 +23,21 @@ const (
 	relistenAfter = time.Second
 )
 
+// wire carries datagrams between peers; *sight.Network is one.
+type wire interface {
+	Set(ring *sight.Keyring, wanted map[sight.Socket]bool) error
+	Send(from sight.Socket, to netip.AddrPort, datagram []byte) error
+	Drop(err error)
+	Dropped() map[string]uint64
+	Close()
+}
+
+var _ wire = (*sight.Network)(nil)
+
 // neighbours is how the announcer's owner speaks with peers: it carries out what the
 // core's sight returns, and knows until when the node may answer.
 type neighbours struct {
-	network *sight.Network
+	network wire
 	paths   map[string]path
 	keys    map[string]announcement.Key
 	// interfaces are the indexes of those on which peers are reached.

@@ -42,6 +42,16 @@ func (s schedule) start(address netip.Addr, now time.Time) {
 	s.left[address] = burst
 }
 
+// renew has a burst follow now. One that is under way begins anew with its next announcement,
+// so that no address is announced more often than in a burst, however often this is called.
+func (s schedule) renew(address netip.Addr, now time.Time) {
+	if s.left[address] == 0 {
+		s.start(address, now)
+		return
+	}
+	s.left[address] = burst
+}
+
 // stop ends announcements of address.
 func (s schedule) stop(address netip.Addr) {
 	s.bursts.Delete(address)

@@ -68,8 +68,9 @@ type Core struct {
 	dirty map[netip.Addr]bool
 	all   bool
 	again *agenda.Agenda[time.Duration]
-	// settled are the addresses whose claims changed since Settle told of them.
-	settled map[netip.Addr]bool
+	// settled are the addresses whose claims changed since Settle told of them, and regained
+	// those of which Regained is to tell.
+	settled, regained map[netip.Addr]bool
 
 	// asks are the addresses that the segment is to be asked for.
 	asks []netip.Addr
@@ -97,7 +98,7 @@ func NewCore(node string, boot uint64) *Core {
 	return &Core{
 		node: node, boot: boot, peers: map[string]*peer{}, lists: map[netip.Addr]*entry{},
 		claimants: map[netip.Addr][]*peer{}, dirty: map[netip.Addr]bool{}, again: agenda.New(cmp.Compare[time.Duration]),
-		settled: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
+		settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
 	}
 }
 
@@ -156,6 +157,8 @@ func (c *Core) watch(now time.Duration, peers []announcement.Peer) bool {
 	for name, known := range wanted {
 		if known == nil {
 			wanted[name] = c.newPeer(name, now)
+			// One that comes to be watched while this node lives is no reason to tell the LAN.
+			wanted[name].missed = !c.listening
 			c.next, changed = now, true
 		}
 	}
@@ -366,6 +369,26 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	e.current = e.current || v.current()
 	v.Unconfirmed = e.Unconfirmed && !e.current
 	return v
+}
+
+// Regained returns the addresses, sorted, that the node claims and that until now a peer may
+// have had too: its claim to them has ended, or it is heard again, claims them not, and may
+// have while it was not heard. What the LAN was told last may be that peer's word. Each is
+// returned once.
+func (c *Core) Regained() []netip.Addr {
+	if len(c.regained) == 0 {
+		return nil
+	}
+	out := slices.SortedFunc(maps.Keys(c.regained), netip.Addr.Compare)
+	c.regained = map[netip.Addr]bool{}
+	return slices.DeleteFunc(out, func(address netip.Addr) bool { return c.claims.of(address).IsZero() })
+}
+
+// regain notes that a peer that may have had address has it no more.
+func (c *Core) regain(address netip.Addr) {
+	if !c.claims.of(address).IsZero() {
+		c.regained[address] = true
+	}
 }
 
 // Claims returns what the node claims.

@@ -28,6 +28,8 @@ type peer struct {
 	claims claims
 	digest Digest
 	more   bool // A part is still to come.
+	// missed says that the peer may have claimed something of which this node never heard.
+	missed bool
 
 	// base is how many frames the node had heard from anybody when it lost the peer, and
 	// company how many packets of other peers since it heard the peer. apart weighs both
@@ -46,7 +48,7 @@ type peer struct {
 }
 
 func (c *Core) newPeer(name string, now time.Duration) *peer {
-	return &peer{name: name, since: now, mark: c.seq, rebase: true}
+	return &peer{name: name, since: now, mark: c.seq, rebase: true, missed: true}
 }
 
 // known says that all claims of the peer are known as they are.
@@ -54,7 +56,7 @@ func (p *peer) known() bool { return p.claims.digest == p.digest }
 
 // forget makes the peer one that was never heard.
 func (p *peer) forget(now time.Duration) {
-	p.rebase = p.rebase || p.state == Up
+	p.rebase, p.missed = p.rebase || p.state == Up, true
 	p.state, p.since = Unknown, now
 }
 
@@ -86,7 +88,9 @@ func (c *Core) Receive(now time.Duration, packet Packet) error {
 	if packet.Leave {
 		c.lose(now, p)
 		c.disown(p)
-		p.digest = 0
+		// It has had its last word. That its next life claims something before it is heard is
+		// so rare, and a planned restart of each node in turn so common, that nobody is told.
+		p.digest, p.missed = 0, false
 		return nil
 	}
 	c.hear(now, p, packet)
@@ -160,12 +164,26 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	if p.known() != wasKnown {
 		c.all = true
 	}
+	if p.missed && p.known() {
+		c.meetAgain(p)
+	}
 	p.more = packet.Part != nil && packet.Part.More
 	if packet.Want {
 		p.whole = true
 	}
 	if !p.known() && !p.more {
 		p.urgent = true
+	}
+}
+
+// meetAgain has those addresses regained that p, which is heard again, does not claim. One
+// that hears this node first yields before it is heard, and nobody learns what it claimed.
+func (c *Core) meetAgain(p *peer) {
+	p.missed = false
+	for claim := range c.claims.held.All() {
+		if p.claims.of(claim.Address).IsZero() {
+			c.regain(claim.Address)
+		}
 	}
 }
 
@@ -192,6 +210,7 @@ func (c *Core) unclaim(address netip.Addr, p *peer) {
 	} else {
 		c.claimants[address] = left
 	}
+	c.regain(address)
 }
 
 // disown forgets what p claims.
@@ -215,8 +234,11 @@ func (c *Core) ended(now time.Duration, p *peer) {
 // lose makes p one that is down.
 func (c *Core) lose(now time.Duration, p *peer) {
 	p.rebase = p.rebase || p.state == Up
-	p.state, p.since, p.hears = Down, now, false
+	p.state, p.since, p.hears, p.missed = Down, now, false, true
 	c.ended(now, p)
+	for claim := range p.claims.held.All() {
+		c.regain(claim.Address)
+	}
 }
 
 // expire makes those down that were silent for too long.

@@ -42,6 +42,8 @@ const (
 	// hops is how long they may at other times: nodes that hear each other are two hops
 	// of up to a millisecond apart.
 	hops = 3 * time.Millisecond
+	// burst is for how long an address is announced once there was a reason to.
+	burst = 4400 * time.Millisecond
 	// settled is when exactly one has to answer after the last thing happened.
 	settled = 1500 * time.Millisecond
 )
@@ -312,6 +314,9 @@ func (s *simulation) check() {
 		s.disturbed = s.now
 	}
 	for _, vip := range s.vips {
+		for _, name := range s.answerers(vip) {
+			s.nodes[name].had[vip] = s.now
+		}
 		a, b := s.two(vip)
 		if a == "" {
 			delete(s.both, vip)
@@ -369,6 +374,7 @@ func (s *simulation) end() {
 	for _, vip := range s.vips {
 		for _, part := range s.parts() {
 			s.checkPart(vip, part)
+			s.checkLastWord(vip, part)
 		}
 	}
 }
@@ -408,5 +414,23 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 	})
 	if do < min(can, 1) || do > 1 && !strangers {
 		s.failure = fmt.Errorf("of %v %d answer for %s, %d could", part, do, vip, can)
+	}
+}
+
+// checkLastWord wants that whoever answers announces the address after all those could have
+// whom it hears and who hear it: any of them may have while it answered, and hosts believe the
+// last one.
+func (s *simulation) checkLastWord(vip netip.Addr, part []string) {
+	for _, owner := range part {
+		for _, other := range part {
+			excused := !s.nodes[other].alive || s.nodes[other].left // See Core.Receive of those who leave.
+			if owner == other || excused || !s.answers(owner, vip) || s.answers(other, vip) || !s.joined(owner, other) {
+				continue
+			}
+			if last := s.nodes[owner].told[vip] + burst; last < s.nodes[other].had[vip] && s.failure == nil {
+				s.failure = fmt.Errorf("%s has %s and stopped announcing it %s before %s stopped answering",
+					owner, vip, s.nodes[other].had[vip]-last, other)
+			}
+		}
 	}
 }

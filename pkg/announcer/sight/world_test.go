@@ -50,6 +50,11 @@ type station struct {
 	kept   bool
 	frames uint64
 	wake   time.Duration
+	// had is when the node answered for an address last, and told when it last had a reason
+	// to announce it anew.
+	had, told map[netip.Addr]time.Duration
+	// left says that the life before this one ended by SIGTERM.
+	left bool
 }
 
 type event struct {
@@ -83,7 +88,9 @@ func newWorld(seed uint64, names ...string) *world {
 		onTurn:  func() {},
 	}
 	for _, name := range names {
-		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}}
+		w.nodes[name] = &station{
+			name: name, unfit: map[netip.Addr]bool{}, had: map[netip.Addr]time.Duration{}, told: map[netip.Addr]time.Duration{},
+		}
 		w.start(name)
 	}
 	return w
@@ -120,7 +127,7 @@ func (w *world) begin(name string, kept bool) {
 }
 
 func (w *world) kill(name string) {
-	w.nodes[name].alive = false
+	w.nodes[name].alive, w.nodes[name].left = false, false
 	w.onTurn()
 }
 
@@ -133,6 +140,7 @@ func (w *world) leave(name string) {
 	s.core.Leave()
 	w.turn(s)
 	w.kill(name)
+	s.left = true
 }
 
 func (w *world) pause(name string, how time.Duration) {
@@ -209,7 +217,15 @@ func (w *world) turn(s *station) {
 		_ = s.core.Receive(w.now, p)
 	}
 	s.queue = nil
-	s.core.Settle(w.now)
+	before := s.core.Claims()
+	for _, address := range s.core.Settle(w.now) {
+		if !before.Has(address) {
+			s.told[address] = w.now
+		}
+	}
+	for _, address := range s.core.Regained() {
+		s.told[address] = w.now
+	}
 	if err := incomplete(w.now, s.core); err != nil && w.wrong == nil {
 		w.wrong = fmt.Errorf("%s: %w", s.name, err)
 	}
