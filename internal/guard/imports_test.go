@@ -16,6 +16,7 @@ import (
 var pure = map[string][]string{
 	"pkg/reason":                 nil,
 	"pkg/announcer/announcement": {"pkg/reason"},
+	"pkg/announcer/bfd/protocol": nil,
 	"pkg/ipam":                   {"pkg/reason"},
 	"pkg/loadbalancer":           {"pkg/ipam", "pkg/announcer/announcement", "pkg/reason"},
 }
