@@ -85,6 +85,22 @@ func TestAnnouncerKnowsNothingOfTheCluster(t *testing.T) {
 	}
 }
 
+// BFD serves whoever asks: it knows neither BGP nor anything else of ours.
+func TestBFDStandsAlone(t *testing.T) {
+	const dir = "pkg/announcer/bfd"
+	for _, s := range sources(t) {
+		if !under(s.dir, dir) || s.test {
+			continue
+		}
+		for _, path := range s.imports() {
+			if local, ok := strings.CutPrefix(path, module+"/"); ok {
+				assert.True(t, under(local, dir), "%s imports %s", s.path, path)
+			}
+			assert.NotContains(t, path, "gobgp", s.path)
+		}
+	}
+}
+
 // What is linked into the announcer, whoever imports it.
 func TestAnnouncerLinksNoKubernetes(t *testing.T) {
 	for _, path := range strings.Fields(command(t, "go", "list", "-deps", "./cmd/baremetal-announcer", "./pkg/announcer/...")) {

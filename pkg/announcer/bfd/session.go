@@ -1,0 +1,89 @@
+package bfd
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/bfd/protocol"
+)
+
+// session is a session and what became of it.
+type session struct {
+	config  SessionConfig
+	machine protocol.Session
+	leaving bool
+	// place is where it is among the timers.
+	place int
+
+	since                  time.Time
+	received, sent, unsent uint64
+	ups, downs             uint64
+	dropped                map[string]uint64
+	problem                error
+}
+
+// count counts a change of state.
+func (s *session) count(before State) {
+	switch after := s.machine.Status().State; {
+	case after == Up:
+		s.ups++
+	case before == Up:
+		s.downs++
+	}
+}
+
+func (s *session) event(before State) Event {
+	x := s.machine.Status()
+	return Event{
+		Key: s.config.Key, State: x.State, Previous: before, RemoteState: x.RemoteState,
+		Diagnostic: x.Diagnostic, RemoteDiagnostic: x.RemoteDiagnostic, Since: s.since,
+	}
+}
+
+// Status is what is known of a session.
+type Status struct {
+	Key
+	State, RemoteState           State
+	Diagnostic, RemoteDiagnostic Diagnostic
+	Since                        time.Time
+	// Interval is the negotiated time between two packets to the peer, before jitter, and
+	// DetectionTime the silence after which the peer is gone; zero before it was heard.
+	Interval, DetectionTime time.Duration
+	// Received are packets that were the session's, those that did not count among them;
+	// Sent those that the kernel took, and Unsent those that it did not.
+	Received, Sent, Unsent uint64
+	// Ups and Downs are how often the session came up and ceased to be.
+	Ups, Downs uint64
+	// Dropped are received packets that did not count, by the reason.
+	Dropped map[string]uint64
+	// Problem is why the last packet could not be sent, nil if it could.
+	Problem error
+}
+
+// Sessions returns what is known of all sessions, in the order of their peers.
+func (r *Runner) Sessions() []Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Status, 0, len(r.sessions))
+	for _, s := range r.sessions {
+		x := s.machine.Status()
+		out = append(out, Status{
+			Key: s.config.Key, State: x.State, RemoteState: x.RemoteState, Diagnostic: x.Diagnostic, RemoteDiagnostic: x.RemoteDiagnostic,
+			Since: s.since, Interval: x.Interval, DetectionTime: x.DetectionTime,
+			Received: s.received, Sent: s.sent, Unsent: s.unsent, Ups: s.ups, Downs: s.downs, Dropped: maps.Clone(s.dropped), Problem: s.problem,
+		})
+	}
+	slices.SortFunc(out, func(a, b Status) int {
+		return cmp.Or(a.Peer.Compare(b.Peer), cmp.Compare(a.Key.String(), b.Key.String()))
+	})
+	return out
+}
+
+// Dropped returns how many datagrams reached no session, by the reason.
+func (r *Runner) Dropped() map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.dropped)
+}

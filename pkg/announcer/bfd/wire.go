@@ -1,0 +1,77 @@
+package bfd
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+const (
+	// singleHopPort and multihopPort are where packets arrive (RFC 5881 §4, RFC 5883 §5).
+	singleHopPort, multihopPort = 3784, 4784
+	// firstSourcePort is the first that packets may be sent from (RFC 5881 §4).
+	firstSourcePort = 49152
+	// singleHopTTL is what packets leave with, and arrive with if nobody forwarded them
+	// (RFC 5881 §5).
+	singleHopTTL = 255
+)
+
+// wire is how datagrams come and go: Network, or the tests' own.
+type wire interface {
+	// Open makes wanted the open sockets, in the calling thread's network namespace. The
+	// error joins one for each that could not be opened.
+	Open(wanted map[socket]bool) error
+	// Broken reports whether a socket failed, which the next Open replaces.
+	Broken() bool
+	// Receive returns what has arrived until it was called, in the order of arrival on each
+	// socket, and how many more there was no room for.
+	Receive() (all []datagram, lost uint64)
+	// Send sends one, or says why not. It never waits.
+	Send(outgoing) error
+	// Index returns the index of the interface called name now.
+	Index(name string) (int, error)
+	// Close closes all sockets.
+	Close()
+}
+
+// socket tells the sockets that receive apart.
+type socket struct{ ipv6, multihop bool }
+
+func (s socket) String() string {
+	text := "IPv4"
+	if s.ipv6 {
+		text = "IPv6"
+	}
+	if s.multihop {
+		return text + " UDP port 4784"
+	}
+	return text + " UDP port 3784"
+}
+
+func (k Key) socket() socket { return socket{k.Peer.Is6(), k.Multihop} }
+
+// datagram is one that arrived.
+type datagram struct {
+	socket
+	from, to netip.Addr // without zones
+	index    int        // of the interface
+	ttl      int        // or hop limit; -1 if the kernel did not say
+	at       time.Duration
+	octets   []byte
+}
+
+// outgoing is a datagram to be sent.
+type outgoing struct {
+	socket
+	to, from netip.Addr // from may be invalid
+	index    int        // of the interface, 0 for that of the route
+	octets   []byte
+}
+
+// Why a datagram reached no session.
+var (
+	errTTL           = errors.New("TTL is too low: the packet was forwarded")
+	errDiscriminator = errors.New("your discriminator is of no session")
+	errStranger      = errors.New("no session with its sender")
+	errOverflow      = errors.New("too many packets wait")
+)
