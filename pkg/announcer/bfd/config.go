@@ -46,7 +46,9 @@ type Key struct {
 	Multihop bool
 }
 
-func (k Key) String() string {
+// Name is how people know the session. It is no String method: those that embed a Key would
+// be printed as nothing else.
+func (k Key) Name() string {
 	text := k.Peer.String()
 	if k.Interface != "" {
 		text += "%" + k.Interface
@@ -108,7 +110,7 @@ func (c SessionConfig) check() error {
 		all = append(all, c.Auth.Check())
 	}
 	if err := errors.Join(all...); err != nil {
-		return fmt.Errorf("BFD session with %s: %w", c.Key, err)
+		return fmt.Errorf("BFD session with %s: %w", c.Name(), err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -64,12 +65,8 @@ func session(peer string, change ...func(*bfd.SessionConfig)) bfd.SessionConfig 
 func await(t *testing.T, r *bfd.Runner, want bfd.State) {
 	t.Helper()
 	require.Eventually(t, func() bool {
-		for _, s := range r.Sessions() {
-			if s.State != want {
-				return false
-			}
-		}
-		return true
+		all := r.Sessions()
+		return len(all) > 0 && !slices.ContainsFunc(all, func(s bfd.Status) bool { return s.State != want })
 	}, patience, 5*time.Millisecond, "%s", want)
 }
 

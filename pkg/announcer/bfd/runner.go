@@ -103,7 +103,7 @@ func (r *Runner) Set(configs []SessionConfig) error {
 		c = c.normal()
 		err := c.check()
 		if _, twice := wanted[c.Key]; twice && err == nil {
-			err = errors.New("BFD session with " + c.Key.String() + " is there twice")
+			err = errors.New("BFD session with " + c.Name() + " is there twice")
 		}
 		if err != nil {
 			failures = append(failures, err)
@@ -162,9 +162,9 @@ func (r *Runner) turn() time.Duration {
 	next := r.work()
 	for _, e := range r.takeEvents() {
 		if e.Failure() {
-			r.log.Warn("BFD session failed", "session", e.Key, "state", e.State, "diagnostic", e.Diagnostic, "remoteState", e.RemoteState, "remoteDiagnostic", e.RemoteDiagnostic)
+			r.log.Warn("BFD session failed", "session", e.Name(), "state", e.State, "diagnostic", e.Diagnostic, "remoteState", e.RemoteState, "remoteDiagnostic", e.RemoteDiagnostic)
 		} else {
-			r.log.Info("BFD session changed", "session", e.Key, "state", e.State, "diagnostic", e.Diagnostic, "remoteState", e.RemoteState, "remoteDiagnostic", e.RemoteDiagnostic)
+			r.log.Info("BFD session changed", "session", e.Name(), "state", e.State, "diagnostic", e.Diagnostic, "remoteState", e.RemoteState, "remoteDiagnostic", e.RemoteDiagnostic)
 		}
 		if r.options.OnEvent != nil {
 			r.options.OnEvent(e)

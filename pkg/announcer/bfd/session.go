@@ -76,7 +76,7 @@ func (r *Runner) Sessions() []Status {
 		})
 	}
 	slices.SortFunc(out, func(a, b Status) int {
-		return cmp.Or(a.Peer.Compare(b.Peer), cmp.Compare(a.Key.String(), b.Key.String()))
+		return cmp.Or(a.Peer.Compare(b.Peer), cmp.Compare(a.Name(), b.Name()))
 	})
 	return out
 }
