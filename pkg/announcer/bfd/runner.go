@@ -319,7 +319,7 @@ func (r *Runner) receive(d datagram) {
 		s.dropped[errTTL.Error()]++
 		return
 	}
-	s.received++
+	s.hear(d.at)
 	r.step(s, protocol.Received{Packet: p, At: d.at})
 }
 

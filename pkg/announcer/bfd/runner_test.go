@@ -232,6 +232,7 @@ func TestSetKeepsWhatStays(t *testing.T) {
 
 		before := a.session(t).Received
 		time.Sleep(time.Second)
+		require.InDelta(t, 50*time.Millisecond, a.session(t).LongestGap, float64(5*time.Millisecond))
 		require.InDelta(t, 1000/(50*0.875), float64(a.session(t).Received-before), 5, "jitter takes an eighth off")
 	})
 }

@@ -22,6 +22,17 @@ type session struct {
 	ups, downs             uint64
 	dropped                map[string]uint64
 	problem                error
+	// heard is when the last packet came, and gap the longest time between two while Up.
+	heard, gap time.Duration
+}
+
+// hear takes that a packet of the session came.
+func (s *session) hear(at time.Duration) {
+	if s.machine.Status().State == Up {
+		s.gap = max(s.gap, at-s.heard)
+	}
+	s.received++
+	s.heard = at
 }
 
 // count counts a change of state.
@@ -29,6 +40,7 @@ func (s *session) count(before State) {
 	switch after := s.machine.Status().State; {
 	case after == Up:
 		s.ups++
+		s.gap = 0
 	case before == Up:
 		s.downs++
 	}
@@ -51,6 +63,9 @@ type Status struct {
 	// Interval is the negotiated time between two packets to the peer, before jitter, and
 	// DetectionTime the silence after which the peer is gone; zero before it was heard.
 	Interval, DetectionTime time.Duration
+	// LongestGap is the longest time between two packets of the peer since the session came
+	// up: how much of the detection time was ever used.
+	LongestGap time.Duration
 	// Received are packets that were the session's, those that did not count among them;
 	// Sent those that the kernel took, and Unsent those that it did not.
 	Received, Sent, Unsent uint64
@@ -71,7 +86,7 @@ func (r *Runner) Sessions() []Status {
 		x := s.machine.Status()
 		out = append(out, Status{
 			Key: s.config.Key, State: x.State, RemoteState: x.RemoteState, Diagnostic: x.Diagnostic, RemoteDiagnostic: x.RemoteDiagnostic,
-			Since: s.since, Interval: x.Interval, DetectionTime: x.DetectionTime,
+			Since: s.since, Interval: x.Interval, DetectionTime: x.DetectionTime, LongestGap: s.gap,
 			Received: s.received, Sent: s.sent, Unsent: s.unsent, Ups: s.ups, Downs: s.downs, Dropped: maps.Clone(s.dropped), Problem: s.problem,
 		})
 	}
