@@ -25,7 +25,7 @@ WHAT    ?=
 ONLY    ?=
 RUNS    ?= 3
 QUOTE   ?=
-# How long each half of `make chaos` goes on, and what it does; a new seed each time by default.
+# How long each half of `make chaos` goes on, and `make bench ONLY=bfd`. SEED is what chaos draws from, a new one each time by default.
 # FAULTS picks kinds of faults by name, and then only they are injected: FAULTS='silent cut,cold start'
 DURATION ?= 10m
 SEED     ?=
@@ -54,7 +54,7 @@ verify: go ## generated files, manifests, Dockerfile, docs and go.mod are as the
 	@hack/verify
 
 bench: root build testbed-deps ## the numbers of docs/performance.md; raw results in .cache/bench, QUOTE=yes writes them into the docs
-	@go run ./test/bench --runs=$(RUNS) --only=$(ONLY) $(if $(QUOTE),--quote)
+	@go run ./test/bench --runs=$(RUNS) --only=$(ONLY) --duration=$(DURATION) $(if $(QUOTE),--quote)
 
 bench-alternatives: ## the same of what Debian packages
 	@echo "make bench-alternatives: nothing to measure yet. The measures so far are about giving out addresses;" >&2; \

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // quotedResults is where the results that docs/performance.md quotes are kept.
@@ -28,6 +29,9 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	what := bench
+	if len(os.Args) == 2 && os.Args[1] == bfdEndCommand {
+		what = func(ctx context.Context, _ []string) error { return runBFDEnd(ctx, os.Stdin, os.Stdout) }
+	}
 	if len(os.Args) == 3 && os.Args[1] == fleetCoreCommand {
 		what = func(ctx context.Context, args []string) error { return runFleetCore(ctx, args[1], os.Stdin, os.Stdout) }
 	}
@@ -49,6 +53,8 @@ type settings struct {
 	bed   string
 	only  []string
 	quote bool
+	// duration is how long what has no end of its own is measured.
+	duration time.Duration
 }
 
 func parse(args []string) (settings, error) {
@@ -60,9 +66,13 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.nodes, "nodes", 3, "nodes of the testbed")
 	flags.StringVar(&s.bed, "testbed", "", "directory of a testbed that is up, to measure on it and leave it there; one is booted otherwise")
 	flags.StringVar(&only, "only", "", "measure only these, separated by commas: "+strings.Join(names(), ", "))
+	flags.DurationVar(&s.duration, "duration", 10*time.Minute, "how long to measure what has no end of its own: bfd")
 	flags.BoolVar(&s.quote, "quote", false, "copy the results to "+quotedResults+" and write the tables of "+document)
 	if err := flags.Parse(args); err != nil {
 		return s, err
+	}
+	if s.duration <= 0 {
+		return s, fmt.Errorf("--duration=%s: how long?", s.duration)
 	}
 	if s.runs < 1 {
 		return s, fmt.Errorf("--runs=%d: at least one", s.runs)
@@ -114,7 +124,7 @@ func bench(ctx context.Context, args []string) (err error) {
 			}
 		}
 		say("%s: %s", m.name, m.title)
-		r, err := m.take(ctx, bed, s.runs)
+		r, err := m.measure(ctx, bed, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", m.name, err)
 		}
