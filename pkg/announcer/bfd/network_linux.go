@@ -176,12 +176,16 @@ func (n *network) Broken() bool {
 	return false
 }
 
-func (n *network) Receive() (all []datagram, lost uint64) {
+func (n *network) Receive(everything bool) (some []datagram, lost uint64) {
 	for _, r := range n.receivers {
-		some, more := r.drain()
-		all, lost = append(all, some...), lost+more
+		if everything {
+			// Not by Read, which waits while run is in it. What fails here fails there too.
+			_ = r.raw.Control(func(fd uintptr) { _, _ = r.read(int(fd)) })
+		}
+		waiting, more := r.take()
+		some, lost = append(some, waiting...), lost+more
 	}
-	return all, lost
+	return some, lost
 }
 
 func (n *network) Send(o outgoing) error {
@@ -303,10 +307,8 @@ func (r *receiver) run(wake func()) {
 	}
 }
 
-// drain returns all that has arrived, and how many more there was no room for.
-func (r *receiver) drain() (waiting []datagram, lost uint64) {
-	// Not by Read, which waits while run is in it. What fails here fails there too.
-	_ = r.raw.Control(func(fd uintptr) { _, _ = r.read(int(fd)) })
+// take returns what was read, and how many more there was no room for.
+func (r *receiver) take() (waiting []datagram, lost uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	waiting, lost = r.waiting, r.lost

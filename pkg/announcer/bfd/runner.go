@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -59,8 +58,9 @@ type Runner struct {
 	wake    chan struct{} // of one; never closed
 
 	// Of Run's goroutine only.
-	timers   queue
-	opened   map[socket]bool
+	timers queue
+	// stale says that the sockets may not be those that the sessions need.
+	stale    bool
 	reopenAt time.Duration
 	refused  string // why sockets could not be opened, as it was logged
 
@@ -88,7 +88,8 @@ func newRunner(options Options, w wire, now func() time.Duration) *Runner {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Runner{
-		options: options, log: options.Logger, wire: w, now: now, wake: make(chan struct{}, 1),
+		reopenAt: protocol.Never,
+		options:  options, log: options.Logger, wire: w, now: now, wake: make(chan struct{}, 1),
 		sessions: map[Key]*session{}, leaving: map[Key]*session{}, byDiscriminator: map[uint32]*session{},
 		byPeer: map[netip.Addr][]*session{}, dropped: map[string]uint64{},
 	}
@@ -180,21 +181,31 @@ func (r *Runner) work() time.Duration {
 		r.adopt(r.wanted)
 		r.wanted = nil
 	}
-	r.open()
-	// Nobody is called gone for what has not been read: the time is that before the reading,
-	// however long ago the turn was due.
-	drained := r.now()
-	arrived, lost := r.wire.Receive()
+	now := r.now()
+	r.open(now)
+	r.takeIn(false)
+	// However long ago the turn was due, nobody is called gone for what has not been read.
+	drained := false
+	for s := r.timers.due(now); s != nil; s = r.timers.due(now) {
+		if !drained && s.machine.Silent(now) {
+			r.takeIn(true)
+			drained = true
+			continue
+		}
+		r.step(s, protocol.Tick{Drained: now})
+	}
+	return min(r.timers.next(), r.reopenAt)
+}
+
+// takeIn gives what has arrived to its sessions: what was read, or everything.
+func (r *Runner) takeIn(everything bool) {
+	arrived, lost := r.wire.Receive(everything)
 	for _, d := range arrived {
 		r.receive(d)
 	}
 	if lost > 0 {
 		r.dropped[errOverflow.Error()] += lost
 	}
-	for s := r.timers.due(drained); s != nil; s = r.timers.due(drained) {
-		r.step(s, protocol.Tick{Drained: drained})
-	}
-	return min(r.timers.next(), r.reopenAt)
 }
 
 func (r *Runner) takeEvents() []Event {
@@ -241,6 +252,7 @@ func (r *Runner) begin(c SessionConfig) {
 	r.sessions[c.Key], r.byDiscriminator[discriminator] = s, s
 	r.byPeer[c.Peer] = append(r.byPeer[c.Peer], s)
 	r.timers.add(s)
+	r.stale = true
 }
 
 // leave ends a session, at once if the peer is not to hear of it.
@@ -267,6 +279,7 @@ func (r *Runner) forget(s *session) {
 		delete(r.byPeer, s.config.Peer)
 	}
 	r.timers.remove(s)
+	r.stale = true
 }
 
 // step tells a session what happened, and does what follows.
@@ -361,23 +374,23 @@ func (r *Runner) matches(k Key, d datagram) bool {
 }
 
 // open makes the sockets that the sessions need the open ones.
-func (r *Runner) open() {
+func (r *Runner) open(now time.Duration) {
+	if r.wire.Broken() {
+		r.reopenAt = min(r.reopenAt, now+reopenAfter)
+	}
+	if !r.stale && now < r.reopenAt {
+		return
+	}
 	wanted := map[socket]bool{}
 	for _, all := range []map[Key]*session{r.sessions, r.leaving} {
 		for key := range all {
 			wanted[key.socket()] = true
 		}
 	}
-	if r.wire.Broken() {
-		r.reopenAt = min(r.reopenAt, r.now()+reopenAfter)
-	}
-	if maps.Equal(wanted, r.opened) && r.now() < r.reopenAt {
-		return
-	}
-	r.opened, r.reopenAt = wanted, protocol.Never
+	r.stale, r.reopenAt = false, protocol.Never
 	reason := ""
 	if err := r.wire.Open(wanted); err != nil {
-		reason, r.reopenAt = err.Error(), r.now()+reopenAfter
+		reason, r.reopenAt = err.Error(), now+reopenAfter
 	}
 	if reason != r.refused {
 		if r.refused = reason; reason != "" {

@@ -34,9 +34,11 @@ type memory struct {
 	// Guarded by the segment's lock.
 	waiting []datagram
 	deaf    bool
-	refuse  error
-	opened  int
-	sent    []protocol.Packet
+	// unread says that nothing is read until everything is asked for.
+	unread bool
+	refuse error
+	opened int
+	sent   []protocol.Packet
 }
 
 var _ wire = (*memory)(nil)
@@ -50,9 +52,13 @@ func (m *memory) Open(map[socket]bool) error {
 
 func (m *memory) Broken() bool { return false }
 
-func (m *memory) Receive() ([]datagram, uint64) {
+func (m *memory) Receive(everything bool) ([]datagram, uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.unread && !everything {
+		return nil, 0
+	}
+	m.unread = false
 	waiting := m.waiting
 	m.waiting = nil
 	return waiting, 0
@@ -295,9 +301,11 @@ func TestOversleep(t *testing.T) {
 		third := netip.MustParseAddr("192.0.2.3")
 		patient := with(addressB)
 		patient.DetectMultiplier = 100
-		a := s.run(t, addressA, Options{OnEvent: func(e Event) {
+		var a *node
+		a = s.run(t, addressA, Options{OnEvent: func(e Event) {
 			if e.Peer == third && e.State == Up {
 				time.Sleep(sleep)
+				a.wire.change(func() { a.wire.unread = true })
 			}
 		}}, patient, with(third))
 		sleep = time.Second

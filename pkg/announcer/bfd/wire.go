@@ -23,9 +23,10 @@ type wire interface {
 	Open(wanted map[socket]bool) error
 	// Broken reports whether a socket failed, which the next Open replaces.
 	Broken() bool
-	// Receive returns what has arrived until it was called, in the order of arrival on each
-	// socket, and how many more there was no room for.
-	Receive() (all []datagram, lost uint64)
+	// Receive returns what was read since the last call, in the order of arrival on each
+	// socket, and how many more there was no room for; with everything, also what has
+	// arrived and nobody has read yet.
+	Receive(everything bool) (some []datagram, lost uint64)
 	// Send sends one, or says why not. It never waits.
 	Send(outgoing) error
 	// Index returns the index of the interface called name now.

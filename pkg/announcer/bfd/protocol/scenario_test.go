@@ -1,39 +1,22 @@
 package protocol
 
 import (
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-)
 
-var rewrite = flag.Bool("rewrite", false, "write the output of the scenarios into testdata instead of comparing it")
+	"baremetal.cloud/ccm/internal/scenarios"
+)
 
 // TestScenarios runs testdata/*.txt: each has what a section of RFC 5880 demands of one
 // system, blocks of commands, "----", and what the system sends and becomes. Of packets that
 // repeat the one before only the number is written down. The peer is whatever the commands say.
 func TestScenarios(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	require.NoError(t, err)
-	require.NotEmpty(t, files)
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			text, err := os.ReadFile(file)
-			require.NoError(t, err)
-			got := play(t, string(text))
-			if *rewrite {
-				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
-				return
-			}
-			require.Equal(t, string(text), got)
-		})
-	}
+	scenarios.Run(t, play)
 }
 
 const (

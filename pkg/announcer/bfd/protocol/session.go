@@ -189,7 +189,7 @@ func (s *Session) enter(next State, diagnostic Diagnostic, now time.Duration) {
 // expire gives up a peer that was silent for the detection time (RFC 5880 §6.8.4), and its
 // sequence numbers after twice that (§6.8.1).
 func (s *Session) expire(drained, now time.Duration) {
-	if s.known && drained-s.heard >= s.DetectionTime() {
+	if s.Silent(drained) {
 		last := s.remote.state
 		s.known, s.remote, s.poll = false, unheard, idle
 		if s.state == Init || s.state == Up {
@@ -201,6 +201,11 @@ func (s *Session) expire(drained, now time.Duration) {
 	if s.sequenceKnown && drained >= s.forget {
 		s.sequenceKnown = false
 	}
+}
+
+// Silent reports whether the peer was heard once, and nothing of it for the detection time.
+func (s *Session) Silent(now time.Duration) bool {
+	return s.known && now-s.heard >= s.DetectionTime()
 }
 
 // reconfigure takes a new configuration. What the peer has to agree with is negotiated.
