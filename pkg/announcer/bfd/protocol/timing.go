@@ -100,8 +100,11 @@ func (s *Session) transmit(now time.Duration, random float64, final bool) []byte
 		return nil
 	}
 	p := s.packet()
-	p.Poll, p.Final = s.poll == polling && !final, final
 	periodic := s.periodic() && now >= s.due()
+	// Only scheduled packets poll (§6.5). If those that tell of another state did too, each
+	// would be answered, the answers tell of states that are over, and two systems that change
+	// at the same time could go round in circles as fast as the wire allows.
+	p.Poll, p.Final = s.poll == polling && periodic && !final, final
 	if !periodic && !final && !s.news(p) {
 		return nil
 	}
