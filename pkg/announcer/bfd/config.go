@@ -37,7 +37,7 @@ type Key struct {
 	// Peer is the other system's address, without a zone.
 	Peer netip.Addr
 	// Local is the address that packets are sent from and to; invalid for the one that the
-	// route to the peer has.
+	// route to the peer has whenever the session begins to come up.
 	Local netip.Addr
 	// Interface is the name of the one that packets go through and come from; empty for that
 	// of the route. A link-local peer needs one, a multihop session has none.
@@ -98,13 +98,16 @@ func (c SessionConfig) check() error {
 	}
 	refuse(!c.Peer.IsValid() || c.Peer.IsUnspecified() || c.Peer.IsMulticast(), "the peer is no address of one system")
 	refuse(c.Local.IsValid() && c.Local.Is4() != c.Peer.Is4(), "local address %s is of another family", c.Local)
+	refuse(c.Local.IsValid() && c.Local.Is4() == c.Peer.Is4() && !sameScope(c.Local, c.Peer), "of the peer and local address %s only one is link-local", c.Local)
 	refuse(c.Multihop && c.Interface != "", "multihop, and bound to interface %s", c.Interface)
 	refuse(c.Multihop && c.Peer.IsLinkLocalUnicast(), "multihop to a link-local address")
 	refuse(!c.Multihop && c.Peer.Is6() && c.Peer.IsLinkLocalUnicast() && c.Interface == "", "link-local, and no interface given")
 	refuse(!c.Multihop && c.MinimumTTL != 0 && c.MinimumTTL != singleHopTTL, "minimum TTL %d: over a single hop it is always %d", c.MinimumTTL, singleHopTTL)
-	for name, interval := range map[string]time.Duration{"transmit": c.TransmitInterval, "receive": c.ReceiveInterval} {
+	bound := func(name string, interval time.Duration) {
 		refuse(interval < MinInterval || interval > MaxInterval, "%s interval %s is not between %s and %s", name, interval, MinInterval, MaxInterval)
 	}
+	bound("transmit", c.TransmitInterval)
+	bound("receive", c.ReceiveInterval)
 	refuse(c.DetectMultiplier == 0, "detect multiplier 0")
 	if c.Auth != nil {
 		all = append(all, c.Auth.Check())

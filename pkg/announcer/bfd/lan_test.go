@@ -3,6 +3,7 @@ package bfd_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -92,6 +93,7 @@ func linkLocal(t *testing.T, space *testlan.Namespace, name string) string {
 func TestSessionsOfAllShapes(t *testing.T) {
 	l := newLAN(t)
 	l.node.AwaitUp(t, "eth0")
+	l.host.AwaitUp(t, "host0")
 	multihop := func(c *bfd.SessionConfig) { c.Multihop, c.MinimumTTL = true, 255 }
 	signed := func(c *bfd.SessionConfig) {
 		c.Auth = &bfd.Auth{Type: bfd.MeticulousKeyedSHA1, KeyID: 5, Key: "secret"}
@@ -132,6 +134,43 @@ func TestSessionsOfAllShapes(t *testing.T) {
 	l.host.Address(t, "host0", "2001:db8::2/64") // Down takes IPv6 addresses away.
 	await(t, node, bfd.Up)
 	await(t, host, bfd.Up)
+}
+
+// TestTentativeAddress: while the kernel still looks whether its link-local address is somebody
+// else's, it would send from the global one to link-local peers. Such packets never leave, for
+// the peer has a session with that address too, and each of the two would upset the other.
+func TestTentativeAddress(t *testing.T) {
+	l := lan{testlan.New(t), testlan.New(t)}
+	l.node.DetectDuplicates(t, 1000)
+	testlan.Veth(t, l.node, "eth0", l.host, "host0")
+	l.node.Address(t, "eth0", "2001:db8::1/64")
+	l.host.Address(t, "host0", "2001:db8::2/64")
+	l.node.AwaitUp(t, "eth0")
+	l.host.AwaitUp(t, "host0")
+	tentative := linkLocal(t, l.node, "eth0")
+	node := run(t, l.node, bfd.Options{}, session("2001:db8::2"), session(linkLocal(t, l.host, "host0")+"%eth0"))
+	host := run(t, l.host, bfd.Options{}, session("2001:db8::1"), session(tentative+"%host0"))
+	var global, local bfd.Status
+	require.Eventually(t, func() bool {
+		if all := node.Sessions(); len(all) == 2 {
+			global, local = all[0], all[1]
+		}
+		return global.State == bfd.Up && local.Unsent > 0
+	}, patience, 5*time.Millisecond)
+	require.ErrorContains(t, local.Problem, "scope")
+	require.Zero(t, local.Sent)
+
+	l.node.Change(t, "eth0", func(link netlink.Link) error {
+		address, err := netlink.ParseAddr(tentative + "/64")
+		return errors.Join(err, netlink.AddrDel(link, address))
+	})
+	l.node.Address(t, "eth0", tentative+"/64")
+	await(t, node, bfd.Up)
+	await(t, host, bfd.Up)
+	for _, s := range append(node.Sessions(), host.Sessions()...) {
+		require.Equal(t, uint64(1), s.Ups, s.Key)
+	}
+	require.Empty(t, host.Dropped())
 }
 
 // plainSocket is a socket of the kernel's own kind, as any system might have.

@@ -203,6 +203,35 @@ func (n *network) Index(name string) (int, error) {
 	return 0, errors.New("there is no socket to ask for interface " + name)
 }
 
+// Source asks the kernel by a socket that sends nothing.
+func (n *network) Source(peer netip.Addr, index int) (netip.Addr, error) {
+	family := unix.AF_INET
+	if peer.Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer unix.Close(fd)
+	if index != 0 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, index); err != nil {
+			return netip.Addr{}, err
+		}
+	}
+	if err := unix.Connect(fd, sockaddr(peer, singleHopPort, index)); err != nil {
+		return netip.Addr{}, err
+	}
+	local, err := unix.Getsockname(fd)
+	switch local := local.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(local.Addr), nil
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(local.Addr), nil
+	}
+	return netip.Addr{}, err
+}
+
 func (n *network) Close() {
 	for _, r := range n.receivers {
 		_ = r.Close()
@@ -211,6 +240,15 @@ func (n *network) Close() {
 		_ = s.Close()
 	}
 	n.readers.Wait()
+}
+
+// sockaddr returns an address as the kernel takes it. It looks at the index of the interface
+// only for a link-local one.
+func sockaddr(a netip.Addr, port, index int) unix.Sockaddr {
+	if a.Is4() {
+		return &unix.SockaddrInet4{Port: port, Addr: a.As4()}
+	}
+	return &unix.SockaddrInet6{Port: port, Addr: a.As16(), ZoneId: uint32(index)}
 }
 
 // sender is a socket that packets are sent from.
@@ -225,25 +263,13 @@ func (s *sender) send(o outgoing) error {
 	if o.multihop {
 		port = multihopPort
 	}
-	var to unix.Sockaddr
 	var about []byte
 	if o.ipv6 {
-		address := &unix.SockaddrInet6{Port: port, Addr: o.to.As16()}
-		if o.to.IsLinkLocalUnicast() {
-			address.ZoneId = uint32(o.index)
-		}
-		info := unix.Inet6Pktinfo{Ifindex: uint32(o.index)}
-		if o.from.IsValid() {
-			info.Addr = o.from.As16()
-		}
-		to, about = address, unix.PktInfo6(&info)
+		about = unix.PktInfo6(&unix.Inet6Pktinfo{Ifindex: uint32(o.index), Addr: o.from.As16()})
 	} else {
-		info := unix.Inet4Pktinfo{Ifindex: int32(o.index)}
-		if o.from.IsValid() {
-			info.Spec_dst = o.from.As4()
-		}
-		to, about = &unix.SockaddrInet4{Port: port, Addr: o.to.As4()}, unix.PktInfo4(&info)
+		about = unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(o.index), Spec_dst: o.from.As4()})
 	}
+	to := sockaddr(o.to, port, o.index)
 	var err error
 	if failed := s.raw.Control(func(fd uintptr) {
 		_, err = unix.SendmsgN(int(fd), o.octets, about, to, unix.MSG_DONTWAIT)

@@ -306,71 +306,44 @@ func (r *Runner) step(s *session, e protocol.Event) {
 	r.timers.fix(s)
 }
 
+// errScope is why a packet is not sent.
+var errScope = errors.New("the only usable address is not of the peer's scope, link-local or global")
+
 func (r *Runner) send(s *session, octets []byte) {
-	index, err := 0, error(nil)
-	if s.config.Interface != "" {
-		index, err = r.wire.Index(s.config.Interface)
+	o := outgoing{socket: s.config.socket(), to: s.config.Peer, octets: octets}
+	if s.problem = r.route(s, &o); s.problem == nil {
+		s.problem = r.wire.Send(o)
 	}
-	if err == nil {
-		err = r.wire.Send(outgoing{socket: s.config.socket(), to: s.config.Peer, from: s.config.Local, index: index, octets: octets})
-	}
-	if s.problem = err; err != nil {
+	if s.problem != nil {
 		s.unsent++
 		return
 	}
 	s.sent++
 }
 
-// receive gives a datagram to its session (RFC 5880 §6.3, RFC 5881 §3, RFC 5883 §3).
-func (r *Runner) receive(d datagram) {
-	s, p, err := r.demultiplex(d)
-	if err != nil {
-		r.dropped[err.Error()]++
-		return
-	}
-	if least := s.config.MinimumTTL; d.multihop && d.ttl < int(least) {
-		s.dropped[errTTL.Error()]++
-		return
-	}
-	s.hear(d.at)
-	r.step(s, protocol.Received{Packet: p, At: d.at})
-}
-
-// demultiplex finds the session of a datagram. The discriminator that we gave the peer says
-// it alone; before the peer knows it, where the datagram comes from does.
-func (r *Runner) demultiplex(d datagram) (*session, protocol.Packet, error) {
-	if !d.multihop && d.ttl != singleHopTTL {
-		return nil, protocol.Packet{}, errTTL
-	}
-	p, err := protocol.Parse(d.octets)
-	if err != nil {
-		return nil, p, err
-	}
-	if p.YourDiscriminator != 0 {
-		s := r.byDiscriminator[p.YourDiscriminator]
-		if s == nil || s.config.socket() != d.socket {
-			return nil, p, errDiscriminator
-		}
-		return s, p, nil
-	}
-	for _, s := range r.byPeer[d.from] {
-		if r.matches(s.config.Key, d) && !s.leaving {
-			return s, p, nil
+// route says where a packet of s leaves, and from which address. Where the configuration does
+// not give one, it is what the kernel has for the peer now, and stays while the session does.
+func (r *Runner) route(s *session, o *outgoing) (err error) {
+	if s.config.Interface != "" {
+		if o.index, err = r.wire.Index(s.config.Interface); err != nil {
+			return err
 		}
 	}
-	return nil, p, errStranger
-}
-
-// matches reports whether a datagram from k's peer came the way of k.
-func (r *Runner) matches(k Key, d datagram) bool {
-	if k.socket() != d.socket || k.Local.IsValid() && k.Local != d.to {
-		return false
+	if o.from = s.config.Local; o.from.IsValid() {
+		return nil
 	}
-	if k.Interface == "" {
-		return true
+	if !s.source.IsValid() || s.machine.Status().State == Down {
+		source, err := r.wire.Source(o.to, o.index)
+		if err != nil {
+			return err
+		}
+		if !sameScope(source, o.to) {
+			return errScope
+		}
+		s.source = source
 	}
-	index, err := r.wire.Index(k.Interface)
-	return err == nil && index == d.index
+	o.from = s.source
+	return nil
 }
 
 // open makes the sockets that the sessions need the open ones.

@@ -38,6 +38,8 @@ type memory struct {
 	unread bool
 	refuse error
 	opened int
+	// source, if valid, is what the kernel has instead of address.
+	source netip.Addr
 	sent   []protocol.Packet
 }
 
@@ -76,7 +78,7 @@ func (m *memory) Send(o outgoing) error {
 	}
 	m.sent = append(m.sent, p)
 	if to := m.wires[o.to]; to != nil && !to.deaf {
-		to.waiting = append(to.waiting, datagram{socket: o.socket, from: m.address, to: o.to, ttl: 255, at: clock(), octets: o.octets})
+		to.waiting = append(to.waiting, datagram{socket: o.socket, from: o.from, to: o.to, ttl: 255, at: clock(), octets: o.octets})
 		to.wake()
 	}
 	return nil
@@ -87,6 +89,15 @@ func (m *memory) Index(name string) (int, error) {
 		return 0, errors.New("no such interface")
 	}
 	return 1, nil
+}
+
+func (m *memory) Source(netip.Addr, int) (netip.Addr, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.source.IsValid() {
+		return m.source, nil
+	}
+	return m.address, nil
 }
 
 func (m *memory) Close() {}
@@ -100,6 +111,13 @@ func (m *memory) change(f func()) {
 
 // clock is the bubble's.
 func clock() time.Duration { return time.Since(time.Unix(0, 0)) }
+
+// alias gives one wire a further address.
+func (s *segment) alias(further, address netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wires[further] = s.wires[address]
+}
 
 // node is a Runner, and what it has said.
 type node struct {
@@ -343,6 +361,36 @@ func TestSocketsAreTriedAgain(t *testing.T) {
 	})
 }
 
+// TestScopeOfTheSource: while the only address that may be used is of another scope, nothing is
+// sent; and a session that is not Down keeps the address that it came up with.
+func TestScopeOfTheSource(t *testing.T) {
+	bubble(t, func(t *testing.T, s *segment) {
+		global, peer, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::9")
+		a := s.run(t, global, Options{}, with(peer))
+		a.wire.change(func() { a.wire.source = netip.MustParseAddr("fe80::1") })
+		b := s.run(t, peer, Options{}, with(global))
+		time.Sleep(10 * time.Second)
+		require.Equal(t, errScope, a.session(t).Problem)
+		require.Zero(t, a.session(t).Sent)
+		require.Zero(t, b.session(t).Received)
+		a.wire.change(func() { a.wire.source = netip.Addr{} })
+		time.Sleep(10 * time.Second)
+		require.NoError(t, a.session(t).Problem)
+		require.Equal(t, Up, a.session(t).State)
+
+		a.wire.change(func() { a.wire.source = other })
+		time.Sleep(10 * time.Second)
+		require.Equal(t, uint64(1), a.session(t).Ups)
+		require.Empty(t, b.Dropped())
+		b.end()
+		time.Sleep(10 * time.Second)
+		b = s.run(t, peer, Options{}, with(other))
+		s.alias(other, global)
+		time.Sleep(10 * time.Second)
+		require.Equal(t, Up, b.session(t).State, "it comes up from the address that there is now")
+	})
+}
+
 // TestDemultiplex is RFC 5880 §6.3, RFC 5881 §3 and §5, and RFC 5883 §3 and §5: which session
 // a packet is for, and why it is for none.
 func TestDemultiplex(t *testing.T) {
@@ -354,35 +402,44 @@ func TestDemultiplex(t *testing.T) {
 		from.Local = local
 		hops := with(far)
 		hops.Multihop, hops.MinimumTTL = true, 250
+		precise := with(from.Peer)
+		precise.Local, precise.Interface = local, "eth0"
+		global, linkLocal := with(netip.MustParseAddr("2001:db8::2")), with(netip.MustParseAddr("fe80::2"))
+		linkLocal.Interface = "eth0"
 		r := newRunner(Options{}, &memory{segment: s, address: addressA}, clock)
-		require.NoError(t, r.Set([]SessionConfig{with(addressB), bound, from, hops}))
+		require.NoError(t, r.Set([]SessionConfig{with(addressB), bound, from, precise, hops, global, linkLocal}))
 		r.turn()
 		number := func(c SessionConfig) uint32 {
 			x := r.sessions[c.Key].machine.Status()
 			return x.Discriminator
 		}
 
-		single, multi := socket{}, socket{multihop: true}
+		single, multi, six := socket{}, socket{multihop: true}, socket{ipv6: true}
 		for name, c := range map[string]struct {
 			datagram
 			your uint32
 			want any // a SessionConfig or an error
 		}{
-			"by address":                        {datagram{socket: single, from: addressB, ttl: 255}, 0, with(addressB)},
-			"forwarded":                         {datagram{socket: single, from: addressB, ttl: 254}, 0, errTTL},
-			"without a TTL":                     {datagram{socket: single, from: addressB, ttl: -1}, 0, errTTL},
-			"forwarded, with the discriminator": {datagram{socket: single, from: addressB, ttl: 254}, number(with(addressB)), errTTL},
-			"by discriminator":                  {datagram{socket: single, from: addressB, ttl: 255}, number(with(addressB)), with(addressB)},
-			"by discriminator from anywhere":    {datagram{socket: single, from: far, ttl: 255}, number(with(addressB)), with(addressB)},
-			"to the port that checks no TTL":    {datagram{socket: multi, from: addressB, ttl: 64}, number(with(addressB)), errDiscriminator},
-			"by a discriminator of nobody":      {datagram{socket: single, from: addressB, ttl: 255}, 1, errDiscriminator},
-			"from a stranger":                   {datagram{socket: single, from: far, ttl: 255}, 0, errStranger},
-			"by interface":                      {datagram{socket: single, from: bound.Peer, index: 1, ttl: 255}, 0, bound},
-			"from another interface":            {datagram{socket: single, from: bound.Peer, index: 2, ttl: 255}, 0, errStranger},
-			"to the local address":              {datagram{socket: single, from: from.Peer, to: local, ttl: 255}, 0, from},
-			"to another address":                {datagram{socket: single, from: from.Peer, to: addressA, ttl: 255}, 0, errStranger},
-			"over several hops":                 {datagram{socket: multi, from: far, ttl: 250}, 0, hops},
-			"several hops to the other port":    {datagram{socket: single, from: far, ttl: 255}, 0, errStranger},
+			"by address":                         {datagram{socket: single, from: addressB, ttl: 255}, 0, with(addressB)},
+			"forwarded":                          {datagram{socket: single, from: addressB, ttl: 254}, 0, errTTL},
+			"without a TTL":                      {datagram{socket: single, from: addressB, ttl: -1}, 0, errTTL},
+			"forwarded, with the discriminator":  {datagram{socket: single, from: addressB, ttl: 254}, number(with(addressB)), errTTL},
+			"by discriminator":                   {datagram{socket: single, from: addressB, ttl: 255}, number(with(addressB)), with(addressB)},
+			"by discriminator from anywhere":     {datagram{socket: single, from: far, ttl: 255}, number(with(addressB)), with(addressB)},
+			"to the port that checks no TTL":     {datagram{socket: multi, from: addressB, ttl: 64}, number(with(addressB)), errDiscriminator},
+			"by a discriminator of nobody":       {datagram{socket: single, from: addressB, ttl: 255}, 1, errDiscriminator},
+			"from a stranger":                    {datagram{socket: single, from: far, ttl: 255}, 0, errStranger},
+			"by interface":                       {datagram{socket: single, from: bound.Peer, index: 1, ttl: 255}, 0, bound},
+			"from another interface":             {datagram{socket: single, from: bound.Peer, index: 2, ttl: 255}, 0, errStranger},
+			"to the local address":               {datagram{socket: single, from: from.Peer, to: local, ttl: 255}, 0, from},
+			"to another address":                 {datagram{socket: single, from: from.Peer, to: addressA, ttl: 255}, 0, errStranger},
+			"to the local address, by interface": {datagram{socket: single, from: from.Peer, to: local, index: 1, ttl: 255}, 0, precise},
+			"global to global":                   {datagram{socket: six, from: global.Peer, to: netip.MustParseAddr("2001:db8::1"), index: 1, ttl: 255}, 0, global},
+			"global to link-local":               {datagram{socket: six, from: global.Peer, to: netip.MustParseAddr("fe80::1"), index: 1, ttl: 255}, 0, errStranger},
+			"link-local to link-local":           {datagram{socket: six, from: linkLocal.Peer, to: netip.MustParseAddr("fe80::1"), index: 1, ttl: 255}, 0, linkLocal},
+			"link-local to global":               {datagram{socket: six, from: linkLocal.Peer, to: netip.MustParseAddr("2001:db8::1"), index: 1, ttl: 255}, 0, errStranger},
+			"over several hops":                  {datagram{socket: multi, from: far, ttl: 250}, 0, hops},
+			"several hops to the other port":     {datagram{socket: single, from: far, ttl: 255}, 0, errStranger},
 		} {
 			p := protocol.Packet{State: Down, DetectMultiplier: 3, MyDiscriminator: 7, YourDiscriminator: c.your, DesiredMinTx: time.Second, RequiredMinRx: time.Second}
 			c.octets = p.Encode("")
@@ -418,14 +475,17 @@ func TestConfigsThatCannotWork(t *testing.T) {
 	for want, c := range map[string]SessionConfig{
 		"no address of one system":                  change(func(c *SessionConfig) { c.Peer = netip.Addr{} }),
 		"192.0.2.2 from 2001:db8::1: local address": change(func(c *SessionConfig) { c.Local = netip.MustParseAddr("2001:db8::1") }),
-		"bound to interface eth0":                   change(func(c *SessionConfig) { c.Multihop, c.Interface = true, "eth0" }),
-		"multihop to a link-local":                  change(func(c *SessionConfig) { c.Multihop, c.Peer = true, netip.MustParseAddr("fe80::1") }),
-		"no interface given":                        change(func(c *SessionConfig) { c.Peer = netip.MustParseAddr("fe80::1") }),
-		"minimum TTL 254":                           change(func(c *SessionConfig) { c.MinimumTTL = 254 }),
-		"transmit interval 9ms is not":              change(func(c *SessionConfig) { c.TransmitInterval = 9 * time.Millisecond }),
-		"receive interval 2h0m0s is not":            change(func(c *SessionConfig) { c.ReceiveInterval = 2 * time.Hour }),
-		"detect multiplier 0":                       change(func(c *SessionConfig) { c.DetectMultiplier = 0 }),
-		"key of 0 octets":                           change(func(c *SessionConfig) { c.Auth = &Auth{Type: KeyedSHA1} }),
+		"only one is link-local": change(func(c *SessionConfig) {
+			c.Peer, c.Interface, c.Local = netip.MustParseAddr("fe80::2"), "eth0", netip.MustParseAddr("2001:db8::1")
+		}),
+		"bound to interface eth0":        change(func(c *SessionConfig) { c.Multihop, c.Interface = true, "eth0" }),
+		"multihop to a link-local":       change(func(c *SessionConfig) { c.Multihop, c.Peer = true, netip.MustParseAddr("fe80::1") }),
+		"no interface given":             change(func(c *SessionConfig) { c.Peer = netip.MustParseAddr("fe80::1") }),
+		"minimum TTL 254":                change(func(c *SessionConfig) { c.MinimumTTL = 254 }),
+		"transmit interval 9ms is not":   change(func(c *SessionConfig) { c.TransmitInterval = 9 * time.Millisecond }),
+		"receive interval 2h0m0s is not": change(func(c *SessionConfig) { c.ReceiveInterval = 2 * time.Hour }),
+		"detect multiplier 0":            change(func(c *SessionConfig) { c.DetectMultiplier = 0 }),
+		"key of 0 octets":                change(func(c *SessionConfig) { c.Auth = &Auth{Type: KeyedSHA1} }),
 	} {
 		other := with(addressA)
 		require.ErrorContains(t, r.Set([]SessionConfig{c, other}), want)

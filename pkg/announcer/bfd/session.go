@@ -3,6 +3,7 @@ package bfd
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -14,6 +15,8 @@ type session struct {
 	config  SessionConfig
 	machine protocol.Session
 	leaving bool
+	// source is the address that packets are sent from, where the configuration has none.
+	source netip.Addr
 	// place is where it is among the timers.
 	place int
 

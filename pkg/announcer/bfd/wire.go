@@ -1,7 +1,6 @@
 package bfd
 
 import (
-	"errors"
 	"net/netip"
 	"time"
 )
@@ -31,6 +30,9 @@ type wire interface {
 	Send(outgoing) error
 	// Index returns the index of the interface called name now.
 	Index(name string) (int, error)
+	// Source returns the address that packets to peer have as their source now, through the
+	// interface with an index, or, with 0, that of the route.
+	Source(peer netip.Addr, index int) (netip.Addr, error)
 	// Close closes all sockets.
 	Close()
 }
@@ -64,15 +66,7 @@ type datagram struct {
 // outgoing is a datagram to be sent.
 type outgoing struct {
 	socket
-	to, from netip.Addr // from may be invalid
-	index    int        // of the interface, 0 for that of the route
+	to, from netip.Addr
+	index    int // of the interface, 0 for that of the route
 	octets   []byte
 }
-
-// Why a datagram reached no session.
-var (
-	errTTL           = errors.New("TTL is too low: the packet was forwarded")
-	errDiscriminator = errors.New("your discriminator is of no session")
-	errStranger      = errors.New("no session with its sender")
-	errOverflow      = errors.New("too many packets wait")
-)

@@ -6,10 +6,12 @@
 package testlan
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -48,6 +50,19 @@ func New(t testing.TB) *Namespace {
 		require.NoError(t, netlink.LinkSetUp(lo))
 	})
 	return n
+}
+
+// DetectDuplicates has the interfaces that the namespace gets from now on probe each of their
+// IPv6 addresses, but for those of Address, so often before it is used: once a second.
+func (n *Namespace) DetectDuplicates(t testing.TB, probes int) {
+	t.Helper()
+	var err error
+	n.Do(func() {
+		for name, value := range map[string]int{"accept_dad": 1, "dad_transmits": probes} {
+			err = errors.Join(err, os.WriteFile("/proc/sys/net/ipv6/conf/default/"+name, []byte(strconv.Itoa(value)), 0o644))
+		}
+	})
+	require.NoError(t, err)
 }
 
 // live runs jobs in the namespace, on a thread that ends with it.
