@@ -25,7 +25,7 @@ WHAT    ?=
 ONLY    ?=
 RUNS    ?= 3
 QUOTE   ?=
-# How long each half of `make chaos` goes on, and `make bench ONLY=bfd`. SEED is what chaos draws from, a new one each time by default.
+# How long each half of `make chaos` goes on, and what it does, a new seed each time by default; DURATION also of `make bench ONLY=bfd`.
 # FAULTS picks kinds of faults by name, and then only they are injected: FAULTS='silent cut,cold start'
 DURATION ?= 10m
 SEED     ?=
@@ -44,7 +44,7 @@ unit: go ## unit tests, scenarios and guards
 race: go ## the same under the race detector
 	@hack/ensure gcc gcc libc6-dev; echo "==> unit tests with the race detector"; CGO_ENABLED=1 $(UNIT) -race ./...
 
-e2e: root build testbed-deps routers ## the programs with real Kubernetes components and real frames
+e2e: root build testbed-deps ## the programs with real Kubernetes components and real frames
 	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) -p 1 -v ./test/e2e/... 2>&1 | hack/progress
 
 lint: go ## gofmt, go vet and staticcheck
@@ -94,10 +94,6 @@ help:
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z0-9 -]+:.*## / {printf "  make %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The routers that tests speak to: FRR and BIRD.
-routers: root go
-	@$(TESTBED) deps --routers
-
 testbed-deps: root go
 	@$(TESTBED) deps --routers=yes; $(TESTBED) components
 
@@ -114,4 +110,4 @@ what:
 	@[ -n "$(WHAT)" ] || { echo "say what: WHAT=ccm, apiserver, etcd, kube-proxy:NODE or announcer:NODE" >&2; exit 1; }
 
 .PHONY: demo test unit race e2e lint verify bench bench-alternatives chaos build generate image help go root dir what
-.PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps routers
+.PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps
