@@ -54,6 +54,13 @@ func goals() []goal {
 		{"planned", "announcers_turned_away", "Rolling update of the announcers, 1000 new connections a second: refused or delayed > 200 ms", upTo(0), ""},
 		{"planned", "ccm_turned_away", "The same, rolling update of the CCM", upTo(0), ""},
 		{"planned", "exclude_turned_away", "The same, the exclude label put on a node and taken away", upTo(0), ""},
+		{"routes", "route_ms", "BGP: Service created → route in the router's table, median of 30", upTo(50), ""},
+		{"routes", "killed_turned_away", "BGP, graceful restart, one next hop, 1000 new connections a second: failed or delayed > 200 ms when the announcer is killed", upTo(0), ""},
+		{"routes", "restart_turned_away", "The same, when it is restarted", upTo(0), ""},
+		{"routes", "exclude_turned_away", "BGP, two next hops: the exclude label put on a node and taken away", upTo(0), ""},
+		{"routes", "drain_turned_away", "The same, the last local endpoint of a node gone and back", upTo(0), ""},
+		{"routes", "prefixes_rss_mb", "10 000 prefixes on 4 peers: resident memory (VmRSS) of the announcer and its BGP process", upTo(80), ""},
+		{"routes", "prefixes_sent_ms", "The same: first session established → all four routers have them all", upTo(2000), ""},
 		{"waiting", "change_percent", "The first measure while 500 other Services wait on an exhausted pool: slower by", upTo(10), ""},
 	}
 }

@@ -44,7 +44,7 @@ func (s settings) lab(ctx context.Context) (*lab, error) {
 	if s.bed != "" {
 		bed.cluster, err = testbed.Attach(s.bed)
 	} else {
-		err = bed.up(ctx, s.nodes)
+		err = bed.up(ctx, testbed.Options{Nodes: s.nodes, Routers: s.routers})
 	}
 	if err != nil {
 		return nil, err
@@ -56,14 +56,13 @@ func (s settings) lab(ctx context.Context) (*lab, error) {
 }
 
 // up boots a testbed. Should that fail, its logs stay.
-func (l *lab) up(ctx context.Context, nodes int) error {
+func (l *lab) up(ctx context.Context, options testbed.Options) error {
 	dir, err := os.MkdirTemp("", "baremetal-bench-")
 	if err != nil {
 		return err
 	}
-	l.cluster, err = testbed.Up(ctx, testbed.Options{
-		Dir: filepath.Join(dir, "testbed"), Nodes: nodes, OwnerPID: os.Getpid(), Progress: os.Stdout,
-	})
+	options.Dir, options.OwnerPID, options.Progress = filepath.Join(dir, "testbed"), os.Getpid(), os.Stdout
+	l.cluster, err = testbed.Up(ctx, options)
 	// Not with ctx: what was made is removed after an interrupt too.
 	l.remove = func() error { return errors.Join(l.cluster.Down(context.Background()), os.RemoveAll(dir)) }
 	return err

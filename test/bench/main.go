@@ -50,9 +50,11 @@ type settings struct {
 	out   string
 	runs  int
 	nodes int
-	bed   string
-	only  []string
-	quote bool
+	// routers says that the testbed has FRR and BIRD.
+	routers bool
+	bed     string
+	only    []string
+	quote   bool
 	// duration is how long what has no end of its own is measured.
 	duration time.Duration
 }

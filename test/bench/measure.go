@@ -39,6 +39,7 @@ var measures = []measure{
 	{"gaps", "the node that answers is cut off silently, or its announcer is killed: how long requests fail; 20 faults of each kind", true, gaps, nil},
 	{"two", "the same cut on a cluster of two nodes", false, gapsOfTwo, nil},
 	{"planned", "1000 new connections a second to 20 addresses, and 100 open ones, during planned work", true, planned, nil},
+	{"routes", "addresses announced by BGP to FRR and BIRD: the first route, planned work, and 10 000 prefixes", false, routes, nil},
 	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover, nil},
 }
 

@@ -59,7 +59,8 @@ func planned(ctx context.Context, bed *lab, runs int) (result, error) {
 			}},
 			{"exclude", [][]string{{"label", "node", node, exclude + "=true"}, {"label", "node", node, exclude + "-"}}},
 		} {
-			if err := bed.duringWork(ctx, s, work.name, targets, work.commands); err != nil {
+			err := bed.duringWork(ctx, s, work.name, targets, func(ctx context.Context) error { return bed.kubectl(ctx, work.commands) })
+			if err != nil {
 				return s, fmt.Errorf("%s: %w", work.name, err)
 			}
 		}
@@ -68,9 +69,22 @@ func planned(ctx context.Context, bed *lab, runs int) (result, error) {
 	return r, errors.Join(err, bed.deleteAll(ctx, names))
 }
 
-// duringWork does planned work with kubectl while connections are made and used, and puts
-// into s how they fared.
-func (l *lab) duringWork(ctx context.Context, s sample, name string, targets []netip.AddrPort, commands [][]string) error {
+// kubectl runs commands of the administrator's one after the other, and waits after each.
+func (l *lab) kubectl(ctx context.Context, commands [][]string) error {
+	for _, args := range commands {
+		if _, err := l.cluster.Kubectl(ctx, args...); err != nil {
+			return err
+		}
+		if err := pause(ctx, aftermath); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// duringWork has work done while connections are made and used, and puts into s how they
+// fared. One that had come about when its address moved is not turned away: it was open.
+func (l *lab) duringWork(ctx context.Context, s sample, name string, targets []netip.AddrPort, work func(context.Context) error) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	p := &pulse{targets: targets, interval: crowdedPulseInterval}
@@ -80,22 +94,22 @@ func (l *lab) duringWork(ctx context.Context, s sample, name string, targets []n
 	go func() { ended <- p.run(working, namespace) }()
 	go func() { ended <- open.run(working, namespace) }()
 	err := pause(ctx, calmBefore)
-	for _, args := range commands {
-		if err == nil {
-			_, err = l.cluster.Kubectl(ctx, args...)
-			err = errors.Join(err, pause(ctx, aftermath))
-		}
+	if err == nil {
+		err = work(ctx)
 	}
 	stop()
 	if err = errors.Join(err, <-ended, <-ended); err != nil {
 		return err
 	}
-	refused, late := 0, 0
+	refused, late, cut := 0, 0, 0
 	var slowest time.Duration
 	for _, r := range p.requests {
 		switch {
+		case r.err != nil && r.opened:
+			cut++
 		case r.err != nil:
 			refused++
+			say("%s refused after %s: %v", r.target, r.took, r.err)
 		case r.took > delayed:
 			late++
 		}
@@ -108,6 +122,7 @@ func (l *lab) duringWork(ctx context.Context, s sample, name string, targets []n
 	s.Figures[name+"_slowest_ms"] = ms(slowest)
 	s.Figures[name+"_open_connections"] = openConnections
 	s.Figures[name+"_resets"] = float64(open.broken.Load())
+	s.Figures[name+"_cut_short"] = float64(cut)
 	return nil
 }
 

@@ -35,6 +35,8 @@ type request struct {
 	target netip.AddrPort
 	began  time.Time
 	took   time.Duration
+	// opened says that the connection came about.
+	opened bool
 	err    error
 }
 
@@ -71,27 +73,28 @@ func (p *pulse) request(ctx context.Context, conn *socket.Conn, target netip.Add
 		}
 	}
 	began := time.Now()
-	err := get(ctx, conn, target)
-	p.ended(request{target: target, began: began, took: time.Since(began), err: err})
+	opened, err := get(ctx, conn, target)
+	p.ended(request{target: target, began: began, took: time.Since(began), opened: opened, err: err})
 }
 
-// get requests / and returns when the first byte of the answer has come.
-func get(ctx context.Context, conn *socket.Conn, target netip.AddrPort) error {
+// get requests / and returns when the first byte of the answer has come, with whether the
+// connection came about.
+func get(ctx context.Context, conn *socket.Conn, target netip.AddrPort) (opened bool, err error) {
 	if err := resetAtEnd(conn); err != nil {
-		return err
+		return false, err
 	}
 	to := &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}
 	if _, err := conn.Connect(ctx, to); err != nil {
-		return err
+		return false, err
 	}
 	if _, err := conn.WriteContext(ctx, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		return err
+		return true, err
 	}
 	n, err := conn.ReadContext(ctx, make([]byte, 1))
 	if err == nil && n != 1 {
 		err = fmt.Errorf("%s closed the connection", target)
 	}
-	return err
+	return true, err
 }
 
 func (p *pulse) ended(r request) {
