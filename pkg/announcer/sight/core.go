@@ -372,9 +372,9 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 }
 
 // Regained returns the addresses, sorted, that the node claims and that until now a peer may
-// have had too: its claim to them has ended, or it is heard again, claims them not, and may
-// have while it was not heard. What the LAN was told last may be that peer's word. Each is
-// returned once.
+// have had too: its claim to them has ended, or the two hear each other again, and it claims
+// them not but may have meanwhile. What the LAN was told last may be that peer's word. Each
+// is returned once.
 func (c *Core) Regained() []netip.Addr {
 	if len(c.regained) == 0 {
 		return nil

@@ -136,12 +136,13 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	if p.state != Up || now > p.heard+2*c.interval {
 		p.apart, c.all = c.count(now, p), true
 	}
+	if p.its != packet.Apart {
+		// Where it was heard all the time it did not hear this node for a while, else see lose.
+		p.its, p.missed, c.all = packet.Apart, p.missed || p.state == Up, true
+	}
 	if p.state != Up {
 		p.state, p.since = Up, now
 		p.urgent, p.whole, c.all = true, true, true
-	}
-	if p.its != packet.Apart {
-		p.its, c.all = packet.Apart, true
 	}
 	p.heard, p.detect, p.company = now, packet.Detect, 0
 	for _, other := range c.peers {
@@ -164,7 +165,8 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	if p.known() != wasKnown {
 		c.all = true
 	}
-	if p.missed && p.known() {
+	p.missed = p.missed || !p.hears
+	if p.missed && p.known() && p.hears {
 		c.meetAgain(p)
 	}
 	p.more = packet.Part != nil && packet.Part.More
@@ -176,8 +178,9 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 }
 
-// meetAgain has those addresses regained that p, which is heard again, does not claim. One
-// that hears this node first yields before it is heard, and nobody learns what it claimed.
+// meetAgain has those addresses regained that p does not claim, now that the two hear each
+// other. One that hears this node first yields before it is heard, and nobody learns what it
+// claimed.
 func (c *Core) meetAgain(p *peer) {
 	p.missed = false
 	for claim := range c.claims.held.All() {
@@ -189,6 +192,11 @@ func (c *Core) meetAgain(p *peer) {
 
 // learn takes a part of p's claims.
 func (c *Core) learn(now time.Duration, p *peer, part *Part) {
+	for _, claim := range part.Claims {
+		if claim.Stamp.IsZero() {
+			c.regain(claim.Address) // Also where word of the claim itself was lost.
+		}
+	}
 	for _, address := range p.claims.apply(part) {
 		c.dirty[address] = true
 		if p.claims.of(address).IsZero() {

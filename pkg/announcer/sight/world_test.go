@@ -127,7 +127,9 @@ func (w *world) begin(name string, kept bool) {
 }
 
 func (w *world) kill(name string) {
-	w.nodes[name].alive, w.nodes[name].left = false, false
+	if s := w.nodes[name]; s.alive {
+		s.alive, s.left = false, false
+	}
 	w.onTurn()
 }
 
