@@ -25,9 +25,11 @@ type Balancer struct {
 	// zones counts the nodes by zone; those of no known zone are not in it.
 	zones     map[string]int
 	announcer map[string]*announcer
-	sight     Sight
-	secret    []byte
-	health    announcement.Health
+	// reports counts those of all announcers.
+	reports uint64
+	sight   Sight
+	secret  []byte
+	health  announcement.Health
 	// drainOnCordon says that cordoned nodes are reluctant.
 	drainOnCordon bool
 	sessions      sessions

@@ -144,6 +144,8 @@ func (r Reach) has(node string) bool {
 type announcer struct {
 	// connected says that it has a stream to this leader now.
 	connected bool
+	// spoke is when it reported last, as the number of that among all reports.
+	spoke uint64
 	// report is the last one, kept when the stream is lost.
 	report announcement.Report
 	// unable are the addresses for which it said that it cannot answer, and why; see unable.go.

@@ -53,7 +53,8 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
 	changed := changedClaims(known.report, report)
 	changed = append(changed, b.changedRoutes(node, known, report)...)
-	known.connected, known.report = true, report
+	b.reports++
+	known.connected, known.spoke, known.report = true, b.reports, report
 	b.believe(node, news)
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
 		known.interfaces = report.Interfaces

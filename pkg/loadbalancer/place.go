@@ -172,24 +172,19 @@ func (b *Balancer) stays(owner string, f *field) bool {
 	return true
 }
 
-// claimant returns the node that already answers for address: of several the one whose
-// claim has the highest stamp, then the first in order.
-func (b *Balancer) claimant(able []string, address netip.Addr) string {
+// claimant returns which of nodes, with a stream, already answers for address, or "": of
+// several the one whose claim has the highest stamp, then the one that spoke last. A node
+// that was cut off, and its stream not yet, is known to claim what it claimed before.
+func (b *Balancer) claimant(nodes []string, address netip.Addr) string {
 	best := ""
-	for _, name := range able {
-		if !b.connected(name) {
+	var held announcement.Claim
+	for _, name := range nodes {
+		c, ok := b.claim(name, address)
+		if !ok || !b.connected(name) {
 			continue
 		}
-		c, ok := b.announcer[name].report.Claims.Find(address)
-		if !ok {
-			continue
-		}
-		if best == "" {
-			best = name
-			continue
-		}
-		if held, _ := b.announcer[best].report.Claims.Find(address); c.Stamp.Compare(held.Stamp) > 0 {
-			best = name
+		if best == "" || cmp.Or(c.Stamp.Compare(held.Stamp), cmp.Compare(b.announcer[name].spoke, b.announcer[best].spoke)) > 0 {
+			best, held = name, c
 		}
 	}
 	return best

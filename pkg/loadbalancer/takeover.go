@@ -23,19 +23,9 @@ func (b *Balancer) successor(list announcement.Announcement) string {
 	if !present && !b.agreeDown(owner, others) {
 		return ""
 	}
-	best := ""
-	var claimed announcement.Stamp
-	for _, name := range others {
-		if !b.connected(name) || present && name == b.plan.leaving[list.Address] {
-			continue // who hands over goes on until it hears the owner
-		}
-		c, ok := b.claim(name, list.Address)
-		if !ok || best != "" && c.Stamp.Compare(claimed) <= 0 {
-			continue
-		}
-		best, claimed = name, c.Stamp
-	}
-	return best
+	return b.claimant(slices.DeleteFunc(slices.Clone(others), func(name string) bool {
+		return present && name == b.plan.leaving[list.Address] // it goes on until it hears the owner
+	}), list.Address)
 }
 
 // agreeDown reports whether each of the nodes that has a stream finds node down, and there
