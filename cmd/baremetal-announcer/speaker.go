@@ -14,14 +14,15 @@ import (
 // the announcer that started it.
 const speakerCommand = "bgp-speaker"
 
-// speakerMemory is the soft limit of that process, beside the announcer's own.
-const speakerMemory = "GOMEMLIMIT=64MiB"
+// speakerMemory is the soft limit of that process, beside the announcer's own, and how much
+// garbage it may have: what it keeps, some kilobyte for a prefix and peer, changes seldom.
+var speakerMemory = []string{"GOMEMLIMIT=64MiB", "GOGC=50"}
 
 // speakerProcess returns what runs that process.
 func speakerProcess() *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", speakerCommand)
 	cmd.Args[0] = programName
-	cmd.Env = append(os.Environ(), speakerMemory)
+	cmd.Env = append(os.Environ(), speakerMemory...)
 	return cmd
 }
 

@@ -59,7 +59,7 @@ func goals() []goal {
 		{"routes", "restart_turned_away", "The same, when it is restarted", upTo(0), ""},
 		{"routes", "exclude_turned_away", "BGP, two next hops: the exclude label put on a node and taken away", upTo(0), ""},
 		{"routes", "drain_turned_away", "The same, the last local endpoint of a node gone and back", upTo(0), ""},
-		{"routes", "prefixes_rss_mb", "10 000 prefixes on 4 peers: resident memory (VmRSS) of the announcer and its BGP process", upTo(80), ""},
+		{"routes", "prefixes_pss_mb", "10 000 prefixes on 4 peers: memory of the announcer with its BGP process, what both share counted once", upTo(80), ""},
 		{"routes", "prefixes_sent_ms", "The same: first session established → all four routers have them all", upTo(2000), ""},
 		{"waiting", "change_percent", "The first measure while 500 other Services wait on an exhausted pool: slower by", upTo(10), ""},
 	}

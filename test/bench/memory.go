@@ -71,13 +71,18 @@ func memoryOfProcess(pid int, s sample) error {
 
 // processMemory reads a line of /proc/PID/status about memory, in bytes.
 func processMemory(pid int, key string) (float64, error) {
-	text, err := field(fmt.Sprintf("/proc/%d/status", pid), key)
+	return memoryIn(fmt.Sprintf("/proc/%d/status", pid), key)
+}
+
+// memoryIn reads a line of a file of /proc about memory, in bytes.
+func memoryIn(path, key string) (float64, error) {
+	text, err := field(path, key)
 	if err != nil {
 		return 0, err
 	}
 	kib, err := strconv.ParseFloat(strings.TrimSuffix(text, " kB"), 64)
 	if err != nil {
-		return 0, fmt.Errorf("%s of process %d: %w", key, pid, err)
+		return 0, fmt.Errorf("%s in %s: %w", key, path, err)
 	}
 	return kib * 1024, nil
 }

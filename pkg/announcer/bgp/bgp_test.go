@@ -50,16 +50,16 @@ func TestPathTo(t *testing.T) {
 
 	got, ok := pathTo(out, route, advertisements)
 	require.True(t, ok)
-	require.Equal(t, path{prefix: v4, nextHop: out.NextHopV4, communities: []announcement.Community{7, 9}, med: number(5), prepend: 1}, got)
+	require.Equal(t, path{v4, attributes{nextHop: out.NextHopV4, communities: []announcement.Community{7, 9}, med: number(5), prepend: 1}}, got)
 	got, ok = pathTo(in, route, advertisements)
 	require.True(t, ok)
-	require.Equal(t, path{
-		prefix: v4, nextHop: in.NextHopV4, communities: []announcement.Community{7, 8, 9}, large: []announcement.LargeCommunity{{1, 2, 3}},
+	require.Equal(t, path{v4, attributes{
+		nextHop: in.NextHopV4, communities: []announcement.Community{7, 8, 9}, large: []announcement.LargeCommunity{{1, 2, 3}},
 		localPref: number(200), med: number(5),
-	}, got)
+	}}, got)
 	got, ok = pathTo(other, route, advertisements)
 	require.True(t, ok)
-	require.Equal(t, path{prefix: v4, nextHop: other.NextHopV4, communities: []announcement.Community{8, 9}, large: []announcement.LargeCommunity{{1, 2, 3}}}, got)
+	require.Equal(t, path{v4, attributes{nextHop: other.NextHopV4, communities: []announcement.Community{8, 9}, large: []announcement.LargeCommunity{{1, 2, 3}}}}, got)
 	_, ok = pathTo(deaf, route, advertisements)
 	require.False(t, ok)
 

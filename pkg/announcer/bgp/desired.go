@@ -66,7 +66,12 @@ func (p Peer) session() Peer {
 
 // path is one prefix with its attributes as one peer is to hear it.
 type path struct {
-	prefix      netip.Prefix
+	prefix netip.Prefix
+	attributes
+}
+
+// attributes are what a path says of its prefix.
+type attributes struct {
 	nextHop     netip.Addr
 	communities []announcement.Community
 	large       []announcement.LargeCommunity
@@ -76,14 +81,14 @@ type path struct {
 	prepend uint8
 }
 
-func (p path) equal(q path) bool {
-	return p.prefix == q.prefix && p.nextHop == q.nextHop && p.localPref == q.localPref && p.med == q.med && p.prepend == q.prepend &&
-		slices.Equal(p.communities, q.communities) && slices.Equal(p.large, q.large)
+func (a attributes) equal(b attributes) bool {
+	return a.nextHop == b.nextHop && a.localPref == b.localPref && a.med == b.med && a.prepend == b.prepend &&
+		slices.Equal(a.communities, b.communities) && slices.Equal(a.large, b.large)
 }
 
 // pathTo returns what peer is to hear of route, or false where it is nothing.
 func pathTo(peer Peer, route announcement.Route, advertisements map[string]announcement.Advertisement) (path, bool) {
-	out := path{prefix: route.Prefix, nextHop: peer.nextHop(route.Prefix)}
+	out := path{prefix: route.Prefix, attributes: attributes{nextHop: peer.nextHop(route.Prefix)}}
 	if !out.nextHop.IsValid() || !peer.carries(route.Prefix) {
 		return path{}, false
 	}

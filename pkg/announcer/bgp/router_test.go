@@ -7,6 +7,7 @@ package bgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -19,6 +20,7 @@ import (
 	"github.com/osrg/gobgp/v3/pkg/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -36,15 +38,21 @@ type router struct {
 // newRouter listens on a free port for a speaker in AS 64512.
 func newRouter(t *testing.T, asn uint32) *router {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	require.NoError(t, l.Close())
-	r := &router{t: t, s: server.NewBgpServer(server.LoggerOption(&logger{peer: "router", heard: func(reason.Reason, string) {}, lines: func(string) {}})), asn: asn, port: uint16(port)}
+	r := &router{t: t, s: server.NewBgpServer(server.LoggerOption(&logger{peer: "router", heard: func(reason.Reason, string) {}, lines: func(string) {}})), asn: asn}
 	go r.s.Serve()
-	require.NoError(t, r.s.StartBgp(t.Context(), &api.StartBgpRequest{Global: &api.Global{
-		Asn: asn, RouterId: "127.0.0.9", ListenPort: int32(port), ListenAddresses: []string{"127.0.0.1"},
-	}}))
+	for { // gobgp is to be told a port, and another process may take one that is free.
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		r.port = l.Addr().(*net.TCPAddr).AddrPort().Port()
+		require.NoError(t, l.Close())
+		err = r.s.StartBgp(t.Context(), &api.StartBgpRequest{Global: &api.Global{
+			Asn: asn, RouterId: "127.0.0.9", ListenPort: int32(r.port), ListenAddresses: []string{"127.0.0.1"},
+		}})
+		if !errors.Is(err, unix.EADDRINUSE) {
+			require.NoError(t, err)
+			break
+		}
+	}
 	peer := external("speaker")
 	peer.Address, peer.LocalASN, peer.PeerASN, peer.Port = netip.MustParseAddr("127.0.0.1"), asn, 64512, 0
 	peer.GracefulRestart = time.Minute
@@ -69,7 +77,7 @@ func (r *router) heard() []string {
 	for _, family := range []*api.Family{ipv4Unicast, ipv6Unicast} {
 		_ = r.s.ListPath(context.Background(), &api.ListPathRequest{TableType: api.TableType_ADJ_IN, Name: "127.0.0.1", Family: family}, func(d *api.Destination) {
 			for _, p := range d.GetPaths() {
-				line := d.GetPrefix() + attributes(p.GetPattrs())
+				line := d.GetPrefix() + attributesOf(p.GetPattrs())
 				if p.GetStale() {
 					line += " stale"
 				}
@@ -81,7 +89,7 @@ func (r *router) heard() []string {
 	return lines
 }
 
-func attributes(all []*anypb.Any) string {
+func attributesOf(all []*anypb.Any) string {
 	var parts []string
 	part := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	for _, a := range all {
@@ -127,7 +135,7 @@ func (r *router) hears(lines ...string) {
 // announce has the router tell a prefix.
 func (r *router) announce(prefix string) {
 	r.t.Helper()
-	p := path{prefix: netip.MustParsePrefix(prefix), nextHop: netip.MustParseAddr("127.0.0.9"), localPref: number(1000)}
+	p := path{netip.MustParsePrefix(prefix), attributes{nextHop: netip.MustParseAddr("127.0.0.9"), localPref: number(1000)}}
 	message, err := encode(external("speaker"), p)
 	require.NoError(r.t, err)
 	_, err = r.s.AddPath(r.t.Context(), &api.AddPathRequest{Path: message})
@@ -215,11 +223,8 @@ func TestTroubles(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = silent.Close() })
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, closed.Close())
 	peers := []Peer{good.peer("closed"), good.peer("good"), good.peer("silent"), wrong.peer("wrong-as")}
-	peers[0].Port = uint16(closed.Addr().(*net.TCPAddr).Port)
+	peers[0].Port = 1 // tcpmux (RFC 1078), which nobody runs
 	peers[2].Port = uint16(silent.Addr().(*net.TCPAddr).Port)
 	peers[3].PeerASN = 65000
 	s := speak(t, "real")

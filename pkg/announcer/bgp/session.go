@@ -37,8 +37,11 @@ type session struct {
 	address string
 	signed  bool
 	server  *server.BgpServer
-	paths   map[netip.Prefix]path
-	cancel  context.CancelFunc
+	// paths are what the peer is told, and shared the different attributes that they have: many
+	// prefixes have the same.
+	paths  map[netip.Prefix]*attributes
+	shared []*attributes
+	cancel context.CancelFunc
 	// changed is called after state has changed.
 	changed func()
 
@@ -57,7 +60,7 @@ func open(peer Peer, paths map[netip.Prefix]path, restarting bool, changed func(
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
 		peer: peer, address: peer.Address.String(), signed: peer.Password != "",
-		paths: map[netip.Prefix]path{}, cancel: cancel, changed: changed,
+		paths: map[netip.Prefix]*attributes{}, cancel: cancel, changed: changed,
 	}
 	s.state = Session{BGPSession: announcement.BGPSession{Peer: peer.Name, State: announcement.BGPIdle}}
 	s.server = server.NewBgpServer(server.LoggerOption(&logger{peer: peer.Name, heard: s.heard, lines: logs}))
@@ -114,6 +117,7 @@ func (s *session) rejectAll(ctx context.Context) error {
 
 // apply makes paths all that the peer hears.
 func (s *session) apply(paths map[netip.Prefix]path) error {
+	s.shared = nil
 	for prefix := range s.paths {
 		if _, ok := paths[prefix]; !ok {
 			if err := s.remove(prefix); err != nil {
@@ -131,7 +135,7 @@ func (s *session) apply(paths map[netip.Prefix]path) error {
 
 // put announces a path, in place of the one that it replaces.
 func (s *session) put(p path) error {
-	if have, ok := s.paths[p.prefix]; ok && have.equal(p) {
+	if have := s.paths[p.prefix]; have != nil && have.equal(p.attributes) {
 		return nil
 	}
 	message, err := encode(s.peer, p)
@@ -141,17 +145,27 @@ func (s *session) put(p path) error {
 	if _, err := s.server.AddPath(context.Background(), &api.AddPathRequest{Path: message}); err != nil {
 		return fmt.Errorf("announce %s: %w", p.prefix, err)
 	}
-	s.paths[p.prefix] = p
+	s.paths[p.prefix] = s.share(p.attributes)
 	return nil
+}
+
+// share returns attributes that are like a.
+func (s *session) share(a attributes) *attributes {
+	i := slices.IndexFunc(s.shared, func(b *attributes) bool { return b.equal(a) })
+	if i < 0 {
+		i = len(s.shared)
+		s.shared = append(s.shared, &a)
+	}
+	return s.shared[i]
 }
 
 // remove withdraws a path, if there is one.
 func (s *session) remove(prefix netip.Prefix) error {
-	p, ok := s.paths[prefix]
-	if !ok {
+	said := s.paths[prefix]
+	if said == nil {
 		return nil
 	}
-	message, err := encode(s.peer, p)
+	message, err := encode(s.peer, path{prefix, *said})
 	if err != nil {
 		return err
 	}
