@@ -138,9 +138,10 @@ func bench(ctx context.Context, args []string) (err error) {
 	return s.report()
 }
 
-// report prints the tables, and keeps them if they are to be quoted.
+// report prints the tables of what was measured now, and keeps them if they are to be quoted.
 func (s settings) report() error {
 	all, err := readResults(s.out)
+	all = slices.DeleteFunc(all, func(r result) bool { return !s.wants(r.Name) })
 	if err != nil {
 		return err
 	}
