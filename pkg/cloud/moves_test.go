@@ -1,11 +1,9 @@
 package cloud
 
 import (
-	"bytes"
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -101,29 +99,6 @@ func TestLedgerKnowsSinceWhen(t *testing.T) {
 	require.Empty(t, l.claimed["node1"])
 	l.heard("node1", claims(2), []netip.Addr{a}, began.Add(2*time.Hour))
 	require.Equal(t, began.Add(2*time.Hour), l.claimed["node1"][a])
-}
-
-// lines is a log that tests may read.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) containing(what string) (out []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.Lines(l.text.String()) {
-		if strings.Contains(line, what) {
-			out = append(out, line)
-		}
-	}
-	return out
 }
 
 // pair runs a leader that has just begun, on two nodes and n Services with endpoints, all of
@@ -223,8 +198,8 @@ func TestAThousandMovesAreToldOnce(t *testing.T) {
 	c.told("Announced: " + want)
 	require.Never(t, func() bool { return c.patches() > 0 }, 2*time.Second, 50*time.Millisecond, "a Service was written")
 	require.Equal(t, []string{"Announced: " + want}, c.events())
-	require.Len(t, c.log.containing("answers for"), 1)
-	require.Len(t, c.log.containing(want), 1)
+	require.Equal(t, 1, c.log.Count("answers for"))
+	require.Equal(t, 1, c.log.Count(want))
 
 	list, err := c.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
@@ -244,7 +219,7 @@ func TestAFewMovesAreToldOnTheirServices(t *testing.T) {
 	for _, address := range []string{"10.0.0.0", "10.0.0.1"} {
 		want := "node node2 answers for " + address + " now, after node node1 (NodeExcluded)"
 		c.told("Announced: " + want)
-		require.Len(t, c.log.containing(want), 1)
+		require.Equal(t, 1, c.log.Count(want))
 	}
 	require.Zero(t, c.patches())
 

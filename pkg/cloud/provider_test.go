@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -25,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 	cloudprovider "k8s.io/cloud-provider"
 
+	"baremetal.cloud/ccm/internal/testlog"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
@@ -53,7 +53,7 @@ type cluster struct {
 	client *fake.Clientset
 	p      *Provider
 	path   string
-	log    lines
+	log    testlog.Log
 }
 
 // builder hands out the fake client.
@@ -94,7 +94,7 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 	require.NoError(t, os.WriteFile(c.path, []byte(config), 0o600))
 	loaded, _, err := cloudconfig.Load(c.path)
 	require.NoError(t, err)
-	logger := slog.New(slog.NewTextHandler(&c.log, nil))
+	logger := c.log.Logger()
 	elector, err := leader.New(leader.Options{
 		Leases: c.client.CoordinationV1(), Namespace: "baremetal-ccm", Name: LeaseName, Identity: "me",
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,

@@ -72,8 +72,8 @@ func TestDenied(t *testing.T) {
 			}))
 			n := startNode(t, "a", r)
 			eventually(t, func() bool { return r.Counters().Refused[cause] >= 3 }, "three attempts")
-			require.Equal(t, 1, n.log.count("level=WARN"))
-			require.Equal(t, 1, n.log.count("hint="))
+			require.Equal(t, 1, n.log.Count("level=WARN"))
+			require.Equal(t, 1, n.log.Count("hint="))
 			require.Empty(t, r.history("a"))
 		})
 	}
@@ -95,8 +95,8 @@ func TestDenialEnds(t *testing.T) {
 	eventually(t, func() bool { return r.Counters().Refused[CauseToken] >= 1 }, "refused otherwise")
 	verdict.Store(nil)
 	n.awaitUp(t)
-	require.Equal(t, 2, n.log.count("level=WARN"))
-	require.Equal(t, 1, n.log.count("connected to baremetal-ccm"))
+	require.Equal(t, 2, n.log.Count("level=WARN"))
+	require.Equal(t, 1, n.log.Count("connected to baremetal-ccm"))
 }
 
 // TestNoAnswerClosesNothing: while nobody can review tokens, new streams stay out for now

@@ -75,8 +75,8 @@ func TestMisbehavingReplica(t *testing.T) {
 			n := startNode(t, "a", &replica{authority: a, address: l.Addr().String()})
 			n.awaitPlan(t, l.Addr().String(), whole)
 			require.EqualValues(t, 2, s.streams.Load())
-			require.Equal(t, 1, n.log.count("level=WARN"))
-			require.Equal(t, 1, n.log.count(tt.log))
+			require.Equal(t, 1, n.log.Count("level=WARN"))
+			require.Equal(t, 1, n.log.Count(tt.log))
 			for _, plan := range n.plans[l.Addr().String()] {
 				require.NotEqual(t, announcement.Stamp{Term: 1, Revision: 6}, plan.Stamp)
 			}

@@ -19,14 +19,14 @@ func TestCAAppearsLater(t *testing.T) {
 	n := startNode(t, "a", r, func(n *node, _ *ClientOptions) {
 		require.NoError(t, os.Remove(filepath.Join(n.dir, "ca.crt")))
 	})
-	eventually(t, func() bool { return n.log.count("waiting for CA") == 1 }, "the missing file is named")
+	eventually(t, func() bool { return n.log.Count("waiting for CA") == 1 }, "the missing file is named")
 	n.write(t, "ca.crt", "")
-	eventually(t, func() bool { return n.log.count("waiting for CA") == 2 }, "the empty file is named")
+	eventually(t, func() bool { return n.log.Count("waiting for CA") == 2 }, "the empty file is named")
 	n.write(t, "ca.crt", "no PEM")
-	eventually(t, func() bool { return n.log.count("waiting for CA") == 3 }, "the wrong file is named")
+	eventually(t, func() bool { return n.log.Count("waiting for CA") == 3 }, "the wrong file is named")
 	n.write(t, "ca.crt", string(r.authority.ca))
 	n.awaitUp(t)
-	require.Equal(t, 3, n.log.count("level=WARN"))
+	require.Equal(t, 3, n.log.Count("level=WARN"))
 }
 
 // TestCAChanges while the client runs: it is read anew at each dial.
@@ -36,8 +36,8 @@ func TestCAChanges(t *testing.T) {
 	n.awaitUp(t)
 	require.NoError(t, first.stop())
 	second := startReplica(t, withAddress(first.address))
-	eventually(t, func() bool { return n.log.count("certificate signed by unknown authority") > 0 }, "the new CA is not trusted")
-	require.Equal(t, 1, n.log.count("kubelet brings a change to the Pod"))
+	eventually(t, func() bool { return n.log.Count("certificate signed by unknown authority") > 0 }, "the new CA is not trusted")
+	require.Equal(t, 1, n.log.Count("kubelet brings a change to the Pod"))
 	n.write(t, "ca.crt", string(second.authority.ca))
 	eventually(t, func() bool { _, ok := second.report("a"); return ok }, "connected")
 }
@@ -46,7 +46,7 @@ func TestCAChanges(t *testing.T) {
 func TestWrongServerName(t *testing.T) {
 	r := startReplica(t)
 	n := startNode(t, "a", r, func(_ *node, o *ClientOptions) { o.ServerName = "other" })
-	eventually(t, func() bool { return n.log.count("certificate is valid for baremetal-ccm, not other") > 0 }, "refused by the client")
+	eventually(t, func() bool { return n.log.Count("certificate is valid for baremetal-ccm, not other") > 0 }, "refused by the client")
 	require.Empty(t, r.history("a"))
 }
 
@@ -84,7 +84,7 @@ func TestTokenIsMissing(t *testing.T) {
 	n := startNode(t, "a", first, func(n *node, _ *ClientOptions) {
 		require.NoError(t, os.Remove(filepath.Join(n.dir, "token")))
 	})
-	eventually(t, func() bool { return n.log.count("token: open ") == 1 }, "the missing file is named")
+	eventually(t, func() bool { return n.log.Count("token: open ") == 1 }, "the missing file is named")
 	n.write(t, "token", "pod-a")
 	n.awaitUp(t)
 	require.NoError(t, os.Remove(filepath.Join(n.dir, "token")))
@@ -92,9 +92,9 @@ func TestTokenIsMissing(t *testing.T) {
 	n.awaitPlan(t, first.address, set(1, 1, "192.0.2.1"))
 	require.NoError(t, first.stop())
 	second := startReplica(t, withAddress(first.address), withAuthority(first.authority))
-	eventually(t, func() bool { return n.log.count("token: open ") == 2 }, "it is named again")
+	eventually(t, func() bool { return n.log.Count("token: open ") == 2 }, "it is named again")
 	n.write(t, "token", "")
-	eventually(t, func() bool { return n.log.count("the file is empty") == 1 }, "so is the empty file")
+	eventually(t, func() bool { return n.log.Count("the file is empty") == 1 }, "so is the empty file")
 	n.write(t, "token", "pod-a")
 	eventually(t, func() bool { _, ok := second.report("a"); return ok }, "connected")
 }
@@ -110,8 +110,8 @@ func TestTokenHasExpired(t *testing.T) {
 	}))
 	n := startNode(t, "a", r, func(n *node, _ *ClientOptions) { n.write(t, "token", "expired") })
 	eventually(t, func() bool { return r.Counters().Refused[CauseToken] >= 2 }, "refused")
-	require.Equal(t, 1, n.log.count("the token expired at noon"))
-	require.Equal(t, 1, n.log.count("kubelet renews it"))
+	require.Equal(t, 1, n.log.Count("the token expired at noon"))
+	require.Equal(t, 1, n.log.Count("kubelet renews it"))
 	n.write(t, "token", "pod-a")
 	n.awaitUp(t)
 	require.EqualValues(t, 1, r.Counters().Silent)
@@ -122,11 +122,11 @@ func TestStartedBeforeTheController(t *testing.T) {
 	past := startReplica(t)
 	require.NoError(t, past.stop())
 	n := startNode(t, "a", past)
-	eventually(t, func() bool { return n.log.count("connection refused") == 1 }, "nobody there")
+	eventually(t, func() bool { return n.log.Count("connection refused") == 1 }, "nobody there")
 	r := startReplica(t, withAddress(past.address), withAuthority(past.authority))
 	r.Publish(plans{"a": set(1, 1, "192.0.2.1")})
 	n.awaitPlan(t, r.address, set(1, 1, "192.0.2.1"))
-	require.Equal(t, 1, n.log.count("level=WARN"))
+	require.Equal(t, 1, n.log.Count("level=WARN"))
 }
 
 // TestRestart of the announcer, whose Pod and token stay: it is told the whole plan again.
@@ -152,9 +152,9 @@ func TestClockSkew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := startReplica(t, withAuthority(newAuthorityOf(t, time.Now().Add(life[0]), time.Now().Add(life[1]))))
 			n := startNode(t, "a", r)
-			eventually(t, func() bool { return n.log.count("level=WARN") == 1 }, "refused by the client")
-			require.Equal(t, 1, n.log.count("has expired or is not yet valid: current time "))
-			require.Equal(t, 1, n.log.count("compare this node's clock"))
+			eventually(t, func() bool { return n.log.Count("level=WARN") == 1 }, "refused by the client")
+			require.Equal(t, 1, n.log.Count("has expired or is not yet valid: current time "))
+			require.Equal(t, 1, n.log.Count("compare this node's clock"))
 			require.Empty(t, r.history("a"))
 		})
 	}
@@ -178,5 +178,5 @@ func TestRotationOfTheCA(t *testing.T) {
 		shown = startReplica(t, withAddress(address), withAuthority(a))
 		eventually(t, func() bool { _, ok := shown.report("a"); return ok }, "connected")
 	}
-	require.Zero(t, n.log.count("unknown authority"))
+	require.Zero(t, n.log.Count("unknown authority"))
 }

@@ -24,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/testlog"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
@@ -235,7 +236,7 @@ type node struct {
 	*Client
 	dir  string
 	stop func() error
-	log  *lines
+	log  *testlog.Log
 
 	mu    sync.Mutex
 	plans map[string][]announcement.Set
@@ -247,13 +248,13 @@ type nodeOption func(*node, *ClientOptions)
 
 func startNode(t *testing.T, name string, r *replica, options ...nodeOption) *node {
 	t.Helper()
-	n := &node{dir: t.TempDir(), plans: map[string][]announcement.Set{}, up: map[string]int{}, log: &lines{}}
+	n := &node{dir: t.TempDir(), plans: map[string][]announcement.Set{}, up: map[string]int{}, log: &testlog.Log{}}
 	n.write(t, "ca.crt", string(r.authority.ca))
 	n.write(t, "token", "pod-"+name)
 	o := ClientOptions{
 		Node: name, Software: "announcer-test", Controllers: []string{r.address}, ServerName: "baremetal-ccm",
 		CAFile: filepath.Join(n.dir, "ca.crt"), TokenFile: filepath.Join(n.dir, "token"),
-		Logger: slog.New(slog.NewTextHandler(n.log, nil)), OnPlan: n.onPlan, OnStream: n.onStream,
+		Logger: n.log.Logger(), OnPlan: n.onPlan, OnStream: n.onStream,
 	}
 	for _, option := range options {
 		option(n, &o)
@@ -331,24 +332,6 @@ func (n *node) awaitUp(t *testing.T) {
 func eventually(t *testing.T, condition func() bool, message string, args ...any) {
 	t.Helper()
 	require.Eventuallyf(t, condition, patience, tick, message, args...)
-}
-
-// lines collects a log.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) count(substring string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), substring)
 }
 
 func testLogger(t *testing.T) *slog.Logger {

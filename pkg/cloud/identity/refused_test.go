@@ -1,10 +1,8 @@
 package identity
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/testlog"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
 )
@@ -24,24 +23,6 @@ type nobody struct{ t *testing.T }
 func (n nobody) NodeConnected(node string, _ announcement.Report) { n.t.Errorf("%s connected", node) }
 func (n nobody) NodeReported(node string, _ announcement.Report)  { n.t.Errorf("%s reported", node) }
 func (n nobody) NodeDisconnected(node string)                     { n.t.Errorf("%s left", node) }
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) count(text string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return bytes.Count(b.buffer.Bytes(), []byte(text))
-}
 
 // TestRefusedAndCounted, through the whole channel: an announcer with the wrong token, from
 // the wrong node or from the wrong machine is refused, counted under its cause, and told
@@ -66,13 +47,13 @@ func TestRefusedAndCounted(t *testing.T) {
 			require.NoError(t, err)
 			listener, err := net.Listen("tcp", "127.0.0.1:0") // no address of node1, as the last thing that is looked at
 			require.NoError(t, err)
-			dir, log := t.TempDir(), &lockedBuffer{}
+			dir, log := t.TempDir(), &testlog.Log{}
 			ca, file := filepath.Join(dir, "ca"), filepath.Join(dir, "token")
 			require.NoError(t, os.WriteFile(ca, data[keyCA], 0o600))
 			require.NoError(t, os.WriteFile(file, []byte(c.token), 0o600))
 			client := control.NewClient(control.ClientOptions{
 				Node: c.node, Controllers: []string{listener.Addr().String()}, ServerName: ServerName, CAFile: ca, TokenFile: file,
-				Logger: slog.New(slog.NewTextHandler(log, nil)),
+				Logger: log.Logger(),
 			})
 			client.SetReport(announcement.Report{})
 			ctx, cancel := context.WithCancel(t.Context())
@@ -82,8 +63,8 @@ func TestRefusedAndCounted(t *testing.T) {
 			require.Eventually(t, func() bool { return server.Counters().Refused[c.cause] >= 2 }, 2*time.Minute, 5*time.Millisecond)
 			cancel()
 			running.Wait()
-			require.Equal(t, 1, log.count("level=WARN"))
-			require.Equal(t, 1, log.count(c.hint))
+			require.Equal(t, 1, log.Count("level=WARN"))
+			require.Equal(t, 1, log.Count(c.hint))
 			for cause, n := range server.Counters().Refused {
 				require.True(t, n == 0 || cause == c.cause, "%s", cause)
 			}
