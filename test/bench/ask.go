@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/mdlayher/socket"
-	"golang.org/x/sys/unix"
-
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
+	"baremetal.cloud/ccm/test/e2e/testbed/tcp"
 )
 
 const (
@@ -63,9 +60,9 @@ func (a *asker) run(ctx context.Context, namespace string) error {
 			case <-ticker.C:
 			}
 			for _, t := range a.turn() {
-				conn, err := socket.Socket(unix.AF_INET, unix.SOCK_STREAM, 0, "tcp", nil)
+				conn, err := tcp.Open(t.at)
 				if err != nil {
-					return fmt.Errorf("open a socket to ask by: %w", err)
+					return err
 				}
 				go a.ask(ctx, conn, t)
 			}
@@ -87,37 +84,16 @@ func (a *asker) turn() []*target {
 }
 
 // ask asks once.
-func (a *asker) ask(ctx context.Context, conn *socket.Conn, t *target) {
+func (a *asker) ask(ctx context.Context, conn *tcp.Conn, t *target) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	if resetAtEnd(conn) != nil {
+	if conn.Connect(ctx) != nil {
 		return
 	}
-	to := &unix.SockaddrInet4{Port: int(t.at.Port()), Addr: t.at.Addr().As4()}
-	if _, err := conn.Connect(ctx, to); err != nil {
-		return
-	}
-	if _, err := conn.WriteContext(ctx, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		return
-	}
-	if n, err := conn.ReadContext(ctx, make([]byte, 1)); err == nil && n == 1 {
+	if _, err := conn.Get(ctx); err == nil {
 		a.answered(t, time.Now())
 	}
-}
-
-// resetAtEnd makes closing reset the connection: thousands that linger would be a load of
-// their own.
-func resetAtEnd(conn *socket.Conn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	})
-	return errors.Join(err, failed)
 }
 
 // answered takes note of a first byte.

@@ -9,10 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mdlayher/socket"
-	"golang.org/x/sys/unix"
-
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
+	"baremetal.cloud/ccm/test/e2e/testbed/tcp"
 )
 
 const (
@@ -150,19 +148,16 @@ func (o *opened) run(ctx context.Context, namespace string) error {
 
 // use makes a connection and uses it until it breaks or ctx ends.
 func (o *opened) use(ctx context.Context, namespace string, target netip.AddrPort) error {
-	var conn *socket.Conn
+	var conn *tcp.Conn
 	err := netns.Do(namespace, func() (err error) {
-		conn, err = socket.Socket(unix.AF_INET, unix.SOCK_STREAM, 0, "tcp", nil)
+		conn, err = tcp.Open(target)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if err := resetAtEnd(conn); err != nil {
-		return err
-	}
-	if _, err := conn.Connect(ctx, &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}); err != nil {
+	if err := conn.Connect(ctx); err != nil {
 		return err
 	}
 	answer := make([]byte, 1<<12)

@@ -7,10 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mdlayher/socket"
-	"golang.org/x/sys/unix"
-
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
+	"baremetal.cloud/ccm/test/e2e/testbed/tcp"
 )
 
 // pulseLimit ends a request of a pulse. It is not made again.
@@ -50,19 +48,20 @@ func (p *pulse) run(ctx context.Context, namespace string) error {
 			if pause(ctx, time.Until(began.Add(time.Duration(n)*p.interval))) != nil {
 				return nil
 			}
-			conn, err := socket.Socket(unix.AF_INET, unix.SOCK_STREAM, 0, "tcp", nil)
+			target := p.targets[n%len(p.targets)]
+			conn, err := tcp.Open(target)
 			if err != nil {
-				return fmt.Errorf("open a socket for a request: %w", err)
+				return err
 			}
 			group.Go(func() {
 				// Not with ctx: one that is under way is let finish.
-				p.request(context.WithoutCancel(ctx), conn, p.targets[n%len(p.targets)])
+				p.request(context.WithoutCancel(ctx), conn, target)
 			})
 		}
 	})
 }
 
-func (p *pulse) request(ctx context.Context, conn *socket.Conn, target netip.AddrPort) {
+func (p *pulse) request(ctx context.Context, conn *tcp.Conn, target netip.AddrPort) {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, pulseLimit)
 	defer cancel()
@@ -73,27 +72,17 @@ func (p *pulse) request(ctx context.Context, conn *socket.Conn, target netip.Add
 		}
 	}
 	began := time.Now()
-	opened, err := get(ctx, conn, target)
+	opened, err := get(ctx, conn)
 	p.ended(request{target: target, began: began, took: time.Since(began), opened: opened, err: err})
 }
 
 // get requests / and returns when the first byte of the answer has come, with whether the
 // connection came about.
-func get(ctx context.Context, conn *socket.Conn, target netip.AddrPort) (opened bool, err error) {
-	if err := resetAtEnd(conn); err != nil {
+func get(ctx context.Context, conn *tcp.Conn) (opened bool, err error) {
+	if err := conn.Connect(ctx); err != nil {
 		return false, err
 	}
-	to := &unix.SockaddrInet4{Port: int(target.Port()), Addr: target.Addr().As4()}
-	if _, err := conn.Connect(ctx, to); err != nil {
-		return false, err
-	}
-	if _, err := conn.WriteContext(ctx, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		return true, err
-	}
-	n, err := conn.ReadContext(ctx, make([]byte, 1))
-	if err == nil && n != 1 {
-		err = fmt.Errorf("%s closed the connection", target)
-	}
+	_, err = conn.Get(ctx)
 	return true, err
 }
 

@@ -11,10 +11,9 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
-	"github.com/mdlayher/socket"
-	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
+	"baremetal.cloud/ccm/test/e2e/testbed/tcp"
 )
 
 // probe asks the LAN for every address, round by round, until ctx ends.
@@ -61,18 +60,14 @@ func (o *Observer) request(ctx context.Context) error {
 		return every(ctx, requestInterval, func() error {
 			address := o.addresses[next%len(o.addresses)]
 			next++
-			domain := unix.AF_INET
-			if address.Is6() {
-				domain = unix.AF_INET6
-			}
-			conn, err := socket.Socket(domain, unix.SOCK_STREAM, 0, "tcp", nil)
+			conn, err := tcp.Open(netip.AddrPortFrom(address, port))
 			if err != nil {
-				return fmt.Errorf("open a socket to request by: %w", err)
+				return err
 			}
 			under.Go(func() {
 				defer conn.Close()
 				began := time.Now()
-				opened, failure := get(ctx, conn, address)
+				opened, failure := get(ctx, conn)
 				if ctx.Err() == nil {
 					o.requested(Request{began, address, time.Since(began), failure, opened})
 				}
@@ -84,56 +79,27 @@ func (o *Observer) request(ctx context.Context) error {
 
 // get does one GET, until the first bytes of the answer, and returns why that failed and
 // whether the connection stood by then.
-func get(ctx context.Context, conn *socket.Conn, address netip.Addr) (opened bool, failure string) {
+func get(ctx context.Context, conn *tcp.Conn) (opened bool, failure string) {
 	ctx, cancel := context.WithTimeout(ctx, requestPatience)
 	defer cancel()
-	if err := resetAtEnd(conn); err != nil {
-		return false, err.Error()
+	if err := conn.Connect(ctx); err != nil {
+		return false, why(err)
 	}
-	var to unix.Sockaddr = &unix.SockaddrInet6{Port: port, Addr: address.As16()}
-	if address.Is4() {
-		to = &unix.SockaddrInet4{Port: port, Addr: address.As4()}
-	}
-	if _, err := conn.Connect(ctx, to); err != nil {
-		return false, why("connect", err)
-	}
-	if _, err := conn.WriteContext(ctx, []byte("GET / HTTP/1.0\r\n\r\n")); err != nil {
-		return true, why("write", err)
-	}
-	answer := make([]byte, 64)
-	n, err := conn.ReadContext(ctx, answer)
+	answer, err := conn.Get(ctx)
 	switch {
 	case err != nil:
-		return true, why("read", err)
-	case !bytes.HasPrefix(answer[:n], []byte("HTTP/1.0 200")):
-		return true, fmt.Sprintf("it was answered by %q", answer[:n])
+		return true, why(err)
+	case !bytes.HasPrefix(answer, []byte("HTTP/1.0 200")):
+		return true, fmt.Sprintf("it was answered by %q", answer)
 	}
 	return true, ""
 }
 
-// why returns what failed and the cause alone.
-func why(what string, err error) string {
+func why(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return NoAnswer
 	}
-	if errno, ok := errors.AsType[unix.Errno](err); ok {
-		err = errno
-	}
-	return what + ": " + err.Error()
-}
-
-// resetAtEnd makes closing reset the connection: thousands that linger would be a load of
-// their own.
-func resetAtEnd(conn *socket.Conn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	})
-	return errors.Join(err, failed)
+	return err.Error()
 }
 
 // every does something at a steady rate until ctx ends or it fails.
