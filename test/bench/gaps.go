@@ -42,8 +42,8 @@ func gaps(ctx context.Context, bed *lab, _ int) (result, error) {
 	return bed.onceOver(ctx, func(ctx context.Context, g *gapLab) error {
 		for _, f := range []func(context.Context) error{
 			func(ctx context.Context) error { return g.cuts(ctx, "one", pulseInterval) },
-			func(ctx context.Context) error { return g.leaderCuts(ctx) },
-			func(ctx context.Context) error { return g.kills(ctx, "kill_flushed", flushed) },
+			g.leaderCuts,
+			func(ctx context.Context) error { return g.kills(ctx, "kill_flushed", g.flush) },
 			func(ctx context.Context) error { return g.kills(ctx, "kill_kept", nil) },
 			func(ctx context.Context) error { return g.tuned(ctx, "one_tuned", pulseInterval) },
 			func(ctx context.Context) error { return g.dead(ctx, "one_dead", pulseInterval) },
@@ -191,7 +191,7 @@ func (g *gapLab) dead(ctx context.Context, name string, interval time.Duration) 
 
 // kills ends the announcer of the node that answers by SIGKILL. The node lives on, and
 // a new announcer is started at once.
-func (g *gapLab) kills(ctx context.Context, name string, before func(*gapLab) func(context.Context, netip.Addr) error) error {
+func (g *gapLab) kills(ctx context.Context, name string, before func(context.Context, netip.Addr) error) error {
 	return g.repeat(ctx, name, func(ctx context.Context, t *trial) error {
 		node, err := g.gather(ctx, "")
 		if err != nil {
@@ -203,24 +203,22 @@ func (g *gapLab) kills(ctx context.Context, name string, before func(*gapLab) fu
 		}
 		p := g.pulse(pulseInterval)
 		if before != nil {
-			p.interval, p.before = 4*pulseInterval, before(g)
+			p.interval, p.before = 4*pulseInterval, before
 		}
 		return g.during(ctx, t, p, func() error { return syscall.Kill(pid, syscall.SIGKILL) })
 	})
 }
 
-// flushed makes the client forget its neighbour before each request.
-func flushed(g *gapLab) func(context.Context, netip.Addr) error {
-	return func(ctx context.Context, address netip.Addr) error {
-		out, err := exec.CommandContext(ctx, "ip", "-n", g.cluster.Layout().Client.NetNS,
-			"neigh", "flush", "to", address.String(), "dev", "eth0",
-			// Not one that is being asked for: that would fail a request which waits for it.
-			"nud", "reachable", "nud", "stale", "nud", "delay", "nud", "probe").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("forget the neighbour: %w: %s", err, out)
-		}
-		return nil
+// flush makes the client forget its neighbour.
+func (g *gapLab) flush(ctx context.Context, address netip.Addr) error {
+	out, err := exec.CommandContext(ctx, "ip", "-n", g.cluster.Layout().Client.NetNS,
+		"neigh", "flush", "to", address.String(), "dev", "eth0",
+		// Not one that is being asked for: that would fail a request which waits for it.
+		"nud", "reachable", "nud", "stale", "nud", "delay", "nud", "probe").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("forget the neighbour: %w: %s", err, out)
 	}
+	return nil
 }
 
 // trial is one fault and what it did.

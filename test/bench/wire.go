@@ -28,9 +28,8 @@ type wire struct {
 	self netip.Addr
 
 	mu sync.Mutex
-	// since is when hearing began anew; but is a MAC that does not count; first is when
-	// each address was first heard of since, and from whom. All are guarded by mu.
-	since time.Time
+	// but is a MAC that does not count, and first is when each address was first heard of
+	// since hearing began anew, and from whom. Both are guarded by mu.
 	but   string
 	first map[netip.Addr]heard
 }
@@ -116,7 +115,7 @@ func (w *wire) hear(address netip.Addr, mac string, now time.Time) {
 func (w *wire) anew(but string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.since, w.but, w.first = time.Now(), but, map[netip.Addr]heard{}
+	w.but, w.first = but, map[netip.Addr]heard{}
 }
 
 // all returns what was heard first of each address, once all of them were heard of.
