@@ -77,6 +77,18 @@ func shipped() []runtime.Object {
 	}
 }
 
+// withoutCAKey returns the objects of an authority that somebody else made, who keeps its key,
+// and what is in the Secret.
+func withoutCAKey(t *testing.T) (objects []runtime.Object, data map[string][]byte) {
+	t.Helper()
+	objects = shipped()
+	_, data, err := judge(nil, testNow)
+	require.NoError(t, err)
+	delete(data, keyCAKey)
+	objects[0].(*corev1.Secret).Data = data
+	return objects, data
+}
+
 func (c *cluster) secret(t *testing.T) *corev1.Secret {
 	secret, err := c.CoreV1().Secrets("baremetal-ccm").Get(context.Background(), "baremetal-ccm-tls", metav1.GetOptions{})
 	require.NoError(t, err)
@@ -267,11 +279,7 @@ func TestSightSecretIsMadeOnce(t *testing.T) {
 // A Secret whose certificate somebody else renews gets the nodes' secret beside it. One that
 // is too short is not replaced: somebody has put it there.
 func TestSightSecretBesideOtherThings(t *testing.T) {
-	objects := shipped()
-	_, data, err := judge(nil, testNow)
-	require.NoError(t, err)
-	delete(data, keyCAKey)
-	objects[0].(*corev1.Secret).Data = data
+	objects, data := withoutCAKey(t)
 	c := newCluster(objects...)
 	require.NoError(t, newTestKeeper(t, c).refresh(t.Context()))
 	got := c.secret(t).Data
@@ -279,7 +287,7 @@ func TestSightSecretBesideOtherThings(t *testing.T) {
 	delete(got, keySight)
 	require.Equal(t, data, got)
 
-	_, _, err = judgeSight(map[string][]byte{keySight: []byte("short")})
+	_, _, err := judgeSight(map[string][]byte{keySight: []byte("short")})
 	require.EqualError(t, err, "sight.key: holds 5 bytes; want at least 32")
 }
 

@@ -320,11 +320,7 @@ func TestRotationAskedForTwice(t *testing.T) {
 
 // TestRotationOfAnothersAuthority: we have no key to sign with, and say so once.
 func TestRotationOfAnothersAuthority(t *testing.T) {
-	objects := shipped()
-	_, data, err := judge(nil, testNow)
-	require.NoError(t, err)
-	delete(data, keyCAKey)
-	objects[0].(*corev1.Secret).Data = data
+	objects, _ := withoutCAKey(t)
 	c := newCluster(objects...)
 	c.ask(t)
 	var log bytes.Buffer
