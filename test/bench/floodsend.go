@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"baremetal.cloud/ccm/test/e2e/testbed"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
 
@@ -31,7 +32,7 @@ func (l *lab) floodFrames(used map[netip.Addr]bool) ([][]byte, error) {
 	}
 	var frames [][]byte
 	for _, address := range floodAddresses(l.cluster.PoolV4(), used) {
-		frame, err := arpRequest(mac, l.cluster.Layout().Client.LAN.V4, address)
+		frame, err := testbed.Question{Address: address}.Frame(mac, l.cluster.Layout().Client.LAN.V4)
 		if err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 
-	"baremetal.cloud/ccm/test/e2e/testbed/netns"
+	"baremetal.cloud/ccm/test/e2e/testbed"
 )
 
 // wireBuffer is room for the frames of a takeover of a thousand addresses, which come
@@ -42,19 +42,12 @@ type heard struct {
 
 // listen opens a wire. Its end is that of f.
 func (l *lab) listen(ctx context.Context, f func(context.Context, *wire) error) error {
-	w := &wire{self: l.cluster.Layout().Client.LAN.V4}
-	err := netns.Do(l.cluster.Layout().Client.NetNS, func() error {
-		port, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		w.mac = port.HardwareAddr
-		w.conn, err = packet.Listen(port, packet.Raw, int(ethernet.EtherTypeARP), nil)
-		return err
-	})
+	client := l.cluster.Layout().Client
+	conn, mac, err := testbed.Listen(client, "eth0", ethernet.EtherTypeARP)
 	if err != nil {
 		return err
 	}
+	w := &wire{conn: conn, mac: mac, self: client.LAN.V4}
 	if err := w.widen(); err != nil {
 		return errors.Join(err, w.conn.Close())
 	}
@@ -177,24 +170,9 @@ func (w *wire) owners(ctx context.Context, addresses []netip.Addr) (map[netip.Ad
 
 // ask broadcasts a request for one address.
 func (w *wire) ask(address netip.Addr) error {
-	frame, err := arpRequest(w.mac, w.self, address)
+	frame, err := testbed.Question{Address: address}.Frame(w.mac, w.self)
 	if err != nil {
 		return err
 	}
-	_, err = w.conn.WriteTo(frame, &packet.Addr{HardwareAddr: ethernet.Broadcast})
-	return err
-}
-
-// arpRequest returns a broadcast frame that asks who has address.
-func arpRequest(mac net.HardwareAddr, from, address netip.Addr) ([]byte, error) {
-	p, err := arp.NewPacket(arp.OperationRequest, mac, from, make(net.HardwareAddr, 6), address)
-	if err != nil {
-		return nil, err
-	}
-	body, err := p.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: mac, EtherType: ethernet.EtherTypeARP, Payload: body}
-	return f.MarshalBinary()
+	return testbed.Send(w.conn, frame)
 }

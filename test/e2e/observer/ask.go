@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
 
-	"github.com/mdlayher/packet"
-
+	"baremetal.cloud/ccm/test/e2e/testbed"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 	"baremetal.cloud/ccm/test/e2e/testbed/tcp"
 )
@@ -26,23 +24,15 @@ func (o *Observer) probe(ctx context.Context) error {
 		}
 		frames = append(frames, frame)
 	}
-	var conn *packet.Conn
-	err := netns.Do(o.cluster.Layout().Client.NetNS, func() error {
-		port, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		conn, err = packet.Listen(port, packet.Raw, 0, nil)
-		return err
-	})
+	conn, _, err := testbed.Listen(o.cluster.Layout().Client, "eth0", 0)
 	if err != nil {
-		return fmt.Errorf("open a socket to probe by: %w", err)
+		return err
 	}
 	defer conn.Close()
 	return every(ctx, AskInterval, func() error {
 		o.asked(time.Now())
 		for _, frame := range frames {
-			if _, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
+			if err := testbed.Send(conn, frame); err != nil {
 				return fmt.Errorf("ask the LAN: %w", err)
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/mdlayher/ndp"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/test/e2e/testbed"
 )
 
 // Offsets in an Ethernet frame of what is filtered by (RFC 826, RFC 8200, RFC 4861).
@@ -111,49 +113,9 @@ var asker = struct {
 
 // question returns a frame that asks the LAN where address is.
 func question(address netip.Addr) ([]byte, error) {
+	from := asker.v6
 	if address.Is4() {
-		return arpQuestion(address)
+		from = asker.v4
 	}
-	return ndpQuestion(address)
-}
-
-func arpQuestion(address netip.Addr) ([]byte, error) {
-	p, err := arp.NewPacket(arp.OperationRequest, asker.mac, asker.v4, make(net.HardwareAddr, 6), address)
-	if err != nil {
-		return nil, err
-	}
-	payload, err := p.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	f := ethernet.Frame{Destination: ethernet.Broadcast, Source: asker.mac, EtherType: ethernet.EtherTypeARP, Payload: payload}
-	return f.MarshalBinary()
-}
-
-// ndpQuestion goes to the group of everybody whose address could be that one
-// (RFC 4861 section 7.2.2).
-func ndpQuestion(address netip.Addr) ([]byte, error) {
-	group, err := ndp.SolicitedNodeMulticast(address)
-	if err != nil {
-		return nil, err
-	}
-	message, err := ndp.MarshalMessageChecksum(&ndp.NeighborSolicitation{
-		TargetAddress: address,
-		Options:       []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: asker.mac}},
-	}, asker.v6, group)
-	if err != nil {
-		return nil, err
-	}
-	packet := make([]byte, 40, 40+len(message))
-	packet[0] = 6 << 4
-	binary.BigEndian.PutUint16(packet[4:], uint16(len(message)))
-	packet[6], packet[7] = unix.IPPROTO_ICMPV6, 255
-	copy(packet[8:], asker.v6.AsSlice())
-	copy(packet[24:], group.AsSlice())
-	to := group.As16()
-	f := ethernet.Frame{
-		Destination: net.HardwareAddr{0x33, 0x33, to[12], to[13], to[14], to[15]}, Source: asker.mac,
-		EtherType: ethernet.EtherTypeIPv6, Payload: append(packet, message...),
-	}
-	return f.MarshalBinary()
+	return testbed.Question{Address: address}.Frame(asker.mac, from)
 }

@@ -10,11 +10,11 @@ import (
 
 const etherTypeARP = ethernet.EtherTypeARP
 
-// request makes q a question by ARP, of the host with these addresses.
-func (a *asking) request(q Question, mac net.HardwareAddr, from netip.Addr) error {
+// request returns q as a question by ARP, of the host with these addresses.
+func (q Question) request(mac net.HardwareAddr, from netip.Addr) ([]byte, error) {
 	p, err := arp.NewPacket(arp.OperationRequest, mac, from, make(net.HardwareAddr, 6), q.Address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch q.Form {
 	case Probe:
@@ -24,15 +24,14 @@ func (a *asking) request(q Question, mac net.HardwareAddr, from netip.Addr) erro
 	}
 	payload, err := p.MarshalBinary()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if a.to = q.To; a.to == nil {
-		a.to = ethernet.Broadcast
+	to := q.To
+	if to == nil {
+		to = ethernet.Broadcast
 	}
-	a.holder = func(frame []byte) (net.HardwareAddr, bool) { return arpHolder(frame, q.Address) }
-	frame := ethernet.Frame{Destination: a.to, Source: mac, EtherType: etherTypeARP, Payload: payload}
-	a.frame, err = frame.MarshalBinary()
-	return err
+	frame := ethernet.Frame{Destination: to, Source: mac, EtherType: etherTypeARP, Payload: payload}
+	return frame.MarshalBinary()
 }
 
 // arpHolder returns who says in a reply to have address.

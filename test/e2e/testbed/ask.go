@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/mdlayher/ethernet"
 	"github.com/mdlayher/packet"
 
 	"baremetal.cloud/ccm/test/e2e/testbed/lan"
@@ -76,13 +77,52 @@ func (c *Cluster) Ask(ctx context.Context, q Question, times int) (map[string]in
 	return answers, errors.Join(<-sent, err)
 }
 
+// Frame returns q as an Ethernet frame of the host with the hardware address mac and the
+// address from, which is of the family of q.Address; Host and Interface play no part.
+func (q Question) Frame(mac net.HardwareAddr, from netip.Addr) ([]byte, error) {
+	if q.Address.Is6() {
+		return q.solicit(mac, from)
+	}
+	return q.request(mac, from)
+}
+
+// holder returns who answers q by a frame.
+func (q Question) holder(frame []byte) (net.HardwareAddr, bool) {
+	if q.Address.Is6() {
+		return ndpHolder(frame, q.Address, q.Form != Probe)
+	}
+	return arpHolder(frame, q.Address)
+}
+
+// Listen opens an Ethernet socket on a port of host for frames of a protocol, as EtherType; of
+// 0 it gets none, and only sends. It is to be closed. The port's hardware address is returned too.
+func Listen(host lan.Host, port string, protocol ethernet.EtherType) (*packet.Conn, net.HardwareAddr, error) {
+	var conn *packet.Conn
+	var ifi *net.Interface
+	err := netns.Do(host.NetNS, func() (err error) {
+		if ifi, err = net.InterfaceByName(port); err != nil {
+			return err
+		}
+		conn, err = packet.Listen(ifi, packet.Raw, int(protocol), nil)
+		return err
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s of %s: %w", port, host.Name, err)
+	}
+	return conn, ifi.HardwareAddr, nil
+}
+
+// Send sends an Ethernet frame to whom it says.
+func Send(conn *packet.Conn, frame []byte) error {
+	_, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
+	return err
+}
+
 // asking is a question under way.
 type asking struct {
+	Question
 	conn  *packet.Conn
 	frame []byte
-	to    net.HardwareAddr
-	// holder returns who answers the question by a frame.
-	holder func(frame []byte) (net.HardwareAddr, bool)
 }
 
 func (c *Cluster) asking(q Question) (*asking, error) {
@@ -90,31 +130,19 @@ func (c *Cluster) asking(q Question) (*asking, error) {
 	if !ok {
 		return nil, fmt.Errorf("no host is called %q", q.Host)
 	}
-	protocol := etherTypeARP
+	protocol, from := etherTypeARP, host.Primary().V4
 	if q.Address.Is6() {
-		protocol = etherTypeIPv6
+		protocol, from = etherTypeIPv6, host.Primary().V6
 	}
-	a := &asking{}
-	var port *net.Interface
-	err := netns.Do(host.NetNS, func() (err error) {
-		if port, err = net.InterfaceByName(cmp.Or(q.Interface, "eth0")); err != nil {
-			return err
-		}
-		a.conn, err = packet.Listen(port, packet.Raw, int(protocol), nil)
-		return err
-	})
+	conn, mac, err := Listen(host, cmp.Or(q.Interface, "eth0"), protocol)
 	if err != nil {
 		return nil, err
 	}
-	if q.Address.Is6() {
-		err = a.solicit(q, port.HardwareAddr, host.Primary().V6)
-	} else {
-		err = a.request(q, port.HardwareAddr, host.Primary().V4)
-	}
+	frame, err := q.Frame(mac, from)
 	if err != nil {
-		a.conn.Close()
+		return nil, errors.Join(err, conn.Close())
 	}
-	return a, err
+	return &asking{q, conn, frame}, nil
 }
 
 // host returns the host called name.
@@ -129,7 +157,7 @@ func (c *Cluster) host(name string) (h lan.Host, ok bool) {
 
 func (a *asking) send(ctx context.Context, times int) error {
 	for range times {
-		if _, err := a.conn.WriteTo(a.frame, &packet.Addr{HardwareAddr: a.to}); err != nil {
+		if err := Send(a.conn, a.frame); err != nil {
 			return fmt.Errorf("ask for an address: %w", err)
 		}
 		select {

@@ -13,16 +13,16 @@ import (
 
 const etherTypeIPv6 = ethernet.EtherTypeIPv6
 
-// solicit makes q a question by NDP, of the host with these addresses.
-func (a *asking) solicit(q Question, mac net.HardwareAddr, from netip.Addr) error {
+// solicit returns q as a question by NDP, of the host with these addresses.
+func (q Question) solicit(mac net.HardwareAddr, from netip.Addr) ([]byte, error) {
 	group, err := ndp.SolicitedNodeMulticast(q.Address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	own := &ndp.LinkLayerAddress{Direction: ndp.Source, Addr: mac}
 	solicitation := &ndp.NeighborSolicitation{TargetAddress: q.Address, Options: []ndp.Option{own}}
 	var message ndp.Message = solicitation
-	to := group
+	to, hardware := group, q.To
 	switch {
 	case q.Form == Reply:
 		own.Direction = ndp.Target
@@ -32,20 +32,18 @@ func (a *asking) solicit(q Question, mac net.HardwareAddr, from netip.Addr) erro
 	case q.Form == Bare:
 		solicitation.Options = nil
 	}
-	if a.to = q.To; a.to == nil {
+	if hardware == nil {
 		raw := group.As16()
-		a.to = net.HardwareAddr{0x33, 0x33, raw[12], raw[13], raw[14], raw[15]} // RFC 2464 section 7
+		hardware = net.HardwareAddr{0x33, 0x33, raw[12], raw[13], raw[14], raw[15]} // RFC 2464 section 7
 	} else {
 		to = q.Address
 	}
 	body, err := ndp.MarshalMessageChecksum(message, from, to)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	a.holder = func(frame []byte) (net.HardwareAddr, bool) { return ndpHolder(frame, q.Address, q.Form != Probe) }
-	frame := ethernet.Frame{Destination: a.to, Source: mac, EtherType: etherTypeIPv6, Payload: inIPv6(from, to, body)}
-	a.frame, err = frame.MarshalBinary()
-	return err
+	frame := ethernet.Frame{Destination: hardware, Source: mac, EtherType: etherTypeIPv6, Payload: inIPv6(from, to, body)}
+	return frame.MarshalBinary()
 }
 
 // inIPv6 puts an ICMPv6 message into a packet that no router has forwarded.
