@@ -329,8 +329,8 @@ func (c *core) reach(now time.Time, address netip.Addr) {
 			c.failing[address], wanted = *problem, false
 			c.reconsider[address] = true
 		}
-	case !c.leaving && len(o.Candidates) > 0 && o.Candidates[0] == c.node:
-		problem = o.problem
+	case !c.leaving && slices.Contains(o.Candidates, c.node):
+		problem = o.problem // Also of one that stands by: the cluster side is to know before it matters.
 	}
 	if problem != nil {
 		c.hinder(*problem)
@@ -350,7 +350,11 @@ func (c *core) hinder(problem announcement.Problem) {
 		return
 	}
 	c.problems = c.problems.With(problem)
-	c.journal.add(problem.Address, event{hindered, problem.Message})
+	what := unable
+	if candidates := c.options[problem.Address].Candidates; len(candidates) > 0 && candidates[0] == c.node {
+		what = hindered
+	}
+	c.journal.add(problem.Address, event{what, problem.Message})
 }
 
 // hold keeps that the node answers as a says.

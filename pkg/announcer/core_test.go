@@ -3,6 +3,7 @@ package announcer
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -224,6 +225,31 @@ func TestFailedSockets(t *testing.T) {
 	require.Equal(t, now.Add(retryAfter), c.retryAt)
 }
 
+// TestBackupsSayWhatTheyCannot: who stands by reports the same problems as who is told to
+// answer, for as long as they last.
+func TestBackupsSayWhatTheyCannot(t *testing.T) {
+	c := newCore("b", 1)
+	eth1 := ifi(3, "eth1", "192.0.2.11/24")
+	c.see(time.Hour, links(eth1))
+	require.NoError(t, c.offer(plan(1, "192.0.2.200=a,b", "192.0.2.1=a,b", "192.0.2.201@eth7=a,b", "192.0.2.202@eth7=a,c")))
+	want := []announcement.Problem{
+		{Address: ip("192.0.2.1"), Reason: reason.AddressIsLocal, Message: "192.0.2.1 is a gateway of this node"},
+		{Address: ip("192.0.2.201"), Reason: reason.NodeNoInterface, Message: `there is no usable interface "eth7"`},
+	}
+	require.Equal(t, want, turn(c, began, nil).Problems)
+	require.Equal(t, 2, c.standby(), "for the others somebody else answers")
+	require.Nil(t, turn(c, began.Add(time.Minute), nil), "said once")
+	require.Equal(t, []line{
+		{slog.LevelWarn, "could not take over 192.0.2.1: 192.0.2.1 is a gateway of this node (plan 1.1)"},
+		{slog.LevelWarn, `could not take over 192.0.2.201: there is no usable interface "eth7" (plan 1.1)`},
+	}, c.journal.flush(began, "1.1"))
+	c.see(time.Hour, links(eth1, ifi(4, "eth7", "198.51.100.7/24")))
+	r := turn(c, began.Add(time.Hour), nil)
+	require.Equal(t, want[:1], r.Problems)
+	require.Zero(t, r.Claims.Len())
+	require.Equal(t, 3, c.standby())
+}
+
 // TestNobodyHearsOfWhatFailed: a backup that cannot open its socket claims nothing, and
 // tries again.
 func TestNobodyHearsOfWhatFailed(t *testing.T) {
@@ -307,6 +333,7 @@ func TestJournalOfACore(t *testing.T) {
 		"INFO stopped answering for 192.0.2.200: given to b (plan 1.2)",
 		"INFO stopped answering for 192.0.2.202: withdrawn (plan 1.2)",
 		"WARN not answering for 192.0.2.201: the node has no interface that can carry an address (plan 1.2)",
+		"WARN could not take over 192.0.2.200: the node has no interface that can carry an address (plan 1.2)",
 	}, log)
 }
 

@@ -23,7 +23,10 @@ type change uint8
 
 const (
 	stopped change = iota
+	// hindered is one that the plan names first and that is not answered for, unable one that
+	// could not be taken over.
 	hindered
+	unable
 	answering
 )
 
@@ -101,6 +104,8 @@ func (e event) line(addresses []netip.Addr, plan string) line {
 		return line{slog.LevelInfo, fmt.Sprintf("stopped answering for %s: %s (plan %s)%s", what, e.detail, plan, list)}
 	case hindered:
 		return line{slog.LevelWarn, fmt.Sprintf("not answering for %s: %s (plan %s)%s", what, e.detail, plan, list)}
+	case unable:
+		return line{slog.LevelWarn, fmt.Sprintf("could not take over %s: %s (plan %s)%s", what, e.detail, plan, list)}
 	default:
 		return line{slog.LevelInfo, fmt.Sprintf("answering for %s on %s (plan %s)%s", what, e.detail, plan, list)}
 	}

@@ -61,7 +61,7 @@ func work(c *core) naive {
 				}
 			}
 			n.answers[a.Address] = where
-		case o.problem != nil && o.Candidates[0] == c.node:
+		case o.problem != nil && slices.Contains(o.Candidates, c.node):
 			n.problems = append(n.problems, *o.problem)
 		default:
 			n.standby++

@@ -92,7 +92,7 @@ func (c Claim) At() netip.Addr { return c.Address }
 // Equal reports whether c and d say the same.
 func (c Claim) Equal(d Claim) bool { return c == d }
 
-// Problem is why a node does not answer for an address that it was told to answer for.
+// Problem is why a node cannot answer for an address that it is to answer for, or to stand by for.
 type Problem struct {
 	Address netip.Addr
 	Reason  reason.Reason

@@ -44,7 +44,7 @@ func newCollector(status func() announcer.Status, version string) *collector {
 		planWrites:     describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
 		working:        describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),
 		unwell:         describe("baremetal_announcer_unwell", "1 while the node gives its addresses to others because its kube-proxy does not work; else 0."),
-		addresses:      describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (should be answered here and is not).", "state"),
+		addresses:      describe("baremetal_announcer_addresses", "Addresses of the plan: claimed (answered here), planned (answered by other nodes) or problem (the node is to answer or to stand by, and cannot).", "state"),
 		claimStart:     describe("baremetal_announcer_claim_start_timestamp_seconds", "When this node began to answer for the address, in seconds since 1970.", "address", "interfaces"),
 		answered:       describe("baremetal_announcer_requests_answered_total", "Address resolution requests answered.", "family"),
 		ignored:        describe("baremetal_announcer_requests_ignored_total", "Frames that passed the filter in the kernel and were not answered, by reason.", "family", "reason"),
