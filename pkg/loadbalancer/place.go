@@ -70,7 +70,7 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		}
 		return present
 	}
-	if told && b.watching() && b.mayAnswer(present, f.address) {
+	if told && b.watching() && b.mayAnswer(present, f) {
 		p.withdrawn[f.address] = present
 		return ""
 	}
@@ -79,7 +79,7 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 		return name == present || reluctant && b.reluctance(name) != ""
 	})
 	next = b.best(others, f.address)
-	if next == "" || !b.mayAnswer(present, f.address) {
+	if next == "" || !b.mayAnswer(present, f) {
 		return next
 	}
 	return b.handOver(f.address, present, next)
@@ -123,11 +123,12 @@ func (b *Balancer) leaves(leaver, owner string, address netip.Addr) bool {
 	return known && !b.claims(owner, address) && (b.claims(leaver, address) || b.connected(leaver) && b.behind(leaver))
 }
 
-// mayAnswer reports whether node answers for address or may be about to, and can be told
-// to stop.
-func (b *Balancer) mayAnswer(node string, address netip.Addr) bool {
+// mayAnswer reports whether node answers for f's address or may be about to, and can be told
+// to stop. One that says that it has no interface for the address will not, whatever its plan.
+func (b *Balancer) mayAnswer(node string, f *field) bool {
 	_, known := b.nodes[node]
-	return known && b.connected(node) && (b.claims(node, address) || b.behind(node))
+	return known && b.connected(node) &&
+		(b.claims(node, f.address) || b.behind(node) && b.carries(node, f.address, f.l2.Interface) == "")
 }
 
 // behind reports whether node has still to say that it carries out its newest plan.

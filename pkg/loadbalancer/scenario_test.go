@@ -130,6 +130,10 @@ func (w *world) command(name string, args []string) string {
 		report := w.b.announcer[args[0]].report
 		report.Unwell = name == "unwell"
 		w.b.Observe(args[0], report)
+	case "unplugged": // unplugged NODE: lost its carrier, before it got its newest plan
+		report := w.b.announcer[args[0]].report
+		report.Interfaces, report.Claims = nil, announcement.Index[announcement.Claim]{}
+		w.b.Observe(args[0], report)
 	case "leaving": // has no interface that could carry an address
 		w.b.Observe(args[0], announcement.Report{Plan: w.plans[args[0]].Stamp})
 	case "answers": // answers ADDRESS
