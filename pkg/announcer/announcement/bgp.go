@@ -58,7 +58,29 @@ type BGPPeer struct {
 	GracefulRestart time.Duration
 	// IPv4 and IPv6 say of which families prefixes are announced to it.
 	IPv4, IPv6 bool
+	// BFD is how the path to it is watched; the zero BFD has nobody watch it.
+	BFD BFD
 }
+
+// BFD is one end of a BFD session (RFC 5880 section 6.8.1).
+type BFD struct {
+	// TransmitInterval and ReceiveInterval are the least time between two packets that the
+	// node would like to send, and that it is able to receive, whole milliseconds.
+	TransmitInterval, ReceiveInterval time.Duration
+	// DetectMultiplier is how many packets in a row the router must miss to call the node
+	// gone; never 0 where the path is watched.
+	DetectMultiplier uint8
+	// MinimumTTL is the least TTL or hop limit that a packet over several hops may arrive with;
+	// 0 allows all.
+	MinimumTTL uint8
+}
+
+// Watches says that there is a session.
+func (b BFD) Watches() bool { return b != BFD{} }
+
+// SeveralHops says that routers may be between the node and the peer. They may be on the way to
+// an internal one, too.
+func (p BGPPeer) SeveralHops() bool { return p.EBGPMultihop > 0 || p.TTLSecurity > 1 }
 
 // Internal says that the session is an internal one.
 func (p BGPPeer) Internal() bool { return p.LocalASN == p.PeerASN }
@@ -148,6 +170,20 @@ func BGPStates() []BGPState {
 	return []BGPState{BGPIdle, BGPActive, BGPOpenSent, BGPOpenConfirm, BGPEstablished}
 }
 
+// BFDState is how a BFD session fares (RFC 5880 section 4.1).
+type BFDState string
+
+// The states. A session that is taken down on purpose, by either side, is in BFDAdminDown.
+const (
+	BFDAdminDown BFDState = "admindown"
+	BFDDown      BFDState = "down"
+	BFDInit      BFDState = "init"
+	BFDUp        BFDState = "up"
+)
+
+// BFDStates returns all states.
+func BFDStates() []BFDState { return []BFDState{BFDAdminDown, BFDDown, BFDInit, BFDUp} }
+
 // BGPReport is the state of a node's sessions.
 type BGPReport struct {
 	// Plan is the stamp of the newest plan whose routes have been handed to every session
@@ -172,4 +208,6 @@ type BGPSession struct {
 	// IPv4 and IPv6 say that prefixes of the family are told on an established session: the
 	// router takes them, and the node has an address of that family to be the next hop.
 	IPv4, IPv6 bool
+	// BFD is how the BFD session with the peer fares, "" where there is none.
+	BFD BFDState
 }

@@ -62,7 +62,18 @@ func encodeBGPPeer(p announcement.BGPPeer) *pb.BGPPeer {
 		HoldTime: wholeSeconds(p.HoldTime), KeepaliveTime: wholeSeconds(p.KeepaliveTime), ConnectRetryTime: wholeSeconds(p.ConnectRetryTime),
 		SourceAddress: p.SourceAddress.AsSlice(), Interface: p.Interface, RouterId: p.RouterID.AsSlice(), PasswordFile: p.PasswordFile,
 		EbgpMultihop: uint32(p.EBGPMultihop), TtlSecurity: uint32(p.TTLSecurity), GracefulRestart: wholeSeconds(p.GracefulRestart),
-		Ipv4: p.IPv4, Ipv6: p.IPv6,
+		Ipv4: p.IPv4, Ipv6: p.IPv6, Bfd: encodeBFD(p.BFD),
+	}
+}
+
+func encodeBFD(b announcement.BFD) *pb.BFD {
+	if !b.Watches() {
+		return nil
+	}
+	milliseconds := func(d time.Duration) uint32 { return uint32(d.Milliseconds()) } //nolint:gosec // the configuration has bounds
+	return &pb.BFD{
+		TransmitInterval: milliseconds(b.TransmitInterval), ReceiveInterval: milliseconds(b.ReceiveInterval),
+		DetectMultiplier: uint32(b.DetectMultiplier), MinimumTtl: uint32(b.MinimumTTL),
 	}
 }
 
@@ -105,7 +116,7 @@ func encodePrefixes(prefixes []netip.Prefix) []*pb.Prefix {
 func encodeSessions(sessions []announcement.BGPSession) []*pb.BGPSession {
 	var out []*pb.BGPSession
 	for _, s := range sessions {
-		out = append(out, &pb.BGPSession{Peer: s.Peer, State: string(s.State), Reason: string(s.Reason), Message: s.Message, Ipv4: s.IPv4, Ipv6: s.IPv6})
+		out = append(out, &pb.BGPSession{Peer: s.Peer, State: string(s.State), Reason: string(s.Reason), Message: s.Message, Ipv4: s.IPv4, Ipv6: s.IPv6, Bfd: string(s.BFD)})
 	}
 	return out
 }

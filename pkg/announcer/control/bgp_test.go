@@ -23,6 +23,7 @@ func bgpSet(revision uint64, prefixes ...string) announcement.Set {
 			HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, ConnectRetryTime: 5 * time.Second,
 			SourceAddress: netip.MustParseAddr("2001:db8::2"), Interface: "eth0", RouterID: netip.MustParseAddr("192.0.2.9"),
 			PasswordFile: "key", EBGPMultihop: 3, TTLSecurity: 1, GracefulRestart: time.Minute, IPv4: true, IPv6: true,
+			BFD: announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: time.Second, DetectMultiplier: 5, MinimumTTL: 253},
 		},
 		{Name: "few", Address: netip.MustParseAddr("192.0.2.1"), Port: 179, LocalASN: 64512, PeerASN: 64513, HoldTime: 30 * time.Second, IPv4: true},
 	}
@@ -88,6 +89,9 @@ func TestBGPPlanRefused(t *testing.T) {
 		"port":           {func(p *pb.Plan) { p.Bgp.Peers[0].Port = 65536 }, "plan: bgp peer 0: port 65536; the limit is 65535"},
 		"hold time":      {func(p *pb.Plan) { p.Bgp.Peers[1].HoldTime = 1 << 20 }, "plan: bgp peer 1: hold time 1048576; the limit is 65535"},
 		"no name":        {func(p *pb.Plan) { p.Bgp.Peers[0].Name = "" }, "plan: bgp peer 0: name is empty"},
+		"bfd interval":   {func(p *pb.Plan) { p.Bgp.Peers[0].Bfd.ReceiveInterval = 9 }, "plan: bgp peer 0: bfd interval 9ms; the limits are 10ms and 1h0m0s"},
+		"bfd multiplier": {func(p *pb.Plan) { p.Bgp.Peers[0].Bfd.DetectMultiplier = 0 }, "plan: bgp peer 0: bfd detect multiplier 0; the limits are 1 and 255"},
+		"bfd ttl":        {func(p *pb.Plan) { p.Bgp.Peers[0].Bfd.MinimumTtl = 256 }, "plan: bgp peer 0: bfd minimum ttl 256; the limit is 255"},
 		"order of peers": {func(p *pb.Plan) { p.Bgp.Peers[1].Name = "all" }, `plan: bgp peer 1: "all" comes after "all"; names ascend and each comes once`},
 		"unknown peer":   {func(p *pb.Plan) { p.Bgp.Advertisements[0].Peers[0] = "x" }, `plan: advertisement "a/0": there is no peer "x"`},
 		"large":          {func(p *pb.Plan) { p.Bgp.Advertisements[0].LargeCommunities = []uint32{1, 2} }, "plan: advertisement 0: large communities of 2 numbers; each has 3"},
@@ -118,7 +122,7 @@ func TestBGPPlanRefused(t *testing.T) {
 // What a node says of its sessions arrives as it was said; what no node can mean is refused.
 func TestBGPReport(t *testing.T) {
 	want := announcement.BGPReport{Plan: announcement.Stamp{Term: 2, Revision: 3}, Sessions: []announcement.BGPSession{
-		{Peer: "a", State: announcement.BGPEstablished, IPv4: true, IPv6: true},
+		{Peer: "a", State: announcement.BGPEstablished, IPv4: true, IPv6: true, BFD: announcement.BFDUp},
 		{Peer: "b", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "refused"},
 	}, Withheld: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::7/128")}}
 	base := normalReport(announcement.Report{})
@@ -142,6 +146,7 @@ func TestBGPReport(t *testing.T) {
 
 	for name, change := range map[string]func(s *pb.BGPSession){
 		"state":  func(s *pb.BGPSession) { s.State = "x" },
+		"bfd":    func(s *pb.BGPSession) { s.Bfd = "x" },
 		"reason": func(s *pb.BGPSession) { s.Reason = "no reason" },
 		"order":  func(s *pb.BGPSession) { s.Peer = "a" },
 		"name":   func(s *pb.BGPSession) { s.Peer = "" },

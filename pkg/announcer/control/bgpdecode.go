@@ -92,7 +92,30 @@ func decodeBGPPeer(p *pb.BGPPeer) (peer announcement.BGPPeer, err error) {
 			return peer, fmt.Errorf("router id of %d bytes; it has 4", len(p.GetRouterId()))
 		}
 	}
-	return peer, nil
+	peer.BFD, err = decodeBFD(p.GetBfd())
+	return peer, err
+}
+
+// decodeBFD checks what a session cannot be made of. The bounds of the cloud-config are narrower.
+func decodeBFD(p *pb.BFD) (announcement.BFD, error) {
+	if p == nil {
+		return announcement.BFD{}, nil
+	}
+	milliseconds := func(n uint32) time.Duration { return time.Duration(n) * time.Millisecond }
+	b := announcement.BFD{TransmitInterval: milliseconds(p.GetTransmitInterval()), ReceiveInterval: milliseconds(p.GetReceiveInterval())}
+	for _, interval := range []time.Duration{b.TransmitInterval, b.ReceiveInterval} {
+		if interval < minBFDInterval || interval > maxBFDInterval {
+			return announcement.BFD{}, fmt.Errorf("bfd interval %s; the limits are %s and %s", interval, minBFDInterval, maxBFDInterval)
+		}
+	}
+	if n := p.GetDetectMultiplier(); n == 0 || n > math.MaxUint8 {
+		return announcement.BFD{}, fmt.Errorf("bfd detect multiplier %d; the limits are 1 and %d", n, math.MaxUint8)
+	}
+	if n := p.GetMinimumTtl(); n > math.MaxUint8 {
+		return announcement.BFD{}, fmt.Errorf("bfd minimum ttl %d; the limit is %d", n, math.MaxUint8)
+	}
+	b.DetectMultiplier, b.MinimumTTL = uint8(p.GetDetectMultiplier()), uint8(p.GetMinimumTtl()) //nolint:gosec // checked above
+	return b, nil
 }
 
 func decodeAdvertisements(list []*pb.Advertisement) ([]announcement.Advertisement, error) {
@@ -262,13 +285,16 @@ func decodeBGPReport(p *pb.Report) (announcement.BGPReport, error) {
 		return out, err
 	}
 	for i, x := range p.GetBgpSessions() {
-		s := announcement.BGPSession{Peer: x.GetPeer(), State: announcement.BGPState(x.GetState()), Message: x.GetMessage(), IPv4: x.GetIpv4(), IPv6: x.GetIpv6()}
+		s := announcement.BGPSession{Peer: x.GetPeer(), State: announcement.BGPState(x.GetState()), Message: x.GetMessage(), IPv4: x.GetIpv4(), IPv6: x.GetIpv6(), BFD: announcement.BFDState(x.GetBfd())}
 		err := checkName("peer", s.Peer)
 		if err == nil && i > 0 && out.Sessions[i-1].Peer >= s.Peer {
 			err = fmt.Errorf("%q comes after %q; names ascend and each comes once", s.Peer, out.Sessions[i-1].Peer)
 		}
 		if err == nil && !slices.Contains(announcement.BGPStates(), s.State) {
 			err = fmt.Errorf("%.20q is no state of a session", s.State)
+		}
+		if err == nil && s.BFD != "" && !slices.Contains(announcement.BFDStates(), s.BFD) {
+			err = fmt.Errorf("%.20q is no state of a BFD session", s.BFD)
 		}
 		if err == nil {
 			s.Reason, err = decodeReason(x.GetReason(), x.GetMessage())

@@ -34,6 +34,10 @@ const (
 	// the cloud-config has narrower bounds.
 	maxTransmitInterval = time.Minute
 	maxDetectMultiplier = 255
+	// minBFDInterval and maxBFDInterval bound how often BFD packets go out and come in; the
+	// cloud-config has narrower bounds.
+	minBFDInterval = 10 * time.Millisecond
+	maxBFDInterval = time.Hour
 	// maxURL and maxUnwellAfter bound what a plan says of health.
 	maxURL         = 512
 	maxUnwellAfter = 24 * time.Hour

@@ -665,8 +665,10 @@ type BGPPeer struct {
 	GracefulRestart uint32 `protobuf:"varint,15,opt,name=graceful_restart,json=gracefulRestart,proto3" json:"graceful_restart,omitempty"`
 	Ipv4            bool   `protobuf:"varint,16,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
 	Ipv6            bool   `protobuf:"varint,17,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// bfd is missing where the path is not watched.
+	Bfd           *BFD `protobuf:"bytes,18,opt,name=bfd,proto3" json:"bfd,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BGPPeer) Reset() {
@@ -818,6 +820,84 @@ func (x *BGPPeer) GetIpv6() bool {
 	return false
 }
 
+func (x *BGPPeer) GetBfd() *BFD {
+	if x != nil {
+		return x.Bfd
+	}
+	return nil
+}
+
+// BFD is how the path to a router is watched.
+type BFD struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Intervals are in milliseconds.
+	TransmitInterval uint32 `protobuf:"varint,1,opt,name=transmit_interval,json=transmitInterval,proto3" json:"transmit_interval,omitempty"`
+	ReceiveInterval  uint32 `protobuf:"varint,2,opt,name=receive_interval,json=receiveInterval,proto3" json:"receive_interval,omitempty"`
+	DetectMultiplier uint32 `protobuf:"varint,3,opt,name=detect_multiplier,json=detectMultiplier,proto3" json:"detect_multiplier,omitempty"`
+	// minimum_ttl 0 allows all.
+	MinimumTtl    uint32 `protobuf:"varint,4,opt,name=minimum_ttl,json=minimumTtl,proto3" json:"minimum_ttl,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BFD) Reset() {
+	*x = BFD{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BFD) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BFD) ProtoMessage() {}
+
+func (x *BFD) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BFD.ProtoReflect.Descriptor instead.
+func (*BFD) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BFD) GetTransmitInterval() uint32 {
+	if x != nil {
+		return x.TransmitInterval
+	}
+	return 0
+}
+
+func (x *BFD) GetReceiveInterval() uint32 {
+	if x != nil {
+		return x.ReceiveInterval
+	}
+	return 0
+}
+
+func (x *BFD) GetDetectMultiplier() uint32 {
+	if x != nil {
+		return x.DetectMultiplier
+	}
+	return 0
+}
+
+func (x *BFD) GetMinimumTtl() uint32 {
+	if x != nil {
+		return x.MinimumTtl
+	}
+	return 0
+}
+
 // Advertisement is how prefixes are announced, and to whom.
 type Advertisement struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -835,7 +915,7 @@ type Advertisement struct {
 
 func (x *Advertisement) Reset() {
 	*x = Advertisement{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -847,7 +927,7 @@ func (x *Advertisement) String() string {
 func (*Advertisement) ProtoMessage() {}
 
 func (x *Advertisement) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -860,7 +940,7 @@ func (x *Advertisement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Advertisement.ProtoReflect.Descriptor instead.
 func (*Advertisement) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Advertisement) GetName() string {
@@ -923,7 +1003,7 @@ type BGP struct {
 
 func (x *BGP) Reset() {
 	*x = BGP{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1015,7 @@ func (x *BGP) String() string {
 func (*BGP) ProtoMessage() {}
 
 func (x *BGP) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1028,7 @@ func (x *BGP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BGP.ProtoReflect.Descriptor instead.
 func (*BGP) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BGP) GetPeers() []*BGPPeer {
@@ -979,7 +1059,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1071,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1084,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Route) GetPrefix() *Prefix {
@@ -1039,7 +1119,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1131,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1144,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1112,7 +1192,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1204,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1217,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Plan) GetCluster() string {
@@ -1241,7 +1321,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1333,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1266,7 +1346,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Claim) GetAddress() []byte {
@@ -1294,7 +1374,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1386,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1399,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Problem) GetAddress() []byte {
@@ -1352,15 +1432,17 @@ type BGPSession struct {
 	Reason  string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	// ipv4 and ipv6 say that prefixes of the family are told.
-	Ipv4          bool `protobuf:"varint,5,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
-	Ipv6          bool `protobuf:"varint,6,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	Ipv4 bool `protobuf:"varint,5,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
+	Ipv6 bool `protobuf:"varint,6,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	// bfd is the state of the BFD session, empty where there is none.
+	Bfd           string `protobuf:"bytes,7,opt,name=bfd,proto3" json:"bfd,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BGPSession) Reset() {
 	*x = BGPSession{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1372,7 +1454,7 @@ func (x *BGPSession) String() string {
 func (*BGPSession) ProtoMessage() {}
 
 func (x *BGPSession) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1385,7 +1467,7 @@ func (x *BGPSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BGPSession.ProtoReflect.Descriptor instead.
 func (*BGPSession) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BGPSession) GetPeer() string {
@@ -1430,6 +1512,13 @@ func (x *BGPSession) GetIpv6() bool {
 	return false
 }
 
+func (x *BGPSession) GetBfd() string {
+	if x != nil {
+		return x.Bfd
+	}
+	return ""
+}
+
 type Interface struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1445,7 +1534,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1546,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1559,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Interface) GetName() string {
@@ -1543,7 +1632,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1644,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1657,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -1686,7 +1775,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1787,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1800,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Kept) GetNode() string {
@@ -1781,7 +1870,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x02 \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
 	"interfaces\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\x97\x04\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xc4\x04\n" +
 	"\aBGPPeer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -1800,7 +1889,14 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\fttl_security\x18\x0e \x01(\rR\vttlSecurity\x12)\n" +
 	"\x10graceful_restart\x18\x0f \x01(\rR\x0fgracefulRestart\x12\x12\n" +
 	"\x04ipv4\x18\x10 \x01(\bR\x04ipv4\x12\x12\n" +
-	"\x04ipv6\x18\x11 \x01(\bR\x04ipv6\"\xf4\x01\n" +
+	"\x04ipv6\x18\x11 \x01(\bR\x04ipv6\x12+\n" +
+	"\x03bfd\x18\x12 \x01(\v2\x19.baremetal.control.v1.BFDR\x03bfd\"\xab\x01\n" +
+	"\x03BFD\x12+\n" +
+	"\x11transmit_interval\x18\x01 \x01(\rR\x10transmitInterval\x12)\n" +
+	"\x10receive_interval\x18\x02 \x01(\rR\x0freceiveInterval\x12+\n" +
+	"\x11detect_multiplier\x18\x03 \x01(\rR\x10detectMultiplier\x12\x1f\n" +
+	"\vminimum_ttl\x18\x04 \x01(\rR\n" +
+	"minimumTtl\"\xf4\x01\n" +
 	"\rAdvertisement\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05peers\x18\x02 \x03(\tR\x05peers\x12 \n" +
@@ -1844,7 +1940,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\aProblem\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x90\x01\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\xa2\x01\n" +
 	"\n" +
 	"BGPSession\x12\x12\n" +
 	"\x04peer\x18\x01 \x01(\tR\x04peer\x12\x14\n" +
@@ -1852,7 +1948,8 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
 	"\x04ipv4\x18\x05 \x01(\bR\x04ipv4\x12\x12\n" +
-	"\x04ipv6\x18\x06 \x01(\bR\x04ipv6\"\x86\x01\n" +
+	"\x04ipv6\x18\x06 \x01(\bR\x04ipv6\x12\x10\n" +
+	"\x03bfd\x18\a \x01(\tR\x03bfd\"\x86\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
@@ -1896,7 +1993,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -1908,55 +2005,57 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Sight)(nil),          // 7: baremetal.control.v1.Sight
 	(*Peer)(nil),           // 8: baremetal.control.v1.Peer
 	(*BGPPeer)(nil),        // 9: baremetal.control.v1.BGPPeer
-	(*Advertisement)(nil),  // 10: baremetal.control.v1.Advertisement
-	(*BGP)(nil),            // 11: baremetal.control.v1.BGP
-	(*Route)(nil),          // 12: baremetal.control.v1.Route
-	(*Prefix)(nil),         // 13: baremetal.control.v1.Prefix
-	(*Plan)(nil),           // 14: baremetal.control.v1.Plan
-	(*Claim)(nil),          // 15: baremetal.control.v1.Claim
-	(*Problem)(nil),        // 16: baremetal.control.v1.Problem
-	(*BGPSession)(nil),     // 17: baremetal.control.v1.BGPSession
-	(*Interface)(nil),      // 18: baremetal.control.v1.Interface
-	(*Report)(nil),         // 19: baremetal.control.v1.Report
-	(*Kept)(nil),           // 20: baremetal.control.v1.Kept
+	(*BFD)(nil),            // 10: baremetal.control.v1.BFD
+	(*Advertisement)(nil),  // 11: baremetal.control.v1.Advertisement
+	(*BGP)(nil),            // 12: baremetal.control.v1.BGP
+	(*Route)(nil),          // 13: baremetal.control.v1.Route
+	(*Prefix)(nil),         // 14: baremetal.control.v1.Prefix
+	(*Plan)(nil),           // 15: baremetal.control.v1.Plan
+	(*Claim)(nil),          // 16: baremetal.control.v1.Claim
+	(*Problem)(nil),        // 17: baremetal.control.v1.Problem
+	(*BGPSession)(nil),     // 18: baremetal.control.v1.BGPSession
+	(*Interface)(nil),      // 19: baremetal.control.v1.Interface
+	(*Report)(nil),         // 20: baremetal.control.v1.Report
+	(*Kept)(nil),           // 21: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	19, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	20, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
-	14, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	19, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	15, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
+	20, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
-	18, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
-	9,  // 7: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
-	10, // 8: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
-	13, // 9: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
-	4,  // 10: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 11: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
-	5,  // 12: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	7,  // 13: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
-	8,  // 14: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
-	6,  // 15: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
-	11, // 16: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
-	12, // 17: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
-	13, // 18: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
-	4,  // 19: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 20: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 21: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	15, // 22: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	16, // 23: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	18, // 24: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	4,  // 25: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
-	17, // 26: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
-	13, // 27: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
-	14, // 28: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 29: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 30: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	30, // [30:31] is the sub-list for method output_type
-	29, // [29:30] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	19, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
+	10, // 7: baremetal.control.v1.BGPPeer.bfd:type_name -> baremetal.control.v1.BFD
+	9,  // 8: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
+	11, // 9: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
+	14, // 10: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
+	4,  // 11: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 12: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
+	5,  // 13: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
+	7,  // 14: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	8,  // 15: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
+	6,  // 16: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
+	12, // 17: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
+	13, // 18: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
+	14, // 19: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
+	4,  // 20: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 21: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 22: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	16, // 23: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	17, // 24: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	19, // 25: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	4,  // 26: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
+	18, // 27: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
+	14, // 28: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
+	15, // 29: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 30: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 31: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	31, // [31:32] is the sub-list for method output_type
+	30, // [30:31] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -1972,14 +2071,14 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 		(*FromController_Welcome)(nil),
 		(*FromController_Plan)(nil),
 	}
-	file_pkg_announcer_control_controlpb_control_proto_msgTypes[10].OneofWrappers = []any{}
+	file_pkg_announcer_control_controlpb_control_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
