@@ -2,6 +2,7 @@ package cloudconfig
 
 import (
 	"net/netip"
+	"time"
 
 	"gopkg.in/yaml.v3"
 
@@ -59,6 +60,8 @@ type peerReader struct {
 	named map[string]*yaml.Node
 	// places are the peers by router, with the positions of their addresses.
 	places map[netip.AddrPort][]place
+	// watched are those with bfd, by address.
+	watched map[netip.Addr][]place
 }
 
 // place is where a peer's address stands, and which nodes speak to it.
@@ -68,7 +71,7 @@ type place struct {
 }
 
 func (w *walker) peers(n *yaml.Node, path string) []Peer {
-	r := peerReader{w, map[string]*yaml.Node{}, map[netip.AddrPort][]place{}}
+	r := peerReader{w, map[string]*yaml.Node{}, map[netip.AddrPort][]place{}, map[netip.Addr][]place{}}
 	var peers []Peer
 	w.list(n, path, func(v *yaml.Node, at string) { peers = append(peers, r.peer(v, at)) })
 	return peers
@@ -95,7 +98,7 @@ func (r peerReader) peer(n *yaml.Node, path string) Peer {
 		"gracefulRestart":  func(v *yaml.Node, at string) { p.GracefulRestart = r.gracefulRestart(v, at) },
 		"families":         func(v *yaml.Node, at string) { p.IPv4, p.IPv6 = r.families(v, at) },
 		"nodeSelector":     func(v *yaml.Node, at string) { p.NodeSelector = r.selector(v, at) },
-		"bfd":              r.refuse,
+		"bfd":              func(v *yaml.Node, at string) { p.BFD = r.bfd(v, at) },
 	}
 	problems := len(r.problems)
 	r.object(n, path, keys, "name", "address", "localASN", "peerASN")
@@ -151,6 +154,7 @@ func (r peerReader) coherent(n *yaml.Node, path string, p Peer) {
 	if p.SourceAddress.IsValid() && p.Interface != "" {
 		fail("interface", "remove one of the two", "cannot go with sourceAddress")
 	}
+	r.watchable(n, path, p)
 	oneNode := func(key string, set bool) {
 		if v, at := where(key); set && p.NodeSelector == nil {
 			r.warn(v, at, "add a nodeSelector that picks one node", "every node has the same %s", key)
@@ -158,6 +162,27 @@ func (r peerReader) coherent(n *yaml.Node, path string, p Peer) {
 	}
 	oneNode("sourceAddress", p.SourceAddress.IsValid())
 	oneNode("routerID", p.RouterID.IsValid())
+}
+
+// watchable checks what bfd says beside other keys, and other peers.
+func (r peerReader) watchable(n *yaml.Node, path string, p Peer) {
+	v, at := lookup(n, "bfd"), join(path, "bfd")
+	if !p.BFD.Watches() {
+		return
+	}
+	if detection := time.Duration(p.BFD.DetectMultiplier) * p.BFD.TransmitInterval; detection >= p.HoldTime {
+		r.fail(v, at, "shorten transmitInterval, or lower detectMultiplier", "the router would miss a node after %s at the earliest, and holdTime is %s: BFD would find out nothing sooner", detection, p.HoldTime)
+	}
+	if p.BFD.MinimumTTL > 0 && !p.SeveralHops() && !p.Internal() {
+		r.fail(lookup(v, "minimumTTL"), join(at, "minimumTTL"), "remove it", "the router is on the same network, from where packets arrive with a TTL of 255 and count with no other")
+	}
+	for _, other := range r.watched[p.Address] {
+		if other.BFD != p.BFD && mayMeet(p.NodeSelector, other.NodeSelector) {
+			r.fail(v, at, "have both say the same", "peer %q at %d:%d has the same address, and a path is watched in one way only", other.Name, other.at.Line, other.at.Column)
+			return
+		}
+	}
+	r.watched[p.Address] = append(r.watched[p.Address], place{p, lookup(n, "address")})
 }
 
 // alone checks that no node has two sessions to one router: the second would end the first

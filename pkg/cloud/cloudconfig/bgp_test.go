@@ -39,10 +39,11 @@ func TestBGPReference(t *testing.T) {
 		Name: "tor-b", Address: addr("2001:db8::1"), Port: 179, LocalASN: 64512, PeerASN: 4200000001,
 		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, ConnectRetryTime: 5 * time.Second,
 		SourceAddress: addr("2001:db8::200"), RouterID: addr("192.0.2.200"), PasswordFile: "tor-b",
-		TTLSecurity: 1, GracefulRestart: defaultRestartTime, IPv4: true, IPv6: true,
+		TTLSecurity: 1, GracefulRestart: defaultRestartTime, IPv4: true, IPv6: true, BFD: defaultBFD(),
 	}}, torB)
 	require.Equal(t, uint8(3), c.BGP.Peers[2].EBGPMultihop)
 	require.Equal(t, "bond0", c.BGP.Peers[2].Interface)
+	require.Equal(t, uint8(253), c.BGP.Peers[2].BFD.MinimumTTL)
 	require.True(t, c.BGP.Peers[3].Internal())
 
 	pool := c.Pools[2]
@@ -66,6 +67,21 @@ func TestBothWays(t *testing.T) {
 	c = parse(t, routed+"  bgp:\n")
 	require.NotNil(t, c.Pools[0].L2, "a key without a value counts as not given")
 	require.Empty(t, c.Pools[0].BGP)
+}
+
+// The router of a path is watched once, by however many peers it is.
+func TestBFD(t *testing.T) {
+	c := parse(t, `bgp:
+  peers:
+  - {name: a, address: 192.0.2.1, localASN: 1, peerASN: 2, bfd: {}}
+  - {name: b, address: 192.0.2.1, port: 180, localASN: 1, peerASN: 2, bfd: {}}
+  - {name: c, address: 192.0.2.1, port: 181, localASN: 1, peerASN: 2}
+  - {name: d, address: 192.0.2.2, localASN: 1, peerASN: 1, bfd: {transmitInterval: 50ms, receiveInterval: 1s, detectMultiplier: 5, minimumTTL: 253}}
+`+pool+"  bgp: [{}]\n")
+	require.Equal(t, defaultBFD(), c.BGP.Peers[0].BFD)
+	require.Equal(t, defaultBFD(), c.BGP.Peers[1].BFD)
+	require.False(t, c.BGP.Peers[2].BFD.Watches())
+	require.Equal(t, announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: time.Second, DetectMultiplier: 5, MinimumTTL: 253}, c.BGP.Peers[3].BFD)
 }
 
 // What belongs to other nodes does not clash.
@@ -134,7 +150,21 @@ func TestBGPErrors(t *testing.T) {
 			"c.yaml:5:85: bgp.peers[0].families[1]: \"ipv5\" is not a family; write ipv4 or ipv6\n" +
 				"c.yaml:5:91: bgp.peers[0].families[2]: \"ipv4\" is listed twice; remove one of the two"},
 		"no family": {peer("families: []"), "c.yaml:5:78: bgp.peers[0].families: a session of no family announces nothing; leave it out for the address's own family"},
-		"bfd":       {peer("bfd: {}"), "c.yaml:5:73: bgp.peers[0].bfd: not supported by this version; remove it"},
+		"bfd out of bounds": {peer("bfd: {transmitInterval: 5ms, receiveInterval: 11s, detectMultiplier: 1, minimumTTL: 256}"),
+			"c.yaml:5:92: bgp.peers[0].bfd.transmitInterval: 5ms is not between 10ms and 10s\n" +
+				"c.yaml:5:114: bgp.peers[0].bfd.receiveInterval: 11s is not between 10ms and 10s\n" +
+				"c.yaml:5:137: bgp.peers[0].bfd.detectMultiplier: 1 is not between 2 and 255\n" +
+				"c.yaml:5:152: bgp.peers[0].bfd.minimumTTL: 256 is not between 1 and 255"},
+		"bfd of half a millisecond": {peer("bfd: {transmitInterval: 10500us}"),
+			"c.yaml:5:92: bgp.peers[0].bfd.transmitInterval: 10.5ms is no whole number of milliseconds, which is what routers are configured in; write 11ms"},
+		"bfd slower than hold time": {peer("holdTime: 3s, bfd: {transmitInterval: 1s}"),
+			"c.yaml:5:87: bgp.peers[0].bfd: the router would miss a node after 3s at the earliest, and holdTime is 3s: BFD would find out nothing sooner; shorten transmitInterval, or lower detectMultiplier"},
+		"bfd TTL on the same network": {peer("bfd: {minimumTTL: 254}"),
+			"c.yaml:5:86: bgp.peers[0].bfd.minimumTTL: the router is on the same network, from where packets arrive with a TTL of 255 and count with no other; remove it"},
+		"bfd of one address in two ways": {peers + "  - {name: a, address: 192.0.2.9, localASN: 1, peerASN: 2, bfd: {}}\n  - {name: b, address: 192.0.2.9, port: 180, localASN: 1, peerASN: 2, bfd: {detectMultiplier: 5}}\n" + pool,
+			"c.yaml:8:76: bgp.peers[3].bfd: peer \"a\" at 7:24 has the same address, and a path is watched in one way only; have both say the same"},
+		"bfd with an unknown key": {peer("bfd: {interval: 1s}"),
+			"c.yaml:5:74: bgp.peers[0].bfd.interval: unknown key; known are detectMultiplier, minimumTTL, receiveInterval, transmitInterval"},
 		"communities": {"bgp:\n  communities: {no-export: \"1:2\", a: \"70000:1\", b: [], 7up: \"1:1\"}\n" + pool,
 			"c.yaml:4:17: bgp.communities.no-export: no-export is the well-known community 65535:65281; use another name\n" +
 				"c.yaml:4:38: bgp.communities.a: \"70000:1\" is no community; " + communityForms + "\n" +

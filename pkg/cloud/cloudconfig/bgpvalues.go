@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // Bounds of a peer's times. The least hold time is RFC 4271's, section 4.2; the greatest is
@@ -19,6 +21,8 @@ const (
 	maxConnectRetry  = 10 * time.Minute
 	minRestartTime   = time.Second
 	maxRestartTime   = 4095 * time.Second
+	minBFDInterval   = 10 * time.Millisecond
+	maxBFDInterval   = 10 * time.Second
 	// keepalives is how many of them fit into a hold time by default (RFC 4271 section 4.4).
 	keepalives = 3
 )
@@ -133,6 +137,32 @@ func (w *walker) gracefulRestart(n *yaml.Node, path string) time.Duration {
 		"restartTime": func(v *yaml.Node, at string) { restart = w.seconds(v, at, minRestartTime, maxRestartTime) },
 	})
 	return restart
+}
+
+// bfd reads how a path is watched.
+func (w *walker) bfd(n *yaml.Node, path string) announcement.BFD {
+	b := defaultBFD()
+	w.object(n, path, map[string]reader{
+		"transmitInterval": func(v *yaml.Node, at string) {
+			b.TransmitInterval = w.milliseconds(v, at, minBFDInterval, maxBFDInterval)
+		},
+		"receiveInterval": func(v *yaml.Node, at string) {
+			b.ReceiveInterval = w.milliseconds(v, at, minBFDInterval, maxBFDInterval)
+		},
+		"detectMultiplier": func(v *yaml.Node, at string) { b.DetectMultiplier = uint8(w.integer(v, at, 2, 255)) }, //nolint:gosec // bounded
+		"minimumTTL":       func(v *yaml.Node, at string) { b.MinimumTTL = uint8(w.integer(v, at, 1, 255)) },       //nolint:gosec // bounded
+	})
+	return b
+}
+
+// milliseconds reads a duration of whole milliseconds.
+func (w *walker) milliseconds(n *yaml.Node, path string, least, most time.Duration) time.Duration {
+	before := len(w.problems)
+	d := w.durationBetween(n, path, least, most)
+	if len(w.problems) == before && d%time.Millisecond != 0 {
+		w.fail(n, path, "write "+d.Round(time.Millisecond).String(), "%s is no whole number of milliseconds, which is what routers are configured in", d)
+	}
+	return d
 }
 
 // families reads a list of ipv4 and ipv6.

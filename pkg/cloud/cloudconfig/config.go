@@ -102,6 +102,11 @@ func defaultPeer() Peer {
 	return Peer{BGPPeer: announcement.BGPPeer{Port: 179, HoldTime: 30 * time.Second, ConnectRetryTime: 5 * time.Second}}
 }
 
+// defaultBFD holds the value of each key that bfd leaves out: what most routers have, too.
+func defaultBFD() announcement.BFD {
+	return announcement.BFD{TransmitInterval: 300 * time.Millisecond, ReceiveInterval: 300 * time.Millisecond, DetectMultiplier: 3}
+}
+
 // defaultAdvertisement holds the value of each key that a pool's advertisement leaves out.
 func defaultAdvertisement() Advertisement {
 	return Advertisement{AggregationLength: 32, AggregationLengthV6: 128}

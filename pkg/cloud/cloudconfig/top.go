@@ -41,21 +41,6 @@ func (w *walker) config(n *yaml.Node) Config {
 	return c
 }
 
-// unsupported reports whether key is one of the design that this version does not act on.
-// Ignoring it would promise what does not happen.
-func unsupported(key string) bool {
-	switch key {
-	case "bfd":
-		return true
-	}
-	return false
-}
-
-// refuse is the reader of the unsupported keys.
-func (w *walker) refuse(n *yaml.Node, path string) {
-	w.fail(n, path, "remove it", "not supported by this version")
-}
-
 // maxMovesPerMinute bounds rebalance: above, it would not be a trickle any more.
 const maxMovesPerMinute = 600
 

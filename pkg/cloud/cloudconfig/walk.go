@@ -59,7 +59,7 @@ func (w *walker) object(n *yaml.Node, path string, keys map[string]reader, requi
 		read, ok := keys[key.Value]
 		switch {
 		case !ok:
-			w.fail(key, at, suggest(key.Value, slices.DeleteFunc(slices.Sorted(maps.Keys(keys)), unsupported)), "unknown key")
+			w.fail(key, at, suggest(key.Value, slices.Sorted(maps.Keys(keys))), "unknown key")
 		case isNull(value):
 			delete(seen, key.Value)
 		default:
