@@ -12,6 +12,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/control"
 	"baremetal.cloud/ccm/pkg/announcer/health"
@@ -27,13 +28,16 @@ import (
 const serverName = "baremetal-ccm"
 
 // serve builds everything and runs it until ctx is done. The control client ends last,
-// so that replicas hear that nothing is claimed any more.
+// so that replicas hear that nothing is claimed any more; and BFD after BGP, so that routers
+// have taken the end of sessions for a restart before they hear that nobody watches any more.
 func serve(ctx context.Context, o options, logs io.Writer) error {
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
 	var client *control.Client
 	var node *announcer.Announcer
-	speaker := bgp.NewSpeaker(bgp.Options{
-		Command: speakerProcess, PasswordDir: o.passwordDir, Logger: log,
+	var speaker *bgp.Speaker
+	paths := bfd.New(bfd.Options{Logger: log, AdminDown: true, OnEvent: func(e bfd.Event) { speaker.OnBFD(e) }})
+	speaker = bgp.NewSpeaker(bgp.Options{
+		Command: speakerProcess, PasswordDir: o.passwordDir, Paths: paths, Logger: log,
 		OnState: func(s bgp.State) { node.OnBGP(s) },
 	})
 	settings := announcer.Options{
@@ -75,7 +79,13 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	running.Go(func() error { return watcher.Run(ctx) })
 	running.Go(func() error { return keeper.Run(ctx) })
 	running.Go(func() error { return checker.Run(ctx) })
-	running.Go(func() error { return speaker.Run(ctx) })
+	pathsCtx, endPaths := context.WithCancel(context.WithoutCancel(ctx))
+	defer endPaths()
+	running.Go(func() error {
+		defer endPaths()
+		return speaker.Run(ctx)
+	})
+	running.Go(func() error { return paths.Run(pathsCtx) })
 	running.Go(func() error { return status.Serve(ctx, listener, handler) })
 	running.Go(func() error { return client.Run(clientCtx) })
 	if err := running.Wait(); err != nil {

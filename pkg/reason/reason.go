@@ -118,6 +118,8 @@ const (
 	PeerRefused Reason = "PeerRefused"
 	// PeerClosed says that the connection was closed without a NOTIFICATION.
 	PeerClosed Reason = "PeerClosed"
+	// BFDDown says that BFD finds the path to the router broken.
+	BFDDown Reason = "BFDDown"
 	// PeerFloods says that the router sends more routes than the node is ready to hold.
 	PeerFloods Reason = "PeerFloods"
 	// PasswordMissing says that the file with the session's password cannot be read.

@@ -22,6 +22,9 @@ const (
 	Init      = protocol.Init
 	Up        = protocol.Up
 
+	DetectionTimeExpired = protocol.DetectionTimeExpired
+	NeighborSignaledDown = protocol.NeighborSignaledDown
+
 	KeyedSHA1           = protocol.KeyedSHA1
 	MeticulousKeyedSHA1 = protocol.MeticulousKeyedSHA1
 )

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -185,6 +186,48 @@ func TestResolve(t *testing.T) {
 	require.Equal(t, one, identifier("node1", only6))
 	set := announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{{RouterID: netip.MustParseAddr("1.2.3.4")}}}}
 	require.Equal(t, "1.2.3.4", Resolve("node1", set, interfaces).Peers[0].RouterID.String())
+}
+
+// Whose path is watched over one hop, and whose over several; from which address, and by which
+// interface. How it is watched makes no other session.
+func TestPath(t *testing.T) {
+	interfaces := []announcement.Interface{
+		{Name: "eth0", Default: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64")}},
+	}
+	near, far := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")
+	own := netip.MustParseAddr("198.51.100.11")
+	for name, tt := range map[string]struct {
+		peer announcement.BGPPeer
+		want bfd.Key
+		ttl  uint8
+	}{
+		"external":                           {announcement.BGPPeer{Address: near, PeerASN: 1}, bfd.Key{Peer: near}, 0},
+		"external, as far as the routes say": {announcement.BGPPeer{Address: far, PeerASN: 1}, bfd.Key{Peer: far}, 0},
+		"external, one hop away":             {announcement.BGPPeer{Address: near, PeerASN: 1, TTLSecurity: 1}, bfd.Key{Peer: near}, 0},
+		"external, several hops":             {announcement.BGPPeer{Address: far, PeerASN: 1, EBGPMultihop: 3}, bfd.Key{Peer: far, Multihop: true}, 250},
+		"external, two hops at most":         {announcement.BGPPeer{Address: far, PeerASN: 1, TTLSecurity: 2}, bfd.Key{Peer: far, Multihop: true}, 250},
+		"internal, on the same network":      {announcement.BGPPeer{Address: near}, bfd.Key{Peer: near}, 0},
+		"internal, elsewhere":                {announcement.BGPPeer{Address: far}, bfd.Key{Peer: far, Multihop: true}, 250},
+		"by an interface":                    {announcement.BGPPeer{Address: near, PeerASN: 1, Interface: "eth0"}, bfd.Key{Peer: near, Interface: "eth0"}, 0},
+		"by an interface, over several hops": {announcement.BGPPeer{Address: far, PeerASN: 1, Interface: "eth0", EBGPMultihop: 3}, bfd.Key{Peer: far, Local: own, Multihop: true}, 250},
+		"from an address":                    {announcement.BGPPeer{Address: near, PeerASN: 1, SourceAddress: own}, bfd.Key{Peer: near, Local: own}, 0},
+		"from an address, over several hops": {announcement.BGPPeer{Address: far, SourceAddress: own}, bfd.Key{Peer: far, Local: own, Multihop: true}, 250},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tt.peer.BFD = announcement.BFD{TransmitInterval: time.Second, ReceiveInterval: 2 * time.Second, DetectMultiplier: 3, MinimumTTL: 250}
+			peer := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces).Peers[0]
+			c, watched := peer.path()
+			require.True(t, watched)
+			require.Equal(t, bfd.SessionConfig{Key: tt.want, TransmitInterval: time.Second, ReceiveInterval: 2 * time.Second, DetectMultiplier: 3, MinimumTTL: tt.ttl}, c)
+			require.NoError(t, bfd.New(bfd.Options{}).Set([]bfd.SessionConfig{c}))
+
+			same := peer
+			same.BFD = announcement.BFD{}
+			require.Equal(t, peer.session(), same.session())
+			_, watched = same.path()
+			require.False(t, watched)
+		})
+	}
 }
 
 // What gobgp's log lines say about a session (R9).

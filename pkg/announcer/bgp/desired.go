@@ -29,6 +29,8 @@ type Peer struct {
 	// NextHopV4 and NextHopV6 are the node's addresses that lead to it from that router; the
 	// zero Addr where it has none of the family. Prefixes of that family are not announced then.
 	NextHopV4, NextHopV6 netip.Addr
+	// Adjacent says that the router is on a network of the node's.
+	Adjacent bool
 	// Password is that of TCP MD5 signatures, or "".
 	Password Secret
 }
@@ -43,8 +45,11 @@ func (Secret) String() string { return "(secret)" }
 func (s Secret) GoString() string { return s.String() }
 
 // nextHop returns the next hop for prefixes like p.
-func (p Peer) nextHop(prefix netip.Prefix) netip.Addr {
-	if prefix.Addr().Is4() {
+func (p Peer) nextHop(prefix netip.Prefix) netip.Addr { return p.hopLike(prefix.Addr()) }
+
+// hopLike returns the next hop of a's family.
+func (p Peer) hopLike(a netip.Addr) netip.Addr {
+	if a.Is4() {
 		return p.NextHopV4
 	}
 	return p.NextHopV6
@@ -58,9 +63,11 @@ func (p Peer) carries(prefix netip.Prefix) bool {
 	return p.IPv6
 }
 
-// session is what makes p another session: all but the next hops, which its paths have.
+// session is what makes p another session: all but the next hops, which its paths have, and how
+// the path to it is watched.
 func (p Peer) session() Peer {
 	p.NextHopV4, p.NextHopV6 = netip.Addr{}, netip.Addr{}
+	p.BFD, p.Adjacent = announcement.BFD{}, false
 	return p
 }
 
@@ -135,6 +142,8 @@ type update struct {
 	// Routes are new or changed; Withdrawn are there no more.
 	Routes    []announcement.Route `json:",omitempty"`
 	Withdrawn []netip.Prefix       `json:",omitempty"`
+	// Broken are peers whose sessions are to be ended, because the path to them failed.
+	Broken []breakdown `json:",omitempty"`
 	// Leave says that the process is to end as its announcer does.
 	Leave bool `json:",omitempty"`
 }
@@ -172,7 +181,7 @@ func difference(have, want Desired) update {
 
 // empty says that u changes nothing.
 func (u update) empty() bool {
-	return u.Config == nil && len(u.Routes)+len(u.Withdrawn) == 0 && !u.Leave
+	return u.Config == nil && len(u.Routes)+len(u.Withdrawn)+len(u.Broken) == 0 && !u.Leave
 }
 
 // message is what the process tells its Speaker.
@@ -193,6 +202,8 @@ type Session struct {
 	Routes, Received int
 	// Losses counts how often the session was established and ended.
 	Losses uint64
+	// BFDFailures counts how often the path to the peer was up and failed.
+	BFDFailures uint64
 }
 
 func sortSessions(sessions []Session) {

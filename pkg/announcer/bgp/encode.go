@@ -22,6 +22,7 @@ func neighbour(p Peer, restarting bool) *api.Peer {
 		},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			HoldTime: uint64(p.HoldTime.Seconds()), KeepaliveInterval: uint64(p.KeepaliveTime.Seconds()), ConnectRetry: uint64(p.ConnectRetryTime.Seconds()),
+			IdleHoldTimeAfterReset: 1, // Of RFC 4271's IdleHoldTime, after fail: gobgp has 30 s.
 		}},
 		Transport: &api.Transport{RemotePort: uint32(p.Port), BindInterface: p.Interface},
 	}

@@ -91,6 +91,11 @@ func read(in io.Reader, updates chan<- update) error {
 // apply carries out an update. A session that cannot be opened is an error of all: the
 // configuration allows none such.
 func (p *process) apply(u update) error {
+	for _, b := range u.Broken {
+		if s := p.sessions[b.Peer]; s != nil {
+			s.fail(b.Message)
+		}
+	}
 	for _, prefix := range u.Withdrawn {
 		delete(p.routes, prefix)
 	}

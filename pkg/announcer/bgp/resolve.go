@@ -19,6 +19,7 @@ func Resolve(node string, set announcement.Set, interfaces []announcement.Interf
 			peer.RouterID = identifier(node, interfaces)
 		}
 		peer.NextHopV4, peer.NextHopV6 = nextHops(p, interfaces)
+		peer.Adjacent = adjacent(p, interfaces)
 		d.Peers = append(d.Peers, peer)
 	}
 	return d
@@ -79,6 +80,13 @@ func nextHops(p announcement.BGPPeer, interfaces []announcement.Interface) (v4, 
 		v6 = p.SourceAddress
 	}
 	return v4, v6
+}
+
+// adjacent reports whether the router is on a network of an interface that leads to it.
+func adjacent(p announcement.BGPPeer, interfaces []announcement.Interface) bool {
+	return slices.ContainsFunc(leading(p, interfaces), func(i announcement.Interface) bool {
+		return slices.ContainsFunc(i.Prefixes, func(x netip.Prefix) bool { return x.Contains(p.Address) })
+	})
 }
 
 // leading returns the interfaces by which the node reaches the router.

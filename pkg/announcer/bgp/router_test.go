@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -33,12 +34,21 @@ type router struct {
 	s    *server.BgpServer
 	asn  uint32
 	port uint16
+	// ends are what the router says of sessions that ended.
+	ends chan string
 }
 
 // newRouter listens on a free port for a speaker in AS 64512.
 func newRouter(t *testing.T, asn uint32) *router {
 	t.Helper()
-	r := &router{t: t, s: server.NewBgpServer(server.LoggerOption(&logger{peer: "router", heard: func(reason.Reason, string) {}, lines: func(string) {}})), asn: asn}
+	r := &router{t: t, asn: asn, ends: make(chan string, 100)}
+	hear := func(why reason.Reason, message string) {
+		select {
+		case r.ends <- string(why) + ": " + message:
+		default: // Nobody looks.
+		}
+	}
+	r.s = server.NewBgpServer(server.LoggerOption(&logger{peer: "router", heard: hear, lines: func(string) {}}))
 	go r.s.Serve()
 	for { // gobgp is to be told a port, and another process may take one that is free.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -214,6 +224,31 @@ func TestLeave(t *testing.T) {
 	r.hears("192.0.2.1/32 path [64512] via 198.51.100.11")
 	s.stop()
 	r.hears()
+}
+
+// A path that fails ends the session by a NOTIFICATION, so that a router which keeps routes over
+// a restart drops them, and the session comes back by itself.
+func TestBrokenPath(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, 64513)
+	peer := r.peer("out")
+	peer.GracefulRestart = time.Minute
+	peer.BFD = announcement.BFD{TransmitInterval: time.Second, ReceiveInterval: time.Second, DetectMultiplier: 3}
+	s := speak(t, "real")
+	s.Set(Desired{Plan: plan(1), Peers: []Peer{peer}})
+	established := func(losses uint64) func(State) bool {
+		return func(s State) bool {
+			return len(s.Sessions) == 1 && s.Sessions[0].State == announcement.BGPEstablished && s.Sessions[0].Losses == losses
+		}
+	}
+	s.until("established", established(0))
+	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: peer.Address}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.Down, Diagnostic: bfd.NeighborSignaledDown, RemoteDiagnostic: bfd.DetectionTimeExpired})
+	const why = "BFD: the router says that it does not hear the node (detection time expired)"
+	s.until("established again", established(1))
+	require.True(t, s.saw(func(s State) bool {
+		return len(s.Sessions) == 1 && s.Sessions[0].Reason == reason.BFDDown && s.Sessions[0].Message == why
+	}))
+	require.Equal(t, `PeerRefuses: the router ended the session: Cease, Administrative Reset (6/4) ("`+why+`")`, <-r.ends)
 }
 
 // TestTroubles is R9: each trouble is named, and the session that has none goes on.

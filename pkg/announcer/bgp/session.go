@@ -189,6 +189,21 @@ func (s *session) close() {
 	s.cancel()
 }
 
+// fail ends an established session because the path to the router failed, and tries again soon.
+// The NOTIFICATION says, if it arrives, that this is no restart: the router is to drop the routes
+// (RFC 4724 section 4). One that is not established finds out by itself.
+func (s *session) fail(message string) {
+	s.mu.Lock()
+	established := s.state.State == announcement.BGPEstablished
+	if established {
+		s.why, s.message = reason.BFDDown, message
+	}
+	s.mu.Unlock()
+	if established {
+		_ = s.server.ResetPeer(context.Background(), &api.ResetPeerRequest{Address: s.address, Communication: message}) // has no other errors but that there is no such peer
+	}
+}
+
 // watch takes gobgp's word on the session's state.
 func (s *session) watch(r *api.WatchEventResponse) {
 	event := r.GetPeer()

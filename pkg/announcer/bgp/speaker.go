@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -26,6 +27,9 @@ const (
 	steady = time.Minute
 	// leaving is how long a process may take to end when it is told to.
 	leaving = 2 * time.Second
+	// parting is how long routers have to notice that sessions have ended before Run does, where
+	// paths are watched.
+	parting = 200 * time.Millisecond
 	// lookPause is how often password files are looked at.
 	lookPause = 5 * time.Second
 )
@@ -37,10 +41,13 @@ type Options struct {
 	Command func() *exec.Cmd
 	// PasswordDir has the files that peers name.
 	PasswordDir string
+	// Paths watches the paths to peers that ask for it, and what it finds comes by OnBFD; nil
+	// has none watched.
+	Paths Paths
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
-	// OnState is called with each new State, from Run's goroutines, one call at a time. It
-	// must not block.
+	// OnState is called with each new State, from goroutines of Run and of who calls OnBFD, one
+	// call at a time. It must not block.
 	OnState func(State)
 }
 
@@ -76,8 +83,13 @@ type Speaker struct {
 	pledges []pledge
 	// withheld are the peers that the process is not told of, with the reason.
 	withheld []Session
-	state    State
-	telling  sync.Mutex
+	// paths is what is known of those that are watched, unwatched why some are not, and broken
+	// are peers that the process is to be told of.
+	paths     map[bfd.Key]watched
+	unwatched string
+	broken    []breakdown
+	state     State
+	telling   sync.Mutex
 }
 
 // pledge is what an update is carried out for.
@@ -98,14 +110,20 @@ func NewSpeaker(o Options) *Speaker {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Speaker{options: o, log: o.Logger, wake: make(chan struct{}, 1)}
+	return &Speaker{options: o, log: o.Logger, wake: make(chan struct{}, 1), paths: map[bfd.Key]watched{}}
 }
 
 // Set makes d all that the node says to routers. It does not wait for that.
 func (s *Speaker) Set(d Desired) {
 	s.mu.Lock()
 	s.want, s.given = d, true
+	s.watch()
 	s.mu.Unlock()
+	s.poke()
+}
+
+// poke makes Run look.
+func (s *Speaker) poke() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -113,8 +131,18 @@ func (s *Speaker) Set(d Desired) {
 }
 
 // Run speaks until ctx is done. Then routers that were asked to keep routes over a restart
-// are told nothing, from others the routes are withdrawn. It returns nil.
+// are told nothing, from others the routes are withdrawn. It returns nil, after which paths need
+// not be watched any more: FRR takes the end of BFD for a failure while its session is there.
 func (s *Speaker) Run(ctx context.Context) error {
+	err := s.speak(ctx)
+	if s.watches() {
+		<-time.After(parting)
+	}
+	return err
+}
+
+// speak is Run but for the parting.
+func (s *Speaker) speak(ctx context.Context) error {
 	pause := firstPause
 	for {
 		if !s.await(ctx) {
@@ -183,7 +211,7 @@ func (s *Speaker) once(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	s.sent, s.seq, s.acked, s.pledges = Desired{}, 0, 0, nil
+	s.sent, s.seq, s.acked, s.pledges, s.broken = Desired{}, 0, 0, nil, nil
 	s.mu.Unlock()
 	ended := make(chan error, 1)
 	go func() { // The pipe has to be read to its end before Wait.
@@ -243,6 +271,7 @@ func (s *Speaker) next() (update, bool) {
 	want, withheld := s.unlock(want)
 	s.mu.Lock()
 	u := difference(s.sent, want)
+	u.Broken, s.broken = s.broken, nil
 	s.sent, s.withheld = want, withheld
 	switch {
 	case !u.empty():
@@ -300,6 +329,7 @@ func (s *Speaker) merged(sessions []Session) []Session {
 	}
 	out = append(out, s.withheld...)
 	sortSessions(out)
+	s.addPaths(out)
 	return out
 }
 
@@ -348,7 +378,7 @@ func (s *Speaker) failed(err error) {
 		sessions := slices.Clone(st.Sessions)
 		for i := range sessions {
 			sessions[i].BGPSession = announcement.BGPSession{
-				Peer: sessions[i].Peer, State: announcement.BGPIdle, Reason: reason.SpeakerFailed, Message: fmt.Sprintf("%.200s", err),
+				Peer: sessions[i].Peer, State: announcement.BGPIdle, Reason: reason.SpeakerFailed, Message: fmt.Sprintf("%.200s", err), BFD: sessions[i].BFD,
 			}
 			sessions[i].Routes, sessions[i].Received = 0, 0
 		}

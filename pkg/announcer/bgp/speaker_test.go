@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -48,7 +50,7 @@ func TestMain(m *testing.M) {
 func fake(in io.Reader, out io.Writer) int {
 	decoder, encoder := json.NewDecoder(in), json.NewEncoder(out)
 	var peers []Peer
-	routes := map[string]bool{}
+	routes, broken := map[string]bool{}, map[string]string{}
 	for {
 		var u update
 		if err := decoder.Decode(&u); errors.Is(err, io.EOF) {
@@ -63,11 +65,18 @@ func fake(in io.Reader, out io.Writer) int {
 		for _, p := range u.Withdrawn {
 			delete(routes, p.String())
 		}
+		for _, b := range u.Broken {
+			broken[b.Peer] = b.Message
+		}
 		m := message{Seq: u.Seq, Sessions: []Session{}}
 		for _, p := range peers {
 			if p.Name == "crash" {
 				fmt.Fprintln(os.Stderr, "panic: a message that gobgp does not like")
 				return 2
+			}
+			if why := broken[p.Name]; why != "" {
+				m.Sessions = append(m.Sessions, Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle, Reason: reason.BFDDown, Message: why}})
+				continue
 			}
 			m.Sessions = append(m.Sessions, Session{
 				BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPEstablished, Message: string(p.Password)}, Routes: len(routes),
@@ -92,6 +101,19 @@ type speaking struct {
 	mu     sync.Mutex
 	states []State
 	logs   strings.Builder
+	// watched are the paths that were asked for last.
+	watched []bfd.SessionConfig
+}
+
+// watching is a speaking as Paths.
+type watching struct{ *speaking }
+
+// Set takes what is to be watched.
+func (s watching) Set(configs []bfd.SessionConfig) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watched = configs
+	return nil
 }
 
 // Write takes the log.
@@ -111,7 +133,7 @@ func speak(t *testing.T, as string) *speaking {
 	t.Helper()
 	s := &speaking{t: t, dir: t.TempDir(), done: make(chan struct{})}
 	s.Speaker = NewSpeaker(Options{
-		PasswordDir: s.dir, Logger: slog.New(slog.NewTextHandler(s, nil)),
+		PasswordDir: s.dir, Paths: watching{s}, Logger: slog.New(slog.NewTextHandler(s, nil)),
 		Command: func() *exec.Cmd {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), role+"="+as, "BGP_TEST_LEFT="+filepath.Join(s.dir, "left"))
@@ -189,6 +211,61 @@ func TestSpeaker(t *testing.T) {
 	require.Zero(t, s.until("no failure", at(6)).Failures)
 	s.stop()
 	require.FileExists(t, filepath.Join(s.dir, "left"), "the process is told to leave")
+}
+
+// A path that fails ends the session over it and no other; its state is told, and is no reason
+// for a new process or another session. That the router took it down on purpose is no failure.
+func TestSpeakerWatchesPaths(t *testing.T) {
+	s := speak(t, "fake")
+	a, b, twin, deaf := external("a"), external("b"), external("twin"), external("unwatched")
+	settings := announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	a.BFD, b.BFD, twin.BFD = settings, settings, settings
+	b.Address, twin.Port = netip.MustParseAddr("198.51.100.2"), 1179
+	s.Set(Desired{Plan: plan(1), Peers: []Peer{a, b, twin, deaf}})
+	all := func(ok func(Session) bool) func(State) bool {
+		return func(s State) bool {
+			return len(s.Sessions) == 4 && !slices.ContainsFunc(s.Sessions, func(x Session) bool { return !ok(x) })
+		}
+	}
+	s.until("all established", all(func(x Session) bool { return x.State == announcement.BGPEstablished }))
+	s.mu.Lock()
+	require.Len(t, s.watched, 2, "the path to one address is watched once")
+	require.Equal(t, bfd.SessionConfig{
+		Key: bfd.Key{Peer: a.Address}, TransmitInterval: 50 * time.Millisecond, ReceiveInterval: 100 * time.Millisecond, DetectMultiplier: 3,
+	}, s.watched[0])
+	s.mu.Unlock()
+
+	up := func(p Peer) bfd.Event {
+		return bfd.Event{Key: bfd.Key{Peer: p.Address}, State: bfd.Up, Previous: bfd.Init, RemoteState: bfd.Up}
+	}
+	s.OnBFD(up(a))
+	s.OnBFD(up(b))
+	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: netip.MustParseAddr("198.51.100.9")}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.Down})
+	s.until("states", all(func(x Session) bool {
+		want := announcement.BFDUp
+		if x.Peer == "unwatched" {
+			want = ""
+		}
+		return x.BFD == want && x.State == announcement.BGPEstablished
+	}))
+	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: b.Address}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.AdminDown, Diagnostic: bfd.NeighborSignaledDown})
+	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: a.Address}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.Down, Diagnostic: bfd.DetectionTimeExpired})
+	state := s.until("a failure", func(s State) bool {
+		return s.Sessions[0].Reason == reason.BFDDown && s.Sessions[2].Reason == reason.BFDDown
+	})
+	require.Contains(t, state.Sessions[0].Message, "nothing was heard")
+	require.Equal(t, announcement.BFDDown, state.Sessions[0].BFD)
+	require.Equal(t, uint64(1), state.Sessions[0].BFDFailures)
+	require.Equal(t, announcement.BFDAdminDown, state.Sessions[1].BFD)
+	require.Zero(t, state.Sessions[1].BFDFailures)
+	require.Equal(t, announcement.BGPEstablished, state.Sessions[1].State)
+	require.Equal(t, announcement.BGPEstablished, state.Sessions[3].State)
+
+	b.BFD = announcement.BFD{}
+	s.Set(Desired{Plan: plan(2), Peers: []Peer{b}})
+	state = s.until("not watched any more", at(2))
+	require.Empty(t, state.Sessions[0].BFD)
+	require.Empty(t, s.watched)
 }
 
 // A process that ends by itself is started again with all that is wanted; the trace is in the

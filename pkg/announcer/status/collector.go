@@ -27,6 +27,7 @@ type collector struct {
 	sightSent, sightDropped, sightUnsent *prometheus.Desc
 	session, sessionProblem, losses      *prometheus.Desc
 	routesSent, routesReceived, failures *prometheus.Desc
+	pathUp, pathFailures                 *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -63,6 +64,8 @@ func newCollector(status func() announcer.Status, version string) *collector {
 		losses:         describe("baremetal_announcer_bgp_session_losses_total", "Times that the BGP session to the peer was established and ended.", "peer"),
 		routesSent:     describe("baremetal_announcer_bgp_routes_sent", "Prefixes that the peer was told in its present session.", "peer"),
 		routesReceived: describe("baremetal_announcer_bgp_routes_received", "Prefixes that the peer told in its present session. None is used.", "peer"),
+		pathUp:         describe("baremetal_announcer_bfd_session_up", "1 if the BFD session with the peer is up, else 0; none where there is no such session.", "peer"),
+		pathFailures:   describe("baremetal_announcer_bfd_failures_total", "Times that the BFD session with the peer was up and failed, which ended the BGP session.", "peer"),
 		failures:       describe("baremetal_announcer_bgp_process_failures_total", "Times that the process that speaks BGP ended by itself."),
 	}
 }
@@ -74,7 +77,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.addresses, c.claimStart, c.answered, c.ignored,
 		c.unsolicited, c.sendFailures, c.stream, c.build,
 		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped,
-		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures,
+		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures, c.pathUp, c.pathFailures,
 	} {
 		out <- d
 	}
@@ -141,6 +144,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		counter(c.losses, session.Losses, session.Peer)
 		gauge(c.routesSent, float64(session.Routes), session.Peer)
 		gauge(c.routesReceived, float64(session.Received), session.Peer)
+		if session.BFD != "" {
+			gauge(c.pathUp, number(session.BFD == announcement.BFDUp), session.Peer)
+			counter(c.pathFailures, session.BFDFailures, session.Peer)
+		}
 	}
 }
 

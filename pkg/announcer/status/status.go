@@ -113,6 +113,9 @@ func health(w http.ResponseWriter, s announcer.Status) {
 		case session.Reason != "":
 			fmt.Fprintf(&text, ": %s: %s", session.Reason, session.Message)
 		}
+		if session.BFD != "" {
+			fmt.Fprintf(&text, "; BFD %s", session.BFD)
+		}
 		text.WriteString("\n")
 	}
 	if len(s.Streams) == 0 {

@@ -48,7 +48,7 @@ func busy() announcer.Status {
 		Refused:    map[string]uint64{"stale": 5},
 		Responders: map[string]responder.Counts{"ipv4": arp, "ipv6": {}},
 		BGP: bgp.State{Failures: 2, Sessions: []bgp.Session{
-			{BGPSession: announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished, IPv4: true}, Routes: 12, Received: 3, Losses: 1},
+			{BGPSession: announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished, IPv4: true, BFD: announcement.BFDUp}, Routes: 12, Received: 3, Losses: 1, BFDFailures: 4},
 			{BGPSession: announcement.BGPSession{Peer: "tor-b", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "refused"}},
 		}},
 	}
@@ -93,7 +93,7 @@ func TestHealth(t *testing.T) {
 plan: 3.17
 addresses: 1 answered, 1 with a problem, 4 answered by others
 peers: 2 up, 1 down, 3 never heard
-BGP session to tor-a: established, 12 routes told
+BGP session to tor-a: established, 12 routes told; BFD up
 BGP session to tor-b: active: PeerUnreachable: refused
 stream to 10.0.0.1:10270: up since 2026-11-01T12:00:00Z
 stream to 10.0.0.2:10270: down since 2026-11-01T12:00:00Z
@@ -136,6 +136,8 @@ func TestMetrics(t *testing.T) {
 		`baremetal_announcer_bgp_session{peer="tor-a",state="idle"} 0`,
 		`baremetal_announcer_bgp_session{peer="tor-b",state="active"} 1`,
 		`baremetal_announcer_bgp_session_problem{peer="tor-b",reason="PeerUnreachable"} 1`,
+		`baremetal_announcer_bfd_session_up{peer="tor-a"} 1`,
+		`baremetal_announcer_bfd_failures_total{peer="tor-a"} 4`,
 		`baremetal_announcer_bgp_session_losses_total{peer="tor-a"} 1`,
 		`baremetal_announcer_bgp_routes_sent{peer="tor-a"} 12`,
 		`baremetal_announcer_bgp_routes_received{peer="tor-a"} 3`,

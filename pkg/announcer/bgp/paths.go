@@ -1,0 +1,158 @@
+package bgp
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bfd"
+)
+
+// Paths watches the paths to routers; *bfd.Runner is one.
+type Paths interface {
+	// Set makes configs all that is watched. Those that cannot be are left out, and the error
+	// names each. It does not wait.
+	Set(configs []bfd.SessionConfig) error
+}
+
+var _ Paths = (*bfd.Runner)(nil)
+
+// watched is what is known of a path.
+type watched struct {
+	state    announcement.BFDState
+	failures uint64
+}
+
+// breakdown is that the path to a peer failed.
+type breakdown struct{ Peer, Message string }
+
+// path returns how the path to p is watched, or false where it is not. Over several hops it is
+// where the session may go over several, and to an internal peer that is on no network of the
+// node's: so do FRR and, for all but the latter, BIRD.
+func (p Peer) path() (bfd.SessionConfig, bool) {
+	c := bfd.SessionConfig{
+		Key:              bfd.Key{Peer: p.Address, Local: p.SourceAddress, Multihop: p.SeveralHops() || p.Internal() && !p.Adjacent},
+		TransmitInterval: p.BFD.TransmitInterval, ReceiveInterval: p.BFD.ReceiveInterval, DetectMultiplier: p.BFD.DetectMultiplier,
+	}
+	switch {
+	case !c.Multihop:
+		c.Interface = p.Interface
+	case p.Interface != "": // Such a session is bound to no interface (RFC 5883), but to its address.
+		c.Local, c.MinimumTTL = p.hopLike(p.Address), p.BFD.MinimumTTL
+	default:
+		c.MinimumTTL = p.BFD.MinimumTTL
+	}
+	return c, p.BFD.Watches()
+}
+
+// watch has the paths watched that are wanted now. The caller holds mu.
+func (s *Speaker) watch() {
+	if s.options.Paths == nil {
+		return
+	}
+	wanted := map[bfd.Key]bfd.SessionConfig{}
+	var configs []bfd.SessionConfig
+	for _, p := range s.want.Peers {
+		c, ok := p.path()
+		if _, twice := wanted[c.Key]; ok && !twice {
+			wanted[c.Key] = c
+			configs = append(configs, c)
+		}
+	}
+	for key := range s.paths {
+		if _, ok := wanted[key]; !ok {
+			delete(s.paths, key)
+		}
+	}
+	refused := ""
+	if err := s.options.Paths.Set(configs); err != nil {
+		refused = err.Error()
+	}
+	if refused != s.unwatched && refused != "" {
+		s.log.Error("not every path can be watched", "error", refused)
+	}
+	s.unwatched = refused
+}
+
+// watches reports whether any path is watched.
+func (s *Speaker) watches() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.want.Peers, func(p Peer) bool { return p.BFD.Watches() })
+}
+
+// OnBFD takes that the state of a path has changed. Sessions over one that failed are ended
+// at once. Anybody may call it, and it does not wait.
+func (s *Speaker) OnBFD(e bfd.Event) {
+	if !s.note(e) {
+		return
+	}
+	s.poke()
+	s.tell(func(st *State) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		st.Sessions = slices.Clone(st.Sessions)
+		s.addPaths(st.Sessions)
+	})
+}
+
+// note takes e over, and reports whether it is about a path that is wanted.
+func (s *Speaker) note(e bfd.Event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var peers []string
+	for _, p := range s.want.Peers {
+		if c, ok := p.path(); ok && c.Key == e.Key {
+			peers = append(peers, p.Name)
+		}
+	}
+	if len(peers) == 0 {
+		return false
+	}
+	x := s.paths[e.Key]
+	x.state = stateOf(e)
+	if e.Failure() {
+		x.failures++
+		for _, name := range peers {
+			s.broken = append(s.broken, breakdown{name, explainFailure(e)})
+		}
+	}
+	s.paths[e.Key] = x
+	return true
+}
+
+// addPaths says of sessions how the paths to their peers are. The caller holds mu.
+func (s *Speaker) addPaths(sessions []Session) {
+	for i := range sessions {
+		x := &sessions[i]
+		x.BFD, x.BFDFailures = "", 0
+		for _, p := range s.want.Peers {
+			if c, ok := p.path(); ok && p.Name == x.Peer {
+				found := s.paths[c.Key]
+				x.BFD, x.BFDFailures = cmp.Or(found.state, announcement.BFDDown), found.failures
+			}
+		}
+	}
+}
+
+// stateOf returns e's state. One that the router took down on purpose is not merely down.
+func stateOf(e bfd.Event) announcement.BFDState {
+	switch {
+	case e.State == bfd.Up:
+		return announcement.BFDUp
+	case e.State == bfd.Init:
+		return announcement.BFDInit
+	case e.RemoteState == bfd.AdminDown:
+		return announcement.BFDAdminDown
+	}
+	return announcement.BFDDown
+}
+
+// explainFailure says for a person what e found.
+func explainFailure(e bfd.Event) string {
+	if e.Diagnostic == bfd.NeighborSignaledDown {
+		return fmt.Sprintf("BFD: the router says that it does not hear the node (%s)", e.RemoteDiagnostic)
+	}
+	return "BFD: nothing was heard of the router for the detection time"
+}
