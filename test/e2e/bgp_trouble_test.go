@@ -37,7 +37,10 @@ func (b bgp) internalPeer(addresses []netip.Addr) {
 	}
 	before := others()
 	from, to := fmt.Sprintf("local as %d;", testbed.BIRDASN), fmt.Sprintf("local as %d;", testbed.NodeASN)
-	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string { return strings.ReplaceAll(config, from, to) }))
+	// To internal peers BIRD has BFD over several hops, which needs an address of its own.
+	there := strings.NewReplacer(from, to, "bfd on;", "bfd off;")
+	back := strings.NewReplacer(to, from, "bfd off;", "bfd on;")
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), there.Replace))
 	internal := strings.ReplaceAll(b.config, fmt.Sprintf("peerASN: %d", testbed.BIRDASN), fmt.Sprintf("peerASN: %d", testbed.NodeASN))
 	b.configure(strings.Replace(internal, "  bgp: [{}]\n", "  bgp: [{localPref: 250}]\n", 1))
 	for _, address := range addresses {
@@ -52,7 +55,7 @@ func (b bgp) internalPeer(addresses []netip.Addr) {
 	// BIRD looks for the next hops of internal peers in a table that has no direct routes here.
 	b.routed(addresses, []string{"frr"}, b.nodes()...)
 	require.Equal(b, before, others(), "the other peers' sessions go on")
-	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string { return strings.ReplaceAll(config, to, from) }))
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), back.Replace))
 	b.configure(b.config)
 	b.established(b.nodes(), allPeers...)
 	b.routed(addresses, bothRouters, b.nodes()...)
@@ -201,7 +204,7 @@ func (b bgp) restart() {
 	b.through("frr", addresses[0])
 	b.through("bird", addresses[1])
 	s := b.stream(addresses)
-	held := b.holds(addresses, b.nodes()...)
+	held := b.holds(addresses, bothRouters, b.nodes()...)
 	b.stop("announcer:node1")
 	b.start("announcer:node1")
 	b.established([]string{"node1"}, allPeers...)
@@ -211,14 +214,14 @@ func (b bgp) restart() {
 }
 
 // holds watches the routes of addresses; the function that it returns ends that, and fails
-// where they were ever by other nodes.
-func (b bgp) holds(addresses []netip.Addr, nodes ...string) (end func()) {
+// where routers had them ever by other nodes.
+func (b bgp) holds(addresses []netip.Addr, routers []string, nodes ...string) (end func()) {
 	b.Helper()
 	ended, broken := make(chan struct{}), make(chan string, 1)
 	go func() {
 		defer close(broken)
 		for {
-			for _, router := range bothRouters {
+			for _, router := range routers {
 				for _, address := range addresses {
 					prefix := netip.PrefixFrom(address, address.BitLen())
 					got, err := b.nextHops(router, prefix)
@@ -247,7 +250,7 @@ func (b bgp) holds(addresses []netip.Addr, nodes ...string) (end func()) {
 func (b bgp) processEnds() {
 	addresses := b.service("panic", nil)
 	b.routed(addresses, bothRouters, b.nodes()...)
-	held := b.holds(addresses, b.nodes()...)
+	held := b.holds(addresses, bothRouters, b.nodes()...)
 	require.NoError(b, syscall.Kill(b.speakerPID("node1"), syscall.SIGKILL))
 	b.eventually(func(t *assert.CollectT) {
 		require.Contains(t, b.metrics("node1"), "baremetal_announcer_bgp_process_failures_total 1\n")
@@ -355,7 +358,7 @@ func (b bgp) controlPlaneGone() {
 	b.routed(addresses, bothRouters, b.nodes()...)
 	b.stop("ccm")
 	b.stop("apiserver")
-	held := b.holds(addresses, b.nodes()...)
+	held := b.holds(addresses, bothRouters, b.nodes()...)
 	for _, router := range bothRouters {
 		b.through(router, addresses[0])
 	}

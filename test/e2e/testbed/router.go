@@ -36,9 +36,11 @@ router bgp %[1]d
  neighbor nodes peer-group
  neighbor nodes remote-as %[2]d
  neighbor nodes timers connect 1
+ neighbor nodes bfd profile nodes
  neighbor nodes6 peer-group
  neighbor nodes6 remote-as %[2]d
  neighbor nodes6 timers connect 1
+ neighbor nodes6 bfd profile nodes
  bgp listen range %[4]s peer-group nodes
  bgp listen range %[5]s peer-group nodes6
  address-family ipv4 unicast
@@ -60,17 +62,30 @@ route-map global permit 10
 exit
 `
 
+// frrBFD is what FRR watches neighbours by, if they do.
+const frrBFD = `hostname frr
+bfd
+ profile nodes
+  detect-multiplier 5
+  receive-interval 300
+  transmit-interval 300
+ exit
+exit
+`
+
 // birdConfig is the same for BIRD.
 const birdConfig = `router id %[3]s;
 protocol device {}
 protocol kernel { ipv4 { export all; }; merge paths on; }
 protocol kernel { ipv6 { export all; }; merge paths on; }
+protocol bfd { interface "eth0" { min rx interval 300 ms; min tx interval 300 ms; multiplier 5; }; }
 protocol bgp nodes {
   local as %[1]d;
   neighbor range %[4]s as %[2]d;
   dynamic name "node";
   graceful restart on;
   error wait time 1, 2;
+  bfd on;
   ipv4 { import all; export none; };
 }
 protocol bgp nodes6 {
@@ -79,6 +94,7 @@ protocol bgp nodes6 {
   dynamic name "node6_";
   graceful restart on;
   error wait time 1, 2;
+  bfd on;
   ipv6 { import all; export none; };
 }
 `
@@ -95,8 +111,20 @@ func (s *supervisor) startRouters(ctx context.Context, group *errgroup.Group) er
 	if err := s.configureRouters(); err != nil {
 		return err
 	}
-	for _, r := range s.routers {
+	for i, r := range s.routers {
 		group.Go(func() error { return r.Run(ctx) })
+		if i > 0 {
+			continue
+		}
+		// The others would try again only after ten seconds, and what bgpd says of BFD before bfdd
+		// is there is lost.
+		err := await(ctx, time.Minute, "zebra does not listen", func(context.Context) error {
+			_, err := os.Stat(filepath.Join(routerDir(s.layout.ID, "frr"), "zserv.api"))
+			return err
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return await(ctx, time.Minute, "the routers do not take orders", func(ctx context.Context) error {
 		_, frr := runIn(ctx, s.layout.FRR.NetNS, "vtysh", "--vty_socket", routerDir(s.layout.ID, "frr"), "-c", "show bgp summary")
@@ -118,7 +146,7 @@ func (s *supervisor) configureRouters() error {
 	for path, text := range map[string]string{
 		filepath.Join(frr, "zebra.conf"): "hostname frr\n",
 		filepath.Join(frr, "bgpd.conf"):  fmt.Sprintf(frrConfig, FRRASN, NodeASN, s.layout.FRR.LAN.V4, v4, v6),
-		filepath.Join(frr, "bfdd.conf"):  "hostname frr\n",
+		filepath.Join(frr, "bfdd.conf"):  frrBFD,
 		filepath.Join(bird, "bird.conf"): fmt.Sprintf(birdConfig, BIRDASN, NodeASN, s.layout.BIRD.LAN.V4, v4, v6),
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
