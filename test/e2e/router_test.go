@@ -5,10 +5,12 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -186,30 +188,41 @@ func (b bgp) problem(node, peer, reason string) {
 	}, "%s of %s to %s", reason, node, peer)
 }
 
-// establishments says of each session how often it was established, or since when it is, as
-// the routers count it.
-func (b bgp) establishments() string {
+// establishments are sessions as the routers count them: FRR says how often each was
+// established, which is part of its name here, and BIRD since what time of day.
+type establishments map[string]time.Time
+
+func (b bgp) establishments() establishments {
 	b.Helper()
+	all := establishments{}
 	out, err := b.c.FRR(b.Context(), "show bgp neighbors json")
 	require.NoError(b, err)
 	var neighbours map[string]json.RawMessage
 	require.NoError(b, json.Unmarshal([]byte(out), &neighbours))
-	var lines []string
 	for name, raw := range neighbours {
 		var n struct{ ConnectionsEstablished int }
 		if json.Unmarshal(raw, &n) == nil && n.ConnectionsEstablished > 0 {
-			lines = append(lines, fmt.Sprintf("frr %s %d", name, n.ConnectionsEstablished))
+			all[fmt.Sprintf("frr %s %d", name, n.ConnectionsEstablished)] = time.Time{}
 		}
 	}
 	out, err = b.c.BIRD(b.Context(), "show", "protocols")
 	require.NoError(b, err)
 	for line := range strings.Lines(out) {
-		if strings.Contains(line, "Established") {
-			lines = append(lines, "bird "+strings.TrimSpace(line))
+		if fields := strings.Fields(line); len(fields) == 6 && fields[5] == "Established" {
+			all["bird "+fields[0]], err = time.Parse("15:04:05", fields[4])
+			require.NoError(b, err, line)
 		}
 	}
-	slices.Sort(lines)
-	return strings.Join(lines, "\n")
+	return all
+}
+
+// goOn checks that no session was reset. BIRD works out the time anew at each question, from
+// clocks that do not agree to the millisecond.
+func (b bgp) goOn(before establishments) {
+	b.Helper()
+	now := b.establishments()
+	same := maps.EqualFunc(before, now, func(x, y time.Time) bool { return x.Sub(y).Abs() < 500*time.Millisecond })
+	require.True(b, same, "a session was reset: %v\nand now %v", before, now)
 }
 
 // heard is a path as a router received it.
