@@ -25,21 +25,11 @@ type Allocator struct {
 	holders map[netip.Addr][]*record
 	// keys are, by sharing key, the addresses whose holders name it.
 	keys map[string]map[netip.Addr]bool
-	// blocked are addresses that must not be given out for now, with what is known.
-	blocked map[netip.Addr]Block
+	// withdrawing are addresses whose last claimant has not acknowledged that it stopped
+	// answering, and quarantined those that another machine on the network uses, with who.
+	withdrawing map[netip.Addr]bool
+	quarantined map[netip.Addr]string
 }
-
-// Block is why an address is not given out.
-type Block uint8
-
-const (
-	// Withdrawing: its last claimant has not acknowledged that it stopped answering. It
-	// is not given out automatically; a Service that asks for it by name gets it, because
-	// then the claimant simply goes on answering.
-	Withdrawing Block = iota + 1
-	// Quarantined: another machine on the network uses it. Nobody gets it.
-	Quarantined
-)
 
 // Config is what an administrator decides about addresses.
 type Config struct {
@@ -82,10 +72,11 @@ func (r *record) address(f Family) netip.Addr {
 // New returns an Allocator without pools.
 func New() *Allocator {
 	return &Allocator{
-		records: map[string]*record{},
-		holders: map[netip.Addr][]*record{},
-		keys:    map[string]map[netip.Addr]bool{},
-		blocked: map[netip.Addr]Block{},
+		records:     map[string]*record{},
+		holders:     map[netip.Addr][]*record{},
+		keys:        map[string]map[netip.Addr]bool{},
+		withdrawing: map[netip.Addr]bool{},
+		quarantined: map[netip.Addr]string{},
 	}
 }
 
@@ -129,9 +120,7 @@ func (a *Allocator) Configure(config Config) error {
 			return &StrandedError{Holders: stranded}
 		}
 	}
-	for address, block := range a.blocked {
-		next.blocked[address] = block
-	}
+	next.withdrawing, next.quarantined = a.withdrawing, a.quarantined
 	*a = *next
 	return nil
 }
@@ -293,18 +282,35 @@ func (a *Allocator) Holders(address netip.Addr) []Holder {
 	return out
 }
 
-// Block keeps address from being given out until Unblock. A holder keeps it.
-func (a *Allocator) Block(address netip.Addr, why Block) {
-	a.blocked[address] = max(why, a.blocked[address])
+// Withdraw keeps address from being given out automatically until Withdrawn: its last
+// claimant may still be answering. A Service that asks for it by name gets it, because then
+// the claimant simply goes on.
+func (a *Allocator) Withdraw(address netip.Addr) { a.withdrawing[address] = true }
+
+// Withdrawn ends what Withdraw began.
+func (a *Allocator) Withdrawn(address netip.Addr) {
+	delete(a.withdrawing, address)
+	a.unpark(address)
 }
 
-// Unblock ends a Block for that cause or a lesser one.
-func (a *Allocator) Unblock(address netip.Addr, why Block) {
-	if a.blocked[address] > why {
-		return
-	}
-	delete(a.blocked, address)
-	if s := a.spaceOf(address); s != nil {
+// Quarantine keeps address from being given out to anybody until Discharge, because another
+// machine on the network uses it; by says which, for people. A holder keeps it.
+func (a *Allocator) Quarantine(address netip.Addr, by string) { a.quarantined[address] = by }
+
+// Discharge ends what Quarantine began.
+func (a *Allocator) Discharge(address netip.Addr) {
+	delete(a.quarantined, address)
+	a.unpark(address)
+}
+
+// blocked reports whether something keeps address from being given out for now.
+func (a *Allocator) blocked(address netip.Addr) bool {
+	_, quarantined := a.quarantined[address]
+	return quarantined || a.withdrawing[address]
+}
+
+func (a *Allocator) unpark(address netip.Addr) {
+	if s := a.spaceOf(address); s != nil && !a.blocked(address) {
 		s.unpark(address)
 	}
 }
@@ -313,17 +319,22 @@ func (a *Allocator) Unblock(address netip.Addr, why Block) {
 type Usage struct {
 	Pool   string
 	Family Family
-	// Held counts the addresses in use; Size all that the pool contains.
-	Held int
-	Size *big.Int
+	// Held counts the addresses in use, Quarantined those that another machine uses; Size is
+	// all that the pool contains.
+	Held, Quarantined int
+	Size              *big.Int
 }
 
 // Usage returns the fill of every pool and family, by pool name, IPv4 first.
 func (a *Allocator) Usage() []Usage {
+	quarantined := map[*space]int{}
+	for address := range a.quarantined {
+		quarantined[a.spaceOf(address)]++
+	}
 	var out []Usage
 	for _, p := range a.pools {
 		for f, s := range p.spaces {
-			out = append(out, Usage{Pool: p.Name, Family: f, Held: s.held, Size: sizeOf(s.ranges)})
+			out = append(out, Usage{Pool: p.Name, Family: f, Held: s.held, Quarantined: quarantined[s], Size: sizeOf(s.ranges)})
 		}
 	}
 	slices.SortFunc(out, func(x, y Usage) int {

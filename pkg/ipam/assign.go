@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -237,14 +238,29 @@ func (a *Allocator) pick(req *Request, f Family, now time.Time) (netip.Addr, *Re
 			}
 		}
 	}
-	return netip.Addr{}, exhausted(req, pools, f)
+	return netip.Addr{}, a.exhausted(req, pools, f)
 }
 
-func exhausted(req *Request, pools []*pool, f Family) *Refusal {
+func (a *Allocator) exhausted(req *Request, pools []*pool, f Family) *Refusal {
+	lost := a.lost(pools, f)
 	if len(pools) == 1 {
-		return refuse(reason.PoolExhausted, "pool %q has no free %s address; free one, or add addresses to the pool", pools[0].Name, f)
+		return refuse(reason.PoolExhausted, "pool %q has no free %s address%s; free one, or add addresses to the pool", pools[0].Name, f, lost)
 	}
-	return refuse(reason.PoolExhausted, "none of the %d pools that may serve %s has a free %s address; free one, or add addresses", len(pools), req.Holder, f)
+	return refuse(reason.PoolExhausted, "none of the %d pools that may serve %s has a free %s address%s; free one, or add addresses", len(pools), req.Holder, f, lost)
+}
+
+// lost says how many addresses of the pools other machines use, if any.
+func (a *Allocator) lost(pools []*pool, f Family) string {
+	n := 0
+	for address := range a.quarantined {
+		if FamilyOf(address) == f && slices.Contains(pools, a.poolOf(address)) && len(a.holders[address]) == 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (other machines on the network use %d)", n)
 }
 
 // judge says of an address of p, met in the search for a free one, whether it is.
@@ -254,7 +270,7 @@ func (a *Allocator) judge(p *pool) func(netip.Addr) verdict {
 		switch {
 		case len(a.holders[address]) > 0, p.avoids(address):
 			return taken
-		case reserved || a.blocked[address] != 0:
+		case reserved || a.blocked(address):
 			return blocked
 		}
 		return usable

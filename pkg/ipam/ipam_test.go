@@ -140,9 +140,9 @@ func TestIP3ReuseAfterRelease(t *testing.T) {
 		a := newAllocator(t, newPool(t, "p", "10.0.0.0/32"))
 		granted(t, a, service("s1"), "10.0.0.0")
 		a.Release("uid-s1", epoch)
-		a.Block(netip.MustParseAddr("10.0.0.0"), Withdrawing)
+		a.Withdraw(netip.MustParseAddr("10.0.0.0"))
 		refused(t, a, service("s2"), reason.PoolExhausted)
-		a.Unblock(netip.MustParseAddr("10.0.0.0"), Withdrawing)
+		a.Withdrawn(netip.MustParseAddr("10.0.0.0"))
 		granted(t, a, service("s2"), "10.0.0.0")
 	})
 }
@@ -429,14 +429,39 @@ func TestReservations(t *testing.T) {
 
 func TestQuarantine(t *testing.T) {
 	a := newAllocator(t, newPool(t, "p", "10.0.0.0/31"))
-	a.Block(netip.MustParseAddr("10.0.0.0"), Quarantined)
-	refused(t, a, service("s1", asking("10.0.0.0")), reason.AddressQuarantined)
+	quarantined := netip.MustParseAddr("10.0.0.0")
+	a.Quarantine(quarantined, "02:00:00:00:00:01")
+	refusal := refused(t, a, service("s1", asking("10.0.0.0")), reason.AddressQuarantined)
+	require.Equal(t, "address 10.0.0.0 is used by another machine on the network, 02:00:00:00:00:01", refusal.Message)
 	granted(t, a, service("s1"), "10.0.0.1")
+	refusal = refused(t, a, service("s2"), reason.PoolExhausted)
+	require.Equal(t, `pool "p" has no free IPv4 address (other machines on the network use 1); free one, or add addresses to the pool`, refusal.Message)
+	require.Equal(t, 1, a.Usage()[0].Quarantined)
+
+	a.Withdraw(quarantined)
+	a.Discharge(quarantined)
 	refused(t, a, service("s2"), reason.PoolExhausted)
-	a.Unblock(netip.MustParseAddr("10.0.0.0"), Withdrawing)
-	refused(t, a, service("s2"), reason.PoolExhausted)
-	a.Unblock(netip.MustParseAddr("10.0.0.0"), Quarantined)
+	a.Withdrawn(quarantined)
 	granted(t, a, service("s2"), "10.0.0.0")
+	a.Quarantine(quarantined, "02:00:00:00:00:01")
+	granted(t, a, service("s2", asking("10.0.0.0")), "10.0.0.0") // Who holds it keeps it.
+}
+
+// TestUpcomingReserved: what is reserved comes up when its Service does, whenever that is.
+func TestUpcomingReserved(t *testing.T) {
+	disabled := newPool(t, "disabled", "10.1.0.0/30")
+	disabled.Disabled = true
+	a := New()
+	require.NoError(t, a.Configure(Config{
+		Pools:        []Pool{newPool(t, "p", "10.0.0.0/30"), disabled},
+		Reservations: []Reservation{{Namespace: "default", Name: "web", Addresses: addrs("10.0.0.0")}},
+	}))
+	require.Equal(t, addrs("10.0.0.1", "10.0.0.2", "10.0.0.0"), a.Upcoming("p", IPv4, 2))
+	granted(t, a, service("web"), "10.0.0.0")
+	require.Equal(t, addrs("10.0.0.1", "10.0.0.2", "10.0.0.3"), a.Upcoming("p", IPv4, 4))
+	require.Empty(t, a.Upcoming("p", IPv6, 4))
+	require.Empty(t, a.Upcoming("disabled", IPv4, 4))
+	require.Empty(t, a.Upcoming("none", IPv4, 4))
 }
 
 func addrs(texts ...string) []netip.Addr {

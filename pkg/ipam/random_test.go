@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // naive is the allocator that one would write in an afternoon: it scans.
@@ -16,6 +18,24 @@ type naive struct {
 	pools []Pool
 	held  map[string]netip.Addr
 	freed map[netip.Addr]int // when, in operations; absent is never
+	// quarantined are not given out; those passed over meanwhile come after all that were
+	// never used, as if they had been freed before the first operation.
+	quarantined, passed map[netip.Addr]bool
+}
+
+func (n *naive) discharge(a netip.Addr) {
+	if _, used := n.freed[a]; !used && n.passed[a] {
+		n.freed[a] = -1
+	}
+	delete(n.quarantined, a)
+	delete(n.passed, a)
+}
+
+func newNaive(pools []Pool) *naive {
+	return &naive{
+		pools: pools, held: map[string]netip.Addr{}, freed: map[netip.Addr]int{},
+		quarantined: map[netip.Addr]bool{}, passed: map[netip.Addr]bool{},
+	}
 }
 
 func (n *naive) taken(a netip.Addr) bool {
@@ -32,23 +52,27 @@ func (n *naive) assign(uid string, want netip.Addr) (netip.Addr, bool) {
 		return h, true
 	}
 	if want.IsValid() {
-		if n.taken(want) || !slices.ContainsFunc(n.pools, func(p Pool) bool { return contains(p, want) }) {
+		if n.taken(want) || n.quarantined[want] || !slices.ContainsFunc(n.pools, func(p Pool) bool { return contains(p, want) }) {
 			return n.held[uid], false
 		}
 		return want, true
 	}
 	for _, p := range n.pools {
-		best, bestAt := netip.Addr{}, -1
+		best, bestAt := netip.Addr{}, 0
 		for _, r := range p.Ranges {
 			for a := r.First; r.Contains(a); a = a.Next() {
 				if n.taken(a) {
+					continue
+				}
+				if n.quarantined[a] {
+					n.passed[a] = true
 					continue
 				}
 				at, used := n.freed[a]
 				if !used {
 					return a, true
 				}
-				if !best.IsValid() || at < bestAt {
+				if !best.IsValid() || at < bestAt || at == bestAt && a.Less(best) {
 					best, bestAt = a, at
 				}
 			}
@@ -74,12 +98,13 @@ func TestRandomAgainstNaiveModel(t *testing.T) {
 			for i := range pools {
 				pools[i].ReuseAfter = 0
 			}
-			a, model := newAllocator(t, pools...), &naive{pools: pools, held: map[string]netip.Addr{}, freed: map[netip.Addr]int{}}
+			a, model := newAllocator(t, pools...), newNaive(pools)
 			for op := range 400 {
 				now := epoch.Add(time.Duration(op) * time.Second)
 				name := fmt.Sprint("s", random.IntN(14))
 				uid := "uid-" + name
-				switch random.IntN(4) {
+				address := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(26))})
+				switch random.IntN(6) {
 				case 0:
 					if h, ok := model.held[uid]; ok {
 						model.freed[h] = op
@@ -87,10 +112,18 @@ func TestRandomAgainstNaiveModel(t *testing.T) {
 					}
 					a.Release(uid, now)
 				case 1:
-					want := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(26))})
-					check(t, a, model, service(name, asking(want.String())), want, now, op)
+					check(t, a, model, service(name, asking(address.String())), address, now, op)
 				case 2:
 					require.NoError(t, a.Configure(a.config))
+					clear(model.passed)
+				case 3:
+					if !model.taken(address) {
+						a.Quarantine(address, "02:00:00:00:00:01")
+						model.quarantined[address] = true
+					}
+				case 4:
+					a.Discharge(address)
+					model.discharge(address)
 				default:
 					check(t, a, model, service(name), netip.Addr{}, now, op)
 				}
@@ -115,6 +148,43 @@ func check(t *testing.T, a *Allocator, model *naive, req Request, want netip.Add
 			model.freed[before] = op
 		}
 		model.held[req.Holder.UID] = expected
+	}
+}
+
+// TestUpcoming: what is said to come next is what is given out next, whatever came before.
+func TestUpcoming(t *testing.T) {
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		p := newPool(t, "p", "10.0.0.6-10.0.0.9", "10.0.0.16/28")
+		p.ReuseAfter = 0
+		a := newAllocator(t, p)
+		now := epoch
+		for range 60 {
+			now = now.Add(time.Second)
+			name := fmt.Sprint("s", random.IntN(16))
+			address := netip.AddrFrom4([4]byte{10, 0, 0, byte(6 + random.IntN(26))})
+			switch random.IntN(6) {
+			case 0:
+				a.Release("uid-"+name, now)
+			case 1:
+				a.Quarantine(address, "02:00:00:00:00:01")
+			case 2:
+				a.Discharge(address)
+			case 3:
+				a.Withdraw(address)
+			case 4:
+				a.Withdrawn(address)
+			default:
+				_, _ = a.Assign(service(name), now) // The pool may be full.
+			}
+		}
+		next := a.Upcoming("p", IPv4, 5)
+		for i, want := range next {
+			granted(t, a, service(fmt.Sprint("new", i)), want.String())
+		}
+		if len(next) < 5 {
+			refused(t, a, service("one-more"), reason.PoolExhausted)
+		}
 	}
 }
 

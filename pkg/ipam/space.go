@@ -35,6 +35,11 @@ type freedAddr struct {
 	at      time.Time
 }
 
+// before orders by time, and by address what was never used.
+func (f freedAddr) before(a netip.Addr, at time.Time) bool {
+	return f.at.Before(at) || f.at.Equal(at) && f.address.Less(a)
+}
+
 func newSpace(ranges []Range) *space {
 	s := &space{ranges: ranges, freed: list.New(), where: map[netip.Addr]*list.Element{}, parked: map[netip.Addr]time.Time{}}
 	if len(ranges) > 0 {
@@ -123,7 +128,8 @@ func (s *space) free(a netip.Addr, at time.Time) {
 	s.where[a] = s.freed.PushBack(freedAddr{a, at})
 }
 
-// unpark makes a available again after what blocked it has ended.
+// unpark makes a available again after what blocked it has ended: where it was among those
+// that were freed, and before them if it was never used.
 func (s *space) unpark(a netip.Addr) {
 	at, ok := s.parked[a]
 	if !ok {
@@ -131,7 +137,7 @@ func (s *space) unpark(a netip.Addr) {
 	}
 	delete(s.parked, a)
 	e := s.freed.Front()
-	for e != nil && e.Value.(freedAddr).at.Before(at) {
+	for e != nil && e.Value.(freedAddr).before(a, at) {
 		e = e.Next()
 	}
 	if e == nil {

@@ -3,8 +3,6 @@ package loadbalancer
 import (
 	"net/netip"
 	"slices"
-
-	"baremetal.cloud/ccm/pkg/ipam"
 )
 
 // startWithdrawals keeps freed addresses from being given out while a node may still
@@ -31,7 +29,7 @@ func (b *Balancer) startWithdrawals(freed []netip.Addr) {
 			b.unrouting[address] = told
 		}
 		if len(from)+len(told) > 0 {
-			b.addresses.Block(address, ipam.Withdrawing)
+			b.addresses.Withdraw(address)
 		}
 	}
 }
@@ -68,7 +66,7 @@ func (b *Balancer) endWithdrawal(address netip.Addr) {
 	if answered || routed {
 		delete(b.withdrawing, address)
 		delete(b.unrouting, address)
-		b.addresses.Unblock(address, ipam.Withdrawing)
+		b.addresses.Withdrawn(address)
 		b.freed = true
 	}
 }
