@@ -67,6 +67,8 @@ type Set struct {
 	Sight Sight
 	// BGP is what this node says to routers.
 	BGP BGP
+	// Probing is what this node asks its network for.
+	Probing Probing
 	// Health says how this node learns whether it serves traffic.
 	Health Health
 }
@@ -183,6 +185,10 @@ type Report struct {
 	Down []string
 	// BGP is the state of the node's sessions to routers.
 	BGP BGPReport
+	// Probed is the Stamp of the newest Probing of which the node has asked for every address.
+	Probed Stamp
+	// Findings are sorted, see Finding.Compare.
+	Findings []Finding
 }
 
 // Equal reports whether r and s say the same.
@@ -190,5 +196,6 @@ func (r Report) Equal(s Report) bool {
 	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
 		slices.Equal(r.Problems, s.Problems) && slices.EqualFunc(r.Interfaces, s.Interfaces, Interface.Equal) &&
 		slices.Equal(r.Down, s.Down) && r.BGP.Plan == s.BGP.Plan && slices.Equal(r.BGP.Sessions, s.BGP.Sessions) &&
-		slices.Equal(r.BGP.Withheld, s.BGP.Withheld)
+		slices.Equal(r.BGP.Withheld, s.BGP.Withheld) &&
+		r.Probed == s.Probed && slices.Equal(r.Findings, s.Findings)
 }

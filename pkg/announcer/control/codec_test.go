@@ -70,9 +70,21 @@ func (d dice) set() announcement.Set {
 				Candidates: pick(d, []string{"a"}, []string{"a", "b"}, []string{"b", "a", "c"}),
 			}
 		})...),
-		Sight:  d.sight(),
-		Health: pick(d, announcement.Health{}, announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}),
+		Sight:   d.sight(),
+		Health:  pick(d, announcement.Health{}, announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}),
+		Probing: d.probing(),
 	}
+}
+
+func (d dice) probing() announcement.Probing {
+	if d.IntN(2) == 0 {
+		return announcement.Probing{}
+	}
+	p := announcement.Probing{Stamp: d.stamp(), Interval: pick(d, time.Second, time.Minute)}
+	p.Probes = append(p.Probes, some(d, func(addr netip.Addr) announcement.Probe {
+		return announcement.Probe{Address: addr, Interface: pick(d, "", "eth0", "/bond.*/")}
+	})...)
+	return p
 }
 
 func (d dice) sight() (s announcement.Sight) {
@@ -113,6 +125,16 @@ func (d dice) report() announcement.Report {
 		Interfaces: d.interfaces(),
 		Down:       pick(d, nil, []string{"a"}, []string{"a", "c"}),
 		Unwell:     d.IntN(2) == 0,
+		Probed:     d.stamp(),
+	}
+	for _, f := range some(d, func(addr netip.Addr) announcement.Finding {
+		return announcement.Finding{Address: addr, MAC: "02:00:00:00:00:0a", Interface: "eth0", Since: d.Int64N(1 << 33)}
+	}) {
+		r.Findings = append(r.Findings, f)
+		if d.IntN(3) == 0 {
+			f.MAC = "02:00:00:00:00:0b"
+			r.Findings = append(r.Findings, f)
+		}
 	}
 	return r
 }
@@ -250,8 +272,14 @@ func TestNormalReport(t *testing.T) {
 		},
 		Interfaces: []announcement.Interface{{Name: "eth1", Prefixes: prefixes}, {Name: "eth0"}, {Name: "eth0"}},
 		Down:       []string{"b", "", "a", "b", strings.Repeat("n", maxName+1)},
+		Findings: []announcement.Finding{
+			{Address: b, MAC: "02:00:00:00:00:0a", Interface: "eth0"}, {Address: a, MAC: "02:00:00:00:00:0a", Interface: "eth0"},
+			{Address: b, MAC: "02:00:00:00:00:0a", Interface: "eth0"}, {MAC: "02:00:00:00:00:0a", Interface: "eth0"}, {Address: a, Interface: "eth0"},
+		},
 	}
 	got := normalReport(in)
+	require.Equal(t, []netip.Addr{a, b}, []netip.Addr{got.Findings[0].Address, got.Findings[1].Address})
+	require.Len(t, got.Findings, 2)
 	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: b}), got.Claims)
 	require.Equal(t, []string{"eth0", "eth1"}, []string{got.Interfaces[0].Name, got.Interfaces[1].Name})
 	require.Equal(t, "bad \uFFFD byte", got.Problems[0].Message)
@@ -275,6 +303,11 @@ func TestLargestReportFits(t *testing.T) {
 		r.Claims = r.Claims.With(announcement.Claim{Address: addr, Stamp: huge})
 		r.Problems = append(r.Problems, announcement.Problem{Address: addr, Reason: "SocketFailed", Message: strings.Repeat("m", 2*maxMessage)})
 	}
+	for i := range 2 * maxFindings {
+		r.Findings = append(r.Findings, announcement.Finding{
+			Address: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), MAC: "02:00:00:00:00:0a", Interface: strings.Repeat("i", maxName), Since: 1 << 40,
+		})
+	}
 	for i := range 2 * maxPeers {
 		r.Down = append(r.Down, fmt.Sprintf("%0*d", maxName, i))
 	}
@@ -282,6 +315,7 @@ func TestLargestReportFits(t *testing.T) {
 	require.Equal(t, maxAnnouncements, report.Claims.Len())
 	require.Len(t, report.Problems, maxProblems)
 	require.Len(t, report.Down, maxPeers)
+	require.Len(t, report.Findings, maxFindings)
 	require.Less(t, proto.Size(reportSnapshot(report)), maxReportBytes)
 }
 
@@ -312,6 +346,7 @@ func FuzzPlan(f *testing.F) {
 		require.True(t, set.Announcements.Equal(again.Announcements))
 		require.Equal(t, set.Stamp, again.Stamp)
 		require.Equal(t, set.Sight, again.Sight)
+		require.True(t, set.Probing.Equal(again.Probing))
 	})
 }
 

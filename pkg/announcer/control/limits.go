@@ -41,6 +41,12 @@ const (
 	// maxURL and maxUnwellAfter bound what a plan says of health.
 	maxURL         = 512
 	maxUnwellAfter = 24 * time.Hour
+	// maxProbes bounds what one node is to ask its network for, and maxProbeInterval how rarely.
+	maxProbes        = 1 << 12
+	maxProbeInterval = 24 * time.Hour
+	// maxFindings bounds the machines that one node found; the sender leaves out what exceeds
+	// it.
+	maxFindings = 1 << 12
 	// maxName bounds node names (DNS subdomain, RFC 1123 section 2.1), cluster UIDs and
 	// interface selectors.
 	maxName = 253

@@ -30,6 +30,7 @@ func planSnapshot(set announcement.Set) *pb.Plan {
 	}
 	sightSnapshot(plan, set.Sight)
 	plan.Health = encodeHealth(set.Health)
+	plan.Probing = encodeProbing(set.Probing)
 	bgpSnapshot(plan, set.BGP)
 	return plan
 }
@@ -47,6 +48,9 @@ func planDifference(base, want announcement.Set) *pb.Plan {
 	sightDifference(plan, base.Sight, want.Sight)
 	if base.Health != want.Health {
 		plan.Health = encodeHealth(want.Health)
+	}
+	if !base.Probing.Equal(want.Probing) {
+		plan.Probing = encodeProbing(want.Probing)
 	}
 	bgpDifference(plan, base.BGP, want.BGP)
 	return plan

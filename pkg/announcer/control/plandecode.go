@@ -34,6 +34,9 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	if p.GetHealth() == nil {
 		set.Health = have.Health
 	}
+	if p.GetProbing() == nil {
+		set.Probing = have.Probing
+	}
 	base := decodeStamp(p.GetBase())
 	if have.Stamp.IsZero() || base != have.Stamp || set.Cluster != have.Cluster {
 		return announcement.Set{}, fmt.Errorf("plan: difference to %s of cluster %q, but %s of cluster %q is held: %w",
@@ -71,6 +74,9 @@ func decodePlan(p *pb.Plan) (set announcement.Set, announced []announcement.Anno
 		return set, nil, nil, err
 	}
 	if set.Health, err = decodeHealth(p.GetHealth()); err != nil {
+		return set, nil, nil, err
+	}
+	if set.Probing, err = decodeProbing(p.GetProbing()); err != nil {
 		return set, nil, nil, err
 	}
 	withdrawn, err = decodeAddresses("plan: withdrawn", p.GetWithdrawn())

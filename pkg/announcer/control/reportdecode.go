@@ -36,6 +36,7 @@ func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, e
 func decodeReport(p *pb.Report) (report announcement.Report, claims []announcement.Claim, ended []netip.Addr, err error) {
 	report = announcement.Report{
 		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(), Unwell: p.GetUnwell(),
+		Probed: decodeStamp(p.GetProbed()),
 	}
 	if err := checkText("report: cluster", report.Cluster, maxName); err != nil {
 		return report, nil, nil, err
@@ -56,6 +57,9 @@ func decodeReport(p *pb.Report) (report announcement.Report, claims []announceme
 		return report, nil, nil, fmt.Errorf("report: %w", err)
 	}
 	if report.Down, err = decodeNames("report: down", p.GetDown()); err != nil {
+		return report, nil, nil, err
+	}
+	if report.Findings, err = decodeFindings(p.GetFindings()); err != nil {
 		return report, nil, nil, err
 	}
 	report.BGP, err = decodeBGPReport(p)

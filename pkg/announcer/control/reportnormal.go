@@ -21,6 +21,7 @@ func normalReport(r announcement.Report) announcement.Report {
 	r.Problems = normalProblems(r.Problems)
 	r.Interfaces = normalInterfaces(r.Interfaces)
 	r.Down = normalNames(r.Down)
+	r.Findings = normalFindings(r.Findings)
 	r.BGP.Sessions = normalSessions(r.BGP.Sessions)
 	r.BGP.Withheld = normalPrefixes(r.BGP.Withheld)
 	return r

@@ -1161,6 +1161,121 @@ func (x *Prefix) GetLength() uint32 {
 	return 0
 }
 
+// Probing is what a node asks its network for, again and again.
+type Probing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Stamp *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	// interval_ms is the time between two times that an address is asked for, in milliseconds.
+	IntervalMs    uint64   `protobuf:"varint,2,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"`
+	Probes        []*Probe `protobuf:"bytes,3,rep,name=probes,proto3" json:"probes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probing) Reset() {
+	*x = Probing{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probing) ProtoMessage() {}
+
+func (x *Probing) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probing.ProtoReflect.Descriptor instead.
+func (*Probing) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Probing) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+func (x *Probing) GetIntervalMs() uint64 {
+	if x != nil {
+		return x.IntervalMs
+	}
+	return 0
+}
+
+func (x *Probing) GetProbes() []*Probe {
+	if x != nil {
+		return x.Probes
+	}
+	return nil
+}
+
+type Probe struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// address is 4 or 16 bytes in network order.
+	Address       []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Interface     string `protobuf:"bytes,2,opt,name=interface,proto3" json:"interface,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Probe) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Probe) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
 // Plan is a node's whole plan (snapshot) or the difference to the one with stamp base.
 type Plan struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1186,13 +1301,15 @@ type Plan struct {
 	Routes []*Route `protobuf:"bytes,12,rep,name=routes,proto3" json:"routes,omitempty"`
 	// withdrawn_routes are prefixes of base that are no longer in the plan.
 	WithdrawnRoutes []*Prefix `protobuf:"bytes,13,rep,name=withdrawn_routes,json=withdrawnRoutes,proto3" json:"withdrawn_routes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// probing is unchanged where a difference does not have it.
+	Probing       *Probing `protobuf:"bytes,14,opt,name=probing,proto3" json:"probing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1321,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1334,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Plan) GetCluster() string {
@@ -1311,6 +1428,13 @@ func (x *Plan) GetWithdrawnRoutes() []*Prefix {
 	return nil
 }
 
+func (x *Plan) GetProbing() *Probing {
+	if x != nil {
+		return x.Probing
+	}
+	return nil
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -1321,7 +1445,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1457,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1470,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Claim) GetAddress() []byte {
@@ -1374,7 +1498,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1386,7 +1510,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1399,7 +1523,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Problem) GetAddress() []byte {
@@ -1442,7 +1566,7 @@ type BGPSession struct {
 
 func (x *BGPSession) Reset() {
 	*x = BGPSession{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1454,7 +1578,7 @@ func (x *BGPSession) String() string {
 func (*BGPSession) ProtoMessage() {}
 
 func (x *BGPSession) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1467,7 +1591,7 @@ func (x *BGPSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BGPSession.ProtoReflect.Descriptor instead.
 func (*BGPSession) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BGPSession) GetPeer() string {
@@ -1534,7 +1658,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1670,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1683,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Interface) GetName() string {
@@ -1597,6 +1721,77 @@ func (x *Interface) GetDown() bool {
 	return false
 }
 
+// Finding is a machine, not the node itself, that has an address.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// address is 4 or 16 bytes in network order.
+	Address   []byte `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Mac       string `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
+	Interface string `protobuf:"bytes,3,opt,name=interface,proto3" json:"interface,omitempty"`
+	// since is in seconds since 1970.
+	Since         int64 `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Finding) GetAddress() []byte {
+	if x != nil {
+		return x.Address
+	}
+	return nil
+}
+
+func (x *Finding) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *Finding) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *Finding) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 // Report is the node's whole state (snapshot) or the difference to the last report
 // on the same stream.
 type Report struct {
@@ -1625,14 +1820,18 @@ type Report struct {
 	// bgp_sessions are always all that there are, sorted by peer.
 	BgpSessions []*BGPSession `protobuf:"bytes,13,rep,name=bgp_sessions,json=bgpSessions,proto3" json:"bgp_sessions,omitempty"`
 	// bgp_withheld are the prefixes of bgp_plan that no router is told yet, in increasing order.
-	BgpWithheld   []*Prefix `protobuf:"bytes,14,rep,name=bgp_withheld,json=bgpWithheld,proto3" json:"bgp_withheld,omitempty"`
+	BgpWithheld []*Prefix `protobuf:"bytes,14,rep,name=bgp_withheld,json=bgpWithheld,proto3" json:"bgp_withheld,omitempty"`
+	// probed is the stamp of the newest probing of which every address was asked for.
+	Probed *Stamp `protobuf:"bytes,15,opt,name=probed,proto3" json:"probed,omitempty"`
+	// findings are always all that there are.
+	Findings      []*Finding `protobuf:"bytes,16,rep,name=findings,proto3" json:"findings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1843,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1856,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -1758,6 +1957,20 @@ func (x *Report) GetBgpWithheld() []*Prefix {
 	return nil
 }
 
+func (x *Report) GetProbed() *Stamp {
+	if x != nil {
+		return x.Probed
+	}
+	return nil
+}
+
+func (x *Report) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
 // Kept is a plan as an announcer keeps it on its node's disk; package planfile knows the
 // file around it.
 type Kept struct {
@@ -1775,7 +1988,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +2000,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +2013,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{21}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Kept) GetNode() string {
@@ -1918,7 +2131,15 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"healthPort\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
-	"\x06length\x18\x02 \x01(\rR\x06length\"\xf7\x04\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\x92\x01\n" +
+	"\aProbing\x121\n" +
+	"\x05stamp\x18\x01 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1f\n" +
+	"\vinterval_ms\x18\x02 \x01(\x04R\n" +
+	"intervalMs\x123\n" +
+	"\x06probes\x18\x03 \x03(\v2\x1b.baremetal.control.v1.ProbeR\x06probes\"?\n" +
+	"\x05Probe\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x1c\n" +
+	"\tinterface\x18\x02 \x01(\tR\tinterface\"\xb0\x05\n" +
 	"\x04Plan\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1a\n" +
@@ -1933,7 +2154,8 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	" \x01(\v2\x1c.baremetal.control.v1.HealthR\x06health\x12+\n" +
 	"\x03bgp\x18\v \x01(\v2\x19.baremetal.control.v1.BGPR\x03bgp\x123\n" +
 	"\x06routes\x18\f \x03(\v2\x1b.baremetal.control.v1.RouteR\x06routes\x12G\n" +
-	"\x10withdrawn_routes\x18\r \x03(\v2\x1c.baremetal.control.v1.PrefixR\x0fwithdrawnRoutes\"T\n" +
+	"\x10withdrawn_routes\x18\r \x03(\v2\x1c.baremetal.control.v1.PrefixR\x0fwithdrawnRoutes\x127\n" +
+	"\aprobing\x18\x0e \x01(\v2\x1d.baremetal.control.v1.ProbingR\aprobing\"T\n" +
 	"\x05Claim\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\"U\n" +
@@ -1955,7 +2177,12 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
 	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
 	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"\x86\x05\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\"i\n" +
+	"\aFinding\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1c\n" +
+	"\tinterface\x18\x03 \x01(\tR\tinterface\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x03R\x05since\"\xf6\x05\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
@@ -1973,7 +2200,9 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x06unwell\x18\v \x01(\bR\x06unwell\x126\n" +
 	"\bbgp_plan\x18\f \x01(\v2\x1b.baremetal.control.v1.StampR\abgpPlan\x12C\n" +
 	"\fbgp_sessions\x18\r \x03(\v2 .baremetal.control.v1.BGPSessionR\vbgpSessions\x12?\n" +
-	"\fbgp_withheld\x18\x0e \x03(\v2\x1c.baremetal.control.v1.PrefixR\vbgpWithheld\"d\n" +
+	"\fbgp_withheld\x18\x0e \x03(\v2\x1c.baremetal.control.v1.PrefixR\vbgpWithheld\x123\n" +
+	"\x06probed\x18\x0f \x01(\v2\x1b.baremetal.control.v1.StampR\x06probed\x129\n" +
+	"\bfindings\x18\x10 \x03(\v2\x1d.baremetal.control.v1.FindingR\bfindings\"d\n" +
 	"\x04Kept\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
@@ -1993,7 +2222,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -2010,52 +2239,60 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*BGP)(nil),            // 12: baremetal.control.v1.BGP
 	(*Route)(nil),          // 13: baremetal.control.v1.Route
 	(*Prefix)(nil),         // 14: baremetal.control.v1.Prefix
-	(*Plan)(nil),           // 15: baremetal.control.v1.Plan
-	(*Claim)(nil),          // 16: baremetal.control.v1.Claim
-	(*Problem)(nil),        // 17: baremetal.control.v1.Problem
-	(*BGPSession)(nil),     // 18: baremetal.control.v1.BGPSession
-	(*Interface)(nil),      // 19: baremetal.control.v1.Interface
-	(*Report)(nil),         // 20: baremetal.control.v1.Report
-	(*Kept)(nil),           // 21: baremetal.control.v1.Kept
+	(*Probing)(nil),        // 15: baremetal.control.v1.Probing
+	(*Probe)(nil),          // 16: baremetal.control.v1.Probe
+	(*Plan)(nil),           // 17: baremetal.control.v1.Plan
+	(*Claim)(nil),          // 18: baremetal.control.v1.Claim
+	(*Problem)(nil),        // 19: baremetal.control.v1.Problem
+	(*BGPSession)(nil),     // 20: baremetal.control.v1.BGPSession
+	(*Interface)(nil),      // 21: baremetal.control.v1.Interface
+	(*Finding)(nil),        // 22: baremetal.control.v1.Finding
+	(*Report)(nil),         // 23: baremetal.control.v1.Report
+	(*Kept)(nil),           // 24: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	20, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	23, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
-	15, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	20, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	17, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
+	23, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
-	19, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
+	21, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
 	10, // 7: baremetal.control.v1.BGPPeer.bfd:type_name -> baremetal.control.v1.BFD
 	9,  // 8: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
 	11, // 9: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
 	14, // 10: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
-	4,  // 11: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 12: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
-	5,  // 13: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	7,  // 14: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
-	8,  // 15: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
-	6,  // 16: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
-	12, // 17: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
-	13, // 18: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
-	14, // 19: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
-	4,  // 20: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 21: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 22: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	16, // 23: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	17, // 24: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	19, // 25: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	4,  // 26: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
-	18, // 27: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
-	14, // 28: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
-	15, // 29: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 30: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 31: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	31, // [31:32] is the sub-list for method output_type
-	30, // [30:31] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	4,  // 11: baremetal.control.v1.Probing.stamp:type_name -> baremetal.control.v1.Stamp
+	16, // 12: baremetal.control.v1.Probing.probes:type_name -> baremetal.control.v1.Probe
+	4,  // 13: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 14: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
+	5,  // 15: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
+	7,  // 16: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	8,  // 17: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
+	6,  // 18: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
+	12, // 19: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
+	13, // 20: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
+	14, // 21: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
+	15, // 22: baremetal.control.v1.Plan.probing:type_name -> baremetal.control.v1.Probing
+	4,  // 23: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 24: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 25: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	18, // 26: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	19, // 27: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	21, // 28: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	4,  // 29: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
+	20, // 30: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
+	14, // 31: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
+	4,  // 32: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
+	22, // 33: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
+	17, // 34: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 35: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 36: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	36, // [36:37] is the sub-list for method output_type
+	35, // [35:36] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -2078,7 +2315,7 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
