@@ -42,8 +42,9 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	})
 	settings := announcer.Options{
 		Node: o.node, Logger: log, Speaker: speaker,
-		IPv4:   newResponder(arp.Protocol{}),
-		IPv6:   newResponder(ndp.Protocol{}),
+		IPv4:       newResponder(arp.Protocol{}),
+		IPv6:       newResponder(ndp.Protocol{}),
+		ListenIPv4: newListener(arp.Claims{}), ListenIPv6: newListener(ndp.Claims{}),
 		Report: func(r announcement.Report) { client.SetReport(r) },
 	}
 	checker := health.NewChecker(health.Options{Now: sight.Now, Logger: log, OnResult: func(r health.Result) { node.OnHealth(r) }})
@@ -107,5 +108,12 @@ func newKeeper(o options, log *slog.Logger) *planfile.Keeper {
 func newResponder(protocol responder.Protocol) func(func(), func() bool) announcer.Responder {
 	return func(socketFailed func(), allowed func() bool) announcer.Responder {
 		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed, Allowed: allowed})
+	}
+}
+
+// newListener returns what makes a listener of protocol.
+func newListener(protocol responder.Protocol) func(func(), func(*responder.Port, []byte)) announcer.Listener {
+	return func(socketFailed func(), heard func(*responder.Port, []byte)) announcer.Listener {
+		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed, OnConflict: heard})
 	}
 }

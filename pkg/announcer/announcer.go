@@ -55,6 +55,9 @@ type Options struct {
 	IPv4, IPv6 func(socketFailed func(), allowed func() bool) Responder
 	// Speaker says to routers what it is set to; nil has the node speak to none.
 	Speaker Speaker
+	// ListenIPv4 and ListenIPv6, if not nil, make the Listener of each family. Their arguments are
+	// what to call when a socket failed, and with each frame that claims an address.
+	ListenIPv4, ListenIPv6 func(socketFailed func(), heard func(*responder.Port, []byte)) Listener
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(announcement.Report)
 	// Ask, if not nil, takes what is to be asked of the node's health, whenever that may have
@@ -85,10 +88,16 @@ type Announcer struct {
 	inbox      *inbox
 	core       *core
 	responders map[family]Responder
+	// listeners are those that there are, and deaf why one of them did not hear, as it was told.
+	listeners  map[family]Listener
+	deaf       map[family]string
 	neighbours neighbours
 	asking     sync.WaitGroup
-	status     atomic.Pointer[Status]
-	refused    map[string]uint64
+	// asks ends with the announcer, by endAsks.
+	asks    context.Context
+	endAsks context.CancelFunc
+	status  atomic.Pointer[Status]
+	refused map[string]uint64
 	// told is the last refusal that was logged, by replica.
 	told map[string]string
 
@@ -104,11 +113,15 @@ func New(options Options) *Announcer {
 	a := &Announcer{
 		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
+		listeners: map[family]Listener{}, deaf: map[family]string{},
 	}
+	a.asks, a.endAsks = context.WithCancel(context.Background())
 	failed := func() { a.inbox.put(func(n *news) { n.socketFailed = true }) }
 	a.responders = map[family]Responder{
 		ipv4: options.IPv4(failed, a.neighbours.allowed), ipv6: options.IPv6(failed, a.neighbours.allowed),
 	}
+	a.listener(ipv4, options.ListenIPv4, failed)
+	a.listener(ipv6, options.ListenIPv6, failed)
 	a.neighbours.network = sight.NewNetwork(func(p sight.Packet) {
 		if !a.inbox.hear(p) {
 			a.neighbours.network.Drop(sight.ErrOverflow)
@@ -184,7 +197,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 	if next := a.core.wake(); !next.IsZero() {
 		pause, ok = time.Until(next), true
 	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due()} {
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due(), a.core.conflicts.wake()} {
 		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
 			pause, ok = left, true
 		}
@@ -247,6 +260,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if heard {
 		a.core.bgp = *n.bgp
 	}
+	defend, found := a.hear(now, boot, n)
 	if a.core.rerouted || n.peersFailed || a.neighbours.retryAt != 0 && boot >= a.neighbours.retryAt {
 		a.reach(boot)
 	}
@@ -256,12 +270,14 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	}
 	if settled := a.core.settle(boot); settled || changed || retry {
 		a.carryOut(now, boot)
-	} else if heard || a.core.sight.Counts() != a.status.Load().Peers {
+	} else if heard || found || a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
 	}
 	a.neighbours.send(boot, a.core.sight)
 	a.ask(a.core.sight.Ask())
 	a.core.regain(now)
+	a.probeAhead(boot)
+	a.defend(defend)
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
 }
@@ -366,6 +382,7 @@ func (a *Announcer) apply() failures {
 	for f, r := range a.responders {
 		failed[f] = r.Apply(a.core.ports.of(f))
 	}
+	a.listenFor()
 	return failed
 }
 
@@ -408,6 +425,8 @@ func (a *Announcer) publish() {
 		Peers:    a.core.sight.Counts(),
 		BGP:      a.core.bgp,
 
+		Found: len(a.core.conflicts.findings()), Conflicts: a.core.conflicts.counts,
+
 		ClaimsStarted: maps.Clone(a.core.started),
 		ClaimsEnded:   maps.Clone(a.core.ended),
 		Unwell:        a.core.fitness.unwell,
@@ -435,9 +454,13 @@ func (a *Announcer) Status() Status {
 }
 
 func (a *Announcer) close() {
+	a.endAsks()
 	a.asking.Wait()
 	a.neighbours.network.Close()
 	for _, r := range a.responders {
 		r.Close()
+	}
+	for _, l := range a.listeners {
+		l.Close()
 	}
 }

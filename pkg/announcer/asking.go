@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/arp"
-	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/probe"
 )
 
@@ -18,7 +16,7 @@ func (a *Announcer) ask(addresses []netip.Addr) {
 	for _, address := range addresses {
 		asking.add(address, a.core.options[address].interfaces)
 	}
-	for f, protocol := range map[family]probe.Protocol{ipv4: arp.Protocol{}, ipv6: ndp.Protocol{}} {
+	for f, protocol := range protocols {
 		asked := slices.DeleteFunc(slices.Clone(addresses), func(x netip.Addr) bool { return familyOf(x) != f })
 		if len(asked) == 0 {
 			continue
@@ -34,9 +32,14 @@ func (a *Announcer) ask(addresses []netip.Addr) {
 func (a *Announcer) await(asked []netip.Addr, question *probe.Question, err error) {
 	var answered map[netip.Addr]bool
 	if err == nil {
-		answered, err = question.Run()
+		var holders []probe.Holder
+		holders, err = question.Run(a.asks, probe.Quick)
+		answered = map[netip.Addr]bool{}
+		for _, h := range holders {
+			answered[h.Address] = true
+		}
 	}
-	if err != nil {
+	if err != nil && a.asks.Err() == nil {
 		a.log.Warn("asking for addresses failed; nobody takes them over until it works", "addresses", len(asked), "error", err)
 		answered = map[netip.Addr]bool{}
 		for _, address := range asked {

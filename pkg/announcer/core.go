@@ -45,6 +45,8 @@ type core struct {
 
 	// fitness is whether the node serves traffic.
 	fitness fitness
+	// conflicts are what other machines do with addresses.
+	conflicts conflicts
 
 	// options are what this node could do about each address of the plan, by what is in
 	// configured.
@@ -97,7 +99,7 @@ type core struct {
 func newCore(node string, boot uint64) *core {
 	return &core{
 		node: node, sight: sight.NewCore(node, boot), options: map[netip.Addr]option{}, carriers: carriers{},
-		fitness: newFitness(),
+		fitness: newFitness(), conflicts: newConflicts(),
 		failing: map[netip.Addr]announcement.Problem{}, reconsider: map[netip.Addr]bool{},
 		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
 		schedule: newSchedule(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
@@ -154,6 +156,7 @@ func (c *core) configure(boot time.Duration) {
 	if c.links == nil {
 		return
 	}
+	c.conflicts.set(boot, c.set.Probing)
 	c.expect(boot)
 	if c.resegmented() {
 		c.segments, c.rerouted, c.fitness.changed = newSegments(*c.links, c.set.Sight.Peers), true, true
@@ -411,6 +414,7 @@ func (c *core) report() *announcement.Report {
 		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
 		Unwell: c.fitness.unwell,
 		BGP:    announcement.BGPReport{Plan: c.bgp.Plan, Withheld: c.bgp.Withheld},
+		Probed: c.conflicts.probed, Findings: c.conflicts.findings(),
 	}
 	for _, s := range c.bgp.Sessions {
 		r.BGP.Sessions = append(r.BGP.Sessions, s.BGPSession)

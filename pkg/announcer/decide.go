@@ -26,6 +26,8 @@ type segments struct {
 	links  link.Snapshot
 	report []announcement.Interface
 	own    link.Own
+	// nodes are the hardware addresses of this node and of those that it knows.
+	nodes map[string]bool
 	// chosen is the choice of selectors that do not depend on the address.
 	chosen map[string]choice
 }
@@ -36,9 +38,13 @@ type choice struct {
 }
 
 func newSegments(links link.Snapshot, peers []announcement.Peer) *segments {
-	s := &segments{links: links, report: links.Report(), own: links.Own(), chosen: map[string]choice{}}
+	s := &segments{links: links, report: links.Report(), own: links.Own(), nodes: map[string]bool{}, chosen: map[string]choice{}}
+	for _, i := range links.Interfaces {
+		s.nodes[i.MAC.String()] = true
+	}
 	for _, peer := range peers {
 		for _, i := range peer.Interfaces {
+			s.nodes[i.MAC] = true
 			for _, p := range i.Prefixes {
 				s.own[p.Addr()] = cmp.Or(s.own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
 			}

@@ -8,12 +8,16 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/probe"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
 // maxPackets bounds the packets that wait for the owner: some rounds of all peers there
 // may be.
 const maxPackets = 4096
+
+// maxClaims bounds the claims of other machines that wait.
+const maxClaims = 1024
 
 // inbox collects what others tell the announcer until its owner looks. Of each kind only
 // the newest is kept, and of packets a bounded number, so that nobody ever waits and
@@ -36,6 +40,9 @@ type news struct {
 	packets []sight.Packet
 	// probes are what came of asking the segment for addresses.
 	probes []probed
+	// answers are what came of probing addresses, and claims who claims the node's.
+	answers []answered
+	claims  []probe.Holder
 	// peersFailed says that a socket to peers failed.
 	peersFailed bool
 	// bgp is how the sessions to routers fare.
@@ -48,6 +55,13 @@ type news struct {
 type probed struct {
 	asked    []netip.Addr
 	answered map[netip.Addr]bool
+}
+
+// answered is what came of probing: who has which of the addresses asked for, or that it failed.
+type answered struct {
+	asked   []announcement.Probe
+	holders []probe.Holder
+	failed  bool
 }
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
@@ -72,6 +86,15 @@ func (b *inbox) hear(p sight.Packet) bool {
 		}
 	})
 	return room
+}
+
+// claimed takes that a machine claims an address. Of what it cannot take it hears again.
+func (b *inbox) claimed(h probe.Holder) {
+	b.put(func(n *news) {
+		if len(n.claims) < maxClaims {
+			n.claims = append(n.claims, h)
+		}
+	})
 }
 
 // take returns the pending news and leaves none.

@@ -51,8 +51,9 @@ func newLAN(t *testing.T) *lan {
 	l.join()
 	l.announcer = announcer.New(announcer.Options{
 		Node: "node1", Logger: slog.New(slog.NewTextHandler(&l.log, nil)),
-		IPv4:   newResponder(arp.Protocol{}),
-		IPv6:   newResponder(ndp.Protocol{}),
+		IPv4:       newResponder(arp.Protocol{}),
+		IPv6:       newResponder(ndp.Protocol{}),
+		ListenIPv4: newListener(arp.Claims{}), ListenIPv6: newListener(ndp.Claims{}),
 		Report: l.report,
 	})
 	l.running = run(l.node, l.announcer)
@@ -63,6 +64,12 @@ func newLAN(t *testing.T) *lan {
 func newResponder(p responder.Protocol) func(func(), func() bool) announcer.Responder {
 	return func(failed func(), allowed func() bool) announcer.Responder {
 		return responder.New(responder.Options{Protocol: p, OnFailure: failed, Allowed: allowed})
+	}
+}
+
+func newListener(p responder.Protocol) func(func(), func(*responder.Port, []byte)) announcer.Listener {
+	return func(failed func(), heard func(*responder.Port, []byte)) announcer.Listener {
+		return responder.New(responder.Options{Protocol: p, OnFailure: failed, OnConflict: heard})
 	}
 }
 

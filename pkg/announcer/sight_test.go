@@ -94,6 +94,7 @@ func (b *bridged) add(name string, numbered bool, i int) {
 func (b *bridged) start(m *member) {
 	m.announcer = announcer.New(announcer.Options{
 		Node: m.name, IPv4: newResponder(arp.Protocol{}), IPv6: newResponder(ndp.Protocol{}),
+		ListenIPv4: newListener(arp.Claims{}), ListenIPv6: newListener(ndp.Claims{}),
 		Report: func(r announcement.Report) {
 			m.mu.Lock()
 			m.report = r

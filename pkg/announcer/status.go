@@ -47,6 +47,10 @@ type Status struct {
 	Dropped      map[string]uint64
 	// BGP is how the sessions to routers fare.
 	BGP bgp.State
+	// Found counts the other machines that have an address of the plan, and Conflicts are what
+	// the node did about them.
+	Found     int
+	Conflicts ConflictCounts
 	// Responders are what the responders did so far, by address family.
 	Responders map[string]responder.Counts
 }

@@ -5,6 +5,7 @@ package probe
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,15 +19,30 @@ import (
 )
 
 const (
-	// times is how often is asked, interval the time between, and Duration how long it
-	// takes altogether. They are shorter than what the RFCs ask of a host that has never
-	// used the address: what is asked for here is a machine that is already known to answer.
-	times    = 3
-	interval = 40 * time.Millisecond
-	Duration = times * interval
+	// times is how often is asked (RFC 5227 section 1.1, PROBE_NUM).
+	times = 3
+
+	// Quick is a pause between two times for a machine that is known to answer at once, if it
+	// is there. It is shorter than what the RFCs ask of a host that is about to use an address.
+	Quick = 40 * time.Millisecond
+	// Patient is a pause for any machine (RFC 5227 section 1.1, PROBE_MIN; RFC 4861 section
+	// 10, RETRANS_TIMER).
+	Patient = time.Second
 
 	maxFrame = 2048
+	// maxHolders is of how many machines with one address is told; one is too many already.
+	maxHolders = 4
 )
+
+// Duration returns how long asking takes altogether with that pause.
+func Duration(pause time.Duration) time.Duration { return times * pause }
+
+// Holder is a machine that has an address.
+type Holder struct {
+	Address netip.Addr
+	// MAC is its hardware address, and Interface where it answered.
+	MAC, Interface string
+}
 
 // Protocol is address resolution of one family.
 type Protocol interface {
@@ -40,6 +56,20 @@ type Protocol interface {
 	// Holder returns which address the sender of frame shows to have, and its hardware
 	// address; false if none.
 	Holder(frame []byte) (netip.Addr, net.HardwareAddr, bool)
+}
+
+// Claim says whether frame shows that another machine has one of port's addresses, which it
+// answers by responder.Conflict.
+func Claim(p Protocol, frame []byte, port *responder.Port) responder.Outcome {
+	switch address, mac, ok := p.Holder(frame); {
+	case !ok:
+		return responder.Malformed
+	case !port.Has(address):
+		return responder.NotOurs
+	case bytes.Equal(mac, port.MAC):
+		return responder.OwnFrame
+	}
+	return responder.Conflict
 }
 
 // Question is addresses that are about to be asked for.
@@ -75,38 +105,57 @@ func New(protocol Protocol, listen responder.ListenFunc, ports []*responder.Port
 	return q, nil
 }
 
-// Run asks and returns, after Duration, the addresses for which another machine answered.
-// Where it is held up it takes that much longer: whoever answers has his time from when he
-// was asked last. An error says that some could not be asked for everywhere.
-func (q *Question) Run() (map[netip.Addr]bool, error) {
+// Run asks with that pause, and returns after Duration which machines but this one have the
+// addresses, each once. Where it is held up it takes that much longer: whoever answers has his
+// time from when he was asked last. An error says that some could not be asked for everywhere,
+// or that ctx ended.
+func (q *Question) Run(ctx context.Context, pause time.Duration) ([]Holder, error) {
 	defer q.close()
-	found := make(chan map[netip.Addr]bool)
+	found := make(chan []Holder)
 	for _, a := range q.asked {
 		go func() { found <- a.listen(q.protocol) }()
 	}
-	again := time.NewTicker(interval)
+	failures := []error{q.ask(ctx, pause)}
+	last := pause
+	if ctx.Err() != nil {
+		last = 0
+	}
+	for _, a := range q.asked {
+		if err := a.conn.SetDeadline(time.Now().Add(last)); err != nil {
+			failures = append(failures, err, a.conn.Close())
+		}
+	}
+	stop := context.AfterFunc(ctx, func() {
+		for _, a := range q.asked {
+			_ = a.conn.SetDeadline(time.Now())
+		}
+	})
+	defer stop()
+	var all []Holder
+	for range q.asked {
+		all = append(all, <-found...)
+	}
+	return all, errors.Join(append(failures, ctx.Err())...)
+}
+
+// ask sends the questions.
+func (q *Question) ask(ctx context.Context, pause time.Duration) error {
+	again := time.NewTicker(pause)
 	defer again.Stop()
 	var failures []error
 	for n := range times {
 		if n > 0 {
-			<-again.C
+			select {
+			case <-again.C:
+			case <-ctx.Done():
+				return errors.Join(failures...)
+			}
 		}
 		for _, a := range q.asked {
-			failures = append(failures, a.conn.SetWriteDeadline(time.Now().Add(Duration)), a.send(q.protocol))
+			failures = append(failures, a.conn.SetWriteDeadline(time.Now().Add(Duration(pause))), a.send(q.protocol))
 		}
 	}
-	for _, a := range q.asked {
-		if err := a.conn.SetDeadline(time.Now().Add(interval)); err != nil {
-			failures = append(failures, err, a.conn.Close())
-		}
-	}
-	all := map[netip.Addr]bool{}
-	for range q.asked {
-		for address := range <-found {
-			all[address] = true
-		}
-	}
-	return all, errors.Join(failures...)
+	return errors.Join(failures...)
 }
 
 func (a *asked) send(p Protocol) error {
@@ -123,17 +172,25 @@ func (a *asked) send(p Protocol) error {
 	return nil
 }
 
-// listen returns the port's addresses that others have, once the time is over.
-func (a *asked) listen(p Protocol) map[netip.Addr]bool {
-	found := map[netip.Addr]bool{}
+// listen returns who else has the port's addresses, once the time is over.
+func (a *asked) listen(p Protocol) []Holder {
+	var found []Holder
+	seen, holders := map[Holder]bool{}, map[netip.Addr]int{}
 	buffer := make([]byte, maxFrame)
 	for {
 		n, _, err := a.conn.ReadFrom(buffer)
 		if err != nil {
 			return found
 		}
-		if address, mac, ok := p.Holder(buffer[:n]); ok && a.port.Has(address) && !bytes.Equal(mac, a.port.MAC) {
-			found[address] = true
+		address, mac, ok := p.Holder(buffer[:n])
+		if !ok || !a.port.Has(address) || bytes.Equal(mac, a.port.MAC) {
+			continue
+		}
+		h := Holder{address, mac.String(), a.port.Name}
+		if !seen[h] && holders[address] < maxHolders {
+			seen[h] = true
+			holders[address]++
+			found = append(found, h)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package probe_test
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +37,7 @@ type segment struct {
 	// slow is how long each frame takes.
 	slow   time.Duration
 	closed bool
+	once   sync.Once
 }
 
 func (s *segment) WriteTo(frame []byte, _ net.Addr) (int, error) {
@@ -68,7 +71,7 @@ func (s *segment) ReadFrom(frame []byte) (int, net.Addr, error) {
 }
 
 func (s *segment) SetDeadline(t time.Time) error {
-	time.AfterFunc(time.Until(t), func() { close(s.over) })
+	time.AfterFunc(time.Until(t), func() { s.once.Do(func() { close(s.over) }) })
 	return nil
 }
 func (s *segment) SetWriteDeadline(time.Time) error  { return nil }
@@ -89,10 +92,10 @@ func TestRun(t *testing.T) {
 		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
 		require.NoError(t, err)
 		began := time.Now()
-		found, err := q.Run()
+		found, err := q.Run(t.Context(), probe.Quick)
 		require.NoError(t, err)
-		require.Equal(t, map[netip.Addr]bool{held: true}, found)
-		require.Equal(t, probe.Duration, time.Since(began))
+		require.Equal(t, []probe.Holder{{Address: held, MAC: theirs.String(), Interface: "eth0"}}, found)
+		require.Equal(t, probe.Duration(probe.Quick), time.Since(began))
 		require.Equal(t, 9, s.sent)
 		require.True(t, s.closed)
 	})
@@ -103,16 +106,54 @@ func TestHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &segment{
 			holders: map[netip.Addr]net.HardwareAddr{held: theirs}, answers: make(chan []byte, 100), over: make(chan struct{}),
-			slow: probe.Duration / 2,
+			slow: probe.Duration(probe.Quick) / 2,
 		}
 		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
 		require.NoError(t, err)
 		began := time.Now()
-		found, err := q.Run()
+		found, err := q.Run(t.Context(), probe.Quick)
 		require.NoError(t, err)
-		require.Equal(t, map[netip.Addr]bool{held: true}, found)
+		require.Equal(t, []probe.Holder{{Address: held, MAC: theirs.String(), Interface: "eth0"}}, found)
 		require.Greater(t, time.Since(began), 9*s.slow)
 		require.Equal(t, 9, s.sent)
+	})
+}
+
+// TestEnd: asking ends with its context, whether it asks or listens.
+func TestEnd(t *testing.T) {
+	for name, after := range map[string]time.Duration{"asking": probe.Patient / 2, "listening": 5 * probe.Patient / 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &segment{holders: map[netip.Addr]net.HardwareAddr{held: theirs}, answers: make(chan []byte, 100), over: make(chan struct{})}
+				q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
+				require.NoError(t, err)
+				ctx, cancel := context.WithTimeout(t.Context(), after)
+				defer cancel()
+				began := time.Now()
+				_, err = q.Run(ctx, probe.Patient)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				require.Equal(t, after, time.Since(began))
+				require.True(t, s.closed)
+			})
+		})
+	}
+}
+
+// TestManyHolders: however many machines say that they have an address, it is told of few.
+func TestManyHolders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &segment{answers: make(chan []byte, 100), over: make(chan struct{})}
+		for i := range 20 {
+			frame := arp.Protocol{}.Announcement(&responder.Port{MAC: net.HardwareAddr{2, 0, 0, 0, 1, byte(i)}}, held)[0]
+			s.answers <- frame
+			s.answers <- frame
+		}
+		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
+		require.NoError(t, err)
+		found, err := q.Run(t.Context(), probe.Quick)
+		require.NoError(t, err)
+		require.Len(t, found, 4)
+		require.Equal(t, probe.Holder{Address: held, MAC: "02:00:00:00:01:00", Interface: "eth0"}, found[0])
 	})
 }
 
@@ -124,7 +165,7 @@ func TestWhatCannotBeAsked(t *testing.T) {
 		s := &segment{broken: errors.New("network is down"), over: make(chan struct{})}
 		q, err := probe.New(arp.Protocol{}, s.open(nil), ports())
 		require.NoError(t, err)
-		_, err = q.Run()
+		_, err = q.Run(t.Context(), probe.Quick)
 		require.ErrorIs(t, err, s.broken)
 		require.True(t, s.closed)
 	})

@@ -26,6 +26,9 @@ type Options struct {
 	// OnFailure, if not nil, is called from a reader's goroutine when its socket failed.
 	// The next Apply opens it anew.
 	OnFailure func()
+	// OnConflict, if not nil, is called from a reader's goroutine with each frame whose Outcome
+	// is Conflict. It must not keep the frame.
+	OnConflict func(port *Port, frame []byte)
 	// Allowed, if not nil, is asked before anything is sent, from any goroutine.
 	Allowed func() bool
 }
@@ -46,6 +49,9 @@ func New(options Options) *Responder {
 	}
 	if options.OnFailure == nil {
 		options.OnFailure = func() {}
+	}
+	if options.OnConflict == nil {
+		options.OnConflict = func(*Port, []byte) {}
 	}
 	if options.Allowed == nil {
 		options.Allowed = func() bool { return true }
@@ -164,8 +170,11 @@ func (r *Responder) read(s *socket) {
 			reply, outcome = nil, Fenced
 		}
 		r.counts.outcomes[outcome].Add(1)
-		if outcome == NotOurs {
+		switch outcome {
+		case NotOurs:
 			s.filter.wastes()
+		case Conflict:
+			r.options.OnConflict(port, buffer[:n])
 		}
 		if reply != nil && s.send(reply) != nil {
 			r.counts.failed.Add(1)

@@ -25,6 +25,7 @@ type collector struct {
 	stream, build                        *prometheus.Desc
 	peers, claimsStarted, claimsEnded    *prometheus.Desc
 	sightSent, sightDropped, sightUnsent *prometheus.Desc
+	probes, found, contested, defences   *prometheus.Desc
 	session, sessionProblem, losses      *prometheus.Desc
 	routesSent, routesReceived, failures *prometheus.Desc
 	pathUp, pathFailures                 *prometheus.Desc
@@ -58,6 +59,10 @@ func newCollector(status func() announcer.Status, version string) *collector {
 		sightSent:      describe("baremetal_announcer_sight_sent_total", "Datagrams sent to peers."),
 		sightUnsent:    describe("baremetal_announcer_sight_send_failures_total", "Datagrams to peers that could not be sent."),
 		sightDropped:   describe("baremetal_announcer_sight_dropped_total", "Datagrams received on the port of peers that did not count, by cause.", "cause"),
+		probes:         describe("baremetal_announcer_probes_total", "Addresses that were asked for on the network because the plan says so, each by three frames."),
+		found:          describe("baremetal_announcer_conflicts", "Other machines that have an address that the plan has probed or the node answers for, one for each address; nodes of the cluster and proxies may be among them."),
+		contested:      describe("baremetal_announcer_conflicting_claims_total", "Claims by other machines of addresses that the node answers for, at most one a second for each."),
+		defences:       describe("baremetal_announcer_defences_total", "Announcements of an address because another machine claims it."),
 		build:          describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
 		session:        describe("baremetal_announcer_bgp_session", "1 for the state that the BGP session to the peer is in (RFC 4271), 0 for the others.", "peer", "state"),
 		sessionProblem: describe("baremetal_announcer_bgp_session_problem", "1 for the reason why the BGP session to the peer is not established; none where it is.", "peer", "reason"),
@@ -76,7 +81,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.planTerm, c.planRevision, c.plansRefused, c.planKept, c.planWrites, c.working, c.unwell,
 		c.addresses, c.claimStart, c.answered, c.ignored,
 		c.unsolicited, c.sendFailures, c.stream, c.build,
-		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped,
+		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped, c.probes, c.found, c.contested, c.defences,
 		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures, c.pathUp, c.pathFailures,
 	} {
 		out <- d
@@ -121,6 +126,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, cause := range announcer.EndCauses() {
 		counter(c.claimsEnded, s.ClaimsEnded[cause], cause)
 	}
+	counter(c.probes, s.Conflicts.Probed)
+	gauge(c.found, float64(s.Found))
+	counter(c.contested, s.Conflicts.Claimed)
+	counter(c.defences, s.Conflicts.Defended)
 	counter(c.sightSent, s.Sent)
 	counter(c.sightUnsent, s.Unsent)
 	for _, cause := range sight.DropCauses() {

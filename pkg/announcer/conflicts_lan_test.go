@@ -1,0 +1,99 @@
+package announcer_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+// found waits until the node reports of these addresses that the host has them.
+func (l *lan) found(addresses ...string) announcement.Report {
+	l.t.Helper()
+	mac := l.host.Interface(l.t, "host0").HardwareAddr.String()
+	var want []string
+	for _, a := range addresses {
+		want = append(want, a+" "+mac+" eth0")
+	}
+	var got []string
+	require.Eventually(l.t, func() bool {
+		got = nil
+		for _, f := range l.lastReport().Findings {
+			got = append(got, f.Address.String()+" "+f.MAC+" "+f.Interface)
+		}
+		return slices.Equal(got, want)
+	}, patience, 20*time.Millisecond, "found %v", &got)
+	return l.lastReport()
+}
+
+// TestProbesAhead: a host's kernel answers for the addresses that it has, in both families,
+// and for no others; once it has them no more, nobody is found.
+func TestProbesAhead(t *testing.T) {
+	l := newLAN(t)
+	l.host.Address(t, "host0", "192.0.2.201/24")
+	l.host.Address(t, "host0", "2001:db8::201/64")
+	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}
+	set.Probing = announcement.Probing{Stamp: set.Stamp, Interval: time.Second}
+	for _, a := range []string{"192.0.2.201", "192.0.2.202", "2001:db8::201", "2001:db8::202"} {
+		set.Probing.Probes = append(set.Probing.Probes, announcement.Probe{Address: netip.MustParseAddr(a), Interface: "eth0"})
+	}
+	l.announcer.OnPlan("replica", set)
+	report := l.found("192.0.2.201", "2001:db8::201")
+	require.Equal(t, set.Stamp, report.Probed)
+	for _, a := range []string{"192.0.2.201/24", "2001:db8::201/64"} {
+		l.host.Change(t, "host0", func(i netlink.Link) error {
+			address, err := netlink.ParseAddr(a)
+			if err != nil {
+				return err
+			}
+			return netlink.AddrDel(i, address)
+		})
+	}
+	l.found()
+	require.Equal(t, 0, l.announcer.Status().Found)
+	require.GreaterOrEqual(t, l.announcer.Status().Conflicts.Probed, uint64(8))
+}
+
+// TestDefends: a host announces addresses of the node as its own. The node says so, and
+// announces them again, but not each time.
+func TestDefends(t *testing.T) {
+	l := newLAN(t)
+	l.plan(1, "eth0", vip4, vip6)
+	l.resolve(vip4, l.mac())
+	l.resolve(vip6, l.mac())
+	host := l.host.Interface(t, "host0")
+	for _, c := range []struct {
+		protocol responder.Protocol
+		address  string
+	}{{arp.Protocol{}, vip4}, {ndp.Protocol{}, vip6}} {
+		address := netip.MustParseAddr(c.address)
+		claimant := responder.New(responder.Options{Protocol: c.protocol})
+		t.Cleanup(claimant.Close)
+		port := &responder.Port{Index: host.Index, Name: host.Name, MAC: host.HardwareAddr, Addresses: responder.NewAddresses(address)}
+		before := l.announcer.Status().Conflicts
+		claim := func() {
+			l.host.Do(func() { require.NoError(t, claimant.Announce([]netip.Addr{address})) })
+		}
+		l.host.Do(func() { require.Empty(t, claimant.Apply([]*responder.Port{port})) })
+		began := time.Now()
+		claim()
+		require.Eventually(t, func() bool { return l.announcer.Status().Conflicts.Defended > before.Defended }, patience, time.Millisecond)
+		// Who is heard again within ten seconds is counted and not answered.
+		require.Eventually(t, func() bool {
+			claim()
+			return l.announcer.Status().Conflicts.Claimed > before.Claimed+1
+		}, patience, 100*time.Millisecond)
+		defended := l.announcer.Status().Conflicts.Defended - before.Defended
+		require.LessOrEqual(t, defended, 1+uint64(time.Since(began)/(10*time.Second)))
+		claimant.Close()
+	}
+	l.found(vip4, vip6)
+}

@@ -1,0 +1,185 @@
+package announcer
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/arp"
+	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/probe"
+	"baremetal.cloud/ccm/pkg/announcer/responder"
+)
+
+// claimPause is the least time between two claims of one address that the owner hears of: a
+// machine that sends thousands in a second is not to keep it busy.
+const claimPause = time.Second
+
+// Listener hears who else claims addresses of one family that the node answers for;
+// *responder.Responder with the protocol arp.Claims or ndp.Claims is one.
+type Listener interface {
+	// Apply makes ports the whole of what is listened for and says by interface index where
+	// that failed.
+	Apply(ports []*responder.Port) map[int]error
+	// Close stops listening and frees everything.
+	Close()
+}
+
+var _ Listener = (*responder.Responder)(nil)
+
+// protocols know the frames of each family.
+var protocols = map[family]probe.Protocol{ipv4: arp.Protocol{}, ipv6: ndp.Protocol{}}
+
+// listener makes the Listener of a family.
+func (a *Announcer) listener(f family, make func(failed func(), heard func(*responder.Port, []byte)) Listener, failed func()) {
+	if make == nil {
+		return
+	}
+	limit := newClaimLimit()
+	a.listeners[f] = make(failed, func(port *responder.Port, frame []byte) {
+		if address, mac, ok := protocols[f].Holder(frame); ok && limit.passes(time.Now(), address, mac) {
+			a.inbox.claimed(probe.Holder{Address: address, MAC: mac.String(), Interface: port.Name})
+		}
+	})
+}
+
+// claimLimit lets a claim of each address pass once in claimPause. Readers share it.
+type claimLimit struct {
+	mu sync.Mutex
+	// last is guarded by mu: when a machine's claim of an address passed.
+	last map[claimant]time.Time
+}
+
+type claimant struct {
+	address netip.Addr
+	mac     [6]byte
+}
+
+func newClaimLimit() *claimLimit { return &claimLimit{last: map[claimant]time.Time{}} }
+
+func (l *claimLimit) passes(now time.Time, address netip.Addr, mac net.HardwareAddr) bool {
+	key := claimant{address: address}
+	copy(key.mac[:], mac)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, ok := l.last[key]; ok && now.Sub(last) < claimPause {
+		return false
+	}
+	if len(l.last) >= maxClaims {
+		clear(l.last) // Whoever claims so much is heard all the same.
+	}
+	l.last[key] = now
+	return true
+}
+
+// hear takes what came of probing and who claims the node's addresses, and returns the
+// addresses to defend. It reports whether there was anything.
+func (a *Announcer) hear(now time.Time, boot time.Duration, n news) (defend []netip.Addr, any bool) {
+	for _, answer := range n.answers {
+		a.core.conflicts.answer(boot, now, answer.asked, answer.holders, answer.failed)
+	}
+	for _, h := range n.claims {
+		news, mayDefend := a.core.contested(boot, now, h)
+		if news {
+			a.log.Warn("another machine claims an address that this node answers for", "address", h.Address, "mac", h.MAC, "interface", h.Interface)
+		}
+		if mayDefend {
+			a.core.conflicts.defend(boot, h.Address)
+			defend = append(defend, h.Address)
+		}
+	}
+	a.core.conflicts.expire(boot, a.core.claims.Has)
+	return defend, len(n.answers)+len(n.claims) > 0 || a.core.conflicts.changed
+}
+
+// contested takes that a machine claims an address. It reports whether that is news, and
+// whether to defend the address: against a node of the cluster it is not, sight settles that,
+// nor where one that may answer for it could not be told from a stranger.
+func (c *core) contested(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
+	if !c.claims.Has(h.Address) || c.segments.nodes[h.MAC] {
+		return false, false
+	}
+	news, defend = c.conflicts.hear(boot, now, h)
+	for _, name := range c.options[h.Address].Candidates {
+		known := name == c.node || slices.ContainsFunc(c.set.Sight.Peers, func(p announcement.Peer) bool { return p.Node == name && len(p.Interfaces) > 0 })
+		defend = defend && known
+	}
+	return news, defend
+}
+
+// defend announces addresses that the node still answers for.
+func (a *Announcer) defend(addresses []netip.Addr) {
+	for _, address := range addresses {
+		if !a.core.claims.Has(address) {
+			continue
+		}
+		if err := a.responders[familyOf(address)].Announce([]netip.Addr{address}); err != nil {
+			a.log.Warn("an address that another machine claims could not be announced", "address", address, "error", err)
+		}
+	}
+}
+
+// probeAhead asks for addresses of the plan's Probing that are due.
+func (a *Announcer) probeAhead(boot time.Duration) {
+	if a.core.links == nil || a.core.segments == nil || a.core.leaving {
+		return
+	}
+	due := a.core.conflicts.take(boot)
+	if len(due) == 0 {
+		return
+	}
+	asking := ports{}
+	for _, p := range due {
+		asking.add(p.Address, a.core.segments.option(announcement.Announcement{Address: p.Address, Interface: p.Interface}).interfaces)
+	}
+	var questions []*probe.Question
+	failed := false
+	for f, protocol := range protocols {
+		if of := asking.of(f); len(of) > 0 {
+			// Sockets belong to the network namespace of this thread.
+			question, err := probe.New(protocol, nil, of)
+			if failed = failed || err != nil; err == nil {
+				questions = append(questions, question)
+				continue
+			}
+			a.log.Warn("probing addresses failed; it is tried again", "error", err)
+		}
+	}
+	a.asking.Go(func() { a.awaitAnswers(due, questions, failed) })
+}
+
+// awaitAnswers waits for the answers to questions, which are asked at the same time.
+func (a *Announcer) awaitAnswers(due []announcement.Probe, questions []*probe.Question, failed bool) {
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	out := answered{asked: due, failed: failed}
+	for _, q := range questions {
+		all.Go(func() {
+			holders, err := q.Run(a.asks, probe.Patient)
+			mu.Lock()
+			defer mu.Unlock()
+			out.holders = append(out.holders, holders...)
+			if err != nil && a.asks.Err() == nil {
+				a.log.Warn("probing addresses failed; it is tried again", "error", err)
+				out.failed = true
+			}
+		})
+	}
+	all.Wait()
+	a.inbox.put(func(n *news) { n.answers = append(n.answers, out) })
+}
+
+// listenFor makes the listeners hear of what the core answers.
+func (a *Announcer) listenFor() {
+	for f, l := range a.listeners {
+		for _, err := range l.Apply(a.core.ports.of(f)) {
+			if text := err.Error(); a.deaf[f] != text {
+				a.deaf[f] = text
+				a.log.Warn("other machines that claim addresses are not heard", "error", err)
+			}
+		}
+	}
+}
