@@ -54,6 +54,7 @@ type core struct {
 	configured struct {
 		links         *link.Snapshot
 		sight         announcement.Sight
+		routers       []announcement.BGPPeer
 		announcements announcement.Index[announcement.Announcement]
 		routePorts    []health.Port
 	}
@@ -159,7 +160,7 @@ func (c *core) configure(boot time.Duration) {
 	c.conflicts.set(boot, c.set.Probing)
 	c.expect(boot)
 	if c.resegmented() {
-		c.segments, c.rerouted, c.fitness.changed = newSegments(*c.links, c.set.Sight.Peers), true, true
+		c.segments, c.rerouted, c.fitness.changed = newSegments(*c.links, c.set.Sight.Peers, c.set.BGP.Peers), true, true
 		c.reconsiderAll()
 	}
 	for address := range announcement.Changes(c.configured.announcements, c.set.Announcements) {
@@ -169,6 +170,7 @@ func (c *core) configure(boot time.Duration) {
 	if ports := routePorts(c.set.BGP.Routes); !slices.Equal(ports, c.configured.routePorts) {
 		c.configured.routePorts, c.fitness.changed = ports, true
 	}
+	c.configured.routers = c.set.BGP.Peers
 	for address := range c.reconsider {
 		c.consider(boot, address)
 	}
@@ -185,7 +187,7 @@ func (c *core) reconsiderAll() {
 // resegmented says that interfaces or peers are others than options were made by.
 func (c *core) resegmented() bool {
 	before, now := c.configured.sight, c.set.Sight
-	return c.segments == nil || c.configured.links != c.links ||
+	return c.segments == nil || c.configured.links != c.links || !slices.Equal(c.configured.routers, c.set.BGP.Peers) ||
 		before.TransmitInterval != now.TransmitInterval || !slices.EqualFunc(before.Peers, now.Peers, announcement.Peer.Equal)
 }
 

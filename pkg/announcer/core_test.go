@@ -127,6 +127,20 @@ func TestAddressOfAPeer(t *testing.T) {
 	require.Equal(t, "AddressIsLocal: 192.0.2.11 is the address of b on ens1", planned("a", set, links(ifi(2, "eth0", "192.0.2.10/24"))))
 }
 
+// TestAddressOfARouter: nor for a router that the node speaks BGP to, from when it is told of it.
+func TestAddressOfARouter(t *testing.T) {
+	c := newCore("a", 1)
+	require.NoError(t, c.offer(plan(1, "192.0.2.12=a")))
+	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
+	require.Empty(t, turn(c, began, nil).Problems)
+	set := plan(2, "192.0.2.12=a")
+	set.BGP.Peers = []announcement.BGPPeer{{Name: "tor-a", Address: ip("192.0.2.12")}}
+	require.NoError(t, c.offer(set))
+	require.Equal(t, []announcement.Problem{{
+		Address: ip("192.0.2.12"), Reason: reason.AddressIsLocal, Message: "192.0.2.12 is the address of the BGP peer tor-a",
+	}}, turn(c, began, nil).Problems)
+}
+
 func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
 	c := newCore("a", 1)
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a")))

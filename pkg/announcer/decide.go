@@ -37,7 +37,7 @@ type choice struct {
 	err        error
 }
 
-func newSegments(links link.Snapshot, peers []announcement.Peer) *segments {
+func newSegments(links link.Snapshot, peers []announcement.Peer, routers []announcement.BGPPeer) *segments {
 	s := &segments{links: links, report: links.Report(), own: links.Own(), nodes: map[string]bool{}, chosen: map[string]choice{}}
 	for _, i := range links.Interfaces {
 		s.nodes[i.MAC.String()] = true
@@ -49,6 +49,9 @@ func newSegments(links link.Snapshot, peers []announcement.Peer) *segments {
 				s.own[p.Addr()] = cmp.Or(s.own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
 			}
 		}
+	}
+	for _, router := range routers {
+		s.own[router.Address] = cmp.Or(s.own[router.Address], "the address of the BGP peer "+router.Name)
 	}
 	return s
 }

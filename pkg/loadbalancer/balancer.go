@@ -36,6 +36,8 @@ type Balancer struct {
 	// maxMoves is how many addresses may move a minute for the sake of balance; 0 is none.
 	maxMoves    int
 	rebalancing rebalancing
+	probing     probing
+	conflicts   conflicts
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
@@ -68,6 +70,8 @@ func New() *Balancer {
 		announcer:   map[string]*announcer{},
 		sessions:    newSessions(),
 		rebalancing: newRebalancing(),
+		probing:     newProbing(),
+		conflicts:   newConflicts(),
 		withdrawing: map[netip.Addr][]string{},
 		unrouting:   map[netip.Addr][]string{},
 		concerned:   map[string]bool{},
@@ -82,6 +86,7 @@ func (b *Balancer) Configure(config Config) error {
 		return err
 	}
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
+	b.ownAddresses(b.bgp.addresses(), config.BGP.addresses())
 	b.bgp, b.order = config.BGP, map[string]int{}
 	for _, all := range b.bgp.Pools {
 		for i, a := range all {
@@ -95,6 +100,8 @@ func (b *Balancer) Configure(config Config) error {
 		b.watchAll()
 	}
 	b.drainOnCordon = config.DrainOnCordon
+	b.probing.configure(config)
+	b.conflicts.renew = true
 	b.plan.allDirty()
 	return nil
 }
@@ -109,6 +116,7 @@ func (b *Balancer) Restore(services []Service, shared map[string]bool) []ipam.Fi
 		b.add(&service{Service: s})
 	}
 	findings := b.addresses.Restore(records)
+	b.conflicts.renew = true
 	b.plan.allDirty()
 	return findings
 }
@@ -146,12 +154,15 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 	if !slices.Equal(before, b.addresses.Held(s.Holder.UID)) {
 		b.concern(s.Holder.UID, before)
 		b.concern(s.Holder.UID, result.Assignments)
+		b.probeLate(before, result.Assignments)
 	}
 	for _, a := range before {
 		b.plan.touch(a.Address)
+		b.conflicts.touch(a.Address)
 	}
 	for _, a := range result.Assignments {
 		b.plan.touch(a.Address)
+		b.conflicts.touch(a.Address)
 		b.endWithdrawal(a.Address)
 	}
 	b.freed = b.freed || len(result.Freed) > 0 || s.Sharing.Key != "" && gained(before, result.Assignments)
@@ -219,6 +230,7 @@ func (b *Balancer) Release(uid string, now time.Time) {
 	b.freed = b.freed || len(freed) > 0
 	for _, address := range freed {
 		b.plan.touch(address)
+		b.conflicts.touch(address)
 	}
 	b.startWithdrawals(freed)
 }

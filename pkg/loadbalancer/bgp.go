@@ -20,6 +20,15 @@ type BGP struct {
 	Pools map[string][]Advertisement
 }
 
+// addresses returns those of the routers.
+func (b BGP) addresses() []netip.Addr {
+	var out []netip.Addr
+	for _, p := range b.Peers {
+		out = append(out, p.Address)
+	}
+	return out
+}
+
 // Peer is a router, and the nodes that keep a session to it.
 type Peer struct {
 	announcement.BGPPeer

@@ -151,6 +151,13 @@ type changes map[string][]netip.Addr
 // note adds an address.
 func (c changes) note(node string, address netip.Addr) { c[node] = append(c[node], address) }
 
+// also notes that node is to be told something else than lists.
+func (c changes) also(node string) {
+	if c[node] == nil {
+		c[node] = []netip.Addr{}
+	}
+}
+
 // explain keeps why no node may answer for an address that is held and has no list.
 func (b *Balancer) explain(address netip.Addr, none bool) {
 	p := &b.plan

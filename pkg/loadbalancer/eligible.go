@@ -55,7 +55,7 @@ func (b *Balancer) carries(node string, address netip.Addr, selector string) rea
 	if !ok {
 		return ""
 	}
-	if b.isLocal(node, address) {
+	if b.isLocal(node, address) || b.conflicts.local[address] > 0 {
 		return reason.AddressIsLocal
 	}
 	if _, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {

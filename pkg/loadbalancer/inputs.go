@@ -27,6 +27,9 @@ type Config struct {
 	Health announcement.Health
 	// DrainOnCordon has a node give its addresses to others while it is cordoned.
 	DrainOnCordon bool
+	// Conflicts is how addresses are checked for other machines; with the zero value they are
+	// not probed.
+	Conflicts Conflicts
 }
 
 // L2 is how addresses are announced by ARP and NDP.
@@ -63,11 +66,13 @@ type Node struct {
 	Deleting bool
 	// Cordoned: spec.unschedulable.
 	Cordoned bool
+	// Addresses are those that the Node's status says it has.
+	Addresses []netip.Addr
 }
 
 func (n Node) equal(o Node) bool {
 	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting && n.Cordoned == o.Cordoned &&
-		n.NetworkUnavailable == o.NetworkUnavailable && maps.Equal(n.Labels, o.Labels)
+		n.NetworkUnavailable == o.NetworkUnavailable && maps.Equal(n.Labels, o.Labels) && slices.Equal(n.Addresses, o.Addresses)
 }
 
 // Endpoint is one endpoint of a Service (discovery.k8s.io/v1 EndpointSlice).

@@ -16,20 +16,25 @@ func (b *Balancer) SetNode(n Node) {
 	}
 	b.countZone(old.Zone, -1)
 	b.countZone(n.Zone, 1)
+	b.ownAddresses(old.Addresses, n.Addresses)
 	b.nodes[n.Name] = n
 	b.plan.moved, b.plan.routing.renew = true, true
+	b.conflicts.renew, b.probing.renew = true, true
 	b.nodeChanged(n.Name)
 }
 
 // DeleteNode forgets a Node; its addresses move.
 func (b *Balancer) DeleteNode(name string) {
 	b.countZone(b.nodes[name].Zone, -1)
+	b.ownAddresses(b.nodes[name].Addresses, nil)
+	delete(b.probing.of, name)
 	delete(b.nodes, name)
 	for address := range b.withdrawing {
 		b.stopWaiting(address, name)
 	}
 	b.unroutes(name, true)
 	b.plan.moved, b.plan.routing.renew = true, true
+	b.conflicts.renew, b.probing.renew = true, true
 	b.nodeChanged(name)
 }
 
@@ -53,11 +58,13 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
 	changed := changedClaims(known.report, report)
 	changed = append(changed, b.changedRoutes(node, known, report)...)
+	b.heardFindings(node, known.report, report, news)
 	b.reports++
 	known.connected, known.spoke, known.report = true, b.reports, report
 	b.believe(node, news)
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
 		known.interfaces = report.Interfaces
+		b.conflicts.hardware = nil
 		b.watchers(node)
 	}
 	if news {
@@ -77,6 +84,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
+		b.conflicts.renew, b.probing.renew = true, true
 		b.react(node)
 		b.unroutes(node, true)
 		for address := range b.plan.short {

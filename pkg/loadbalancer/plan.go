@@ -115,6 +115,7 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 		b.watchAll()
 	}
 	p.cluster, p.stamp = cluster, announcement.Stamp{Term: term, Revision: 1}
+	b.leadConflicts()
 	for address, list := range p.lists {
 		list.Stamp = p.stamp
 		p.lists[address] = list
@@ -146,20 +147,20 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	}
 	b.watch(changed)
 	for name := range b.nodes {
-		if _, ok := p.sets[name]; !ok && changed[name] == nil {
-			changed[name] = []netip.Addr{}
+		if _, ok := p.sets[name]; !ok {
+			changed.also(name)
 		}
 	}
 	for name := range routes {
-		if changed[name] == nil {
-			changed[name] = []netip.Addr{}
-		}
+		changed.also(name)
 	}
+	b.probe(next, changed)
 	for name, addresses := range changed {
 		slices.SortFunc(addresses, netip.Addr.Compare)
 		set := p.set(name, next, slices.Compact(addresses))
 		set.Health = b.health
 		set.BGP = b.said(name, routes[name])
+		set.Probing = b.probing.of[name]
 		p.sets[name] = set
 	}
 	for name := range p.sets {

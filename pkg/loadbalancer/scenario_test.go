@@ -77,7 +77,13 @@ func (w *world) command(name string, args []string) string {
 	case "interfaces-gone":
 		w.ports[args[0]] = []announcement.Interface{}
 	case "interface":
-		w.ports[args[0]] = append(w.ports[args[0]], announcement.Interface{Name: args[1], Prefixes: prefixes(args[2:]), Default: slices.Contains(args, "default")})
+		i := announcement.Interface{Name: args[1], Prefixes: prefixes(args[2:]), Default: slices.Contains(args, "default")}
+		for _, arg := range args {
+			if mac, ok := strings.CutPrefix(arg, "mac="); ok {
+				i.MAC = mac
+			}
+		}
+		w.ports[args[0]] = append(w.ports[args[0]], i)
 	case "connect":
 		for _, n := range args {
 			w.report(n, nil)
@@ -164,6 +170,20 @@ func (w *world) command(name string, args []string) string {
 		return fmt.Sprintf("again after %s\n", w.b.Rebalance(w.now))
 	case "spread":
 		return w.spread()
+	case "conflicts": // conflicts AHEAD: are probed every minute, and quarantined until silent for ten
+		w.config.Conflicts = Conflicts{ProbeInterval: time.Minute, Quarantine: 10 * time.Minute}
+		_, err := fmt.Sscan(args[0], &w.config.Conflicts.ProbeAhead)
+		require.NoError(w.t, err)
+		require.NoError(w.t, w.b.Configure(w.config))
+	case "probes":
+		return w.probes()
+	case "finds": // finds NODE [ADDRESS=MAC]...: has asked for all that it was told to, and found these
+		w.finds(args[0], args[1:])
+	case "inspect": // inspect [DURATION]: after that time
+		return w.inspect(args)
+	case "router": // router ADDRESS: is a BGP peer
+		w.config.BGP.Peers = append(w.config.BGP.Peers, Peer{BGPPeer: announcement.BGPPeer{Name: "router", Address: netip.MustParseAddr(args[0])}})
+		require.NoError(w.t, w.b.Configure(w.config))
 	default:
 		w.t.Fatalf("unknown command %q", name)
 	}
@@ -258,6 +278,8 @@ func node(args []string) Node {
 			n.Deleting = true
 		case "network-unavailable":
 			n.NetworkUnavailable = true
+		case "address":
+			n.Addresses = append(n.Addresses, netip.MustParseAddr(value))
 		default:
 			n.Labels[key] = value
 		}

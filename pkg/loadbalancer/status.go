@@ -139,7 +139,8 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 	case a.Pool == "":
 		return Verdict{Reason: reason.AddressOutsidePools, Message: fmt.Sprintf("address %s is in no pool and is not announced", a.Address)}, ""
 	case len(b.bgp.Pools[a.Pool]) == 0:
-		return b.answered(a)
+		verdict, node := b.answered(a)
+		return b.contestedVerdict(a.Address, verdict), node
 	case !l2:
 		return b.routed(a.Address), ""
 	}
@@ -147,7 +148,7 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 	if routed := b.routed(a.Address); !verdict.OK || !routed.OK {
 		verdict = worse(verdict, routed)
 	}
-	return verdict, node
+	return b.contestedVerdict(a.Address, verdict), node
 }
 
 // answered says whether a node answers for an address on layer 2, and which.
@@ -222,7 +223,11 @@ func worse(x, y Verdict) Verdict {
 	case !y.OK:
 		return y
 	}
-	return Verdict{OK: true, Reason: y.Reason, Message: x.Message + ", " + strings.TrimPrefix(y.Message, "answered: ")}
+	why := y.Reason
+	if why == reason.Announced {
+		why = x.Reason // another one says more
+	}
+	return Verdict{OK: true, Reason: why, Message: x.Message + ", " + strings.TrimPrefix(y.Message, "answered: ")}
 }
 
 // Usage returns the fill of the pools.

@@ -64,6 +64,8 @@ const (
 	NoLocalEndpoints Reason = "NoLocalEndpoints"
 	// NoSession says that no node that announces the address by BGP has a session to a router.
 	NoSession Reason = "NoSession"
+	// AddressConflict says that another machine on the network uses the address too.
+	AddressConflict Reason = "AddressConflict"
 	// NothingAllocated says that there is no address to announce.
 	NothingAllocated Reason = "NothingAllocated"
 )
@@ -84,7 +86,7 @@ const (
 	NodeNoInterface Reason = "NodeNoInterface"
 	// NodeNoEndpoint says that the node has no usable endpoint of a Local Service.
 	NodeNoEndpoint Reason = "NodeNoEndpoint"
-	// AddressIsLocal says that the address is one of the node itself or of its gateway.
+	// AddressIsLocal says that the address is one of a node, a gateway or a BGP peer.
 	AddressIsLocal Reason = "AddressIsLocal"
 	// NodeWatchesEnough says that the node cannot stand by for the address, because nodes
 	// would have to watch more others than they may.

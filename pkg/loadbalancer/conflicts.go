@@ -1,0 +1,478 @@
+package loadbalancer
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+const (
+	// proxyAbove is how many addresses of one family a machine may have that is not a proxy.
+	proxyAbove = 3
+	// maxConflictNews is how much of what happened is kept for somebody who asks.
+	maxConflictNews = 1 << 10
+)
+
+// ConflictKind is what happened between an address and another machine.
+type ConflictKind string
+
+// The kinds.
+const (
+	// Quarantined: a free address is not given out, because a machine uses it.
+	Quarantined ConflictKind = "quarantined"
+	// Discharged: it is given out again.
+	Discharged ConflictKind = "discharged"
+	// Unquarantined: it is given out all the same, as half of its pool is in quarantine.
+	Unquarantined ConflictKind = "unquarantined"
+	// Contested: a machine uses an address that a Service holds.
+	Contested ConflictKind = "contested"
+	// Settled: it does not any more.
+	Settled ConflictKind = "settled"
+	// Proxied: a machine answers for so many addresses that it has to be a proxy.
+	Proxied ConflictKind = "proxied"
+)
+
+// ConflictKinds returns all kinds.
+func ConflictKinds() []ConflictKind {
+	return []ConflictKind{Quarantined, Discharged, Unquarantined, Contested, Settled, Proxied}
+}
+
+// Conflict is one thing that happened.
+type Conflict struct {
+	Kind ConflictKind
+	// Address is one of those concerned where Kind is Proxied, and Count how many they are.
+	Address netip.Addr
+	Count   int
+	// Pool is the address's.
+	Pool    string
+	Machine Machine
+}
+
+// Machine is one that is none of the cluster's nodes.
+type Machine struct {
+	// MAC is its hardware address, and Interface and Node where it was heard: by the first
+	// of the nodes that did.
+	MAC, Interface, Node string
+	// Nodes is how many heard it.
+	Nodes int
+}
+
+// String names the machine for people.
+func (m Machine) String() string {
+	return fmt.Sprintf("%s, heard on %s of node %s", m.MAC, m.Interface, m.Node)
+}
+
+// conflicts is what is known of machines that are none of the cluster's nodes and have
+// addresses of its pools.
+type conflicts struct {
+	// renew says that it is to be judged again, and next when, though nothing has changed;
+	// zero is never.
+	renew bool
+	next  time.Time
+	// leads says that this replica is to tell of what happens.
+	leads bool
+	// finders are the nodes whose last report has findings, and hardware the hardware
+	// addresses of the cluster's nodes; nil where they changed.
+	finders  map[string]bool
+	hardware map[string]bool
+	// found are the machines of each address, by MAC.
+	found map[netip.Addr][]Machine
+	// quarantined are the free addresses that are not given out, contested those held that a
+	// machine uses too, and spared those that are not in quarantine as half of the pool is.
+	quarantined map[netip.Addr]*quarantine
+	contested   map[netip.Addr]Machine
+	spared      map[netip.Addr]bool
+	// proxies are the MACs of those that have too much, by the number of addresses.
+	proxies map[string]int
+	// local counts the Nodes and routers that have an address.
+	local  map[netip.Addr]int
+	news   []Conflict
+	counts map[ConflictKind]uint64
+}
+
+// quarantine is one address in quarantine: since when it has been silent, or zero while a
+// machine answers for it.
+type quarantine struct {
+	machine Machine
+	silent  time.Time
+}
+
+func newConflicts() conflicts {
+	return conflicts{
+		finders: map[string]bool{},
+		found:   map[netip.Addr][]Machine{}, quarantined: map[netip.Addr]*quarantine{}, contested: map[netip.Addr]Machine{},
+		spared: map[netip.Addr]bool{}, proxies: map[string]int{}, local: map[netip.Addr]int{}, counts: map[ConflictKind]uint64{},
+	}
+}
+
+// suspects yields the addresses that are to be asked for because a machine has them, or had.
+func (c *conflicts) suspects() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for address := range c.found {
+		out[address] = true
+	}
+	for address := range c.quarantined {
+		out[address] = true
+	}
+	return out
+}
+
+// touch has it judged again if it may concern address, which a Service took or gave up.
+func (c *conflicts) touch(address netip.Addr) {
+	c.renew = c.renew || len(c.found[address]) > 0 || c.quarantined[address] != nil
+}
+
+// tell keeps what happened. A standby says nothing: another replica does.
+func (c *conflicts) tell(news Conflict) {
+	if !c.leads {
+		return
+	}
+	c.counts[news.Kind]++
+	if len(c.news) < maxConflictNews {
+		c.news = append(c.news, news)
+	}
+}
+
+// Conflicts returns what happened since it was last called, in order.
+func (b *Balancer) Conflicts() []Conflict {
+	out := b.conflicts.news
+	b.conflicts.news = nil
+	return out
+}
+
+// ConflictCounts are the conflicts at one time, and what happened.
+type ConflictCounts struct {
+	// Contested are the addresses that Services hold and other machines use, with one of these.
+	Contested map[netip.Addr]Machine
+	// Proxies is how many machines answer for too many addresses.
+	Proxies int
+	// Happened counts what happened so far.
+	Happened map[ConflictKind]uint64
+}
+
+// ConflictCounts returns the present conflicts; the maps are the Balancer's.
+func (b *Balancer) ConflictCounts() ConflictCounts {
+	return ConflictCounts{Contested: b.conflicts.contested, Proxies: len(b.conflicts.proxies), Happened: b.conflicts.counts}
+}
+
+// leadConflicts begins to tell of conflicts: first of those that there are already. Who has
+// told of them before, in another term, does not again.
+func (b *Balancer) leadConflicts() {
+	c := &b.conflicts
+	if c.leads {
+		return
+	}
+	c.leads, c.renew = true, true
+	for _, address := range sortedAddresses(c.quarantined) {
+		c.tell(Conflict{Kind: Quarantined, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
+	}
+	for _, address := range sortedAddresses(c.contested) {
+		c.tell(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.contested[address]})
+	}
+	for _, mac := range slices.Sorted(maps.Keys(c.proxies)) {
+		b.tellProxy(mac)
+	}
+}
+
+// heardFindings notes whether a report has news of machines, or of what was asked for.
+func (b *Balancer) heardFindings(node string, before, after announcement.Report, fresh bool) {
+	if len(after.Findings) > 0 {
+		b.conflicts.finders[node] = true
+	} else {
+		delete(b.conflicts.finders, node)
+	}
+	found := !slices.Equal(before.Findings, after.Findings)
+	probed := before.Probed != after.Probed
+	if found || fresh || probed && len(b.conflicts.quarantined)+len(b.conflicts.found) > 0 {
+		b.conflicts.renew = true
+	}
+	if found || fresh || probed && len(b.probing.late) > 0 {
+		b.probing.renew = true
+	}
+}
+
+// ownAddresses notes that a Node, or all routers together, have other addresses now.
+func (b *Balancer) ownAddresses(before, after []netip.Addr) {
+	count := func(addresses []netip.Addr, by int) {
+		for _, a := range addresses {
+			if b.conflicts.local[a] += by; b.conflicts.local[a] == 0 {
+				delete(b.conflicts.local, a)
+			}
+			b.plan.touch(a)
+		}
+	}
+	count(before, -1)
+	count(after, 1)
+}
+
+// Inspect judges what nodes say of other machines, and puts free addresses into quarantine or
+// lets them out of it. It returns the addresses that Services hold of which something new is
+// to be said, and when to call it again though nothing has changed; 0 is never.
+func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Duration) {
+	c := &b.conflicts
+	if c.renew || !c.next.IsZero() && !now.Before(c.next) {
+		c.renew, c.next = false, time.Time{}
+		b.gather()
+		changed = b.contend()
+		b.confine(now)
+	}
+	if !c.next.IsZero() {
+		again = max(c.next.Sub(now), time.Millisecond)
+	}
+	return changed, again
+}
+
+// gather collects who has which addresses, nodes and proxies aside.
+func (b *Balancer) gather() {
+	c := &b.conflicts
+	if c.hardware == nil {
+		c.hardware = b.hardware()
+	}
+	found := map[netip.Addr]map[string]Machine{}
+	for _, name := range b.finders() {
+		for _, f := range b.announcer[name].report.Findings {
+			if c.hardware[f.MAC] || b.addresses.PoolOf(f.Address) == "" {
+				continue
+			}
+			if found[f.Address] == nil {
+				found[f.Address] = map[string]Machine{}
+			}
+			m, ok := found[f.Address][f.MAC]
+			if !ok {
+				m = Machine{MAC: f.MAC, Interface: f.Interface, Node: name}
+			}
+			m.Nodes++
+			found[f.Address][f.MAC] = m
+		}
+	}
+	c.found = map[netip.Addr][]Machine{}
+	for address, machines := range found {
+		for _, m := range machines {
+			c.found[address] = append(c.found[address], m)
+		}
+		slices.SortFunc(c.found[address], func(m, n Machine) int {
+			return cmp.Or(cmp.Compare(n.Nodes, m.Nodes), strings.Compare(m.MAC, n.MAC))
+		})
+	}
+	b.findProxies()
+}
+
+// finders returns the connected nodes that found somebody, sorted.
+func (b *Balancer) finders() []string {
+	var out []string
+	for name := range b.conflicts.finders {
+		if _, ok := b.nodes[name]; ok && b.connected(name) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// hardware returns the hardware addresses of the cluster's nodes.
+func (b *Balancer) hardware() map[string]bool {
+	out := map[string]bool{}
+	for _, known := range b.announcer {
+		for _, i := range known.interfaces {
+			out[i.MAC] = true
+		}
+	}
+	return out
+}
+
+// findProxies tells of machines that have more addresses than one has: a router that does
+// proxy ARP answers for all that is asked for, and would have the whole pool in quarantine.
+func (b *Balancer) findProxies() {
+	c := &b.conflicts
+	before := c.proxies
+	c.proxies = map[string]int{}
+	type held struct {
+		mac    string
+		family ipam.Family
+	}
+	counts := map[held][]netip.Addr{}
+	for address, machines := range c.found {
+		for _, m := range machines {
+			h := held{m.MAC, ipam.FamilyOf(address)}
+			counts[h] = append(counts[h], address)
+		}
+	}
+	for h, addresses := range counts {
+		if len(addresses) > proxyAbove {
+			c.proxies[h.mac] += len(addresses)
+		}
+	}
+	for _, mac := range slices.Sorted(maps.Keys(c.proxies)) {
+		if before[mac] == 0 {
+			b.tellProxy(mac)
+		}
+	}
+}
+
+func (b *Balancer) tellProxy(mac string) {
+	c := &b.conflicts
+	news := Conflict{Kind: Proxied, Count: c.proxies[mac]}
+	for address, machines := range c.found {
+		for _, m := range machines {
+			if m.MAC == mac && (!news.Address.IsValid() || address.Less(news.Address)) {
+				news.Address, news.Machine = address, m
+			}
+		}
+	}
+	news.Pool = b.addresses.PoolOf(news.Address)
+	c.tell(news)
+}
+
+// stranger returns who uses address, proxies aside: the machine that most nodes heard.
+func (c *conflicts) stranger(address netip.Addr) (Machine, bool) {
+	for _, m := range c.found[address] {
+		if c.proxies[m.MAC] == 0 {
+			return m, true
+		}
+	}
+	return Machine{}, false
+}
+
+// contend brings up to date which addresses that Services hold others use, and returns those
+// of which there is news. One node's word is enough: nothing but words comes of it.
+func (b *Balancer) contend() (changed []netip.Addr) {
+	c := &b.conflicts
+	before := c.contested
+	c.contested = map[netip.Addr]Machine{}
+	for _, address := range sortedAddresses(c.found) {
+		m, ok := c.stranger(address)
+		if !ok || len(b.addresses.Holders(address)) == 0 {
+			continue
+		}
+		c.contested[address] = m
+		if old, was := before[address]; !was {
+			c.tell(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: m})
+			changed = append(changed, address)
+		} else if old.MAC != m.MAC {
+			changed = append(changed, address)
+		}
+	}
+	for _, address := range sortedAddresses(before) {
+		if _, still := c.contested[address]; !still {
+			c.tell(Conflict{Kind: Settled, Address: address, Pool: b.addresses.PoolOf(address), Machine: before[address]})
+			changed = append(changed, address)
+		}
+	}
+	return changed
+}
+
+func sortedAddresses[V any](m map[netip.Addr]V) []netip.Addr {
+	return slices.SortedFunc(maps.Keys(m), netip.Addr.Compare)
+}
+
+// confine puts free addresses into quarantine and lets them out of it.
+func (b *Balancer) confine(now time.Time) {
+	c := &b.conflicts
+	for _, address := range sortedAddresses(c.quarantined) {
+		b.review(address, now)
+	}
+	spared := c.spared
+	c.spared = map[netip.Addr]bool{}
+	for _, address := range sortedAddresses(c.found) {
+		m, ok := c.stranger(address)
+		if !ok || c.quarantined[address] != nil || len(b.addresses.Holders(address)) > 0 || !b.confirmed(address) {
+			continue
+		}
+		pool := b.addresses.PoolOf(address)
+		if b.full(address) {
+			if c.spared[address] = true; !spared[address] {
+				c.tell(Conflict{Kind: Unquarantined, Address: address, Pool: pool, Machine: m})
+			}
+			continue
+		}
+		c.quarantined[address] = &quarantine{machine: m}
+		b.addresses.Quarantine(address, m.String())
+		b.probing.renew = true
+		c.tell(Conflict{Kind: Quarantined, Address: address, Pool: pool, Machine: m})
+	}
+}
+
+// review looks at an address in quarantine again. It leaves when a Service holds it after
+// all, as after a restart, when no pool contains it, when who answers is a proxy, and when it
+// was silent for long enough.
+func (b *Balancer) review(address netip.Addr, now time.Time) {
+	c := &b.conflicts
+	q := c.quarantined[address]
+	m, found := c.stranger(address)
+	switch {
+	case b.addresses.PoolOf(address) == "" || len(b.addresses.Holders(address)) > 0:
+		b.discharge(address)
+	case found:
+		q.machine, q.silent = m, time.Time{}
+		b.addresses.Quarantine(address, m.String())
+	case len(c.found[address]) > 0, !c.leads:
+		b.discharge(address) // It is a proxy, or another replica has it looked at.
+	case !b.probed(address):
+		// Silence says nothing before it was asked for.
+	case q.silent.IsZero():
+		q.silent = now
+		fallthrough
+	default:
+		end := q.silent.Add(b.probing.Quarantine)
+		if !now.Before(end) {
+			b.discharge(address)
+		} else if c.next.IsZero() || end.Before(c.next) {
+			c.next = end
+		}
+	}
+}
+
+func (b *Balancer) discharge(address netip.Addr) {
+	c := &b.conflicts
+	c.tell(Conflict{Kind: Discharged, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
+	delete(c.quarantined, address)
+	b.addresses.Discharge(address)
+	b.freed, b.probing.renew = true, true
+}
+
+// confirmed reports whether more than one node has heard somebody answer for address, or no
+// other can be asked.
+func (b *Balancer) confirmed(address netip.Addr) bool {
+	finders := map[string]bool{}
+	for _, name := range b.finders() {
+		for _, f := range b.announcer[name].report.Findings {
+			if f.Address == address && slices.ContainsFunc(b.conflicts.found[address], func(m Machine) bool { return m.MAC == f.MAC }) {
+				finders[name] = true
+			}
+		}
+	}
+	d := b.dutyOf(address)
+	return len(finders) > 1 || d != nil && d.node != "" && b.second(d) == ""
+}
+
+// full reports whether no more addresses like that may be in quarantine: half of the pool's
+// are at most, of each family.
+func (b *Balancer) full(address netip.Addr) bool {
+	pool, family := b.addresses.PoolOf(address), ipam.FamilyOf(address)
+	for _, u := range b.addresses.Usage() {
+		if u.Pool == pool && u.Family == family {
+			after := big.NewInt(2 * int64(u.Quarantined+1))
+			return after.Cmp(u.Size) > 0
+		}
+	}
+	return true
+}
+
+// contestedVerdict says of the verdict on an address that is announced whether another machine uses
+// it, too.
+func (b *Balancer) contestedVerdict(address netip.Addr, v Verdict) Verdict {
+	m, ok := b.conflicts.contested[address]
+	if !ok || !v.OK {
+		return v
+	}
+	return Verdict{OK: true, Reason: reason.AddressConflict, Message: fmt.Sprintf("%s; another machine uses %s too (%s), so that some clients may reach that one", v.Message, address, m)}
+}

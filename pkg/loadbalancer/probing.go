@@ -1,0 +1,258 @@
+package loadbalancer
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/ipam"
+)
+
+// Conflicts is how addresses are checked for other machines that use them.
+type Conflicts struct {
+	// ProbeAhead is how many free addresses of each family of a pool are probed before they
+	// are needed; 0 has nothing probed.
+	ProbeAhead int
+	// ProbeInterval is the time between two times that an address is asked for.
+	ProbeInterval time.Duration
+	// Quarantine is how long an address that another machine used must have been silent
+	// before it is given out.
+	Quarantine time.Duration
+}
+
+// maxLate is how many addresses wait at most to be probed that were given out before they
+// had been.
+const maxLate = 256
+
+// probing is who asks the network for what. One node does it for one family of a pool, in
+// the name of all: what it costs does not grow with the cluster.
+type probing struct {
+	Conflicts
+	// renew says that it is to be decided again.
+	renew bool
+	// duties are, in order, the families of the pools that are announced on layer 2.
+	duties []*duty
+	// late are addresses that were given out before they were known to be free.
+	late map[netip.Addr]bool
+	// of is what each node was told, and by who probes each address first.
+	of map[string]announcement.Probing
+	by map[netip.Addr]string
+}
+
+// duty is to probe one family of a pool.
+type duty struct {
+	pool   string
+	family ipam.Family
+	l2     L2
+	// any is an address of it, by which the nodes are told apart.
+	any netip.Addr
+	// node does it, or "".
+	node string
+	// ahead are the addresses that come next. More are added when half of them are gone.
+	ahead []netip.Addr
+}
+
+func newProbing() probing {
+	return probing{late: map[netip.Addr]bool{}, of: map[string]announcement.Probing{}, by: map[netip.Addr]string{}}
+}
+
+// configure makes the duties of a new configuration. Who has one keeps it.
+func (p *probing) configure(config Config) {
+	old := p.duties
+	p.Conflicts, p.duties, p.renew = config.Conflicts, nil, true
+	for _, pool := range config.Pools {
+		l2, ok := config.L2[pool.Name]
+		if !ok || p.ProbeAhead == 0 {
+			continue
+		}
+		for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
+			i := slices.IndexFunc(pool.Ranges, func(r ipam.Range) bool { return ipam.FamilyOf(r.First) == f })
+			if i < 0 {
+				continue
+			}
+			d := &duty{pool: pool.Name, family: f, l2: l2, any: pool.Ranges[i].First}
+			for _, o := range old {
+				if o.pool == d.pool && o.family == f {
+					d.node = o.node
+				}
+			}
+			p.duties = append(p.duties, d)
+		}
+	}
+}
+
+// dutyOf returns the duty that address belongs to, or nil.
+func (b *Balancer) dutyOf(address netip.Addr) *duty {
+	pool, family := b.addresses.PoolOf(address), ipam.FamilyOf(address)
+	for _, d := range b.probing.duties {
+		if d.pool == pool && d.family == family {
+			return d
+		}
+	}
+	return nil
+}
+
+// probeLate notes addresses that a Service was given just now. Nobody has waited for a probe;
+// those that nobody has asked for yet are asked for now.
+func (b *Balancer) probeLate(before, after []ipam.Assignment) {
+	for _, a := range after {
+		p := &b.probing
+		if p.ProbeAhead == 0 || slices.Contains(before, a) || b.probed(a.Address) || len(p.late) >= maxLate {
+			continue
+		}
+		// While some are asked for, more wait: a thousand Services are not a thousand plans.
+		p.renew = p.renew || len(p.late) == 0
+		p.late[a.Address] = true
+	}
+}
+
+// probed reports whether address is asked for, and was at least once.
+func (b *Balancer) probed(address netip.Addr) bool {
+	name, ok := b.probing.by[address]
+	if !ok || !b.connected(name) {
+		return false
+	}
+	return b.announcer[name].report.Probed == b.probing.of[name].Stamp
+}
+
+// probe decides who probes what, and notes in changed those for whom that is news.
+func (b *Balancer) probe(next announcement.Stamp, changed changes) {
+	p := &b.probing
+	for _, d := range p.duties {
+		p.renew = p.renew || b.left(d) < p.ProbeAhead/2 && b.refills(d)
+	}
+	if !p.renew {
+		return
+	}
+	p.renew = false
+	wanted := map[string]map[netip.Addr]string{}
+	maps.DeleteFunc(p.late, func(a netip.Addr, _ bool) bool { return b.probed(a) || b.dutyOf(a) == nil })
+	p.by = map[netip.Addr]string{}
+	for _, d := range p.duties {
+		b.assume(d)
+		if d.node == "" {
+			continue
+		}
+		if b.left(d) < p.ProbeAhead/2 || len(d.ahead) == 0 {
+			d.ahead = b.addresses.Upcoming(d.pool, d.family, p.ProbeAhead)
+		}
+		for _, address := range d.ahead {
+			p.want(wanted, d.node, address, d.l2)
+		}
+	}
+	for address := range p.late {
+		if d := b.dutyOf(address); d.node != "" {
+			p.want(wanted, d.node, address, d.l2)
+		}
+	}
+	b.probeSuspects(wanted)
+	for name := range b.nodes {
+		b.tellProbes(name, wanted[name], next, changed)
+	}
+}
+
+// want has node ask for address.
+func (p *probing) want(wanted map[string]map[netip.Addr]string, node string, address netip.Addr, l2 L2) {
+	if wanted[node] == nil {
+		wanted[node] = map[netip.Addr]string{}
+	}
+	wanted[node][address] = l2.Interface
+	if p.by[address] == "" {
+		p.by[address] = node
+	}
+}
+
+// probeSuspects has those addresses asked for that somebody uses, or did: by who has the
+// duty, and by a second node, for one node's word is not enough.
+func (b *Balancer) probeSuspects(wanted map[string]map[netip.Addr]string) {
+	seconds := map[*duty]string{}
+	for address := range b.conflicts.suspects() {
+		d := b.dutyOf(address)
+		if d == nil || d.node == "" {
+			continue
+		}
+		b.probing.want(wanted, d.node, address, d.l2)
+		if _, known := seconds[d]; !known {
+			seconds[d] = b.second(d)
+		}
+		if seconds[d] != "" {
+			b.probing.want(wanted, seconds[d], address, d.l2)
+		}
+	}
+}
+
+// tellProbes makes wanted what the node called name is told.
+func (b *Balancer) tellProbes(name string, wanted map[netip.Addr]string, next announcement.Stamp, changed changes) {
+	p := &b.probing
+	old := p.of[name]
+	if len(wanted) == 0 {
+		if _, told := p.of[name]; told {
+			delete(p.of, name)
+			changed.also(name)
+		}
+		return
+	}
+	fresh := announcement.Probing{Stamp: old.Stamp, Interval: p.ProbeInterval}
+	for _, address := range slices.SortedFunc(maps.Keys(wanted), netip.Addr.Compare) {
+		fresh.Probes = append(fresh.Probes, announcement.Probe{Address: address, Interface: wanted[address]})
+	}
+	if !fresh.Equal(old) {
+		fresh.Stamp = next
+		p.of[name] = fresh
+		changed.also(name)
+	}
+}
+
+// left counts the addresses ahead that are still to be given out.
+func (b *Balancer) left(d *duty) int {
+	n := 0
+	for _, address := range d.ahead {
+		if b.conflicts.quarantined[address] == nil && len(b.addresses.Holders(address)) == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// refills reports whether more addresses can be probed ahead than are.
+func (b *Balancer) refills(d *duty) bool {
+	return d.node != "" && !slices.Equal(d.ahead, b.addresses.Upcoming(d.pool, d.family, b.probing.ProbeAhead))
+}
+
+// assume sees that somebody has the duty: who has it keeps it while it can.
+func (b *Balancer) assume(d *duty) {
+	if b.canProbe(d.node, d) {
+		return
+	}
+	d.node = b.prober(d, "")
+}
+
+// second returns the node that is to confirm what who has the duty finds, or "".
+func (b *Balancer) second(d *duty) string { return b.prober(d, d.node) }
+
+// prober returns the node but other that is to probe for d, by rendezvous hashing, or "".
+func (b *Balancer) prober(d *duty, other string) string {
+	best, most := "", uint64(0)
+	for name := range b.nodes {
+		if name == other || !b.canProbe(name, d) {
+			continue
+		}
+		if w := weight(name, d.any); best == "" || w > most || w == most && name < best {
+			best, most = name, w
+		}
+	}
+	return best
+}
+
+// canProbe reports whether the node called name could answer for d's addresses, and is there
+// to ask for them.
+func (b *Balancer) canProbe(name string, d *duty) bool {
+	n, ok := b.nodes[name]
+	if !ok || !b.connected(name) || b.mayServe(n, d.l2.NodeSelector) != "" {
+		return false
+	}
+	_, err := announcement.SelectInterfaces(d.l2.Interface, d.any, b.announcer[name].report.Interfaces)
+	return err == nil
+}
