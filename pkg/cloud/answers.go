@@ -68,6 +68,13 @@ func (c *core) answers() (out []answer, held map[reason.Reason]int, moved map[re
 	return out, held, moved
 }
 
+// holderKeys returns the keys of the Services that hold address.
+func (c *core) holderKeys(address netip.Addr) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.holderKeysLocked(address)
+}
+
 // holderKeysLocked returns the keys of the Services that hold address.
 func (c *core) holderKeysLocked(address netip.Addr) []string {
 	var out []string

@@ -25,6 +25,8 @@ type core struct {
 	settle func(keys ...string)
 	// moved has room for one: "there are moves to take".
 	moved chan struct{}
+	// conflicted has room for one: "there are conflicts to take".
+	conflicted chan struct{}
 
 	mu sync.Mutex
 	// lb is guarded by mu, and so is everything below.
@@ -36,7 +38,7 @@ type core struct {
 }
 
 func newCore(now func() time.Time, settle func(keys ...string)) *core {
-	return &core{now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger()}
+	return &core{now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), conflicted: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger()}
 }
 
 // kick wakes the publish loop.
@@ -125,6 +127,7 @@ func (c *core) releaseLocked(uid string) {
 // retryLocked serves Services that wait, where an address has become free. One that is
 // served may free another address by it. Who shares with one that changed is settled too.
 func (c *core) retryLocked() {
+	c.inspectLocked()
 	for c.lb.Freed() {
 		c.settleLocked(c.lb.Retry(c.now()))
 	}
@@ -200,7 +203,11 @@ func (c *core) plan(cluster string, term uint64, secret []byte) (plans map[strin
 	defer c.mu.Unlock()
 	c.lb.SetLeader(cluster, term)
 	c.lb.SetSecret(secret)
+	c.retryLocked()
 	again = c.lb.Rebalance(c.now())
+	if soon := c.inspectLocked(); soon > 0 && (again == 0 || soon < again) {
+		again = soon
+	}
 	plans = c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
 	return plans, again

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -17,6 +18,10 @@ var (
 	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
 	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
 	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
+	descQuarantine = prometheus.NewDesc("baremetal_ccm_pool_addresses_quarantined", "Addresses of the pool that are not given out because other machines on the network use them.", []string{"pool", "family"}, nil)
+	descConflict   = prometheus.NewDesc("baremetal_ccm_address_conflict", "1 for each address that a Service holds and another machine on the network, with that MAC address, uses too.", []string{"address", "namespace", "service", "mac"}, nil)
+	descConflicts  = prometheus.NewDesc("baremetal_ccm_address_conflicts_total", "What happened between addresses and other machines on the network, by kind: free addresses quarantined, discharged or unquarantined (half of the pool is in quarantine already), addresses of Services contested or settled again, machines proxied (taken for a proxy).", []string{"kind"}, nil)
+	descProxies    = prometheus.NewDesc("baremetal_ccm_proxies", "Machines on the network that answer for so many addresses that they are taken for proxies.", nil, nil)
 	descAnswered   = prometheus.NewDesc("baremetal_ccm_address_claim_start_timestamp_seconds", "When the node that answers for the address began to, as this replica heard it, in seconds since 1970; reason is Announced for the first node, and else why the address left the one before.", []string{"address", "namespace", "service", "node", "reason"}, nil)
 	descAddresses  = prometheus.NewDesc("baremetal_ccm_addresses", "Addresses that Services hold, by the reason of their announcement: Announced where a node answers.", []string{"reason"}, nil)
 	descShort      = prometheus.NewDesc("baremetal_ccm_addresses_short_of_backups", "Addresses that fewer nodes stand by for than may answer, by the reason.", []string{"reason"}, nil)
@@ -40,6 +45,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
 		descAnswered, descAddresses, descShort, descMoves,
+		descQuarantine, descConflict, descConflicts, descProxies,
 		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry,
 	} {
 		out <- d
@@ -62,8 +68,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		size, _ := u.Size.Float64()
 		gauge(descHeld, float64(u.Held), u.Pool, u.Family.String())
 		gauge(descSize, size, u.Pool, u.Family.String())
+		gauge(descQuarantine, float64(u.Quarantined), u.Pool, u.Family.String())
 	}
 	c.collectAnswers(out)
+	c.collectConflicts(out)
 	control := c.p.server.Counters()
 	gauge(descStreams, float64(control.Pending), "pending")
 	gauge(descStreams, float64(control.Silent), "silent")
@@ -110,6 +118,19 @@ func (c collector) collectAnswers(out chan<- prometheus.Metric) {
 	}
 	for why, n := range moved {
 		out <- prometheus.MustNewConstMetric(descMoves, prometheus.CounterValue, float64(n), string(why))
+	}
+}
+
+// collectConflicts reads who else uses addresses.
+func (c collector) collectConflicts(out chan<- prometheus.Metric) {
+	contested, proxies, happened := c.p.core.conflicts()
+	for _, x := range contested {
+		namespace, name, _ := strings.Cut(x.service, "/")
+		out <- prometheus.MustNewConstMetric(descConflict, prometheus.GaugeValue, 1, x.address.String(), namespace, name, x.machine.MAC)
+	}
+	out <- prometheus.MustNewConstMetric(descProxies, prometheus.GaugeValue, float64(proxies))
+	for _, kind := range loadbalancer.ConflictKinds() {
+		out <- prometheus.MustNewConstMetric(descConflicts, prometheus.CounterValue, float64(happened[kind]), string(kind))
 	}
 }
 

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"net/netip"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,11 @@ func nodeOf(n *corev1.Node) loadbalancer.Node {
 		Excluded: excluded(n.Labels),
 		Deleting: n.DeletionTimestamp != nil,
 		Cordoned: n.Spec.Unschedulable,
+	}
+	for _, a := range n.Status.Addresses {
+		if address, err := netip.ParseAddr(a.Address); err == nil {
+			out.Addresses = append(out.Addresses, address.Unmap())
+		}
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeNetworkUnavailable && c.Status == corev1.ConditionTrue {

@@ -142,6 +142,9 @@ func (c *conflicts) tell(news Conflict) {
 	}
 }
 
+// Conflicted reports whether Conflicts has something to return.
+func (b *Balancer) Conflicted() bool { return len(b.conflicts.news) > 0 }
+
 // Conflicts returns what happened since it was last called, in order.
 func (b *Balancer) Conflicts() []Conflict {
 	out := b.conflicts.news

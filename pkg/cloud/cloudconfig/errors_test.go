@@ -96,6 +96,12 @@ func TestErrors(t *testing.T) {
 			"c.yaml:3:32: rebalance.maxMovesPerMinute: 601 is not between 0 and 600"},
 		"rebalance unknown key": {"rebalance: {perMinute: 1}\n",
 			"c.yaml:3:13: rebalance.perMinute: unknown key; known are maxMovesPerMinute"},
+		"conflicts out of bounds": {"conflicts: {probeAhead: 257, probeInterval: 9s, quarantine: 169h}\n",
+			"c.yaml:3:25: conflicts.probeAhead: 257 is not between 0 and 256\n" +
+				"c.yaml:3:45: conflicts.probeInterval: 9s is not between 10s and 24h0m0s\n" +
+				"c.yaml:3:61: conflicts.quarantine: 169h0m0s is not between 10s and 168h0m0s"},
+		"conflicts unknown key": {"conflicts: {probe: 1}\n",
+			"c.yaml:3:13: conflicts.probe: unknown key; known are probeAhead, probeInterval, quarantine"},
 		"nodes unknown key": {"nodes: {providerId: a}\n",
 			"c.yaml:3:9: nodes.providerId: unknown key; did you mean providerID?"},
 		"nodes is a boolean": {"nodes: true\n",

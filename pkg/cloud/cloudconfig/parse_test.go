@@ -27,8 +27,9 @@ func parse(t *testing.T, text string) *Config {
 func TestDefaults(t *testing.T) {
 	c := parse(t, "pools:\n- name: default\n  addresses: [192.0.2.0/24]\n")
 	require.Equal(t, &Config{
-		OnShrink: ShrinkRefuse,
-		Sight:    Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		OnShrink:  ShrinkRefuse,
+		Sight:     Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		Conflicts: Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute},
 		NodeHealth: NodeHealth{
 			KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second,
 		},
@@ -117,6 +118,19 @@ func TestReferenceStatesDefaults(t *testing.T) {
 	require.Equal(t, defaultConfig().OnShrink, c.OnShrink)
 	require.Equal(t, defaultNodes(), c.Nodes)
 	require.Equal(t, defaultSight(), c.Sight)
+	require.Equal(t, defaultConflicts(), c.Conflicts)
+}
+
+func TestConflicts(t *testing.T) {
+	for text, want := range map[string]Conflicts{
+		"":                             {32, 5 * time.Minute, 10 * time.Minute},
+		"conflicts:\n":                 {32, 5 * time.Minute, 10 * time.Minute},
+		"conflicts: {probeAhead: 0}\n": {0, 5 * time.Minute, 10 * time.Minute},
+		"conflicts: {probeAhead: 256, probeInterval: 10s, quarantine: 168h}\n": {256, 10 * time.Second, 7 * 24 * time.Hour},
+		"conflicts: {probeInterval: 24h, quarantine: 10s}\n":                   {32, 24 * time.Hour, 10 * time.Second},
+	} {
+		require.Equal(t, want, parse(t, pool+text).Conflicts, text)
+	}
 }
 
 func TestSight(t *testing.T) {
