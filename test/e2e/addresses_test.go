@@ -24,8 +24,14 @@ import (
 // told waits for an Event of ours on a Service.
 func (l *lab) told(name, reason, message string) {
 	l.Helper()
+	l.toldOf("default", name, reason, message)
+}
+
+// toldOf waits for an Event of ours on an object in that namespace.
+func (l *lab) toldOf(namespace, name, reason, message string) {
+	l.Helper()
 	l.eventually(func(t *assert.CollectT) {
-		events, err := l.client.CoreV1().Events("default").List(l.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
+		events, err := l.client.CoreV1().Events(namespace).List(l.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + name})
 		require.NoError(t, err)
 		var all []string
 		for _, e := range events.Items {
@@ -39,7 +45,7 @@ func (l *lab) told(name, reason, message string) {
 			}
 		}
 		require.Fail(t, "not told", "%s: %s\nin\n%s", reason, message, strings.Join(all, "\n"))
-	}, "Events of Service %s", name)
+	}, "Events of %s/%s", namespace, name)
 }
 
 // keyed makes a Service of the web Pod on one node that shares its address.

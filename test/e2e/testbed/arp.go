@@ -19,6 +19,8 @@ func (q Question) request(mac net.HardwareAddr, from netip.Addr) ([]byte, error)
 	switch q.Form {
 	case Probe:
 		p.SenderIP = netip.IPv4Unspecified()
+	case Claim:
+		p.SenderIP = q.Address // RFC 5227 section 3
 	case Reply:
 		p.Operation = arp.OperationReply
 	}

@@ -39,6 +39,8 @@ const (
 	Bare
 	// Reply is no question: an ARP reply or a neighbour advertisement that tells of the address.
 	Reply
+	// Claim is none either: the host announces the address as its own.
+	Claim
 )
 
 // Question is what one host asks its LAN for: who has an address.
@@ -116,6 +118,16 @@ func Listen(host lan.Host, port string, protocol ethernet.EtherType) (*packet.Co
 func Send(conn *packet.Conn, frame []byte) error {
 	_, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
 	return err
+}
+
+// Claim has the client host announce an address as its own, once.
+func (c *Cluster) Claim(ctx context.Context, address netip.Addr) error {
+	asking, err := c.asking(Question{Address: address, Form: Claim})
+	if err != nil {
+		return err
+	}
+	defer asking.conn.Close()
+	return asking.send(ctx, 1)
 }
 
 // asking is a question under way.

@@ -27,6 +27,11 @@ func (q Question) solicit(mac net.HardwareAddr, from netip.Addr) ([]byte, error)
 	case q.Form == Reply:
 		own.Direction = ndp.Target
 		message = &ndp.NeighborAdvertisement{Solicited: true, Override: false, TargetAddress: q.Address, Options: []ndp.Option{own}}
+	case q.Form == Claim: // RFC 4861 section 7.2.6
+		own.Direction = ndp.Target
+		message = &ndp.NeighborAdvertisement{Override: true, TargetAddress: q.Address, Options: []ndp.Option{own}}
+		from, to = q.Address, netip.MustParseAddr("ff02::1")
+		group = to
 	case q.Form == Probe:
 		from, solicitation.Options = netip.IPv6Unspecified(), nil
 	case q.Form == Bare:
