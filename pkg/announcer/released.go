@@ -29,7 +29,7 @@ func (c *core) say(boot time.Duration) (bgp.Desired, bool) {
 	if c.links == nil || c.set.Stamp.IsZero() || !c.released.ever && !c.fitness.known() {
 		return bgp.Desired{}, false
 	}
-	d := bgp.Resolve(c.node, c.set, c.links.Report())
+	d := bgp.Resolve(c.node, c.set, c.links.Report(), c.links.Defaults)
 	d.Routes, d.Withheld = c.release(boot, d.Routes)
 	return d, true
 }

@@ -126,6 +126,10 @@ const (
 	PeerFloods Reason = "PeerFloods"
 	// PasswordMissing says that the file with the session's password cannot be read.
 	PasswordMissing Reason = "PasswordMissing"
+	// NoGateway says that the peer is the node's default gateway, and there is none that can be.
+	NoGateway Reason = "NoGateway"
+	// PeerTwice says that another peer of the node is the same router.
+	PeerTwice Reason = "PeerTwice"
 	// SpeakerFailed says that the node's BGP process ended, and is started again.
 	SpeakerFailed Reason = "SpeakerFailed"
 	// NodeNoPeer says that no peer that the pool is announced to is one of the node's.

@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -27,12 +26,7 @@ import (
 // the sessions to it.
 func (b bgp) internalPeer(addresses []netip.Addr) {
 	b.Helper()
-	others := func() establishments {
-		all := b.establishments()
-		maps.DeleteFunc(all, func(session string, _ time.Time) bool { return !strings.HasPrefix(session, "frr ") })
-		return all
-	}
-	before := others()
+	before := b.establishments()
 	from, to := fmt.Sprintf("local as %d;", testbed.BIRDASN), fmt.Sprintf("local as %d;", testbed.NodeASN)
 	// To internal peers BIRD has BFD over several hops, which needs an address of its own.
 	there := strings.NewReplacer(from, to, "bfd on;", "bfd off;")
@@ -51,7 +45,7 @@ func (b bgp) internalPeer(addresses []netip.Addr) {
 	}
 	// BIRD looks for the next hops of internal peers in a table that has no direct routes here.
 	b.routed(addresses, []string{"frr"}, b.nodes()...)
-	require.Equal(b, before, others(), "the other peers' sessions go on")
+	b.goOnWith("frr ", before)
 	require.NoError(b, b.c.ConfigureBIRD(b.Context(), back.Replace))
 	b.configure(b.config)
 	b.established(b.nodes(), allPeers...)

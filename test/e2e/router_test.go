@@ -220,7 +220,16 @@ func (b bgp) establishments() establishments {
 // clocks that do not agree to the millisecond.
 func (b bgp) goOn(before establishments) {
 	b.Helper()
+	b.goOnWith("", before)
+}
+
+// goOnWith is goOn for the sessions whose name begins like that.
+func (b bgp) goOnWith(router string, before establishments) {
+	b.Helper()
 	now := b.establishments()
+	for _, all := range []establishments{before, now} {
+		maps.DeleteFunc(all, func(session string, _ time.Time) bool { return !strings.HasPrefix(session, router) })
+	}
 	same := maps.EqualFunc(before, now, func(x, y time.Time) bool { return x.Sub(y).Abs() < 500*time.Millisecond })
 	require.True(b, same, "a session was reset: %v\nand now %v", before, now)
 }

@@ -127,6 +127,14 @@ func (i Interface) Equal(j Interface) bool {
 	return i.Name == j.Name && i.MAC == j.MAC && i.Default == j.Default && i.Down == j.Down && slices.Equal(i.Prefixes, j.Prefixes)
 }
 
+// DefaultRoute is a default route of a node, of either family.
+type DefaultRoute struct {
+	// Gateway is the next hop; a link-local one has the interface as its zone.
+	Gateway netip.Addr
+	// Interface is the one that the route leaves by.
+	Interface string
+}
+
 // Sight is how a node and those that it shares candidate lists with watch each other.
 type Sight struct {
 	// TransmitInterval is the time between two packets to a peer.

@@ -26,7 +26,8 @@ type BGP struct {
 type BGPPeer struct {
 	// Name is what the cloud-config calls it.
 	Name string
-	// Address is the router's, without a zone.
+	// Address is the router's, without a zone; 0.0.0.0 and :: stand for the node's default
+	// gateway of that family.
 	Address netip.Addr
 	// Port is the router's TCP port.
 	Port uint16
@@ -81,6 +82,9 @@ func (b BFD) Watches() bool { return b != BFD{} }
 // SeveralHops says that routers may be between the node and the peer. They may be on the way to
 // an internal one, too.
 func (p BGPPeer) SeveralHops() bool { return p.EBGPMultihop > 0 || p.TTLSecurity > 1 }
+
+// Gateway says that the router is whichever the node's default gateway is.
+func (p BGPPeer) Gateway() bool { return p.Address.IsUnspecified() }
 
 // Internal says that the session is an internal one.
 func (p BGPPeer) Internal() bool { return p.LocalASN == p.PeerASN }

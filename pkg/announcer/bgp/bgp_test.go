@@ -166,7 +166,7 @@ func TestResolve(t *testing.T) {
 		"by an interface that is not there":    {peer: announcement.BGPPeer{Address: netip.MustParseAddr("10.0.0.1"), Interface: "eth9"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces)
+			d := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces, nil)
 			require.Len(t, d.Peers, 1)
 			got := d.Peers[0]
 			text := func(a netip.Addr) string {
@@ -185,7 +185,71 @@ func TestResolve(t *testing.T) {
 	require.NotEqual(t, one, two)
 	require.Equal(t, one, identifier("node1", only6))
 	set := announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{{RouterID: netip.MustParseAddr("1.2.3.4")}}}}
-	require.Equal(t, "1.2.3.4", Resolve("node1", set, interfaces).Peers[0].RouterID.String())
+	require.Equal(t, "1.2.3.4", Resolve("node1", set, interfaces, nil).Peers[0].RouterID.String())
+}
+
+// Which router a gateway is: the first default route's of the family, never one that another
+// peer of the node has already; and what is said where there is none.
+func TestResolveGateway(t *testing.T) {
+	interfaces := []announcement.Interface{
+		{Name: "eth0", Default: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64"), netip.MustParsePrefix("fe80::b/64")}},
+		{Name: "eth1", Default: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.11/24")}},
+	}
+	routes := func(texts ...string) (out []announcement.DefaultRoute) {
+		for _, text := range texts {
+			gateway, by, _ := strings.Cut(text, " ")
+			out = append(out, announcement.DefaultRoute{Gateway: netip.MustParseAddr(gateway), Interface: by})
+		}
+		return out
+	}
+	peer := func(name, address string, change func(*announcement.BGPPeer)) announcement.BGPPeer {
+		p := announcement.BGPPeer{Name: name, Address: netip.MustParseAddr(address), Port: 179}
+		if change != nil {
+			change(&p)
+		}
+		return p
+	}
+	both := routes("10.0.0.1 eth1", "198.51.100.1 eth0", "2001:db8:1::1 eth0")
+	for name, tt := range map[string]struct {
+		peers    []announcement.BGPPeer
+		defaults []announcement.DefaultRoute
+		want     []string // name, address, source and next hops; or name, reason and message
+	}{
+		"of IPv4": {[]announcement.BGPPeer{peer("gw", "0.0.0.0", nil)}, both, []string{"gw 10.0.0.1 from invalid IP by 10.0.0.11 invalid IP"}},
+		"of IPv6": {[]announcement.BGPPeer{peer("gw", "::", nil)}, both, []string{"gw 2001:db8:1::1 from invalid IP by 198.51.100.11 2001:db8:1::b"}},
+		"by an interface": {[]announcement.BGPPeer{peer("gw", "0.0.0.0", func(p *announcement.BGPPeer) { p.Interface = "eth0" })}, both,
+			[]string{"gw 198.51.100.1 from invalid IP by 198.51.100.11 2001:db8:1::b"}},
+		"link-local": {[]announcement.BGPPeer{peer("gw", "::", nil)}, routes("fe80::1%eth0 eth0"), []string{"gw fe80::1%eth0 from fe80::b%eth0 by 198.51.100.11 2001:db8:1::b"}},
+		"link-local, from an address": {[]announcement.BGPPeer{peer("gw", "::", func(p *announcement.BGPPeer) { p.SourceAddress = netip.MustParseAddr("2001:db8:1::b") })},
+			routes("fe80::1%eth0 eth0"), []string{"gw fe80::1%eth0 from 2001:db8:1::b by 198.51.100.11 2001:db8:1::b"}},
+		"link-local with a password": {[]announcement.BGPPeer{peer("gw", "::", func(p *announcement.BGPPeer) { p.PasswordFile = "key" })}, routes("fe80::1%eth0 eth0"),
+			[]string{"gw NoGateway: the default gateway fe80::1%eth0 is link-local, and there are no passwords for such; give the gateway a global address, or the peer no passwordFile"}},
+		"link-local, of an interface without": {[]announcement.BGPPeer{peer("gw", "::", nil)}, routes("fe80::1%eth1 eth1"),
+			[]string{"gw NoGateway: the default gateway fe80::1%eth1 is link-local, and eth1 has no link-local address"}},
+		"none of the family": {[]announcement.BGPPeer{peer("gw", "0.0.0.0", nil), peer("other", "192.0.2.1", nil)}, routes("2001:db8:1::1 eth0"),
+			[]string{"other 192.0.2.1 from invalid IP by 198.51.100.11 2001:db8:1::b", "gw NoGateway: the node has no default gateway of IPv4"}},
+		"none by the interface": {[]announcement.BGPPeer{peer("gw", "::", func(p *announcement.BGPPeer) { p.Interface = "eth1" })}, both,
+			[]string{"gw NoGateway: the node has no default gateway of IPv6 by eth1"}},
+		"a peer of its own": {[]announcement.BGPPeer{peer("gw", "0.0.0.0", nil), peer("tor", "10.0.0.1", nil)}, both,
+			[]string{"tor 10.0.0.1 from invalid IP by 10.0.0.11 invalid IP", "gw PeerTwice: 10.0.0.1 is also the address of the peer tor on this node"}},
+		"on another port": {[]announcement.BGPPeer{peer("gw", "0.0.0.0", nil), peer("tor", "10.0.0.1", func(p *announcement.BGPPeer) { p.Port = 1790 })}, both,
+			[]string{"gw 10.0.0.1 from invalid IP by 10.0.0.11 invalid IP", "tor 10.0.0.1 from invalid IP by 10.0.0.11 invalid IP"}},
+		"three of one router": {[]announcement.BGPPeer{peer("a", "0.0.0.0", nil), peer("b", "10.0.0.1", nil), peer("c", "10.0.0.1", nil)}, both,
+			[]string{"b 10.0.0.1 from invalid IP by 10.0.0.11 invalid IP", "a PeerTwice: 10.0.0.1 is also the address of the peer b on this node", "c PeerTwice: 10.0.0.1 is also the address of the peer b on this node"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: tt.peers}}, interfaces, tt.defaults)
+			var got []string
+			for _, p := range d.Peers {
+				got = append(got, fmt.Sprintf("%s %s from %s by %s %s", p.Name, p.Address, p.SourceAddress, p.NextHopV4, p.NextHopV6))
+			}
+			for _, s := range d.Without {
+				require.Equal(t, announcement.BGPIdle, s.State)
+				got = append(got, fmt.Sprintf("%s %s: %s", s.Peer, s.Reason, s.Message))
+			}
+			require.Equal(t, tt.want, got)
+		})
+	}
 }
 
 // Whose path is watched over one hop, and whose over several; from which address, and by which
@@ -215,7 +279,7 @@ func TestPath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.peer.BFD = announcement.BFD{TransmitInterval: time.Second, ReceiveInterval: 2 * time.Second, DetectMultiplier: 3, MinimumTTL: 250}
-			peer := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces).Peers[0]
+			peer := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces, nil).Peers[0]
 			c, watched := peer.path()
 			require.True(t, watched)
 			require.Equal(t, bfd.SessionConfig{Key: tt.want, TransmitInterval: time.Second, ReceiveInterval: 2 * time.Second, DetectMultiplier: 3, MinimumTTL: tt.ttl}, c)

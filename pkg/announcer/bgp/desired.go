@@ -14,6 +14,9 @@ type Desired struct {
 	Plan announcement.Stamp
 	// Peers are sorted by name.
 	Peers []Peer
+	// Without are the sessions to the other peers of the plan, with the reason why the node
+	// has none; sorted by peer.
+	Without []Session
 	// Advertisements and Routes are as in announcement.BGP.
 	Advertisements []announcement.Advertisement
 	Routes         []announcement.Route
@@ -23,6 +26,8 @@ type Desired struct {
 
 // Peer is a router with what the node itself adds.
 type Peer struct {
+	// BGPPeer has the router's address, also where the plan leaves that to the node; a
+	// link-local one with its zone.
 	announcement.BGPPeer
 	// RouterID replaces that of the plan where it has none.
 	RouterID netip.Addr
@@ -204,6 +209,8 @@ type Session struct {
 	Losses uint64
 	// BFDFailures counts how often the path to the peer was up and failed.
 	BFDFailures uint64
+	// held says that the process is not told of the peer, for the reason that is given.
+	held bool
 }
 
 func sortSessions(sessions []Session) {

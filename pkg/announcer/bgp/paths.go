@@ -32,12 +32,12 @@ type breakdown struct{ Peer, Message string }
 // node's: so do FRR and, for all but the latter, BIRD.
 func (p Peer) path() (bfd.SessionConfig, bool) {
 	c := bfd.SessionConfig{
-		Key:              bfd.Key{Peer: p.Address, Local: p.SourceAddress, Multihop: p.SeveralHops() || p.Internal() && !p.Adjacent},
+		Key:              bfd.Key{Peer: p.Address.WithZone(""), Local: p.SourceAddress.WithZone(""), Multihop: p.SeveralHops() || p.Internal() && !p.Adjacent},
 		TransmitInterval: p.BFD.TransmitInterval, ReceiveInterval: p.BFD.ReceiveInterval, DetectMultiplier: p.BFD.DetectMultiplier,
 	}
 	switch {
 	case !c.Multihop:
-		c.Interface = p.Interface
+		c.Interface = cmp.Or(p.Interface, p.Address.Zone())
 	case p.Interface != "": // Such a session is bound to no interface (RFC 5883), but to its address.
 		c.Local, c.MinimumTTL = p.hopLike(p.Address), p.BFD.MinimumTTL
 	default:

@@ -1,28 +1,115 @@
 package bgp
 
 import (
+	"cmp"
 	"encoding/binary"
+	"fmt"
 	"hash/fnv"
 	"net/netip"
 	"slices"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// Resolve adds to a plan what the node knows itself: its BGP Identifier, and by which of its
-// addresses each router reaches it. Interfaces are those that can carry something.
-func Resolve(node string, set announcement.Set, interfaces []announcement.Interface) Desired {
+// Resolve adds to a plan what the node knows itself: its BGP Identifier, its default gateway
+// where that is the router, and by which of its addresses each router reaches it. Interfaces
+// are those that can carry something, and defaults are in the order of preference.
+func Resolve(node string, set announcement.Set, interfaces []announcement.Interface, defaults []announcement.DefaultRoute) Desired {
 	d := Desired{Plan: set.Stamp, Advertisements: set.BGP.Advertisements, Routes: set.BGP.Routes}
-	for _, p := range set.BGP.Peers {
+	taken := map[netip.AddrPort]string{}
+	for _, p := range byPrecedence(set.BGP.Peers) {
 		peer := Peer{BGPPeer: p, RouterID: p.RouterID}
+		var err error
+		if p.Gateway() {
+			peer.BGPPeer, err = throughGateway(p, interfaces, defaults)
+		}
+		router := netip.AddrPortFrom(peer.Address, p.Port)
+		switch other, twice := taken[router]; {
+		case err != nil:
+			d.Without = append(d.Without, without(p, reason.NoGateway, err.Error()))
+			continue
+		case twice:
+			d.Without = append(d.Without, without(p, reason.PeerTwice, fmt.Sprintf("%s is also the address of the peer %s on this node", peer.Address, other)))
+			continue
+		}
+		taken[router] = p.Name
 		if !peer.RouterID.IsValid() {
 			peer.RouterID = identifier(node, interfaces)
 		}
-		peer.NextHopV4, peer.NextHopV6 = nextHops(p, interfaces)
-		peer.Adjacent = adjacent(p, interfaces)
+		peer.NextHopV4, peer.NextHopV6 = nextHops(peer.BGPPeer, interfaces)
+		peer.Adjacent = adjacent(peer.BGPPeer, interfaces)
+		if zone := peer.Address.Zone(); zone != "" && !peer.SourceAddress.IsValid() {
+			peer.SourceAddress, _ = linkLocal(zone, interfaces) // it is there, or there is no such peer
+		}
 		d.Peers = append(d.Peers, peer)
 	}
+	slices.SortFunc(d.Peers, func(a, b Peer) int { return cmp.Compare(a.Name, b.Name) })
+	sortSessions(d.Without)
 	return d
+}
+
+// byPrecedence returns peers so that of two with the same router the first counts: one with an
+// address of its own before one that follows the gateway, else by name.
+func byPrecedence(peers []announcement.BGPPeer) []announcement.BGPPeer {
+	peers = slices.Clone(peers)
+	slices.SortStableFunc(peers, func(a, b announcement.BGPPeer) int {
+		switch {
+		case a.Gateway() == b.Gateway():
+			return cmp.Compare(a.Name, b.Name)
+		case b.Gateway():
+			return -1
+		}
+		return 1
+	})
+	return peers
+}
+
+// without is the session to p that there is not.
+func without(p announcement.BGPPeer, why reason.Reason, message string) Session {
+	return Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle, Reason: why, Message: message}, held: true}
+}
+
+// throughGateway returns p with the address of the node's default gateway of the family, by p's
+// interface if it names one. The error says why there is none that can be used.
+func throughGateway(p announcement.BGPPeer, interfaces []announcement.Interface, defaults []announcement.DefaultRoute) (announcement.BGPPeer, error) {
+	i := slices.IndexFunc(defaults, func(r announcement.DefaultRoute) bool {
+		return r.Gateway.Is4() == p.Address.Is4() && (p.Interface == "" || p.Interface == r.Interface)
+	})
+	family, by := "IPv6", ""
+	if p.Address.Is4() {
+		family = "IPv4"
+	}
+	if p.Interface != "" {
+		by = " by " + p.Interface
+	}
+	if i < 0 {
+		return p, fmt.Errorf("the node has no default gateway of %s%s", family, by)
+	}
+	p.Address = defaults[i].Gateway
+	zone := p.Address.Zone()
+	if zone == "" {
+		return p, nil
+	}
+	if p.PasswordFile != "" {
+		return p, fmt.Errorf("the default gateway %s is link-local, and there are no passwords for such; give the gateway a global address, or the peer no passwordFile", p.Address)
+	}
+	if _, ok := linkLocal(zone, interfaces); !ok {
+		return p, fmt.Errorf("the default gateway %s is link-local, and %s has no link-local address", p.Address, zone)
+	}
+	return p, nil
+}
+
+// linkLocal returns the node's IPv6 link-local address on the interface called name.
+func linkLocal(name string, interfaces []announcement.Interface) (netip.Addr, bool) {
+	for _, i := range interfaces {
+		for _, p := range i.Prefixes {
+			if i.Name == name && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
+				return p.Addr().WithZone(name), true
+			}
+		}
+	}
+	return netip.Addr{}, false
 }
 
 // identifier returns a BGP Identifier that no other node has: the lowest IPv4 address of the
@@ -84,7 +171,7 @@ func nextHops(p announcement.BGPPeer, interfaces []announcement.Interface) (v4, 
 
 // adjacent reports whether the router is on a network of an interface that leads to it.
 func adjacent(p announcement.BGPPeer, interfaces []announcement.Interface) bool {
-	return slices.ContainsFunc(leading(p, interfaces), func(i announcement.Interface) bool {
+	return p.Address.Zone() != "" || slices.ContainsFunc(leading(p, interfaces), func(i announcement.Interface) bool {
 		return slices.ContainsFunc(i.Prefixes, func(x netip.Prefix) bool { return x.Contains(p.Address) })
 	})
 }
@@ -96,7 +183,7 @@ func leading(p announcement.BGPPeer, interfaces []announcement.Interface) []anno
 			return !slices.ContainsFunc(i.Prefixes, func(x netip.Prefix) bool { return x.Addr() == p.SourceAddress })
 		})
 	}
-	out, err := announcement.SelectInterfaces(p.Interface, p.Address, interfaces)
+	out, err := announcement.SelectInterfaces(cmp.Or(p.Interface, p.Address.Zone()), p.Address, interfaces)
 	if err != nil {
 		return nil
 	}

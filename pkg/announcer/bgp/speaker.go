@@ -176,7 +176,7 @@ func (s *Speaker) speak(ctx context.Context) error {
 func (s *Speaker) await(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
-		peers, now := len(s.want.Peers), s.want.pledge(0)
+		peers, now := len(s.want.Peers)+len(s.want.Without), s.want.pledge(0)
 		s.mu.Unlock()
 		if peers > 0 {
 			return ctx.Err() == nil
@@ -292,17 +292,16 @@ func (s *Speaker) next() (update, bool) {
 	return u, len(want.Peers)+len(withheld) > 0
 }
 
-// unlock gives the peers of d their passwords, and leaves out those whose password is not there.
+// unlock gives the peers of d their passwords, and leaves out those whose password is not
+// there. It returns the sessions of all that are left out.
 func (s *Speaker) unlock(d Desired) (Desired, []Session) {
-	var withheld []Session
+	withheld := slices.Clone(d.Without)
 	peers := make([]Peer, 0, len(d.Peers))
 	for _, p := range d.Peers {
 		if p.PasswordFile != "" {
 			password, err := readPassword(s.options.PasswordDir, p.PasswordFile)
 			if err != nil {
-				withheld = append(withheld, Session{BGPSession: announcement.BGPSession{
-					Peer: p.Name, State: announcement.BGPIdle, Reason: reason.PasswordMissing, Message: err.Error(),
-				}})
+				withheld = append(withheld, without(p.BGPPeer, reason.PasswordMissing, err.Error()))
 				continue
 			}
 			p.Password = password
@@ -320,7 +319,7 @@ func (s *Speaker) merged(sessions []Session) []Session {
 	defer s.mu.Unlock()
 	var out []Session
 	for _, p := range s.sent.Peers {
-		i := slices.IndexFunc(sessions, func(x Session) bool { return x.Peer == p.Name && x.Reason != reason.PasswordMissing })
+		i := slices.IndexFunc(sessions, func(x Session) bool { return x.Peer == p.Name && !x.held })
 		if i < 0 {
 			out = append(out, Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle}})
 			continue
@@ -412,7 +411,7 @@ func (s *Speaker) journal(before, after []Session) {
 		case up && !wasUp:
 			s.log.Info("BGP session established", "peer", now.Peer, "routes", now.Routes)
 		case wasUp && !up && now.Reason == "":
-			s.log.Info("BGP session begun anew: the plan has another configuration of the peer", "peer", now.Peer)
+			s.log.Info("BGP session begun anew: the peer has another address or configuration", "peer", now.Peer)
 		case wasUp && !up:
 			s.log.Warn("BGP session lost", "peer", now.Peer, "reason", now.Reason, "message", now.Message)
 		case !up && now.Reason != "" && now.Reason != was.Reason:

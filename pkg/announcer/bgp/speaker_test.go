@@ -285,6 +285,27 @@ func TestSpeakerStartsAgain(t *testing.T) {
 	require.Contains(t, s.log(), "panic: a message that gobgp does not like")
 }
 
+// A peer that the node has no router for has its reason while that is so, also where there is
+// no other peer; and none once there is one.
+func TestSpeakerWithout(t *testing.T) {
+	s := speak(t, "fake")
+	gone := without(external("gw").BGPPeer, reason.NoGateway, "the node has no default gateway of IPv4")
+	want := Desired{Plan: plan(1), Without: []Session{gone}}
+	s.Set(want)
+	require.Equal(t, []Session{gone}, s.until("none but that", func(s State) bool { return s.Plan == plan(1) && len(s.Sessions) == 1 }).Sessions)
+	want.Plan, want.Peers = plan(2), []Peer{external("a")}
+	s.Set(want)
+	state := s.until("another one", func(s State) bool { return s.Plan == plan(2) && len(s.Sessions) == 2 })
+	require.Equal(t, announcement.BGPEstablished, state.Sessions[0].State)
+	require.Equal(t, gone, state.Sessions[1])
+	want = Desired{Plan: plan(3), Peers: []Peer{external("a"), external("gw")}}
+	s.Set(want)
+	state = s.until("both", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[1].State == announcement.BGPEstablished })
+	require.Empty(t, state.Sessions[1].Reason)
+	s.Set(Desired{Plan: plan(4), Without: []Session{gone}})
+	require.Equal(t, []Session{gone}, s.until("none again", func(s State) bool { return s.Plan == plan(4) && len(s.Sessions) == 1 }).Sessions)
+}
+
 // A peer whose password is not there is not connected to; the others are, and it is once the
 // file is there. The password is nowhere in the log.
 func TestSpeakerPasswords(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // dumpTries is how often a dump that the kernel calls inconsistent is repeated before
@@ -34,6 +36,18 @@ type tables struct {
 	local     map[int][]netip.Prefix
 	defaults  map[int]bool
 	gateways  []netip.Addr
+	// preferred are the default routes that have a gateway, in the order of their metrics.
+	preferred []defaultRoute
+}
+
+// defaultRoute is a default route by one gateway.
+type defaultRoute struct {
+	gateway       netip.Addr
+	index, metric int
+}
+
+func (r defaultRoute) compare(s defaultRoute) int {
+	return cmp.Or(cmp.Compare(r.metric, s.metric), r.gateway.Compare(s.gateway), cmp.Compare(r.index, s.index))
 }
 
 // read brings the parts in which up to date.
@@ -110,15 +124,19 @@ func (t *tables) readRoutes(handle *netlink.Handle) error {
 	}
 	t.defaults = found.defaults
 	t.gateways = slices.SortedFunc(maps.Keys(found.gateways), netip.Addr.Compare)
+	slices.SortFunc(found.preferred, defaultRoute.compare)
+	t.preferred = found.preferred
 	return nil
 }
 
 type routes struct {
 	defaults map[int]bool
 	gateways map[netip.Addr]bool
+	// preferred are the default routes that have a gateway.
+	preferred []defaultRoute
 }
 
-func (r routes) add(index int, gateway net.IP, via netlink.Destination, isDefault bool) {
+func (r *routes) add(index, metric int, gateway net.IP, via netlink.Destination, isDefault bool) {
 	if isDefault && index != 0 {
 		r.defaults[index] = true
 	}
@@ -127,6 +145,9 @@ func (r routes) add(index int, gateway net.IP, via netlink.Destination, isDefaul
 	}
 	if address, ok := netip.AddrFromSlice(gateway); ok {
 		r.gateways[address.Unmap()] = true
+		if isDefault {
+			r.preferred = append(r.preferred, defaultRoute{address.Unmap(), index, metric})
+		}
 	}
 }
 
@@ -140,9 +161,9 @@ func listRoutes(handle *netlink.Handle) (routes, error) {
 		if prefix, ok := toPrefix(r.Dst); ok {
 			isDefault = prefix.Bits() == 0
 		}
-		found.add(r.LinkIndex, r.Gw, r.Via, isDefault)
+		found.add(r.LinkIndex, r.Priority, r.Gw, r.Via, isDefault)
 		for _, hop := range r.MultiPath {
-			found.add(hop.LinkIndex, hop.Gw, hop.Via, isDefault)
+			found.add(hop.LinkIndex, r.Priority, hop.Gw, hop.Via, isDefault)
 		}
 		return true
 	})
@@ -157,6 +178,17 @@ func (t *tables) snapshot() Snapshot {
 		s.Interfaces[i].Prefixes = t.addresses[index]
 		s.Interfaces[i].LinkLocal = t.local[index]
 		s.Interfaces[i].Default = t.defaults[index]
+	}
+	for _, r := range t.preferred {
+		i := slices.IndexFunc(t.links, func(i Interface) bool { return i.Index == r.index })
+		if i < 0 { // it came after the links were read, which are read again then
+			continue
+		}
+		route := announcement.DefaultRoute{Gateway: r.gateway, Interface: t.links[i].Name}
+		if r.gateway.IsLinkLocalUnicast() && r.gateway.Is6() {
+			route.Gateway = r.gateway.WithZone(route.Interface)
+		}
+		s.Defaults = append(s.Defaults, route)
 	}
 	return s
 }

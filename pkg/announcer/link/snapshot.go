@@ -49,6 +49,9 @@ type Snapshot struct {
 	Interfaces []Interface
 	// Gateways are the next hops of the main routing table, sorted, each once.
 	Gateways []netip.Addr
+	// Defaults are the default routes of the main routing table that have a next hop, those
+	// that the kernel prefers first.
+	Defaults []announcement.DefaultRoute
 }
 
 // Carries says why the interface can carry no load balancer address whatever the
@@ -107,7 +110,8 @@ func (i Interface) equal(j Interface) bool {
 
 // Equal reports whether s and t say the same.
 func (s Snapshot) Equal(t Snapshot) bool {
-	return slices.EqualFunc(s.Interfaces, t.Interfaces, Interface.equal) && slices.Equal(s.Gateways, t.Gateways)
+	return slices.EqualFunc(s.Interfaces, t.Interfaces, Interface.equal) && slices.Equal(s.Gateways, t.Gateways) &&
+		slices.Equal(s.Defaults, t.Defaults)
 }
 
 // Find returns the interface called name.

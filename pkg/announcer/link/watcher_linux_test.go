@@ -2,14 +2,17 @@ package link_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 )
@@ -95,6 +98,22 @@ func TestWatcherFollows(t *testing.T) {
 	})
 	require.Equal(t, []netip.Addr{netip.MustParseAddr("192.0.2.1")}, s.Gateways)
 	require.Equal(t, "a gateway of this node", s.Own()[netip.MustParseAddr("192.0.2.1")])
+	require.Equal(t, []announcement.DefaultRoute{{Gateway: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"}}, s.Defaults)
+	eth0, _ := s.Find("eth0")
+	node.Do(func() {
+		err = errors.Join(
+			netlink.RouteAdd(&netlink.Route{Gw: net.IPv4(192, 0, 2, 2), Priority: 100}),
+			netlink.RouteAdd(&netlink.Route{Gw: net.ParseIP("fe80::1"), LinkIndex: eth0.Index, Priority: 50}),
+		)
+	})
+	require.NoError(t, err)
+	await(t, snapshots, "default routes by preference", func(s link.Snapshot) bool {
+		return slices.Equal(s.Defaults, []announcement.DefaultRoute{
+			{Gateway: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"},
+			{Gateway: netip.MustParseAddr("fe80::1%eth0"), Interface: "eth0"},
+			{Gateway: netip.MustParseAddr("192.0.2.2"), Interface: "eth0"},
+		})
+	})
 
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 9}
 	node.Change(t, "eth0", func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, mac) })

@@ -146,7 +146,7 @@ func (r peerReader) coherent(n *yaml.Node, path string, p Peer) {
 		fail("ebgpMultihop", "remove it", "localASN and peerASN are the same: an internal peer may be any number of hops away")
 	}
 	if p.SourceAddress.IsValid() && p.SourceAddress.Is4() != p.Address.Is4() {
-		fail("sourceAddress", "give one of the address's family", "%s cannot connect to %s", p.SourceAddress, p.Address)
+		fail("sourceAddress", "give one of the address's family", "%s cannot connect to %s", p.SourceAddress, routerText(p))
 	}
 	if p.SourceAddress.IsValid() && p.SourceAddress == p.Address {
 		fail("sourceAddress", "give an address of the node", "%s is the router's address", p.SourceAddress)

@@ -84,6 +84,23 @@ func TestBFD(t *testing.T) {
 	require.Equal(t, announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: time.Second, DetectMultiplier: 5, MinimumTTL: 253}, c.BGP.Peers[3].BFD)
 }
 
+// A node's default gateway is a peer of each family, and beside peers with addresses.
+func TestGatewayPeers(t *testing.T) {
+	c := parse(t, `bgp:
+  peers:
+  - {name: a, address: gateway, localASN: 1, peerASN: 2}
+  - {name: b, address: gateway-v6, localASN: 1, peerASN: 2}
+  - {name: c, address: gateway, port: 1790, localASN: 1, peerASN: 2, families: [ipv4, ipv6]}
+  - {name: d, address: 192.0.2.1, localASN: 1, peerASN: 2}
+`+pool)
+	for i, want := range []struct{ gateway, v4, v6 bool }{{true, true, false}, {true, false, true}, {true, true, true}, {false, true, false}} {
+		p := c.BGP.Peers[i]
+		require.Equal(t, want, struct{ gateway, v4, v6 bool }{p.Gateway(), p.IPv4, p.IPv6}, p.Name)
+	}
+	require.True(t, c.BGP.Peers[0].Address.Is4())
+	require.True(t, c.BGP.Peers[1].Address.Is6())
+}
+
 // What belongs to other nodes does not clash.
 func TestPeersOfOtherNodes(t *testing.T) {
 	c := parse(t, `bgp:
@@ -114,12 +131,16 @@ func TestBGPErrors(t *testing.T) {
 			"c.yaml:7:12: bgp.peers[2].name: another peer has the name \"in\", at 6:12\n" +
 				"c.yaml:8:28: bgp.peers[3].address: peer \"out\" has the same address and port, at 5:26; remove one of the two, or give them nodeSelectors that pick different nodes"},
 		"addresses": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.0/24, localASN: 1, peerASN: 2}\n  - {name: b, address: fe80::1, localASN: 1, peerASN: 2}\n" +
-			"  - {name: c, address: gateway, localASN: 1, peerASN: 2}\n  - {name: d, address: 127.0.0.1, localASN: 1, peerASN: 2}\n  - {name: e, address: \"::ffff:192.0.2.1\", localASN: 1, peerASN: 2}\n" + pool,
+			"  - {name: c, address: gateway-v4, localASN: 1, peerASN: 2}\n  - {name: d, address: 127.0.0.1, localASN: 1, peerASN: 2}\n  - {name: e, address: \"::ffff:192.0.2.1\", localASN: 1, peerASN: 2}\n" + pool,
 			"c.yaml:5:24: bgp.peers[0].address: \"192.0.2.0/24\" is not an address; write one address, without a prefix length\n" +
 				"c.yaml:6:24: bgp.peers[1].address: fe80::1 is link-local, which is not supported by this version; write a global address\n" +
-				"c.yaml:7:24: bgp.peers[2].address: a node's gateway as its peer is not supported by this version; write the router's address; a peer for each rack has a nodeSelector\n" +
+				"c.yaml:7:24: bgp.peers[2].address: \"gateway-v4\" is not an address; write one address, without a prefix length\n" +
 				"c.yaml:8:24: bgp.peers[3].address: 127.0.0.1 is no address of a machine on a network\n" +
 				"c.yaml:9:24: bgp.peers[4].address: ::ffff:192.0.2.1 is an IPv4 address in the form of an IPv6 one; write 192.0.2.1"},
+		"gateways": {"bgp:\n  peers:\n  - {name: a, address: gateway, localASN: 1, peerASN: 2}\n  - {name: b, address: gateway, localASN: 1, peerASN: 2, nodeSelector: {matchLabels: {a: b}}}\n" +
+			"  - {name: c, address: gateway-v6, localASN: 1, peerASN: 2, sourceAddress: 192.0.2.1, nodeSelector: {matchLabels: {a: b}}}\n" + pool,
+			"c.yaml:6:24: bgp.peers[1].address: peer \"a\" has the same address and port, at 5:24; remove one of the two, or give them nodeSelectors that pick different nodes\n" +
+				"c.yaml:7:76: bgp.peers[2].sourceAddress: 192.0.2.1 cannot connect to the gateway-v6; give one of the address's family"},
 		"AS numbers": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.1, localASN: 0, peerASN: 4294967295}\n  - {name: b, address: 192.0.2.2, localASN: 23456, peerASN: 65535}\n" + pool,
 			"c.yaml:5:45: bgp.peers[0].localASN: 0 is not between 1 and 4294967294\n" +
 				"c.yaml:5:57: bgp.peers[0].peerASN: 4294967295 is not between 1 and 4294967294\n" +

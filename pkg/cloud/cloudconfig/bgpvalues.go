@@ -38,13 +38,26 @@ func (r peerReader) peerName(n *yaml.Node, path string) string {
 	return name
 }
 
-// routerAddress reads the address of a router.
+// gateways are the words for a node's default gateway of each family, and how a peer's address
+// says so.
+var gateways = map[string]netip.Addr{"gateway": netip.IPv4Unspecified(), "gateway-v6": netip.IPv6Unspecified()}
+
+// routerAddress reads the address of a router, or a word for the node's default gateway.
 func (w *walker) routerAddress(n *yaml.Node, path string) netip.Addr {
-	if n.Kind == yaml.ScalarNode && n.Value == "gateway" {
-		w.fail(n, path, "write the router's address; a peer for each rack has a nodeSelector", "a node's gateway as its peer is not supported by this version")
-		return netip.Addr{}
+	if gateway, ok := gateways[n.Value]; ok && n.Kind == yaml.ScalarNode {
+		return gateway
 	}
 	return w.unicast(n, path)
+}
+
+// routerText names a router as the file does.
+func routerText(p Peer) string {
+	for word, address := range gateways {
+		if p.Address == address {
+			return "the " + word
+		}
+	}
+	return p.Address.String()
 }
 
 // unicast reads an address that a machine on a network can have.

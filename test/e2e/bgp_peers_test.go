@@ -1,0 +1,108 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/test/e2e/testbed"
+)
+
+// gatewayPeers: a peer that is each node's own default gateway, of IPv4, and of IPv6 with a
+// link-local address as routers advertise themselves. One node's gateway is changed to a router
+// that is a peer already, and another's goes away: each is named, and no other session ends.
+func (b bgp) gatewayPeers() {
+	addresses := b.service("gateway", nil)
+	v4, v6 := netip.PrefixFrom(addresses[0], 32), netip.PrefixFrom(addresses[1], 128)
+	b.routed(addresses, bothRouters, b.nodes()...)
+
+	b.linkLocalNeighbours("node1")
+	b.defaultRoute("node1", b.linkLocal("frr"))
+	b.defaultRoute("node2", b.linkLocal("bird"))
+	b.configure(strings.NewReplacer(
+		fmt.Sprintf("name: frr, address: %s,", b.c.Address("frr").V4), "name: frr, address: gateway,",
+		fmt.Sprintf("name: frr-v6, address: %q,", b.c.Address("frr").V6), "name: frr-v6, address: gateway-v6, nodeSelector: {matchLabels: {kubernetes.io/hostname: node1}},",
+		fmt.Sprintf("name: bird-v6, address: %q,", b.c.Address("bird").V6), "name: bird-v6, address: gateway-v6, nodeSelector: {matchLabels: {kubernetes.io/hostname: node2}},",
+	).Replace(b.config))
+	b.established(b.nodes(), "frr", "bird")
+	b.prefixRouted(v4, bothRouters, b.nodes()...)
+	b.established([]string{"node1"}, "frr-v6")
+	b.established([]string{"node2"}, "bird-v6")
+	local := "frr " + b.linkLocal("node1").String() + " "
+	require.True(b, slices.ContainsFunc(slices.Collect(maps.Keys(b.establishments())), func(s string) bool { return strings.HasPrefix(s, local) }), "the session goes by link-local addresses")
+	b.prefixRouted(v6, []string{"frr"}, "node1")
+	b.prefixRouted(v6, []string{"bird"}, "node2")
+	b.through("frr", addresses[1])
+	b.through("bird", addresses[1])
+
+	before := b.establishments()
+	b.defaultRoute("node2", b.c.Address("bird").V4)
+	b.problem("node2", "frr", "PeerTwice")
+	_, err := b.c.In(b.Context(), "node3", "ip", "-4", "route", "delete", "default")
+	require.NoError(b, err)
+	b.problem("node3", "frr", "NoGateway")
+	b.prefixRouted(v4, []string{"frr"}, "node1")
+	b.prefixRouted(v4, []string{"bird"}, b.nodes()...)
+	b.goOnWith("bird ", before)
+
+	for _, node := range b.nodes() {
+		b.defaultRoute(node, b.c.Address("frr").V4)
+		b.defaultRoute(node, b.c.Address("frr").V6)
+	}
+	b.established(b.nodes(), "frr", "bird")
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.delete("gateway")
+}
+
+// defaultRoute makes gateway a node's default gateway of its family.
+func (b bgp) defaultRoute(node string, gateway netip.Addr) {
+	b.Helper()
+	family := "-4"
+	if gateway.Is6() {
+		family = "-6"
+	}
+	_, err := b.c.In(b.Context(), node, "ip", family, "route", "replace", "default", "via", gateway.WithZone("").String(), "dev", "eth0")
+	require.NoError(b, err)
+}
+
+// linkLocal returns the IPv6 link-local address of a host.
+func (b bgp) linkLocal(host string) netip.Addr {
+	b.Helper()
+	out, err := b.c.In(b.Context(), host, "ip", "-j", "-6", "address", "show", "dev", "eth0", "scope", "link")
+	require.NoError(b, err)
+	var links []struct {
+		AddrInfo []struct{ Local netip.Addr } `json:"addr_info"`
+	}
+	require.NoError(b, json.Unmarshal([]byte(out), &links), out)
+	for _, l := range links {
+		for _, a := range l.AddrInfo {
+			if a.Local.IsValid() { // some objects are empty
+				return a.Local
+			}
+		}
+	}
+	require.Fail(b, host+" has no link-local address", out)
+	return netip.Addr{}
+}
+
+// linkLocalNeighbours has FRR take node as a neighbour by its link-local address, and BIRD all
+// nodes.
+func (b bgp) linkLocalNeighbours(node string) {
+	b.Helper()
+	neighbour := "neighbor " + b.linkLocal(node).String()
+	_, err := b.c.FRR(b.Context(), "configure terminal", fmt.Sprintf("router bgp %d", testbed.FRRASN), neighbour+" peer-group nodes6", neighbour+" interface eth0")
+	require.NoError(b, err)
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string {
+		return config + fmt.Sprintf("protocol bgp linklocal { local as %d; neighbor range fe80::/10 as %d; interface \"eth0\"; dynamic name \"local\"; ipv6 { import all; export none; }; }\n",
+			testbed.BIRDASN, testbed.NodeASN)
+	}))
+}
