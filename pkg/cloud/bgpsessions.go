@@ -72,11 +72,17 @@ func (p *Provider) tellSessions(node string, now []announcement.BGPSession) {
 	if len(events) == 0 || !p.publishing.Load() {
 		return
 	}
-	object, err := p.listers.nodes.Get(node)
-	if err != nil { // it is gone: kubectl get events still shows it
-		object = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}
-	}
+	object := p.nodeObject(node)
 	for _, e := range events {
 		p.recorder.Event(object, e.kind, e.reason, e.message)
 	}
+}
+
+// nodeObject returns what Events on a node are attached to.
+func (p *Provider) nodeObject(name string) *corev1.Node {
+	object, err := p.listers.nodes.Get(name)
+	if err != nil { // it is gone: kubectl get events still shows it
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	}
+	return object
 }

@@ -40,7 +40,11 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 		out.Health = announcement.Health{Proxy: c.NodeHealth.KubeProxy, UnwellAfter: c.NodeHealth.UnwellAfter}
 	}
 	for _, p := range c.BGP.Peers {
-		out.BGP.Peers = append(out.BGP.Peers, loadbalancer.Peer{BGPPeer: p.BGPPeer, NodeSelector: p.NodeSelector})
+		peer := loadbalancer.Peer{BGPPeer: p.BGPPeer, NodeSelector: p.NodeSelector}
+		if !p.Template.IsZero() {
+			peer.Template = p.Template
+		}
+		out.BGP.Peers = append(out.BGP.Peers, peer)
 	}
 	for _, p := range c.Pools {
 		out.Pools = append(out.Pools, p.Pool)
@@ -64,6 +68,7 @@ func (p *Provider) followConfig(ctx context.Context, last []byte) error {
 	defer tick.Stop()
 	var kept []byte
 	told := map[string]bool{}
+	var misfits []loadbalancer.Misfit
 	for {
 		text, err := cloudconfig.Read(p.options.ConfigPath)
 		if err != nil {
@@ -81,6 +86,7 @@ func (p *Provider) followConfig(ctx context.Context, last []byte) error {
 			}
 		}
 		p.warn(told)
+		misfits = p.tellMisfits(misfits)
 		select {
 		case <-ctx.Done():
 			return nil

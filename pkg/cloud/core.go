@@ -148,6 +148,13 @@ func (c *core) holders(address netip.Addr) []string {
 	return c.lb.HoldersOf(address)
 }
 
+// misfits returns the BGP peers that nodes have not because of what their labels say.
+func (c *core) misfits() []loadbalancer.Misfit {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Misfits()
+}
+
 func (c *core) setNode(n loadbalancer.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -31,6 +31,7 @@ var (
 	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
 	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
 	descExpiry     = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
+	descMisfit     = prometheus.NewDesc("baremetal_ccm_bgp_peer_problem", "1 for the reason why a node has not a BGP peer that its labels should make.", []string{"node", "peer", "reason"}, nil)
 	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
 )
 
@@ -46,7 +47,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
 		descAnswered, descAddresses, descShort, descMoves,
 		descQuarantine, descConflict, descConflicts, descProxies,
-		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry,
+		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry, descMisfit,
 	} {
 		out <- d
 	}
@@ -86,6 +87,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	count(descPlans, control.Differences, "difference")
 	count(descPlanBytes, control.PlanBytes)
 	count(descReports, control.Reports)
+	for _, m := range c.p.core.misfits() {
+		gauge(descMisfit, 1, m.Node, m.Peer, string(reason.NodeLabelInvalid))
+	}
 	c.collectExpiry(gauge)
 }
 

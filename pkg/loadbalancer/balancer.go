@@ -22,6 +22,8 @@ type Balancer struct {
 	uids      map[string]map[string]bool // by key; two while a Service is made anew
 	endpoints map[string]Endpoints
 	nodes     map[string]Node
+	// peers are who the routers of each node are.
+	peers map[string]peersOf
 	// zones counts the nodes by zone; those of no known zone are not in it.
 	zones     map[string]int
 	announcer map[string]*announcer
@@ -66,6 +68,7 @@ func New() *Balancer {
 		uids:        map[string]map[string]bool{},
 		endpoints:   map[string]Endpoints{},
 		nodes:       map[string]Node{},
+		peers:       map[string]peersOf{},
 		zones:       map[string]int{},
 		announcer:   map[string]*announcer{},
 		sessions:    newSessions(),
@@ -92,6 +95,9 @@ func (b *Balancer) Configure(config Config) error {
 		for i, a := range all {
 			b.order[a.Name] = i
 		}
+	}
+	for _, n := range b.nodes {
+		b.meet(n)
 	}
 	b.plan.moved = true // a selector makes neighbours
 	b.plan.routing.renew = true

@@ -34,6 +34,65 @@ type Peer struct {
 	announcement.BGPPeer
 	// NodeSelector restricts the nodes; nil allows all.
 	NodeSelector ipam.Selector
+	// Template makes the peer of each node from BGPPeer; nil takes that as it is.
+	Template Template
+}
+
+// Template makes what is different of a peer from node to node.
+type Template interface {
+	// Peer returns p as a node with these labels has it. It is false, without an error, where
+	// the labels say that the node has no such peer. The error says what is wrong with them.
+	Peer(p announcement.BGPPeer, labels map[string]string) (announcement.BGPPeer, bool, error)
+}
+
+// peersOf are the peers of one node.
+type peersOf struct {
+	// peers are sorted by name.
+	peers []announcement.BGPPeer
+	// misfits are those that its labels should make and do not, with the error, by name.
+	misfits map[string]error
+}
+
+// Misfit is a peer that a node has not, because of what its labels say.
+type Misfit struct {
+	Node, Peer string
+	// Message is one sentence for a person.
+	Message string
+}
+
+// meet decides who the peers of a node are.
+func (b *Balancer) meet(n Node) {
+	out := peersOf{misfits: map[string]error{}}
+	for _, p := range b.bgp.Peers {
+		if p.NodeSelector != nil && !p.NodeSelector.Matches(n.Labels) {
+			continue
+		}
+		peer, ok, err := p.BGPPeer, true, error(nil)
+		if p.Template != nil {
+			peer, ok, err = p.Template.Peer(p.BGPPeer, n.Labels)
+		}
+		switch {
+		case err != nil:
+			out.misfits[p.Name] = err
+		case ok:
+			out.peers = append(out.peers, peer)
+		}
+	}
+	slices.SortFunc(out.peers, func(x, y announcement.BGPPeer) int { return cmp.Compare(x.Name, y.Name) })
+	b.peers[n.Name] = out
+}
+
+// Misfits returns the peers that nodes have not because of what their labels say, sorted by
+// node and peer.
+func (b *Balancer) Misfits() []Misfit {
+	var out []Misfit
+	for node, known := range b.peers {
+		for peer, err := range known.misfits {
+			out = append(out, Misfit{node, peer, err.Error()})
+		}
+	}
+	slices.SortFunc(out, func(x, y Misfit) int { return cmp.Or(cmp.Compare(x.Node, y.Node), cmp.Compare(x.Peer, y.Peer)) })
+	return out
 }
 
 // Advertisement is how the addresses of a pool are announced.
@@ -56,7 +115,7 @@ func (a Advertisement) prefix(address netip.Addr) netip.Prefix {
 }
 
 // announces reports whether routes of a go to peer.
-func (a Advertisement) announces(p Peer, f ipam.Family) bool {
+func (a Advertisement) announces(p announcement.BGPPeer, f ipam.Family) bool {
 	carries := p.IPv4
 	if f == ipam.IPv6 {
 		carries = p.IPv6
@@ -210,21 +269,21 @@ func (b *Balancer) announces(n Node, address netip.Addr, a Advertisement) reason
 	if why := b.mayServe(n, a.NodeSelector); why != "" {
 		return why
 	}
-	f := ipam.FamilyOf(address)
+	f, known := ipam.FamilyOf(address), b.peers[n.Name]
 	switch {
-	case !slices.ContainsFunc(b.bgp.Peers, func(p Peer) bool { return p.speaksTo(n) && a.announces(p, f) }):
+	case slices.ContainsFunc(known.peers, func(p announcement.BGPPeer) bool { return a.announces(p, f) }):
+	case slices.ContainsFunc(a.Peers, func(name string) bool { return known.misfits[name] != nil }):
+		return reason.NodeLabelInvalid
+	default:
 		return reason.NodeNoPeer
+	}
+	switch {
 	case b.isLocal(n.Name, address):
 		return reason.AddressIsLocal
 	case !b.reaches(n.Name, address):
 		return reason.NodeNoEndpoint
 	}
 	return ""
-}
-
-// speaksTo reports whether n is one of the nodes that keep a session to the peer.
-func (p Peer) speaksTo(n Node) bool {
-	return p.NodeSelector == nil || p.NodeSelector.Matches(n.Labels)
 }
 
 // renewSessions makes the peers and advertisements of each node anew where nodes or the
@@ -260,12 +319,10 @@ func (b *Balancer) sessionsOf(n Node) announcement.BGP {
 	if n.Deleting {
 		return out
 	}
+	out.Peers = b.peers[n.Name].peers
 	heard := map[string]bool{}
-	for _, p := range b.bgp.Peers {
-		if p.speaksTo(n) {
-			out.Peers = append(out.Peers, p.BGPPeer)
-			heard[p.Name] = true
-		}
+	for _, p := range out.Peers {
+		heard[p.Name] = true
 	}
 	for _, all := range b.bgp.Pools {
 		for _, a := range all {
@@ -276,7 +333,6 @@ func (b *Balancer) sessionsOf(n Node) announcement.BGP {
 			}
 		}
 	}
-	slices.SortFunc(out.Peers, func(x, y announcement.BGPPeer) int { return cmp.Compare(x.Name, y.Name) })
 	slices.SortFunc(out.Advertisements, func(x, y announcement.Advertisement) int { return cmp.Compare(x.Name, y.Name) })
 	return out
 }

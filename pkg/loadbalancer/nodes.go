@@ -18,6 +18,7 @@ func (b *Balancer) SetNode(n Node) {
 	b.countZone(n.Zone, 1)
 	b.ownAddresses(old.Addresses, n.Addresses)
 	b.nodes[n.Name] = n
+	b.meet(n)
 	b.plan.moved, b.plan.routing.renew = true, true
 	b.conflicts.renew, b.probing.renew = true, true
 	b.nodeChanged(n.Name)
@@ -29,6 +30,7 @@ func (b *Balancer) DeleteNode(name string) {
 	b.ownAddresses(b.nodes[name].Addresses, nil)
 	delete(b.probing.of, name)
 	delete(b.nodes, name)
+	delete(b.peers, name)
 	for address := range b.withdrawing {
 		b.stopWaiting(address, name)
 	}

@@ -73,7 +73,7 @@ func (b *Balancer) heardBy(node, advertisement string, f ipam.Family) (up bool, 
 	}
 	a := Advertisement{Advertisement: sessions.Advertisements[i]}
 	for _, s := range b.announcer[node].report.BGP.Sessions {
-		if !slices.ContainsFunc(sessions.Peers, func(p announcement.BGPPeer) bool { return p.Name == s.Peer && a.announces(Peer{BGPPeer: p}, f) }) {
+		if !slices.ContainsFunc(sessions.Peers, func(p announcement.BGPPeer) bool { return p.Name == s.Peer && a.announces(p, f) }) {
 			continue
 		}
 		switch {

@@ -13,12 +13,29 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// peer adds a router: peer NAME [v6] [nodes=KEY=VALUE].
+// labelled makes a peer's address from the label of that key.
+type labelled string
+
+func (l labelled) Peer(p announcement.BGPPeer, labels map[string]string) (announcement.BGPPeer, bool, error) {
+	value, ok := labels[string(l)]
+	if !ok {
+		return p, false, nil
+	}
+	var err error
+	p.Address, err = netip.ParseAddr(value)
+	return p, err == nil, err
+}
+
+// peer adds a router: peer NAME [v6] [nodes=KEY=VALUE] [label=KEY].
 func (w *world) peer(args []string) {
 	p := Peer{BGPPeer: announcement.BGPPeer{Name: args[0], Address: netip.MustParseAddr("192.0.2.1"), IPv4: true}}
 	for _, arg := range args[1:] {
 		if selector, ok := strings.CutPrefix(arg, "nodes="); ok {
 			p.NodeSelector = selects(selector)
+			continue
+		}
+		if key, ok := strings.CutPrefix(arg, "label="); ok {
+			p.Template = labelled(key)
 			continue
 		}
 		require.Equal(w.t, "v6", arg)
@@ -65,6 +82,15 @@ func (w *world) advertise(args []string) {
 	require.NoError(w.t, w.b.Configure(w.config))
 }
 
+// misfits prints the peers that nodes have not because of their labels.
+func (w *world) misfits() string {
+	var out strings.Builder
+	for _, m := range w.b.Misfits() {
+		fmt.Fprintf(&out, "%s has no %s: %s\n", m.Node, m.Peer, m.Message)
+	}
+	return out.String()
+}
+
 // routes prints what nodes say to routers, by the plans that were made last.
 func (w *world) routes(nodes []string) string {
 	var out strings.Builder
@@ -73,6 +99,9 @@ func (w *world) routes(nodes []string) string {
 		fmt.Fprintf(&out, "%s speaks to", name)
 		for _, p := range b.Peers {
 			fmt.Fprintf(&out, " %s", p.Name)
+			if i := slices.IndexFunc(w.config.BGP.Peers, func(q Peer) bool { return q.Name == p.Name }); w.config.BGP.Peers[i].Template != nil {
+				fmt.Fprintf(&out, "=%s", p.Address)
+			}
 		}
 		out.WriteString("\n")
 		for _, a := range b.Advertisements {

@@ -149,6 +149,8 @@ func (w *world) command(name string, args []string) string {
 		return fmt.Sprintln(w.b.Left(args[0], netip.MustParseAddr(args[1])))
 	case "peer":
 		w.peer(args)
+	case "misfits":
+		return w.misfits()
 	case "advertise":
 		w.advertise(args)
 	case "routes":

@@ -134,6 +134,8 @@ const (
 	SpeakerFailed Reason = "SpeakerFailed"
 	// NodeNoPeer says that no peer that the pool is announced to is one of the node's.
 	NodeNoPeer Reason = "NodeNoPeer"
+	// NodeLabelInvalid says that a peer is to be made from the node's labels, which make none.
+	NodeLabelInvalid Reason = "NodeLabelInvalid"
 	// PeerFamilyMissing says that a session is established and tells no prefixes of the family.
 	PeerFamilyMissing Reason = "PeerFamilyMissing"
 )

@@ -10,7 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"baremetal.cloud/ccm/test/e2e/testbed"
 )
@@ -61,6 +64,55 @@ func (b bgp) gatewayPeers() {
 	b.established(b.nodes(), allPeers...)
 	b.routed(addresses, bothRouters, b.nodes()...)
 	b.delete("gateway")
+}
+
+// labelledPeers: the routers of each node, and their AS, are what its labels say. A node without
+// the labels has none, one whose label is no address is told so, and both are soon corrected.
+func (b bgp) labelledPeers() {
+	addresses := b.service("labels", nil)
+	v4, v6 := netip.PrefixFrom(addresses[0], 32), netip.PrefixFrom(addresses[1], 128)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	label := func(node, v4, v6 string, asn int) {
+		_, err := b.c.Kubectl(b.Context(), "label", "--overwrite", "node", node, "example.com/tor="+v4,
+			"example.com/tor-v6="+strings.ReplaceAll(v6, ":", "-"), fmt.Sprintf("example.com/tor-asn=%d", asn))
+		require.NoError(b, err)
+	}
+	frr, bird := b.c.Address("frr"), b.c.Address("bird")
+	label("node1", frr.V4.String(), frr.V6.String(), testbed.FRRASN)
+	label("node2", bird.V4.String(), bird.V6.String(), testbed.BIRDASN)
+	head, _, _ := strings.Cut(b.config, "\n  peers:\n")
+	b.configure(head + fmt.Sprintf(`
+  peers:
+  - {name: tor, address: "{label:example.com/tor}", localASN: %d, peerASN: "{label:example.com/tor-asn}", holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {}}
+  - {name: tor-v6, address: "{label:example.com/tor-v6}", localASN: %[1]d, peerASN: "{label:example.com/tor-asn}", holdTime: 9s, connectRetryTime: 1s, gracefulRestart: {}}
+`, testbed.NodeASN))
+	b.established([]string{"node1", "node2"}, "tor", "tor-v6")
+	b.routed(addresses, []string{"frr"}, "node1")
+	b.routed(addresses, []string{"bird"}, "node2")
+	b.through("frr", addresses[0])
+	b.through("bird", addresses[1])
+	require.NotContains(b, b.metrics("node3"), "baremetal_announcer_bgp_session{")
+
+	label("node3", "nowhere", frr.V6.String(), testbed.FRRASN)
+	b.eventually(func(t *assert.CollectT) {
+		events, err := b.client.CoreV1().Events("").List(b.Context(), metav1.ListOptions{FieldSelector: "involvedObject.kind=Node,involvedObject.name=node3,reason=NodeLabelInvalid"})
+		require.NoError(t, err)
+		require.True(t, slices.ContainsFunc(events.Items, func(e corev1.Event) bool {
+			return e.Message == `BGP peer tor: the labels make the address {label:example.com/tor} "nowhere", which is none`
+		}), "%v", events.Items)
+	}, "an Event on the Node")
+	b.prefixRouted(v6, []string{"frr"}, "node1", "node3")
+	b.prefixRouted(v4, []string{"frr"}, "node1")
+	label("node3", bird.V4.String(), bird.V6.String(), testbed.BIRDASN)
+	b.routed(addresses, []string{"frr"}, "node1")
+	b.routed(addresses, []string{"bird"}, "node2", "node3")
+
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	_, err := b.c.Kubectl(b.Context(), "label", "node", "--all", "example.com/tor-", "example.com/tor-v6-", "example.com/tor-asn-")
+	require.NoError(b, err)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.delete("labels")
 }
 
 // defaultRoute makes gateway a node's default gateway of its family.

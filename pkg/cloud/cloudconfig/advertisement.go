@@ -83,10 +83,10 @@ func (w *walker) advertisement(n *yaml.Node, path, name string) Advertisement {
 	return a
 }
 
-// internal says that the peer of that name is of the node's own AS.
+// internal says that the peer of that name is of the node's own AS, or may be.
 func (w *walker) internal(name string) bool {
 	p, ok := w.bgp.peer(name)
-	return ok && p.Internal()
+	return ok && (p.Internal() || p.Template.peerASN != "")
 }
 
 func (w *walker) metric(n *yaml.Node, path string) announcement.Metric {
@@ -192,7 +192,7 @@ func (w *walker) heard(n *yaml.Node, path string, all []Advertisement, p Pool) {
 		told := slices.ContainsFunc(all, func(a Advertisement) bool {
 			return slices.ContainsFunc(a.Peers, func(name string) bool {
 				peer, _ := w.bgp.peer(name)
-				return f == ipam.IPv4 && peer.IPv4 || f == ipam.IPv6 && peer.IPv6
+				return f == ipam.IPv4 && peer.IPv4 || f == ipam.IPv6 && peer.IPv6 || peer.Template.address != "" && !peer.Template.families
 			})
 		})
 		if !has || told {

@@ -23,6 +23,9 @@ type Peer struct {
 	announcement.BGPPeer
 	// NodeSelector picks the nodes by their labels; nil picks all.
 	NodeSelector ipam.Selector
+	// Template makes the rest of BGPPeer from a node's labels; the zero value leaves nothing
+	// to them.
+	Template PeerTemplate
 }
 
 // peer returns the peer of that name.
@@ -82,10 +85,10 @@ func (r peerReader) peer(n *yaml.Node, path string) Peer {
 	p := defaultPeer()
 	keys := map[string]reader{
 		"name":             func(v *yaml.Node, at string) { p.Name = r.peerName(v, at) },
-		"address":          func(v *yaml.Node, at string) { p.Address = r.routerAddress(v, at) },
+		"address":          func(v *yaml.Node, at string) { p.Address, p.Template.address = r.routerAddress(v, at) },
 		"port":             func(v *yaml.Node, at string) { p.Port = uint16(r.integer(v, at, 1, 65535)) }, //nolint:gosec // bounded
 		"localASN":         func(v *yaml.Node, at string) { p.LocalASN = r.asn(v, at) },
-		"peerASN":          func(v *yaml.Node, at string) { p.PeerASN = r.asn(v, at) },
+		"peerASN":          func(v *yaml.Node, at string) { p.PeerASN, p.Template.peerASN = r.peerASN(v, at) },
 		"holdTime":         func(v *yaml.Node, at string) { p.HoldTime = r.seconds(v, at, minHoldTime, maxHoldTime) },
 		"keepaliveTime":    func(v *yaml.Node, at string) { p.KeepaliveTime = r.seconds(v, at, minKeepaliveTime, maxHoldTime) },
 		"connectRetryTime": func(v *yaml.Node, at string) { p.ConnectRetryTime = r.seconds(v, at, minConnectRetry, maxConnectRetry) },
@@ -116,7 +119,10 @@ func (r peerReader) complete(p *Peer) {
 	if p.KeepaliveTime == 0 {
 		p.KeepaliveTime = p.HoldTime / keepalives
 	}
-	if !p.IPv4 && !p.IPv6 {
+	switch given := p.IPv4 || p.IPv6; {
+	case p.Template.address != "":
+		p.Template.families = given
+	case !given:
 		p.IPv4, p.IPv6 = p.Address.Is4(), p.Address.Is6()
 	}
 }
@@ -145,7 +151,7 @@ func (r peerReader) coherent(n *yaml.Node, path string, p Peer) {
 	if p.EBGPMultihop > 0 && p.Internal() {
 		fail("ebgpMultihop", "remove it", "localASN and peerASN are the same: an internal peer may be any number of hops away")
 	}
-	if p.SourceAddress.IsValid() && p.SourceAddress.Is4() != p.Address.Is4() {
+	if p.SourceAddress.IsValid() && p.Address.IsValid() && p.SourceAddress.Is4() != p.Address.Is4() {
 		fail("sourceAddress", "give one of the address's family", "%s cannot connect to %s", p.SourceAddress, routerText(p))
 	}
 	if p.SourceAddress.IsValid() && p.SourceAddress == p.Address {
@@ -186,8 +192,11 @@ func (r peerReader) watchable(n *yaml.Node, path string, p Peer) {
 }
 
 // alone checks that no node has two sessions to one router: the second would end the first
-// (RFC 4271 section 6.8).
+// (RFC 4271 section 6.8). What a node's labels make only the node can tell.
 func (r peerReader) alone(n *yaml.Node, path string, p Peer) {
+	if !p.Address.IsValid() {
+		return
+	}
 	router := netip.AddrPortFrom(p.Address, p.Port)
 	for _, other := range r.places[router] {
 		if mayMeet(p.NodeSelector, other.NodeSelector) {

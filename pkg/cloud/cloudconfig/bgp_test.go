@@ -45,11 +45,16 @@ func TestBGPReference(t *testing.T) {
 	require.Equal(t, "bond0", c.BGP.Peers[2].Interface)
 	require.Equal(t, uint8(253), c.BGP.Peers[2].BFD.MinimumTTL)
 	require.True(t, c.BGP.Peers[3].Internal())
+	rack, ok, err := c.BGP.Peers[4].Template.Peer(c.BGP.Peers[4].BGPPeer, map[string]string{"rack": "17"})
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, addr("10.0.17.1"), rack.Address)
+	require.Equal(t, uint32(4200000017), rack.PeerASN)
 
 	pool := c.Pools[2]
 	require.Nil(t, pool.L2, "a pool with bgp alone is not announced on layer 2")
 	all := defaultAdvertisement()
-	all.Name, all.Peers = "routed/0", []string{"core", "reflector", "tor-a", "tor-b"}
+	all.Name, all.Peers = "routed/0", []string{"core", "rack", "reflector", "tor-a", "tor-b"}
 	require.Equal(t, all, pool.BGP[0])
 	require.Equal(t, Advertisement{AggregationLength: 24, AggregationLengthV6: 64, Advertisement: announcement.Advertisement{
 		Name: "routed/1", Peers: []string{"reflector", "tor-a"},
@@ -141,6 +146,14 @@ func TestBGPErrors(t *testing.T) {
 			"  - {name: c, address: gateway-v6, localASN: 1, peerASN: 2, sourceAddress: 192.0.2.1, nodeSelector: {matchLabels: {a: b}}}\n" + pool,
 			"c.yaml:6:24: bgp.peers[1].address: peer \"a\" has the same address and port, at 5:24; remove one of the two, or give them nodeSelectors that pick different nodes\n" +
 				"c.yaml:7:76: bgp.peers[2].sourceAddress: 192.0.2.1 cannot connect to the gateway-v6; give one of the address's family"},
+		"templates": {"bgp:\n  peers:\n  - {name: a, address: \"{rack}.{label:}\", localASN: 1, peerASN: \"{label:a b}\"}\n  - {name: b, address: {label:tor}, localASN: 1, peerASN: \"6{\"}\n" + pool,
+			"c.yaml:5:24: bgp.peers[0].address: \"{rack}\" is not a placeholder; write {label:KEY} for the value of that label of the node\n" +
+				"c.yaml:5:24: bgp.peers[0].address: \"{label:}\" is not a placeholder; write {label:KEY} for the value of that label of the node\n" +
+				"c.yaml:5:65: bgp.peers[0].peerASN: \"a b\" is not the key of a label: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')\n" +
+				"c.yaml:6:24: bgp.peers[1].address: want a single value, got a mapping; write a template like \"{label:KEY}\" in quotes\n" +
+				"c.yaml:6:59: bgp.peers[1].peerASN: \"{\" is not a placeholder; write {label:KEY} for the value of that label of the node"},
+		"template of another family": {"bgp: {peers: [{name: a, address: \"192.0.2.{label:rack}\", localASN: 1, peerASN: 2, families: [ipv4]}]}\npools: [{name: a, addresses: [\"2001:db8::/64\"], bgp: [{}]}]\n",
+			"c.yaml:4:54: pools[0].bgp: the pool has IPv6 addresses, and none of its peers takes that family; add it to the families of a peer, or announce the pool to another one"},
 		"AS numbers": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.1, localASN: 0, peerASN: 4294967295}\n  - {name: b, address: 192.0.2.2, localASN: 23456, peerASN: 65535}\n" + pool,
 			"c.yaml:5:45: bgp.peers[0].localASN: 0 is not between 1 and 4294967294\n" +
 				"c.yaml:5:57: bgp.peers[0].peerASN: 4294967295 is not between 1 and 4294967294\n" +

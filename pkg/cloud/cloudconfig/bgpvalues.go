@@ -42,12 +42,24 @@ func (r peerReader) peerName(n *yaml.Node, path string) string {
 // says so.
 var gateways = map[string]netip.Addr{"gateway": netip.IPv4Unspecified(), "gateway-v6": netip.IPv6Unspecified()}
 
-// routerAddress reads the address of a router, or a word for the node's default gateway.
-func (w *walker) routerAddress(n *yaml.Node, path string) netip.Addr {
-	if gateway, ok := gateways[n.Value]; ok && n.Kind == yaml.ScalarNode {
-		return gateway
+// routerAddress reads the address of a router, a word for the node's default gateway, or a
+// template.
+func (w *walker) routerAddress(n *yaml.Node, path string) (netip.Addr, template) {
+	if isTemplate(n) {
+		return netip.Addr{}, w.template(n, path)
 	}
-	return w.unicast(n, path)
+	if gateway, ok := gateways[n.Value]; ok && n.Kind == yaml.ScalarNode {
+		return gateway, ""
+	}
+	return w.unicast(n, path), ""
+}
+
+// peerASN reads the AS number of a router, or a template.
+func (w *walker) peerASN(n *yaml.Node, path string) (uint32, template) {
+	if isTemplate(n) {
+		return 0, w.template(n, path)
+	}
+	return w.asn(n, path), ""
 }
 
 // routerText names a router as the file does.
@@ -67,31 +79,46 @@ func (w *walker) unicast(n *yaml.Node, path string) netip.Addr {
 		return netip.Addr{}
 	}
 	a, err := netip.ParseAddr(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		w.fail(n, path, "write one address, without a prefix length", "%q is not an address", s)
-	case a.Zone() != "" || a.IsLinkLocalUnicast():
-		w.fail(n, path, "write a global address", "%s is link-local, which is not supported by this version", a)
-	case a.Is4In6():
-		w.fail(n, path, "write "+a.Unmap().String(), "%s is an IPv4 address in the form of an IPv6 one", a)
-	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		w.fail(n, path, "", "%s is no address of a machine on a network", a)
-	default:
-		return a
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	if why, cure := unusable(a); why != "" {
+		w.fail(n, path, cure, "%s %s", a, why)
+		return netip.Addr{}
+	}
+	return a
 }
 
-// asn reads the number of an autonomous system that may be used (RFC 7607, RFC 6793
-// section 9, RFC 7300).
+// unusable says why a is no address that a machine on a network can have, with a cure if one
+// is known; or "".
+func unusable(a netip.Addr) (why, cure string) {
+	switch {
+	case a.Zone() != "" || a.IsLinkLocalUnicast():
+		return "is link-local, which is not supported by this version", "write a global address"
+	case a.Is4In6():
+		return "is an IPv4 address in the form of an IPv6 one", "write " + a.Unmap().String()
+	case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "is no address of a machine on a network", ""
+	}
+	return "", ""
+}
+
+// asn reads the number of an autonomous system that may be used.
 func (w *walker) asn(n *yaml.Node, path string) uint32 {
 	before := len(w.problems)
 	i := w.integer(n, path, 1, math.MaxUint32-1)
-	if len(w.problems) == before && (i == 23456 || i == math.MaxUint16) {
+	if len(w.problems) == before && !assignable(uint64(i)) { //nolint:gosec // bounded
 		w.fail(n, path, "", "%d is reserved and no AS's number", i)
 		return 0
 	}
 	return uint32(i) //nolint:gosec // bounded
+}
+
+// assignable says that an autonomous system can have the number (RFC 7607, RFC 6793 section 9,
+// RFC 7300).
+func assignable(i uint64) bool {
+	return i != 0 && i != 23456 && i != math.MaxUint16 && i < math.MaxUint32
 }
 
 // seconds reads a duration of whole seconds.

@@ -87,7 +87,7 @@ func checkAdvertisements(t *testing.T, c *Config, p Pool) {
 	known := map[string]Peer{}
 	for _, peer := range c.BGP.Peers {
 		require.NotContains(t, known, peer.Name)
-		require.True(t, peer.IPv4 || peer.IPv6)
+		require.True(t, peer.IPv4 || peer.IPv6 || !peer.Template.IsZero())
 		require.GreaterOrEqual(t, peer.HoldTime, minHoldTime)
 		require.Less(t, peer.KeepaliveTime, peer.HoldTime)
 		require.Zero(t, peer.HoldTime%time.Second+peer.KeepaliveTime%time.Second+peer.ConnectRetryTime%time.Second+peer.GracefulRestart%time.Second)

@@ -79,8 +79,13 @@ func (w *walker) labelKey(n *yaml.Node, path string) string {
 	if !ok || s == "" {
 		return ""
 	}
+	w.qualified(n, path, s)
+	return s
+}
+
+// qualified checks that s can be the key of a label.
+func (w *walker) qualified(n *yaml.Node, path, s string) {
 	for _, why := range validation.IsQualifiedName(s) {
 		w.fail(n, path, "", "%q is not the key of a label: %s", s, why)
 	}
-	return s
 }

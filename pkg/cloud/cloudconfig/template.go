@@ -1,0 +1,125 @@
+package cloudconfig
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// placeholder is what stands for the value of a node's label in a template.
+var placeholder = regexp.MustCompile(`^\{label:([^{}]+)\}$`)
+
+// template is a text with placeholders for the values of a node's labels; "" is none.
+type template string
+
+// isTemplate says that n is meant as one. Without quotes YAML takes it for a mapping.
+func isTemplate(n *yaml.Node) bool {
+	return n.Kind == yaml.MappingNode || n.Kind == yaml.ScalarNode && strings.ContainsAny(n.Value, "{}")
+}
+
+// template reads a text with placeholders.
+func (w *walker) template(n *yaml.Node, path string) template {
+	if n.Kind == yaml.MappingNode {
+		w.fail(n, path, `write a template like "{label:KEY}" in quotes`, "want a single value, got a mapping")
+	}
+	for _, b := range braces.FindAllString(n.Value, -1) {
+		key := placeholder.FindStringSubmatch(b)
+		if key == nil {
+			w.fail(n, path, "write {label:KEY} for the value of that label of the node", "%q is not a placeholder", b)
+			continue
+		}
+		w.qualified(n, path, key[1])
+	}
+	return template(n.Value)
+}
+
+// filled is a template with the labels of a node.
+type filled struct {
+	text string
+	// missing are the keys of labels that the node has not; there is how many it has.
+	missing []string
+	there   int
+}
+
+// fill puts in the values of labels, each as change makes it.
+func (t template) fill(labels map[string]string, change func(value string) string) filled {
+	var out filled
+	out.text = braces.ReplaceAllStringFunc(string(t), func(b string) string {
+		key := placeholder.FindStringSubmatch(b)[1]
+		value, ok := labels[key]
+		if !ok {
+			out.missing = append(out.missing, key)
+			return b
+		}
+		out.there++
+		return change(value)
+	})
+	return out
+}
+
+// PeerTemplate is what of a peer is made from the labels of a node.
+type PeerTemplate struct {
+	// address and peerASN are "" where the file says them itself.
+	address, peerASN template
+	// families says that the file does, and not the address.
+	families bool
+}
+
+// IsZero says that nothing is left to labels.
+func (t PeerTemplate) IsZero() bool { return t == PeerTemplate{} }
+
+// Peer returns p as a node with these labels has it. It is false, without an error, where the
+// node has none of the labels, and so no such peer. The error says what is wrong with them.
+func (t PeerTemplate) Peer(p announcement.BGPPeer, labels map[string]string) (announcement.BGPPeer, bool, error) {
+	// The value of a label cannot have the ':' of an address, and an address has no '-'.
+	address := t.address.fill(labels, func(value string) string { return strings.ReplaceAll(value, "-", ":") })
+	asn := t.peerASN.fill(labels, func(value string) string { return value })
+	missing := append(address.missing, asn.missing...)
+	switch {
+	case address.there+asn.there == 0:
+		return p, false, nil
+	case len(missing) > 0:
+		return p, false, fmt.Errorf("the node has the labels that the peer is made from but for %s", strings.Join(missing, " and "))
+	}
+	var err error
+	if t.address != "" {
+		p, err = t.setAddress(p, address.text)
+	}
+	if t.peerASN != "" && err == nil {
+		p, err = t.setASN(p, asn.text)
+	}
+	return p, err == nil, err
+}
+
+func (t PeerTemplate) setAddress(p announcement.BGPPeer, text string) (announcement.BGPPeer, error) {
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return p, fmt.Errorf("the labels make the address %s %q, which is none", t.address, text)
+	}
+	if why, _ := unusable(a); why != "" {
+		return p, fmt.Errorf("the labels make the address %s %s, which %s", t.address, a, why)
+	}
+	if s := p.SourceAddress; s.IsValid() && (s.Is4() != a.Is4() || s == a) {
+		return p, fmt.Errorf("the labels make the address %s %s, to which sourceAddress %s cannot connect", t.address, a, s)
+	}
+	p.Address = a
+	if !t.families {
+		p.IPv4, p.IPv6 = a.Is4(), a.Is6()
+	}
+	return p, nil
+}
+
+func (t PeerTemplate) setASN(p announcement.BGPPeer, text string) (announcement.BGPPeer, error) {
+	i, err := strconv.ParseUint(text, 10, 32)
+	if err != nil || !assignable(i) {
+		return p, fmt.Errorf("the labels make the peerASN %s %q, which is no AS's number", t.peerASN, text)
+	}
+	p.PeerASN = uint32(i)
+	return p, nil
+}

@@ -1,0 +1,28 @@
+package cloud
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// tellMisfits writes an Event on the Node for each BGP peer that it has not because of what its
+// labels say, unless that is among those told before. It returns the ones told. A standby tells
+// nothing.
+func (p *Provider) tellMisfits(before []loadbalancer.Misfit) (told []loadbalancer.Misfit) {
+	if !p.publishing.Load() {
+		return nil
+	}
+	now := p.core.misfits()
+	for _, m := range now {
+		if !slices.Contains(before, m) {
+			p.recorder.Event(p.nodeObject(m.Node), corev1.EventTypeWarning, string(reason.NodeLabelInvalid), fmt.Sprintf("BGP peer %s: %s", m.Peer, m.Message))
+			p.options.Logger.Warn("a BGP peer cannot be made from a node's labels", "node", m.Node, "peer", m.Peer, "err", m.Message)
+		}
+	}
+	return now
+}
