@@ -206,7 +206,7 @@ func sessions() []Entry {
 			"The address or the AS number of a BGP peer is made from the node's labels, and these make none. An Event of this name on the Node says what they make.",
 			"Correct the labels of the node, or the template in the cloud-config."},
 		{PeerFamilyMissing, ScopeNode,
-			"The session is established and carries no prefixes of the address's family: the router has not that family configured for it, or the node has no address of that family on the network that leads to the router, to be the next hop.",
+			"The session is established and carries no prefixes of the address's family: the router has not that family, or with extendedNextHop not that capability, configured for it, or the node has no address of that family on the network that leads to the router, to be the next hop.",
 			"Activate the family on the router, give the node an address of it, or announce the pool to other peers."},
 	}
 }

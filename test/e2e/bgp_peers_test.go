@@ -115,6 +115,60 @@ func (b bgp) labelledPeers() {
 	b.delete("labels")
 }
 
+// crossedFamilies: prefixes of each family over sessions of the other one. Those of IPv4 have
+// IPv6 next hops (RFC 8950), and go to no router that does not say that it takes them; those of
+// IPv6 have the node's own address as ever.
+func (b bgp) crossedFamilies() {
+	addresses := b.service("crossed", nil)
+	v4, v6 := netip.PrefixFrom(addresses[0], 32), netip.PrefixFrom(addresses[1], 128)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	b.crossRouters()
+	b.configure(strings.NewReplacer(
+		"name: frr,", "name: frr, families: [ipv6],", "name: bird,", "name: bird, families: [ipv6],",
+		"name: frr-v6,", "name: frr-v6, families: [ipv4], extendedNextHop: true,",
+		"name: bird-v6,", "name: bird-v6, families: [ipv4], extendedNextHop: true,",
+	).Replace(b.config))
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses[1:], bothRouters, b.nodes()...)
+	b.routed(addresses[:1], []string{"frr"})
+	b.eventually(func(t *assert.CollectT) {
+		require.Contains(t, b.metrics("node1"), "baremetal_announcer_bgp_routes_sent{peer=\"bird-v6\"} 1\n")
+		require.Contains(t, b.metrics("node1"), "baremetal_announcer_bgp_routes_sent{peer=\"frr-v6\"} 0\n")
+	}, "a router without the capability is told nothing")
+	_, err := b.c.FRR(b.Context(), "configure terminal", fmt.Sprintf("router bgp %d", testbed.FRRASN), "neighbor nodes6 capability extended-nexthop")
+	require.NoError(b, err)
+	for _, router := range bothRouters {
+		b.eventually(func(t *assert.CollectT) {
+			hops, err := b.nextHops(router, v4)
+			require.NoError(t, err)
+			require.Equal(t, b.hopsOf(v6, b.nodes()), hops)
+		}, "next hops of %s on %s", v4, router)
+		b.prefixRouted(v6, []string{router}, b.nodes()...)
+		b.through(router, addresses[0])
+		b.through(router, addresses[1])
+	}
+	b.says("crossed", "baremetal.cloud/Announced", "Announced")
+	b.delete("crossed")
+	b.routed(addresses, bothRouters)
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+}
+
+// crossRouters has each session of the routers carry both families.
+func (b bgp) crossRouters() {
+	b.Helper()
+	_, err := b.c.FRR(b.Context(), "configure terminal", fmt.Sprintf("router bgp %d", testbed.FRRASN),
+		"address-family ipv4 unicast", "neighbor nodes6 activate", "neighbor nodes6 route-map nothing out", "exit-address-family",
+		"address-family ipv6 unicast", "neighbor nodes activate", "neighbor nodes route-map nothing out", "neighbor nodes route-map global in", "exit-address-family")
+	require.NoError(b, err)
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string {
+		return strings.NewReplacer(
+			"  ipv4 { import all; export none; };\n", "  ipv4 { import all; export none; };\n  ipv6 { import all; export none; };\n",
+			"  ipv6 { import all; export none; };\n", "  ipv4 { import all; export none; extended next hop on; };\n  ipv6 { import all; export none; };\n",
+		).Replace(config)
+	}))
+}
+
 // defaultRoute makes gateway a node's default gateway of its family.
 func (b bgp) defaultRoute(node string, gateway netip.Addr) {
 	b.Helper()

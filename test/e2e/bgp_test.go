@@ -30,6 +30,7 @@ func TestBGP(t *testing.T) {
 		{"R9 peers that do not work", bgp.badPeers},
 		{"a peer is the node's gateway", bgp.gatewayPeers},
 		{"a peer is what the node's labels say", bgp.labelledPeers},
+		{"next hops of the other family", bgp.crossedFamilies},
 		{"R10 an announcer restarts gracefully", bgp.restart},
 		{"R10 the BGP process ends", bgp.processEnds},
 		{"R2 SIGTERM without graceful restart", bgp.leaves},

@@ -78,20 +78,24 @@ func (b bgp) nextHops(router string, prefix netip.Prefix) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Via is a gateway of the other family.
+	type hop struct {
+		Gateway string
+		Via     struct{ Host string }
+	}
 	var routes []struct {
-		Gateway  string
-		Nexthops []struct{ Gateway string }
+		hop
+		Nexthops []hop
 	}
 	if err := json.Unmarshal([]byte(out), &routes); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	hops := []string{}
 	for _, r := range routes {
-		if r.Gateway != "" {
-			hops = append(hops, r.Gateway)
-		}
-		for _, n := range r.Nexthops {
-			hops = append(hops, n.Gateway)
+		for _, h := range append(r.Nexthops, r.hop) {
+			if gateway := h.Gateway + h.Via.Host; gateway != "" {
+				hops = append(hops, gateway)
+			}
 		}
 	}
 	slices.Sort(hops)

@@ -61,6 +61,9 @@ type BGPPeer struct {
 	IPv4, IPv6 bool
 	// BFD is how the path to it is watched; the zero BFD has nobody watch it.
 	BFD BFD
+	// ExtendedNextHop says that IPv4 prefixes have the node's IPv6 address as their next hop
+	// (RFC 8950).
+	ExtendedNextHop bool
 }
 
 // BFD is one end of a BFD session (RFC 5880 section 6.8.1).

@@ -11,9 +11,12 @@ import (
 	"testing"
 	"time"
 
+	api "github.com/osrg/gobgp/v3/api"
 	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
@@ -291,6 +294,33 @@ func TestPath(t *testing.T) {
 			_, watched = same.path()
 			require.False(t, watched)
 		})
+	}
+}
+
+// What a router takes, by its capabilities.
+func TestTaken(t *testing.T) {
+	capability := func(m proto.Message) *anypb.Any {
+		out, err := anypb.New(m)
+		require.NoError(t, err)
+		return out
+	}
+	family := func(f *api.Family) *anypb.Any { return capability(&api.MultiProtocolCapability{Family: f}) }
+	hops := func(nlri, hop *api.Family) *anypb.Any {
+		return capability(&api.ExtendedNexthopCapability{Tuples: []*api.ExtendedNexthopCapabilityTuple{{NlriFamily: nlri, NexthopFamily: hop}}})
+	}
+	for name, tt := range map[string]struct {
+		capabilities []*anypb.Any
+		want         [3]bool // IPv4, IPv6, IPv4 with IPv6 next hops
+	}{
+		"none":                  {nil, [3]bool{true, false, false}},
+		"another one":           {[]*anypb.Any{capability(&api.RouteRefreshCapability{})}, [3]bool{true, false, false}},
+		"IPv6":                  {[]*anypb.Any{family(ipv6Unicast)}, [3]bool{false, true, false}},
+		"both, and next hops":   {[]*anypb.Any{family(ipv4Unicast), family(ipv6Unicast), hops(ipv4Unicast, ipv6Unicast)}, [3]bool{true, true, true}},
+		"next hops of VPNs":     {[]*anypb.Any{family(ipv4Unicast), hops(&api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_MPLS_VPN}, ipv6Unicast)}, [3]bool{true, false, false}},
+		"next hops of IPv4 too": {[]*anypb.Any{family(ipv4Unicast), hops(ipv4Unicast, ipv4Unicast)}, [3]bool{true, false, false}},
+	} {
+		v4, v6, extended := taken(tt.capabilities)
+		require.Equal(t, tt.want, [3]bool{v4, v6, extended}, name)
 	}
 }
 

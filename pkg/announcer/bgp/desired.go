@@ -50,7 +50,12 @@ func (Secret) String() string { return "(secret)" }
 func (s Secret) GoString() string { return s.String() }
 
 // nextHop returns the next hop for prefixes like p.
-func (p Peer) nextHop(prefix netip.Prefix) netip.Addr { return p.hopLike(prefix.Addr()) }
+func (p Peer) nextHop(prefix netip.Prefix) netip.Addr {
+	if p.ExtendedNextHop {
+		return p.NextHopV6
+	}
+	return p.hopLike(prefix.Addr())
+}
 
 // hopLike returns the next hop of a's family.
 func (p Peer) hopLike(a netip.Addr) netip.Addr {

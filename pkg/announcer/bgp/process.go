@@ -60,9 +60,13 @@ func Serve(in io.Reader, out io.Writer) error {
 				return err
 			}
 		case <-p.changed:
-			p.count()
+			if err := p.count(); err != nil {
+				return err
+			}
 		case <-tick.C:
-			p.count()
+			if err := p.count(); err != nil {
+				return err
+			}
 		case err := <-failed:
 			return err
 		}
@@ -198,11 +202,17 @@ func (p *process) wake() {
 	}
 }
 
-// count looks at what sessions have heard.
-func (p *process) count() {
+// count looks at what sessions have heard, and at what routers take.
+func (p *process) count() error {
 	for _, s := range p.sessions {
-		s.count()
+		if !s.count() {
+			continue
+		}
+		if err := s.apply(p.pathsTo(s.peer)); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // tell says how the sessions fare.

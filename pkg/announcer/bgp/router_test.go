@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -209,6 +210,53 @@ func TestSession(t *testing.T) {
 		return s.Plan == plan(5) && len(s.Sessions) == 2 && s.Sessions[0].State == announcement.BGPEstablished && s.Sessions[1].State == announcement.BGPEstablished
 	})
 	require.Zero(t, state.Sessions[0].Losses)
+}
+
+// IPv4 prefixes with IPv6 next hops, and back.
+func TestExtendedNextHop(t *testing.T) {
+	t.Parallel()
+	r := newRouter(t, 64513)
+	s := speak(t, "real")
+	peer := r.peer("out")
+	peer.ExtendedNextHop, peer.NextHopV4 = true, netip.Addr{}
+	want := Desired{
+		Plan: plan(1), Peers: []Peer{peer}, Advertisements: []announcement.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
+		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}, {Prefix: v6, Advertisements: []string{"pool/0"}}},
+	}
+	s.Set(want)
+	r.hears("192.0.2.1/32 path [64512] via 2001:db8:1::b", "2001:db8::1/128 path [64512] via 2001:db8:1::b")
+	s.until("both families", func(s State) bool {
+		return len(s.Sessions) == 1 && s.Sessions[0].IPv4 && s.Sessions[0].IPv6 && s.Sessions[0].Routes == 2
+	})
+	want.Plan, want.Routes = plan(2), want.Routes[1:]
+	s.Set(want)
+	r.hears("2001:db8::1/128 path [64512] via 2001:db8:1::b")
+}
+
+// A router that does not take IPv4 prefixes with IPv6 next hops is told none once that is known,
+// and hears of them again when it does.
+func TestPlainNextHop(t *testing.T) {
+	t.Parallel()
+	peer := external("out")
+	peer.Address, peer.ExtendedNextHop = netip.MustParseAddr("127.0.0.1"), true
+	s, err := open(peer, map[netip.Prefix]path{}, false, func() {}, func(string) {})
+	require.NoError(t, err)
+	t.Cleanup(s.close)
+	hop := attributes{nextHop: peer.NextHopV6}
+	paths := map[netip.Prefix]path{v4: {v4, hop}, v6: {v6, hop}}
+	told := func() []netip.Prefix {
+		require.NoError(t, s.apply(paths))
+		return slices.SortedFunc(maps.Keys(s.paths), announcement.ComparePrefixes)
+	}
+	require.Equal(t, []netip.Prefix{v4, v6}, told())
+	require.False(t, s.learn(false, false), "what the router takes is not known")
+	require.Equal(t, []netip.Prefix{v4, v6}, told())
+	require.True(t, s.learn(true, false))
+	require.Equal(t, []netip.Prefix{v6}, told())
+	require.False(t, s.learn(false, false), "it is away")
+	require.Equal(t, []netip.Prefix{v6}, told())
+	require.True(t, s.learn(true, true))
+	require.Equal(t, []netip.Prefix{v4, v6}, told())
 }
 
 // TestLeave: without graceful restart the routes are withdrawn.

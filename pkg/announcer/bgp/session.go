@@ -41,6 +41,9 @@ type session struct {
 	// prefixes have the same.
 	paths  map[netip.Prefix]*attributes
 	shared []*attributes
+	// plain says that the router, when it was established last, did not take IPv4 prefixes
+	// with IPv6 next hops, and that it should. It is told none.
+	plain  bool
 	cancel context.CancelFunc
 	// changed is called after state has changed.
 	changed func()
@@ -133,8 +136,12 @@ func (s *session) apply(paths map[netip.Prefix]path) error {
 	return nil
 }
 
-// put announces a path, in place of the one that it replaces.
+// put announces a path, in place of the one that it replaces, unless the router must not be
+// told it (RFC 8950 section 4).
 func (s *session) put(p path) error {
+	if s.plain && p.prefix.Addr().Is4() {
+		return s.remove(p.prefix)
+	}
 	if have := s.paths[p.prefix]; have != nil && have.equal(p.attributes) {
 		return nil
 	}
@@ -278,8 +285,8 @@ func (s *session) snapshot() Session {
 	if out.State != announcement.BGPEstablished {
 		return out
 	}
-	out.IPv4 = s.state.IPv4 && s.peer.IPv4 && s.peer.NextHopV4.IsValid()
-	out.IPv6 = s.state.IPv6 && s.peer.IPv6 && s.peer.NextHopV6.IsValid()
+	out.IPv4 = s.state.IPv4 && s.peer.IPv4 && s.peer.nextHop(anyIPv4).IsValid() && !s.plain
+	out.IPv6 = s.state.IPv6 && s.peer.IPv6 && s.peer.nextHop(anyIPv6).IsValid()
 	for prefix := range s.paths {
 		if v4 := prefix.Addr().Is4(); v4 && out.IPv4 || !v4 && out.IPv6 {
 			out.Routes++
@@ -288,32 +295,57 @@ func (s *session) snapshot() Session {
 	return out
 }
 
-// count asks gobgp how much the router has sent, and which families it takes.
-func (s *session) count() {
-	received, v4, v6 := 0, false, false
+// count asks gobgp how much the router has sent, and what it takes. It reports whether the
+// paths are to be put anew.
+func (s *session) count() bool {
+	received, v4, v6, extended := 0, false, false, false
 	_ = s.server.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) { // has no errors of its own
 		for _, f := range p.GetAfiSafis() {
 			received += int(f.GetState().GetReceived()) //nolint:gosec // bounded by maxReceived
 		}
-		v4, v6 = taken(p.GetState().GetRemoteCap())
+		v4, v6, extended = taken(p.GetState().GetRemoteCap())
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.state.Received, s.state.IPv4, s.state.IPv6 = received, v4, v6
+	return s.learn(s.state.State == announcement.BGPEstablished, extended)
 }
 
+// learn takes whether the router takes IPv4 prefixes with IPv6 next hops, which is known once
+// the session is established. It reports whether that is new.
+func (s *session) learn(established, extended bool) bool {
+	before := s.plain
+	if established {
+		s.plain = s.peer.ExtendedNextHop && !extended
+	}
+	return s.plain != before
+}
+
+// Any prefix of each family.
+var (
+	anyIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	anyIPv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+)
+
 // taken says which families a router with these capabilities takes (RFC 4760 section 8): one
-// that names none takes IPv4.
-func taken(capabilities []*anypb.Any) (v4, v6 bool) {
+// that names none takes IPv4; and whether it takes that with IPv6 next hops (RFC 8950 section 4).
+func taken(capabilities []*anypb.Any) (v4, v6, extended bool) {
 	named := false
 	for _, c := range capabilities {
-		multi := &api.MultiProtocolCapability{}
-		if c.UnmarshalTo(multi) != nil {
-			continue // another capability
+		message, err := c.UnmarshalNew()
+		if err != nil {
+			continue // one that gobgp does not know
 		}
-		named = true
-		v4 = v4 || proto.Equal(multi.GetFamily(), ipv4Unicast)
-		v6 = v6 || proto.Equal(multi.GetFamily(), ipv6Unicast)
+		switch m := message.(type) {
+		case *api.MultiProtocolCapability:
+			named = true
+			v4 = v4 || proto.Equal(m.GetFamily(), ipv4Unicast)
+			v6 = v6 || proto.Equal(m.GetFamily(), ipv6Unicast)
+		case *api.ExtendedNexthopCapability:
+			extended = extended || slices.ContainsFunc(m.GetTuples(), func(x *api.ExtendedNexthopCapabilityTuple) bool {
+				return proto.Equal(x.GetNlriFamily(), ipv4Unicast) && x.GetNexthopFamily().GetAfi() == api.Family_AFI_IP6
+			})
+		}
 	}
-	return v4 || !named, v6
+	return v4 || !named, v6, extended
 }

@@ -62,7 +62,7 @@ func encodeBGPPeer(p announcement.BGPPeer) *pb.BGPPeer {
 		HoldTime: wholeSeconds(p.HoldTime), KeepaliveTime: wholeSeconds(p.KeepaliveTime), ConnectRetryTime: wholeSeconds(p.ConnectRetryTime),
 		SourceAddress: p.SourceAddress.AsSlice(), Interface: p.Interface, RouterId: p.RouterID.AsSlice(), PasswordFile: p.PasswordFile,
 		EbgpMultihop: uint32(p.EBGPMultihop), TtlSecurity: uint32(p.TTLSecurity), GracefulRestart: wholeSeconds(p.GracefulRestart),
-		Ipv4: p.IPv4, Ipv6: p.IPv6, Bfd: encodeBFD(p.BFD),
+		Ipv4: p.IPv4, Ipv6: p.IPv6, Bfd: encodeBFD(p.BFD), ExtendedNextHop: p.ExtendedNextHop,
 	}
 }
 

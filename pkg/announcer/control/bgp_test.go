@@ -26,7 +26,7 @@ func bgpSet(revision uint64, prefixes ...string) announcement.Set {
 			BFD: announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: time.Second, DetectMultiplier: 5, MinimumTTL: 253},
 		},
 		{Name: "few", Address: netip.MustParseAddr("192.0.2.1"), Port: 179, LocalASN: 64512, PeerASN: 64513, HoldTime: 30 * time.Second, IPv4: true},
-		{Name: "gateway", Address: netip.IPv6Unspecified(), Port: 179, LocalASN: 64512, PeerASN: 64513, HoldTime: 30 * time.Second, IPv6: true},
+		{Name: "gateway", Address: netip.IPv6Unspecified(), Port: 179, LocalASN: 64512, PeerASN: 64513, HoldTime: 30 * time.Second, IPv4: true, IPv6: true, ExtendedNextHop: true},
 	}
 	set.BGP.Advertisements = []announcement.Advertisement{
 		{

@@ -58,7 +58,7 @@ func decodeBGPPeer(p *pb.BGPPeer) (peer announcement.BGPPeer, err error) {
 		Name: p.GetName(), LocalASN: p.GetLocalAsn(), PeerASN: p.GetPeerAsn(),
 		HoldTime: seconds(p.GetHoldTime()), KeepaliveTime: seconds(p.GetKeepaliveTime()), ConnectRetryTime: seconds(p.GetConnectRetryTime()),
 		Interface: p.GetInterface(), PasswordFile: p.GetPasswordFile(), GracefulRestart: seconds(p.GetGracefulRestart()),
-		IPv4: p.GetIpv4(), IPv6: p.GetIpv6(),
+		IPv4: p.GetIpv4(), IPv6: p.GetIpv6(), ExtendedNextHop: p.GetExtendedNextHop(),
 	}
 	if err := checkName("name", peer.Name); err != nil {
 		return peer, err

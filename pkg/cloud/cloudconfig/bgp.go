@@ -100,6 +100,7 @@ func (r peerReader) peer(n *yaml.Node, path string) Peer {
 		"ttlSecurity":      func(v *yaml.Node, at string) { p.TTLSecurity = uint8(r.integer(v, at, 1, 254)) },  //nolint:gosec // bounded
 		"gracefulRestart":  func(v *yaml.Node, at string) { p.GracefulRestart = r.gracefulRestart(v, at) },
 		"families":         func(v *yaml.Node, at string) { p.IPv4, p.IPv6 = r.families(v, at) },
+		"extendedNextHop":  func(v *yaml.Node, at string) { p.ExtendedNextHop = r.boolean(v, at) },
 		"nodeSelector":     func(v *yaml.Node, at string) { p.NodeSelector = r.selector(v, at) },
 		"bfd":              func(v *yaml.Node, at string) { p.BFD = r.bfd(v, at) },
 	}
@@ -154,6 +155,12 @@ func (r peerReader) coherent(n *yaml.Node, path string, p Peer) {
 	if p.SourceAddress.IsValid() && p.Address.IsValid() && p.SourceAddress.Is4() != p.Address.Is4() {
 		fail("sourceAddress", "give one of the address's family", "%s cannot connect to %s", p.SourceAddress, routerText(p))
 	}
+	if p.ExtendedNextHop && p.Address.Is4() {
+		fail("extendedNextHop", "remove it, or give the router's IPv6 address", "a session to %s has IPv4 next hops for IPv4 prefixes", routerText(p))
+	}
+	if p.ExtendedNextHop && !p.IPv4 {
+		fail("extendedNextHop", "add families: [ipv4, ipv6]", "is about IPv4 prefixes, which are not among its families")
+	}
 	if p.SourceAddress.IsValid() && p.SourceAddress == p.Address {
 		fail("sourceAddress", "give an address of the node", "%s is the router's address", p.SourceAddress)
 	}
@@ -181,6 +188,9 @@ func (r peerReader) watchable(n *yaml.Node, path string, p Peer) {
 	}
 	if p.BFD.MinimumTTL > 0 && !p.SeveralHops() && !p.Internal() {
 		r.fail(lookup(v, "minimumTTL"), join(at, "minimumTTL"), "remove it", "the router is on the same network, from where packets arrive with a TTL of 255 and count with no other")
+	}
+	if !p.Address.IsValid() {
+		return // what a node's labels make only the node can tell
 	}
 	for _, other := range r.watched[p.Address] {
 		if other.BFD != p.BFD && mayMeet(p.NodeSelector, other.NodeSelector) {

@@ -105,6 +105,9 @@ func (t PeerTemplate) setAddress(p announcement.BGPPeer, text string) (announcem
 	if why, _ := unusable(a); why != "" {
 		return p, fmt.Errorf("the labels make the address %s %s, which %s", t.address, a, why)
 	}
+	if p.ExtendedNextHop && a.Is4() {
+		return p, fmt.Errorf("the labels make the address %s %s, and extendedNextHop is for sessions over IPv6", t.address, a)
+	}
 	if s := p.SourceAddress; s.IsValid() && (s.Is4() != a.Is4() || s == a) {
 		return p, fmt.Errorf("the labels make the address %s %s, to which sourceAddress %s cannot connect", t.address, a, s)
 	}

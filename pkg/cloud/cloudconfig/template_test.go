@@ -21,6 +21,7 @@ func TestPeerTemplate(t *testing.T) {
 		"IPv6, a part":                     {`address: "2001:db8:{label:rack}::1", peerASN: 64513`, map[string]string{"rack": "7"}, "2001:db8:7::1 64513 false true"},
 		"IPv6, a whole":                    {`address: "{label:tor}", peerASN: 64513`, map[string]string{"tor": "2001-db8-0-7--1"}, "2001:db8:0:7::1 64513 false true"},
 		"families":                         {`address: "{label:tor}", peerASN: 64513, families: [ipv4, ipv6]`, map[string]string{"tor": "192.0.2.7"}, "192.0.2.7 64513 true true"},
+		"IPv6 next hops over IPv4":         {`address: "{label:tor}", peerASN: 64513, families: [ipv4], extendedNextHop: true`, map[string]string{"tor": "192.0.2.7"}, "the labels make the address {label:tor} 192.0.2.7, and extendedNextHop is for sessions over IPv6"},
 		"no label":                         {`address: "{label:tor}", peerASN: "{label:asn}"`, map[string]string{"rack": "7"}, ""},
 		"one of two labels":                {`address: "{label:tor}", peerASN: "{label:asn}"`, map[string]string{"tor": "192.0.2.7"}, "the node has the labels that the peer is made from but for asn"},
 		"an empty label":                   {`address: "{label:tor}", peerASN: 64513`, map[string]string{"tor": ""}, `the labels make the address {label:tor} "", which is none`},

@@ -666,9 +666,10 @@ type BGPPeer struct {
 	Ipv4            bool   `protobuf:"varint,16,opt,name=ipv4,proto3" json:"ipv4,omitempty"`
 	Ipv6            bool   `protobuf:"varint,17,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
 	// bfd is missing where the path is not watched.
-	Bfd           *BFD `protobuf:"bytes,18,opt,name=bfd,proto3" json:"bfd,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Bfd             *BFD `protobuf:"bytes,18,opt,name=bfd,proto3" json:"bfd,omitempty"`
+	ExtendedNextHop bool `protobuf:"varint,19,opt,name=extended_next_hop,json=extendedNextHop,proto3" json:"extended_next_hop,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *BGPPeer) Reset() {
@@ -825,6 +826,13 @@ func (x *BGPPeer) GetBfd() *BFD {
 		return x.Bfd
 	}
 	return nil
+}
+
+func (x *BGPPeer) GetExtendedNextHop() bool {
+	if x != nil {
+		return x.ExtendedNextHop
+	}
+	return false
 }
 
 // BFD is how the path to a router is watched.
@@ -2083,7 +2091,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\n" +
 	"interfaces\x18\x02 \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
 	"interfaces\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\xc4\x04\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\"\xf0\x04\n" +
 	"\aBGPPeer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +
@@ -2103,7 +2111,8 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x10graceful_restart\x18\x0f \x01(\rR\x0fgracefulRestart\x12\x12\n" +
 	"\x04ipv4\x18\x10 \x01(\bR\x04ipv4\x12\x12\n" +
 	"\x04ipv6\x18\x11 \x01(\bR\x04ipv6\x12+\n" +
-	"\x03bfd\x18\x12 \x01(\v2\x19.baremetal.control.v1.BFDR\x03bfd\"\xab\x01\n" +
+	"\x03bfd\x18\x12 \x01(\v2\x19.baremetal.control.v1.BFDR\x03bfd\x12*\n" +
+	"\x11extended_next_hop\x18\x13 \x01(\bR\x0fextendedNextHop\"\xab\x01\n" +
 	"\x03BFD\x12+\n" +
 	"\x11transmit_interval\x18\x01 \x01(\rR\x10transmitInterval\x12)\n" +
 	"\x10receive_interval\x18\x02 \x01(\rR\x0freceiveInterval\x12+\n" +
