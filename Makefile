@@ -56,9 +56,8 @@ verify: go ## generated files, manifests, Dockerfile, docs and go.mod are as the
 bench: root build testbed-deps ## the numbers of docs/performance.md; raw results in .cache/bench, QUOTE=yes writes them into the docs
 	@go run ./test/bench --runs=$(RUNS) --only=$(ONLY) --duration=$(DURATION) $(if $(QUOTE),--quote)
 
-bench-alternatives: ## the same of what Debian packages
-	@echo "make bench-alternatives: nothing to measure yet. The measures so far are about giving out addresses;" >&2; \
-	echo "keepalived and FRR, which Debian packages, give out none. They will be measured at failover and BGP." >&2; exit 1
+bench-alternatives: root build testbed-deps ## the same of what Debian packages, where there is any: keepalived
+	@hack/ensure keepalived keepalived; go run ./test/bench --runs=$(RUNS) --only=keepalived $(if $(QUOTE),--quote)
 
 chaos: root build testbed-deps ## DURATION=10m SEED=n NODES=3|2 FAULTS=: faults on the wire and of every program, then random operations
 	@echo "==> chaos: faults from a seed, one after the other, while an observer on the LAN sees who answers;"; \

@@ -77,7 +77,9 @@ type gapLab struct {
 	*lab
 	wire      *wire
 	addresses []netip.Addr
-	sample    sample
+	// port is that of the addresses.
+	port   uint16
+	sample sample
 }
 
 // onceOver makes a Service, has f measure and removes what it made. The one run it
@@ -89,7 +91,7 @@ func (l *lab) onceOver(ctx context.Context, f func(context.Context, *gapLab) err
 	}
 	defer func() { err = errors.Join(err, restore()) }()
 	return repeat(ctx, 1, func(ctx context.Context, _ int) (sample, error) {
-		g := &gapLab{lab: l, sample: newSample()}
+		g := &gapLab{lab: l, sample: newSample(), port: servicePort}
 		err := l.listen(ctx, func(ctx context.Context, w *wire) error {
 			g.wire = w
 			if err := g.more(ctx, 1); err != nil {
@@ -279,7 +281,7 @@ func (g *gapLab) cut(ctx context.Context, t *trial, node string, interval time.D
 func (g *gapLab) pulse(interval time.Duration) *pulse {
 	p := &pulse{interval: interval}
 	for i := 0; i < len(g.addresses); i += max(1, len(g.addresses)/requested) {
-		p.targets = append(p.targets, netip.AddrPortFrom(g.addresses[i], servicePort))
+		p.targets = append(p.targets, netip.AddrPortFrom(g.addresses[i], g.port))
 	}
 	return p
 }

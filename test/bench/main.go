@@ -117,7 +117,7 @@ func bench(ctx context.Context, args []string) (err error) {
 		}
 	}()
 	for _, m := range measures {
-		if !s.wants(m.name) {
+		if !s.wants(m.name) || m.alternative && len(s.only) == 0 {
 			continue
 		}
 		if m.onTestbed && bed == nil {

@@ -14,6 +14,8 @@ type measure struct {
 	take      func(ctx context.Context, bed *lab, runs int) (result, error)
 	// soak, where there is no take, goes on for as long as it is told to, once.
 	soak func(ctx context.Context, duration time.Duration) (result, error)
+	// alternative says that it measures what others made, and only where it is asked for.
+	alternative bool
 }
 
 func (m measure) measure(ctx context.Context, bed *lab, s settings) (result, error) {
@@ -25,22 +27,23 @@ func (m measure) measure(ctx context.Context, bed *lab, s settings) (result, err
 
 // measures are taken in this order: what leaves most behind comes last.
 var measures = []measure{
-	{"assign", "one address from pools of different size and fill", false, assign, nil},
-	{"balance", "1000 addresses on ten nodes, and after one of the nodes has left", false, balance, nil},
-	{"fleet", "10 000 Services and 1000 simulated announcers on real streams, and one endpoint change after the other", false, fleet, nil},
-	{"bfd", "100 BFD sessions at 50 ms × 3 with a system like it, beside four busy threads", false, nil, watchBFD},
-	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime, nil},
-	{"firstbyte", "one Service at a time, from the create call's answer to the first byte, through its address and through its owner's NodePort", true, firstByte, nil},
-	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait, nil},
-	{"burst", "1000 Services created by 32 writers", true, burst, nil},
-	{"thousand", "1000 Services created by 32 writers, from the last creation to the last first answer, through addresses and through NodePorts", true, thousand, nil},
-	{"flood", "announcers with 1000 addresses while the segment is asked for addresses that nobody has", true, flood, nil},
-	{"memory", "an announcer with 1000 addresses, a minute after the last change", true, memory, nil},
-	{"gaps", "the node that answers is cut off silently, or its announcer is killed: how long requests fail; 20 faults of each kind", true, gaps, nil},
-	{"two", "the same cut on a cluster of two nodes", false, gapsOfTwo, nil},
-	{"planned", "1000 new connections a second to 20 addresses, and 100 open ones, during planned work", true, planned, nil},
-	{"routes", "addresses announced by BGP to FRR and BIRD: the first route, planned work, and 10 000 prefixes", false, routes, nil},
-	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover, nil},
+	{"assign", "one address from pools of different size and fill", false, assign, nil, false},
+	{"balance", "1000 addresses on ten nodes, and after one of the nodes has left", false, balance, nil, false},
+	{"fleet", "10 000 Services and 1000 simulated announcers on real streams, and one endpoint change after the other", false, fleet, nil, false},
+	{"bfd", "100 BFD sessions at 50 ms × 3 with a system like it, beside four busy threads", false, nil, watchBFD, false},
+	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime, nil, false},
+	{"firstbyte", "one Service at a time, from the create call's answer to the first byte, through its address and through its owner's NodePort", true, firstByte, nil, false},
+	{"waiting", "the same while 500 other Services wait on an exhausted pool", true, whileOthersWait, nil, false},
+	{"burst", "1000 Services created by 32 writers", true, burst, nil, false},
+	{"thousand", "1000 Services created by 32 writers, from the last creation to the last first answer, through addresses and through NodePorts", true, thousand, nil, false},
+	{"flood", "announcers with 1000 addresses while the segment is asked for addresses that nobody has", true, flood, nil, false},
+	{"memory", "an announcer with 1000 addresses, a minute after the last change", true, memory, nil, false},
+	{"gaps", "the node that answers is cut off silently, or its announcer is killed: how long requests fail; 20 faults of each kind", true, gaps, nil, false},
+	{"two", "the same cut on a cluster of two nodes", false, gapsOfTwo, nil, false},
+	{"planned", "1000 new connections a second to 20 addresses, and 100 open ones, during planned work", true, planned, nil, false},
+	{"routes", "addresses announced by BGP to FRR and BIRD: the first route, planned work, and 10 000 prefixes", false, routes, nil, false},
+	{name: "keepalived", title: "keepalived in place of ours: the node that has an address is cut off silently, 20 times", onTestbed: true, take: keepalived, alternative: true},
+	{"takeover", "a new leader with 10 000 Services, from the Lease to the first allocation", true, takeover, nil, false},
 }
 
 func names() []string {

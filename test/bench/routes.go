@@ -24,7 +24,7 @@ func routes(ctx context.Context, _ *lab, runs int) (r result, err error) {
 	defer func() { err = errors.Join(err, bed.down()) }()
 	return repeat(ctx, runs, func(ctx context.Context, i int) (sample, error) {
 		s := newSample()
-		for _, part := range []func(context.Context, sample, int) error{bed.firstRoutes, bed.restartedSpeaker, bed.fewerHops, bed.manyPrefixes} {
+		for _, part := range []func(context.Context, sample, int) error{bed.firstRoutes, bed.restartedSpeaker, bed.fewerHops, bed.manyPrefixes, bed.crashes} {
 			if err := part(ctx, s, i); err != nil {
 				return s, err
 			}
