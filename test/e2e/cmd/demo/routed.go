@@ -29,15 +29,7 @@ func (s *story) routed(ctx context.Context) error {
 	if err := s.c.Apply(ctx, routedManifest); err != nil {
 		return err
 	}
-	var address netip.Addr
-	err := s.wait(ctx, "the Service has no address", func() error {
-		out, err := s.c.Kubectl(ctx, "get", "service", "routed", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
-		if err != nil {
-			return err
-		}
-		address, err = netip.ParseAddr(strings.TrimSpace(out))
-		return err
-	})
+	address, err := s.address(ctx, "routed")
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (s *story) tell(ctx context.Context) error {
 	if err := s.c.Apply(ctx, manifest); err != nil {
 		return err
 	}
-	address, err := s.address(ctx)
+	address, err := s.address(ctx, "hello")
 	if err != nil {
 		return err
 	}
@@ -84,11 +84,11 @@ func (s *story) kubectl(ctx context.Context, args ...string) error {
 	return err
 }
 
-// address waits until the Service's status has an address.
-func (s *story) address(ctx context.Context) (netip.Addr, error) {
+// address waits until the status of the Service called name has an address.
+func (s *story) address(ctx context.Context, name string) (netip.Addr, error) {
 	var address netip.Addr
-	err := s.wait(ctx, "the Service has no address; see `kubectl describe service hello` above", func() error {
-		out, err := s.c.Kubectl(ctx, "get", "service", "hello", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+	err := s.wait(ctx, "the Service has no address; see `kubectl describe service "+name+"`", func() error {
+		out, err := s.c.Kubectl(ctx, "get", "service", name, "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
 		if err != nil {
 			return err
 		}
