@@ -222,41 +222,6 @@ func holder(t *testing.T, frame []byte, address netip.Addr) {
 	}
 }
 
-// TestClaims: whoever else announces one of our addresses is heard, in each form, and the
-// filter lets it through; nothing is answered.
-func TestClaims(t *testing.T) {
-	theirs := &responder.Port{MAC: otherMAC, Addresses: responder.NewAddresses(vip, other)}
-	judged := func(frame []byte) (string, bool) {
-		reply, outcome := arp.Claims{}.Decide(frame, port())
-		require.Nil(t, reply)
-		vm, err := bpf.NewVM(responder.Filter(arp.Claims{}, port().Addresses, 100))
-		require.NoError(t, err)
-		n, err := vm.Run(frame)
-		require.NoError(t, err)
-		return outcome.String(), n > 0
-	}
-	for _, c := range []struct {
-		from, address string
-		frames        [][]byte
-		want          responder.Outcome
-		passes        bool
-	}{
-		{"another machine", "ours", arp.Protocol{}.Announcement(theirs, vip), responder.Conflict, true},
-		{"another machine", "its own", arp.Protocol{}.Announcement(theirs, other), responder.NotOurs, false},
-		{"ourselves", "ours", arp.Protocol{}.Announcement(port(), vip), responder.OwnFrame, true},
-		{"another machine", "a question", [][]byte{arp.Protocol{}.Probe(otherMAC, vip)}, responder.Malformed, false},
-	} {
-		require.NotEmpty(t, c.frames)
-		for _, frame := range c.frames {
-			outcome, passes := judged(frame)
-			require.Equal(t, c.want.String(), outcome, "%s: %s", c.from, c.address)
-			require.Equal(t, c.passes, passes, "%s: %s", c.from, c.address)
-		}
-	}
-	_, ok := arp.Claims{}.Group(vip)
-	require.False(t, ok, "nobody has to be asked")
-}
-
 // FuzzHolder: no frame is misread as somebody without an address.
 func FuzzHolder(f *testing.F) {
 	reply, _ := arp.Protocol{}.Decide(arp.Protocol{}.Probe(otherMAC, vip), port())

@@ -268,41 +268,6 @@ func TestProbe(t *testing.T) {
 	require.Nil(t, ndp.Protocol{}.Probe(otherMAC, netip.MustParseAddr("192.0.2.1")))
 }
 
-// TestClaims: whoever else announces one of our addresses is heard, in each form, and the
-// filter lets it through; nothing is answered.
-func TestClaims(t *testing.T) {
-	theirs := &responder.Port{MAC: otherMAC, Addresses: responder.NewAddresses(vip, other)}
-	judged := func(frame []byte) (string, bool) {
-		reply, outcome := ndp.Claims{}.Decide(frame, port())
-		require.Nil(t, reply)
-		vm, err := bpf.NewVM(responder.Filter(ndp.Claims{}, port().Addresses, 100))
-		require.NoError(t, err)
-		n, err := vm.Run(frame)
-		require.NoError(t, err)
-		return outcome.String(), n > 0
-	}
-	for _, c := range []struct {
-		from, address string
-		frames        [][]byte
-		want          responder.Outcome
-		passes        bool
-	}{
-		{"another machine", "ours", ndp.Protocol{}.Announcement(theirs, vip), responder.Conflict, true},
-		{"another machine", "its own", ndp.Protocol{}.Announcement(theirs, other), responder.NotOurs, false},
-		{"ourselves", "ours", ndp.Protocol{}.Announcement(port(), vip), responder.OwnFrame, true},
-		{"another machine", "a question", [][]byte{ndp.Protocol{}.Probe(otherMAC, vip)}, responder.Malformed, false},
-	} {
-		require.NotEmpty(t, c.frames)
-		for _, frame := range c.frames {
-			outcome, passes := judged(frame)
-			require.Equal(t, c.want.String(), outcome, "%s: %s", c.from, c.address)
-			require.Equal(t, c.passes, passes, "%s: %s", c.from, c.address)
-		}
-	}
-	_, ok := ndp.Claims{}.Group(vip)
-	require.False(t, ok, "nobody has to be asked")
-}
-
 // FuzzHolder: no frame is misread as somebody without an address.
 func FuzzHolder(f *testing.F) {
 	reply, _ := ndp.Protocol{}.Decide(ndp.Protocol{}.Probe(otherMAC, vip), port())
