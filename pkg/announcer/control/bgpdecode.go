@@ -179,12 +179,11 @@ func decodeRoutes(list []*pb.Route) ([]announcement.Route, error) {
 		return nil, err
 	}
 	var out []announcement.Route
+	var order ascendingPrefixes
 	for i, p := range list {
-		prefix, err := decodePrefix(p.GetPrefix())
+		prefix, err := order.decode(p.GetPrefix())
 		switch {
 		case err != nil:
-		case i > 0 && announcement.ComparePrefixes(out[i-1].Prefix, prefix) >= 0:
-			err = fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, out[i-1].Prefix)
 		case p.GetHealthPort() > math.MaxUint16:
 			err = fmt.Errorf("health port %d; the highest is %d", p.GetHealthPort(), math.MaxUint16)
 		default:
@@ -201,17 +200,30 @@ func decodeRoutes(list []*pb.Route) ([]announcement.Route, error) {
 // decodePrefixes accepts prefixes in increasing order.
 func decodePrefixes(list []*pb.Prefix) ([]netip.Prefix, error) {
 	var out []netip.Prefix
+	var order ascendingPrefixes
 	for i, x := range list {
-		prefix, err := decodePrefix(x)
-		if err == nil && i > 0 && announcement.ComparePrefixes(out[i-1], prefix) >= 0 {
-			err = fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, out[i-1])
-		}
+		prefix, err := order.decode(x)
 		if err != nil {
 			return nil, fmt.Errorf("%d: %w", i, err)
 		}
 		out = append(out, prefix)
 	}
 	return out, nil
+}
+
+// ascendingPrefixes decodes a list in strictly increasing order, one after the other.
+type ascendingPrefixes struct{ last netip.Prefix }
+
+func (a *ascendingPrefixes) decode(p *pb.Prefix) (netip.Prefix, error) {
+	prefix, err := decodePrefix(p)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	if a.last.IsValid() && announcement.ComparePrefixes(a.last, prefix) >= 0 {
+		return netip.Prefix{}, fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, a.last)
+	}
+	a.last = prefix
+	return prefix, nil
 }
 
 // decodePrefix accepts a prefix without host bits.
