@@ -11,8 +11,8 @@ import (
 	"baremetal.cloud/ccm/test/e2e/testbed"
 )
 
-// pathInterval and pathMultiplier are what both ends watch each other by.
-const pathInterval, pathMultiplier = "100", "3"
+// pathInterval, in milliseconds, and pathMultiplier are what both ends watch each other by.
+const pathInterval, pathMultiplier = 100, 3
 
 // crashes cuts off one of two next hops, silently, again and again: how long requests by way
 // of the router fail, half of which it sends there.
@@ -36,7 +36,7 @@ func (l *lab) crashes(ctx context.Context, s sample, _ int) error {
 // watchPaths has the nodes and FRR watch each other by BFD.
 func (l *lab) watchPaths(ctx context.Context) error {
 	_, err := l.cluster.FRR(ctx, "configure terminal", "bfd", "profile nodes",
-		"detect-multiplier "+pathMultiplier, "receive-interval "+pathInterval, "transmit-interval "+pathInterval)
+		fmt.Sprint("detect-multiplier ", pathMultiplier), fmt.Sprint("receive-interval ", pathInterval), fmt.Sprint("transmit-interval ", pathInterval))
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,8 @@ func (l *lab) watchPaths(ctx context.Context) error {
 			if !ok {
 				return fmt.Errorf("%v is no peer", one)
 			}
-			peer["bfd"] = map[string]any{"transmitInterval": pathInterval + "ms", "receiveInterval": pathInterval + "ms", "detectMultiplier": 3}
+			interval := fmt.Sprint(pathInterval, "ms")
+			peer["bfd"] = map[string]any{"transmitInterval": interval, "receiveInterval": interval, "detectMultiplier": pathMultiplier}
 		}
 		return nil
 	})
@@ -68,19 +69,28 @@ func (l *lab) watchPaths(ctx context.Context) error {
 
 // pathsUp waits until node has BFD up with FRR over both families.
 func (l *lab) pathsUp(ctx context.Context, node string) error {
+	return until(ctx, func() error {
+		out, err := l.cluster.In(ctx, node, "curl", "-s", "-m", "2", "http://127.0.0.1:10271/metrics")
+		for _, peer := range []string{"frr", "frr-v6"} {
+			if err == nil && !strings.Contains(out, fmt.Sprintf("baremetal_announcer_bfd_session_up{peer=%q} 1\n", peer)) {
+				err = fmt.Errorf("BFD of %s with %s is not up", node, peer)
+			}
+		}
+		return err
+	})
+}
+
+// until tries check again and again until it has no objection, for a while.
+func until(ctx context.Context, check func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, gapPatience, errWaitedTooLong)
 	defer cancel()
 	for {
-		out, err := l.cluster.In(ctx, node, "curl", "-s", "-m", "2", "http://127.0.0.1:10271/metrics")
-		up := 0
-		for _, peer := range []string{"frr", "frr-v6"} {
-			up += strings.Count(out, fmt.Sprintf("baremetal_announcer_bfd_session_up{peer=%q} 1\n", peer))
-		}
-		if err == nil && up == 2 {
+		objection := check()
+		if objection == nil {
 			return nil
 		}
 		if pause(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("BFD of %s with FRR is not up: %w", node, context.Cause(ctx))
+			return fmt.Errorf("%w: %w", objection, context.Cause(ctx))
 		}
 	}
 }

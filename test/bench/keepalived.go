@@ -70,7 +70,7 @@ func (l *lab) vrrp(ctx context.Context, s sample, name string, advert time.Durat
 	group, running := errgroup.WithContext(running)
 	defer func() {
 		stop()
-		_ = group.Wait() // Everything was told to end.
+		err = errors.Join(err, group.Wait())
 	}()
 	for i, node := range l.cluster.Nodes() {
 		config := filepath.Join(dir, node+".conf")
@@ -93,7 +93,7 @@ func (l *lab) vrrp(ctx context.Context, s sample, name string, advert time.Durat
 			})
 		}
 	}
-	err = l.listen(running, func(ctx context.Context, w *wire) error {
+	return l.listen(running, func(ctx context.Context, w *wire) error {
 		g := &gapLab{lab: l, sample: s, wire: w, addresses: []netip.Addr{address}, port: webPort}
 		if err := pause(ctx, election+4*advert); err != nil {
 			return err
@@ -110,10 +110,6 @@ func (l *lab) vrrp(ctx context.Context, s sample, name string, advert time.Durat
 			return errors.Join(g.cut(ctx, t, node, pulseInterval), pause(ctx, election+4*advert))
 		})
 	})
-	if ended := context.Cause(running); ended != nil && err != nil {
-		err = errors.Join(err, ended)
-	}
-	return err
 }
 
 // holder returns the node that answers for address.

@@ -257,15 +257,11 @@ func (l *lab) announced(ctx context.Context, nodes []string, f func(context.Cont
 
 // hops waits until FRR's host has so many next hops to address.
 func (l *lab) hops(ctx context.Context, address netip.Addr, want int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, gapPatience, errWaitedTooLong)
-	defer cancel()
-	for {
+	return until(ctx, func() error {
 		out, err := l.cluster.In(ctx, "frr", "ip", "route", "show", address.String())
-		if err == nil && strings.Count(out, "via ") == want {
-			return nil
+		if err == nil && strings.Count(out, "via ") != want {
+			err = fmt.Errorf("FRR has other next hops to %s than %d: %s", address, want, out)
 		}
-		if pause(ctx, 100*time.Millisecond) != nil {
-			return fmt.Errorf("FRR has other next hops to %s than %d: %s: %w", address, want, out, context.Cause(ctx))
-		}
-	}
+		return err
+	})
 }
