@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 )
 
 const routedManifest = `apiVersion: v1
@@ -24,16 +23,10 @@ spec:
 // routed shows the same with an address that routers are told of by BGP.
 func (s *story) routed(ctx context.Context) error {
 	say("A Service with an address that routers are told of by BGP")
-	fmt.Print(routedManifest)
-	began := time.Now()
-	if err := s.c.Apply(ctx, routedManifest); err != nil {
-		return err
-	}
-	address, err := s.address(ctx, "routed")
+	address, err := s.create(ctx, "routed", routedManifest)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("It has its address %s after %s.\n", address, time.Since(began).Round(time.Millisecond))
 	say("The router's own view: every node is a next hop")
 	if err := s.heard(ctx, address, len(s.c.Nodes())); err != nil {
 		return err

@@ -48,16 +48,10 @@ func (s *story) tell(ctx context.Context) error {
 		return err
 	}
 	say("A Service of type LoadBalancer")
-	fmt.Print(manifest)
-	began := time.Now()
-	if err := s.c.Apply(ctx, manifest); err != nil {
-		return err
-	}
-	address, err := s.address(ctx, "hello")
+	address, err := s.create(ctx, "hello", manifest)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("It has its address %s after %s.\n", address, time.Since(began).Round(time.Millisecond))
 	if err := s.kubectl(ctx, "describe", "service", "hello"); err != nil {
 		return err
 	}
@@ -82,6 +76,20 @@ func (s *story) kubectl(ctx context.Context, args ...string) error {
 	out, err := s.c.Kubectl(ctx, args...)
 	fmt.Println(strings.TrimRight(out, "\n"))
 	return err
+}
+
+// create makes the Service called name by its manifest, and returns its address.
+func (s *story) create(ctx context.Context, name, manifest string) (netip.Addr, error) {
+	fmt.Print(manifest)
+	began := time.Now()
+	if err := s.c.Apply(ctx, manifest); err != nil {
+		return netip.Addr{}, err
+	}
+	address, err := s.address(ctx, name)
+	if err == nil {
+		fmt.Printf("It has its address %s after %s.\n", address, time.Since(began).Round(time.Millisecond))
+	}
+	return address, err
 }
 
 // address waits until the status of the Service called name has an address.
