@@ -66,13 +66,7 @@ func (b bgp) watched([]netip.Addr) {
 // pathsUp waits until BFD is up between nodes and peers.
 func (b bgp) pathsUp(nodes []string, peers ...string) {
 	b.Helper()
-	for _, node := range nodes {
-		for _, peer := range peers {
-			b.eventually(func(t *assert.CollectT) {
-				require.Contains(t, b.metrics(node), fmt.Sprintf("baremetal_announcer_bfd_session_up{peer=%q} 1\n", peer))
-			}, "BFD of %s with %s", node, peer)
-		}
-	}
+	b.measured(nodes, peers, "baremetal_announcer_bfd_session_up{peer=%q} 1\n")
 }
 
 // recovered waits until everything is as it was.

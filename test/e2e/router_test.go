@@ -175,11 +175,17 @@ func (b bgp) metrics(node string) string {
 // established waits until the sessions of nodes to peers are.
 func (b bgp) established(nodes []string, peers ...string) {
 	b.Helper()
+	b.measured(nodes, peers, "baremetal_announcer_bgp_session{peer=%q,state=\"established\"} 1\n")
+}
+
+// measured waits until the metrics of nodes have a line for each of peers.
+func (b bgp) measured(nodes, peers []string, line string) {
+	b.Helper()
 	for _, node := range nodes {
 		for _, peer := range peers {
 			b.eventually(func(t *assert.CollectT) {
-				require.Contains(t, b.metrics(node), fmt.Sprintf("baremetal_announcer_bgp_session{peer=%q,state=\"established\"} 1\n", peer))
-			}, "session of %s to %s", node, peer)
+				require.Contains(t, b.metrics(node), fmt.Sprintf(line, peer))
+			}, "%s of %s and %s", line, node, peer)
 		}
 	}
 }
