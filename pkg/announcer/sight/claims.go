@@ -1,8 +1,6 @@
 package sight
 
 import (
-	"encoding/binary"
-	"hash/fnv"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,12 +15,19 @@ type Digest uint64
 
 // Toggle puts a claim in, or takes it out.
 func (d *Digest) Toggle(c announcement.Claim) {
-	h := fnv.New64a()
-	a := c.Address.As16()
-	_, _ = h.Write(a[:]) // Never fails.
-	_, _ = h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, c.Stamp.Term), c.Stamp.Revision))
+	// FNV-1a of 64 bits over the address as IPv6 has it, and the stamp's numbers, the high byte
+	// first. Package hash/fnv does the same and allocates.
+	x := uint64(14695981039346656037)
+	add := func(b byte) { x = (x ^ uint64(b)) * 1099511628211 }
+	for _, b := range c.Address.As16() {
+		add(b)
+	}
+	for _, n := range [2]uint64{c.Stamp.Term, c.Stamp.Revision} {
+		for shift := 56; shift >= 0; shift -= 8 {
+			add(byte(n >> shift))
+		}
+	}
 	// The sums of FNV of similar texts are similar; this spreads them (splitmix64).
-	x := h.Sum64()
 	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	*d ^= Digest(x ^ x>>31)

@@ -46,7 +46,7 @@ type Core struct {
 
 	interval, detect time.Duration
 	peers            map[string]*peer
-	names            []string // of peers, sorted
+	sorted           []*peer // by name
 	lists            map[netip.Addr]*entry
 	claims           claims
 	// claimants are, by address, the peers that claim it, be they up or not.
@@ -68,6 +68,8 @@ type Core struct {
 	dirty map[netip.Addr]bool
 	all   bool
 	again *agenda.Agenda[time.Duration]
+	// others is what the View made last has of others, of which the next one needs the memory.
+	others []Other
 	// settled are the addresses whose claims changed since Settle told of them, and regained
 	// those of which Regained is to tell.
 	settled, regained map[netip.Addr]bool
@@ -168,7 +170,7 @@ func (c *Core) watch(now time.Duration, peers []announcement.Peer) bool {
 		}
 	}
 	c.peers = wanted
-	c.names = slices.Sorted(maps.Keys(wanted))
+	c.sorted = slices.SortedFunc(maps.Values(wanted), func(p, q *peer) int { return cmp.Compare(p.name, q.name) })
 	if len(wanted) == 0 {
 		return changed
 	}
@@ -185,7 +187,7 @@ func (c *Core) watch(now time.Duration, peers []announcement.Peer) bool {
 func (c *Core) Listen(now time.Duration) {
 	c.all = true
 	c.until = now + c.detect
-	for _, p := range c.peers {
+	for _, p := range c.sorted {
 		p.forget(now)
 	}
 	for _, e := range c.lists {
@@ -202,8 +204,9 @@ func (c *Core) Overslept(now time.Duration) bool {
 // Restart begins another life: claims end and nothing is known of anybody.
 func (c *Core) Restart(now time.Duration, boot uint64) {
 	c.boot = boot
-	for _, name := range c.names {
-		c.peers[name] = c.newPeer(name, now)
+	for i, p := range c.sorted {
+		c.sorted[i] = c.newPeer(p.name, now)
+		c.peers[p.name] = c.sorted[i]
 	}
 	clear(c.claimants)
 	for claim := range c.claims.held.All() {
@@ -229,7 +232,7 @@ func (c *Core) SetUnwell(now time.Duration, unwell bool) {
 // Heard takes how many frames the node's interfaces heard so far from anybody.
 func (c *Core) Heard(frames uint64) {
 	c.frames = frames
-	for _, p := range c.peers {
+	for _, p := range c.sorted {
 		if p.rebase {
 			p.base, p.rebase = frames, false
 		}
@@ -286,6 +289,9 @@ func (c *Core) undecided(now time.Duration) []netip.Addr {
 		for claim := range c.claims.held.All() {
 			c.dirty[claim.Address] = true
 		}
+	}
+	if len(c.dirty) == 0 {
+		return nil
 	}
 	out := slices.Collect(maps.Keys(c.dirty))
 	c.dirty = map[netip.Addr]bool{} // One that was large once takes as long to walk ever after.
@@ -349,12 +355,13 @@ func (c *Core) claim(address netip.Addr, stamp announcement.Stamp) {
 	}
 }
 
-// view gathers what bears on an address that the node claims under own.
+// view gathers what bears on an address that the node claims under own. It is good until view
+// is called again.
 func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	v := View{
 		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: own,
 		Ready: e.Ready, Unwell: c.unwell,
-		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe,
+		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe, Others: c.others[:0],
 	}
 	for _, name := range e.Candidates {
 		if p := c.peers[name]; p != nil {
@@ -366,6 +373,7 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 			v.Others = append(v.Others, p.other(p.claims.of(address), c.interval))
 		}
 	}
+	c.others = v.Others
 	e.current = e.current || v.current()
 	v.Unconfirmed = e.Unconfirmed && !e.current
 	return v
@@ -411,9 +419,9 @@ func (c *Core) Claimant(address netip.Addr) string {
 // Peers returns the peers in state, sorted by name.
 func (c *Core) Peers(state State) []string {
 	var out []string
-	for _, name := range c.names {
-		if c.peers[name].state == state {
-			out = append(out, name)
+	for _, p := range c.sorted {
+		if p.state == state {
+			out = append(out, p.name)
 		}
 	}
 	return out
@@ -422,7 +430,7 @@ func (c *Core) Peers(state State) []string {
 // Counts returns how many peers are in each State.
 func (c *Core) Counts() [3]int {
 	var out [3]int
-	for _, p := range c.peers {
+	for _, p := range c.sorted {
 		out[p.state]++
 	}
 	return out
@@ -430,7 +438,7 @@ func (c *Core) Counts() [3]int {
 
 // Apart says that some peer is not heard, so that Heard has to be called before Receive.
 func (c *Core) Apart() bool {
-	for _, p := range c.peers {
+	for _, p := range c.sorted {
 		if p.state != Up {
 			return true
 		}
@@ -454,7 +462,7 @@ func (c *Core) Wake() time.Duration {
 	if len(c.peers) > 0 {
 		next = sooner(next, c.next)
 	}
-	for _, p := range c.peers {
+	for _, p := range c.sorted {
 		if p.state == Up {
 			next = sooner(next, p.heard+p.detect)
 		}

@@ -145,7 +145,7 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		p.urgent, p.whole, c.all = true, true, true
 	}
 	p.heard, p.detect, p.company = now, packet.Detect, 0
-	for _, other := range c.peers {
+	for _, other := range c.sorted {
 		if now > other.heard+c.interval {
 			other.company++
 		}
@@ -251,7 +251,7 @@ func (c *Core) lose(now time.Duration, p *peer) {
 
 // expire makes those down that were silent for too long.
 func (c *Core) expire(now time.Duration) {
-	for _, p := range c.peers {
+	for _, p := range c.sorted {
 		if p.state == Up && now >= p.heard+p.detect {
 			c.lose(now, p)
 			p.lost = true
@@ -277,15 +277,21 @@ func (c *Core) Flush(now time.Duration) []Outgoing {
 		c.changed = map[netip.Addr]bool{}
 	}
 	var out []Outgoing
-	for _, name := range c.names {
-		p := c.peers[name]
-		for _, part := range f.parts(p) {
-			out = append(out, Outgoing{name, c.packet(p, part)})
+	for _, p := range c.sorted {
+		parts := f.parts(p)
+		if out == nil && len(parts) > 0 {
+			out = make([]Outgoing, 0, len(parts)*len(c.sorted)) // Mostly it is the same to all.
+		}
+		for _, part := range parts {
+			out = append(out, Outgoing{p.name, c.packet(p, part)})
 			p.told = now
 		}
 	}
 	return out
 }
+
+// bare are the parts of a packet without one.
+var bare = []*Part{nil}
 
 // flush is one call of Flush.
 type flush struct {
@@ -309,7 +315,7 @@ func (f *flush) parts(p *peer) []*Part {
 	due := f.now >= p.told+hurry
 	switch {
 	case f.core.leaving:
-		return []*Part{nil}
+		return bare
 	case p.lost && p.state == Down:
 		p.lost, p.urgent = false, false
 		return f.whole()
@@ -327,7 +333,7 @@ func (f *flush) parts(p *peer) []*Part {
 		return []*Part{part}
 	case f.round, p.urgent && due:
 		p.urgent = false
-		return []*Part{nil}
+		return bare
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package sight
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -26,6 +25,7 @@ func incomplete(now time.Duration, c *Core) error {
 	if digest != c.claims.digest {
 		fail("digest %x, want %x", c.claims.digest, digest)
 	}
+	wake := c.Wake()
 	for address, e := range c.lists {
 		own := c.claims.of(address)
 		if c.leaving || c.interval == 0 {
@@ -43,8 +43,8 @@ func incomplete(now time.Duration, c *Core) error {
 		if verdict.Claim != own || verdict.Ask {
 			fail("%s: %+v, but claimed under %s", address, verdict, own)
 		}
-		if due := sooner(verdict.Again, again); due != 0 && (c.Wake() == 0 || c.Wake() > due) {
-			fail("%s is due at %s, the core at %s", address, due, c.Wake())
+		if due := sooner(verdict.Again, again); due != 0 && (wake == 0 || wake > due) {
+			fail("%s is due at %s, the core at %s", address, due, wake)
 		}
 	}
 	claimants := 0
@@ -56,11 +56,14 @@ func incomplete(now time.Duration, c *Core) error {
 			}
 		}
 	}
-	for _, name := range c.names {
-		claimants -= c.peers[name].claims.held.Len()
+	for i, p := range c.sorted {
+		claimants -= p.claims.held.Len()
+		if p != c.peers[p.name] || i > 0 && p.name <= c.sorted[i-1].name {
+			fail("peer %s is out of place", p.name)
+		}
 	}
-	if claimants != 0 || !slices.IsSorted(c.names) {
-		fail("%d claimants too many", claimants)
+	if claimants != 0 || len(c.sorted) != len(c.peers) {
+		fail("%d claimants too many, %d peers of %d", claimants, len(c.sorted), len(c.peers))
 	}
 	return errors.Join(failures...)
 }
