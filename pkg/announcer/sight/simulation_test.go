@@ -19,6 +19,7 @@ import (
 )
 
 // A million schedules: SIGHT_SCHEDULES=1000000 go test -run TestSimulation -timeout 0 ./pkg/announcer/sight
+// The same ones each time: SIGHT_FIRST=1 as well, which is the seed of the first.
 // One again, with its history: go test -run TestSimulation ./pkg/announcer/sight -seed N
 var seedFlag = flag.Uint64("seed", 0, "run only this schedule of TestSimulation and print its history")
 
@@ -42,6 +43,8 @@ var regressions = []uint64{
 
 const (
 	simulations = 2000
+	maxNodes    = 5
+	maxVIPs     = 3
 	// bound is for how long two nodes may answer after something happened: the detection
 	// time and 100 ms.
 	bound = 400 * time.Millisecond
@@ -70,13 +73,7 @@ func TestSimulation(t *testing.T) {
 	for _, seed := range regressions {
 		require.NoError(t, simulate(seed, nil), "seed %d", seed)
 	}
-	n := uint64(simulations)
-	if v := os.Getenv("SIGHT_SCHEDULES"); v != "" {
-		given, err := strconv.ParseUint(v, 10, 64)
-		require.NoError(t, err)
-		n = given
-	}
-	first := rand.Uint64() >> 1
+	n, first := fromEnv(t, "SIGHT_SCHEDULES", simulations), fromEnv(t, "SIGHT_FIRST", 1+rand.Uint64()>>1)
 	t.Logf("%d schedules from seed %d", n, first)
 	failed := make(chan error, 1)
 	seeds := make(chan uint64)
@@ -97,7 +94,7 @@ func TestSimulation(t *testing.T) {
 		go func() {
 			defer close(seeds)
 			for i := range n {
-				seeds <- first + i + 1
+				seeds <- first + i
 			}
 		}()
 	})
@@ -106,6 +103,18 @@ func TestSimulation(t *testing.T) {
 		t.Fatal(err)
 	default:
 	}
+}
+
+// fromEnv returns the number that an environment variable is set to, or fallback.
+func fromEnv(t *testing.T, name string, fallback uint64) uint64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return fallback
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	require.NoError(t, err, name)
+	return n
 }
 
 // simulation is a world to which things happen at random.
@@ -120,18 +129,36 @@ type simulation struct {
 	lossy     bool
 	slack     time.Duration
 	failure   error
-	last      string
 	changed   time.Duration
-	// both is since when two nodes answer.
-	both map[netip.Addr]time.Duration
+	// told and last are what was seen of each node's claims and of who answers last.
+	told [maxNodes]told
+	last answers
+	// had is when each node answered for each address last, and both since when two do, which
+	// is zero where they do not.
+	had  [maxVIPs][maxNodes]time.Duration
+	both [maxVIPs]time.Duration
+}
+
+// told is what a node claims, by address. All that is looked at after each event of a
+// million schedules is not looked up in it each time.
+type told struct {
+	claims announcement.Index[announcement.Claim]
+	stamps [maxVIPs]announcement.Stamp
+}
+
+// answers is who answers for which address under which list, the zero Stamp being not at all,
+// and which of the addresses some node knows of.
+type answers struct {
+	known [maxVIPs]bool
+	who   [maxVIPs][maxNodes]announcement.Stamp
 }
 
 func simulate(seed uint64, history *strings.Builder) error {
 	random := rand.New(rand.NewPCG(seed, 1))
-	names := []string{"a", "b", "c", "d", "e"}[:2+random.IntN(4)]
-	s := &simulation{world: newWorld(seed, names...), history: history, random: random, both: map[netip.Addr]time.Duration{}}
+	names := []string{"a", "b", "c", "d", "e"}[:2+random.IntN(maxNodes-1)]
+	s := &simulation{world: newWorld(seed, names...), history: history, random: random}
 	s.latency = func() time.Duration { return time.Duration(50+random.IntN(1000)) * time.Microsecond }
-	for i := range 1 + random.IntN(3) {
+	for i := range 1 + random.IntN(maxVIPs) {
 		s.vips = append(s.vips, netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i)}))
 	}
 	s.onTurn = s.check
@@ -313,29 +340,65 @@ func (s *simulation) loss() {
 
 // check looks for two answerers.
 func (s *simulation) check() {
-	if state := s.String(); state != s.last {
+	if state := s.look(); state != s.last {
 		s.last, s.changed = state, s.now
-		s.log("%s", strings.ReplaceAll(strings.TrimSpace(state), "\n", "; "))
+		s.log("%s", s)
 	}
 	if s.lossy {
 		s.disturbed = s.now
 	}
-	for _, vip := range s.vips {
-		for _, name := range s.answerers(vip) {
-			s.nodes[name].had[vip] = s.now
+	for i, vip := range s.vips {
+		count := 0
+		for j := range s.stations {
+			if !s.last.who[i][j].IsZero() {
+				s.had[i][j] = s.now
+				count++
+			}
 		}
-		a, b := s.two(vip)
+		a, b := "", ""
+		if count > 1 {
+			a, b = s.two(vip)
+		}
 		if a == "" {
-			delete(s.both, vip)
+			s.both[i] = 0
 			continue
 		}
-		if _, since := s.both[vip]; !since {
-			s.both[vip] = s.now
+		if s.both[i] == 0 {
+			s.both[i] = s.now
 		}
-		if s.now-s.disturbed > bound+s.slack && s.now-s.both[vip] > hops+s.slack && s.failure == nil {
-			s.failure = fmt.Errorf("%s and %s answer for %s %s after the last fault, for %s", a, b, vip, s.now-s.disturbed, s.now-s.both[vip])
+		if s.now-s.disturbed > bound+s.slack && s.now-s.both[i] > hops+s.slack && s.failure == nil {
+			s.failure = fmt.Errorf("%s and %s answer for %s %s after the last fault, for %s", a, b, vip, s.now-s.disturbed, s.now-s.both[i])
 		}
 	}
+}
+
+// look returns who answers for what now.
+func (s *simulation) look() answers {
+	now := answers{known: s.last.known}
+	for j, n := range s.stations {
+		for i, vip := range s.vips {
+			now.known[i] = now.known[i] || n.plan.Announcements.Has(vip)
+		}
+		if !s.speaks(n) {
+			continue
+		}
+		known := &s.told[j]
+		if claims := n.core.Claims(); claims != known.claims {
+			known.claims = claims
+			for i, vip := range s.vips {
+				known.stamps[i] = n.core.Claim(vip)
+			}
+		}
+		for i := range s.vips {
+			now.who[i][j] = known.stamps[i]
+		}
+	}
+	return now
+}
+
+// String says who answers for what, in a line.
+func (s *simulation) String() string {
+	return strings.ReplaceAll(strings.TrimSpace(s.world.String()), "\n", "; ")
 }
 
 // two returns two nodes on one LAN that answer for vip, or "".
@@ -381,12 +444,12 @@ func (s *simulation) end() {
 		return
 	}
 	if s.now-s.changed < settled/3 {
-		s.failure = fmt.Errorf("answerers change without end: %s", s.last)
+		s.failure = fmt.Errorf("answerers change without end: %s", s)
 	}
-	for _, vip := range s.vips {
+	for i, vip := range s.vips {
 		for _, part := range s.parts() {
 			s.checkPart(vip, part)
-			s.checkLastWord(vip, part)
+			s.checkLastWord(i, part)
 		}
 	}
 }
@@ -432,16 +495,17 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 // checkLastWord wants that whoever answers announces the address after all those could have
 // whom it hears and who hear it: any of them may have while it answered, and hosts believe the
 // last one.
-func (s *simulation) checkLastWord(vip netip.Addr, part []string) {
+func (s *simulation) checkLastWord(i int, part []string) {
+	vip := s.vips[i]
 	for _, owner := range part {
 		for _, other := range part {
 			excused := !s.nodes[other].alive || s.nodes[other].left // See Core.Receive of those who leave.
 			if owner == other || excused || !s.answers(owner, vip) || s.answers(other, vip) || !s.joined(owner, other) {
 				continue
 			}
-			if last := s.nodes[owner].told[vip] + burst; last < s.nodes[other].had[vip] && s.failure == nil {
-				s.failure = fmt.Errorf("%s has %s and stopped announcing it %s before %s stopped answering",
-					owner, vip, s.nodes[other].had[vip]-last, other)
+			had := s.had[i][slices.Index(s.names, other)]
+			if last := s.nodes[owner].told[vip] + burst; last < had && s.failure == nil {
+				s.failure = fmt.Errorf("%s has %s and stopped announcing it %s before %s stopped answering", owner, vip, had-last, other)
 			}
 		}
 	}

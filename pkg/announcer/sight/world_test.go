@@ -1,7 +1,7 @@
 package sight
 
 import (
-	"container/heap"
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -20,7 +20,9 @@ type world struct {
 	events events
 	nodes  map[string]*station
 	names  []string
-	sight  announcement.Sight
+	// stations are the nodes, as names has them.
+	stations []*station
+	sight    announcement.Sight
 	// latency returns how long a packet is under way.
 	latency func() time.Duration
 	// lost says whether a packet does not arrive; cut pairs lose every frame.
@@ -50,9 +52,8 @@ type station struct {
 	kept   bool
 	frames uint64
 	wake   time.Duration
-	// had is when the node answered for an address last, and told when it last had a reason
-	// to announce it anew.
-	had, told map[netip.Addr]time.Duration
+	// told is when the node last had a reason to announce an address anew.
+	told map[netip.Addr]time.Duration
 	// left says that the life before this one ended by SIGTERM.
 	left bool
 }
@@ -63,18 +64,45 @@ type event struct {
 	do    func()
 }
 
+func (e event) compare(f event) int {
+	return cmp.Or(cmp.Compare(e.at, f.at), cmp.Compare(e.order, f.order))
+}
+
+// events is a heap, the earliest first. container/heap would box each of the billions of
+// events of a long simulation.
 type events []event
 
-func (e events) Len() int { return len(e) }
-func (e events) Less(i, j int) bool {
-	return e[i].at < e[j].at || e[i].at == e[j].at && e[i].order < e[j].order
+func (e *events) push(added event) {
+	*e = append(*e, added)
+	h := *e
+	at := len(h) - 1
+	for up := (at - 1) / 2; at > 0 && added.compare(h[up]) < 0; up = (at - 1) / 2 {
+		h[at], at = h[up], up
+	}
+	h[at] = added
 }
-func (e events) Swap(i, j int) { e[i], e[j] = e[j], e[i] }
-func (e *events) Push(x any)   { *e = append(*e, x.(event)) }
-func (e *events) Pop() any {
-	last := (*e)[len(*e)-1]
-	*e = (*e)[:len(*e)-1]
-	return last
+
+func (e *events) pop() event {
+	h := *e
+	first, moved := h[0], h[len(h)-1]
+	h[len(h)-1] = event{}
+	h = h[:len(h)-1]
+	*e = h
+	if len(h) == 0 {
+		return first
+	}
+	at := 0
+	for down := 1; down < len(h); down = 2*at + 1 {
+		if down+1 < len(h) && h[down+1].compare(h[down]) < 0 {
+			down++
+		}
+		if moved.compare(h[down]) <= 0 {
+			break
+		}
+		h[at], at = h[down], down
+	}
+	h[at] = moved
+	return first
 }
 
 func newWorld(seed uint64, names ...string) *world {
@@ -88,9 +116,8 @@ func newWorld(seed uint64, names ...string) *world {
 		onTurn:  func() {},
 	}
 	for _, name := range names {
-		w.nodes[name] = &station{
-			name: name, unfit: map[netip.Addr]bool{}, had: map[netip.Addr]time.Duration{}, told: map[netip.Addr]time.Duration{},
-		}
+		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, told: map[netip.Addr]time.Duration{}}
+		w.stations = append(w.stations, w.nodes[name])
 		w.start(name)
 	}
 	return w
@@ -99,13 +126,13 @@ func newWorld(seed uint64, names ...string) *world {
 // at does something at a time to come.
 func (w *world) at(t time.Duration, do func()) {
 	w.order++
-	heap.Push(&w.events, event{max(t, w.now), w.order, do})
+	w.events.push(event{max(t, w.now), w.order, do})
 }
 
 // run lets time go by until end.
 func (w *world) run(end time.Duration) {
 	for len(w.events) > 0 && w.events[0].at <= end {
-		e := heap.Pop(&w.events).(event)
+		e := w.events.pop()
 		w.now = e.at
 		e.do()
 	}
@@ -218,7 +245,7 @@ func (w *world) turn(s *station) {
 	for _, p := range s.queue {
 		_ = s.core.Receive(w.now, p)
 	}
-	s.queue = nil
+	s.queue = s.queue[:0]
 	before := s.core.Claims()
 	for _, address := range s.core.Settle(w.now) {
 		if !before.Has(address) {
@@ -305,7 +332,12 @@ func (w *world) joined(a, b string) bool { return !w.cut[[2]string{a, b}] && !w.
 // answers says whether a node answers for address now.
 func (w *world) answers(name string, address netip.Addr) bool {
 	s := w.nodes[name]
-	if !s.alive || s.paused || s.core.Claim(address).IsZero() {
+	return w.speaks(s) && !s.core.Claim(address).IsZero()
+}
+
+// speaks says whether a node answers for what it claims.
+func (w *world) speaks(s *station) bool {
+	if !s.alive || s.paused {
 		return false
 	}
 	until := s.core.Deadline()
