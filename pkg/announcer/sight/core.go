@@ -3,12 +3,14 @@ package sight
 import (
 	"cmp"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/internal/agenda"
+	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
 )
 
 const (
@@ -38,7 +40,8 @@ type List struct {
 // that happened calls one of Configure, Put, Drop, Receive, Probed, Heard, Listen, Restart
 // and Leave, then Settle, carries out what Claim then says of the addresses that it returns,
 // and only then sends what Flush returns. What one change costs does not depend on how many
-// lists there are. All times are of one clock that goes on while the machine sleeps and
+// lists there are; where more are concerned than Pace allows, Settle decides about some, and
+// Wake says that it is to be called again. All times are of one clock that goes on while the machine sleeps and
 // never shows zero.
 type Core struct {
 	node      string
@@ -64,18 +67,24 @@ type Core struct {
 	listening bool
 	until     time.Duration
 	// dirty are the addresses that something happened to which bears on their claims; all
-	// says that it happened to all of them. Time itself does when again says.
-	dirty map[netip.Addr]bool
-	all   bool
-	again *agenda.Agenda[time.Duration]
+	// says that it happened to all of them. Time itself does when again says. At most share
+	// of them are decided about at a time, contested ones first: those that the node claims
+	// and a peer spoke of.
+	dirty, contested backlog.Backlog
+	all              bool
+	share            int
+	again            *agenda.Agenda[time.Duration]
 	// others is what the View made last has of others, of which the next one needs the memory.
 	others []Other
+	// waiting are the addresses that were decided about while claims of a peer who is up were
+	// still on their way.
+	waiting map[netip.Addr]bool
 	// settled are the addresses whose claims changed since Settle told of them, and regained
 	// those of which Regained is to tell.
 	settled, regained map[netip.Addr]bool
 
 	// asks are the addresses that the segment is to be asked for.
-	asks []netip.Addr
+	asks backlog.Backlog
 	// changed are the addresses whose claims peers have not been told of.
 	changed map[netip.Addr]bool
 	// round is when packets went to all peers last.
@@ -99,8 +108,8 @@ type entry struct {
 func NewCore(node string, boot uint64) *Core {
 	return &Core{
 		node: node, boot: boot, peers: map[string]*peer{}, lists: map[netip.Addr]*entry{},
-		claimants: map[netip.Addr][]*peer{}, dirty: map[netip.Addr]bool{}, again: agenda.New(cmp.Compare[time.Duration]),
-		settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
+		claimants: map[netip.Addr][]*peer{}, share: math.MaxInt, again: agenda.New(cmp.Compare[time.Duration]),
+		waiting: map[netip.Addr]bool{}, settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
 	}
 }
 
@@ -121,13 +130,13 @@ func (c *Core) Configure(now time.Duration, s announcement.Sight) {
 // Put takes up a list, or takes over what is new about one.
 func (c *Core) Put(now time.Duration, l List) {
 	c.lists[l.Address] = c.entry(now, l)
-	c.dirty[l.Address] = true
+	c.dirty.Add(l.Address)
 }
 
 // Drop gives up the list of address.
 func (c *Core) Drop(address netip.Addr) {
 	delete(c.lists, address)
-	c.dirty[address] = true
+	c.dirty.Add(address)
 }
 
 // entry returns what is known with l's address under l.
@@ -218,8 +227,11 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 	c.Listen(now)
 }
 
-// Leave ends all claims for good; the next Flush tells peers.
-func (c *Core) Leave() { c.leaving, c.all = true, true }
+// Leave ends all claims for good, with the next Settle; the next Flush tells peers.
+func (c *Core) Leave() { c.leaving, c.all, c.share = true, true, math.MaxInt }
+
+// Pace has Settle decide about at most so many addresses, and Ask return no more.
+func (c *Core) Pace(share int) { c.share = share }
 
 // SetUnwell says whether the node serves traffic as it should not: what it claims goes to
 // others who do.
@@ -244,25 +256,23 @@ func (c *Core) Heard(frames uint64) {
 func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.Addr]bool) {
 	for _, address := range asked {
 		if e := c.lists[address]; e != nil && e.probe == Asking {
-			e.probe, e.probed, c.dirty[address] = Silent, now, true
+			e.probe, e.probed = Silent, now
 			if answered[address] {
 				e.probe = Answered
 			}
+			c.dirty.Add(address)
 		}
 	}
 }
 
-// Ask returns the addresses, sorted, that the segment is to be asked for; each is returned
-// once until Probed tells of it.
+// Ask returns addresses, sorted, that the segment is to be asked for; each is returned once
+// until Probed tells of it. Where there are very many the others come with the next calls.
 func (c *Core) Ask() []netip.Addr {
-	out := c.asks
-	c.asks = nil
-	slices.SortFunc(out, netip.Addr.Compare)
-	return out
+	return slices.SortedFunc(slices.Values(c.asks.Take(c.share)), netip.Addr.Compare)
 }
 
-// Settle brings claims to what the rule says, and returns the addresses whose claims changed
-// since it was last called.
+// Settle brings claims to what the rule says, of so many addresses as there is time for, and
+// returns those whose claims changed since it was last called.
 func (c *Core) Settle(now time.Duration) []netip.Addr {
 	c.expire(now)
 	for _, address := range c.undecided(now) {
@@ -276,26 +286,23 @@ func (c *Core) Settle(now time.Duration) []netip.Addr {
 	return out
 }
 
-// undecided takes the addresses to decide about now.
+// undecided takes addresses to decide about now.
 func (c *Core) undecided(now time.Duration) []netip.Addr {
 	for _, address := range c.again.Take(now) {
-		c.dirty[address] = true
+		c.dirty.Add(address)
 	}
 	if c.all {
 		c.all = false
-		for address := range c.lists {
-			c.dirty[address] = true
-		}
+		backlog.AddKeys(&c.dirty, c.lists)
 		for claim := range c.claims.held.All() {
-			c.dirty[claim.Address] = true
+			c.dirty.Add(claim.Address)
 		}
 	}
-	if len(c.dirty) == 0 {
-		return nil
+	if c.contested.Len() == 0 {
+		return c.dirty.Take(c.share)
 	}
-	out := slices.Collect(maps.Keys(c.dirty))
-	c.dirty = map[netip.Addr]bool{} // One that was large once takes as long to walk ever after.
-	return out
+	out := c.contested.Take(c.share)
+	return slices.Concat(out, c.dirty.Take(c.share-len(out)))
 }
 
 // settle applies the rule to one address.
@@ -327,7 +334,7 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 	again := verdict.Again
 	if verdict.Ask {
 		e.probe = Asking
-		c.asks = append(c.asks, address)
+		c.asks.Add(address)
 	}
 	if e.probe == Silent || e.probe == Answered {
 		again = sooner(again, e.probed+askAgain)
@@ -374,6 +381,9 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 		}
 	}
 	c.others = v.Others
+	if slices.ContainsFunc(v.Others, func(o Other) bool { return o.State == Up && !o.Known }) {
+		c.waiting[address] = true
+	}
 	e.current = e.current || v.current()
 	v.Unconfirmed = e.Unconfirmed && !e.current
 	return v
@@ -455,9 +465,15 @@ func (c *Core) Deadline() time.Duration {
 	return c.round + c.detect
 }
 
+// Busy says that Settle and Ask have more to do at once, which Pace put off.
+func (c *Core) Busy() bool { return c.all || c.contested.Len()+c.dirty.Len()+c.asks.Len() > 0 }
+
 // Wake returns when Settle and Flush have something to do though nothing happened; zero
 // is never.
 func (c *Core) Wake() time.Duration {
+	if c.Busy() {
+		return 1 // Long past.
+	}
 	next, _ := c.again.Next()
 	if len(c.peers) > 0 {
 		next = sooner(next, c.next)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
 )
 
 // peer is what a node knows of another one.
@@ -134,11 +135,13 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 	c.heard = now
 	if p.state != Up || now > p.heard+2*c.interval {
-		p.apart, c.all = c.count(now, p), true
+		p.apart = c.count(now, p)
+		c.remark(p)
 	}
 	if p.its != packet.Apart {
 		// Where it was heard all the time it did not hear this node for a while, else see lose.
-		p.its, p.missed, c.all = packet.Apart, p.missed || p.state == Up, true
+		p.its, p.missed = packet.Apart, p.missed || p.state == Up
+		c.remark(p)
 	}
 	if p.state != Up {
 		p.state, p.since = Up, now
@@ -151,7 +154,8 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		}
 	}
 	if hears := packet.Hears && packet.Heard.Boot == c.boot; hears != p.hears {
-		p.hears, c.all = hears, true
+		p.hears, c.all = hears, c.all || p.unwell
+		c.remark(p)
 	}
 	if packet.Unwell != p.unwell {
 		p.unwell = packet.Unwell
@@ -162,8 +166,9 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	if packet.Part != nil {
 		c.learn(now, p, packet.Part)
 	}
-	if p.known() != wasKnown {
-		c.all = true
+	if p.known() && !wasKnown {
+		backlog.AddKeys(&c.dirty, c.waiting)
+		c.waiting = map[netip.Addr]bool{}
 	}
 	p.missed = p.missed || !p.hears
 	if p.missed && p.known() && p.hears {
@@ -175,6 +180,13 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 	if !p.known() && !p.more {
 		p.urgent = true
+	}
+}
+
+// remark has those addresses decided about anew that p claims.
+func (c *Core) remark(p *peer) {
+	for claim := range p.claims.held.All() {
+		c.dirty.Add(claim.Address)
 	}
 }
 
@@ -198,7 +210,11 @@ func (c *Core) learn(now time.Duration, p *peer, part *Part) {
 		}
 	}
 	for _, address := range p.claims.apply(part) {
-		c.dirty[address] = true
+		if c.claims.of(address).IsZero() {
+			c.dirty.Add(address)
+		} else {
+			c.contested.Add(address)
+		}
 		if p.claims.of(address).IsZero() {
 			c.unclaim(address, p)
 			if e := c.lists[address]; e != nil {

@@ -161,6 +161,9 @@ func simulate(seed uint64, history *strings.Builder) error {
 	for i := range 1 + random.IntN(maxVIPs) {
 		s.vips = append(s.vips, netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + i)}))
 	}
+	if seed%2 == 1 {
+		s.hesitate(time.Duration(seed%7) * time.Millisecond)
+	}
 	s.onTurn = s.check
 	s.plan.Cluster = "c"
 	s.replan()
@@ -174,6 +177,9 @@ func simulate(seed uint64, history *strings.Builder) error {
 	s.end()
 	return errors.Join(s.failure, s.wrong)
 }
+
+// thinking is how long a node takes to think about all addresses.
+func (s *simulation) thinking() time.Duration { return time.Duration(len(s.vips)) * s.hesitation }
 
 func (s *simulation) note(format string, args ...any) {
 	s.disturbed = s.now
@@ -366,7 +372,7 @@ func (s *simulation) check() {
 		if s.both[i] == 0 {
 			s.both[i] = s.now
 		}
-		if s.now-s.disturbed > bound+s.slack && s.now-s.both[i] > hops+s.slack && s.failure == nil {
+		if s.now-s.disturbed > bound+s.slack && s.now-s.both[i] > hops+s.thinking()+s.slack && s.failure == nil {
 			s.failure = fmt.Errorf("%s and %s answer for %s %s after the last fault, for %s", a, b, vip, s.now-s.disturbed, s.now-s.both[i])
 		}
 	}

@@ -3,22 +3,24 @@ package sight
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
 // incomplete says what of the work of deciding about every list a core left undone, which
-// decides only about those that something happened to. It is asked after every Settle of
-// every scenario and simulation.
+// decides only about those that something happened to, and about few at a time. It is asked
+// after every Settle of every scenario and simulation.
 func incomplete(now time.Duration, c *Core) error {
 	var failures []error
 	fail := func(format string, args ...any) { failures = append(failures, fmt.Errorf(format, args...)) }
-	if c.all || len(c.dirty) > 0 {
-		fail("not all decided")
+	undecided := func(address netip.Addr) bool { return c.dirty.Has(address) || c.contested.Has(address) }
+	if c.all || c.dirty.Len()+c.contested.Len() > 0 && c.Wake() > now {
+		fail("%d to decide about, and the core is due at %s", c.dirty.Len()+c.contested.Len(), c.Wake())
 	}
 	var digest Digest
 	for claim := range c.claims.held.All() {
 		digest.Toggle(claim)
-		if c.lists[claim.Address] == nil {
+		if c.lists[claim.Address] == nil && !undecided(claim.Address) {
 			fail("%s is claimed and in no list", claim.Address)
 		}
 	}
@@ -28,7 +30,7 @@ func incomplete(now time.Duration, c *Core) error {
 	wake := c.Wake()
 	for address, e := range c.lists {
 		own := c.claims.of(address)
-		if c.leaving || c.interval == 0 {
+		if c.leaving || c.interval == 0 || undecided(address) {
 			continue
 		}
 		again := e.probed + askAgain

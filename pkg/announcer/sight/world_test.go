@@ -30,6 +30,10 @@ type world struct {
 	cut  map[[2]string]bool
 	// arrival is when the newest packet of each pair arrives: none overtakes another.
 	arrival map[[2]string]time.Duration
+	// share, if not 0, is how many addresses a core decides about at a time, and hesitation
+	// the time between.
+	share      int
+	hesitation time.Duration
 	// onTurn is called whenever who answers may have changed.
 	onTurn func()
 	// wrong is the first thing that a core left undone that has to do with every list.
@@ -123,6 +127,14 @@ func newWorld(seed uint64, names ...string) *world {
 	return w
 }
 
+// hesitate has nodes decide about one address at a time.
+func (w *world) hesitate(pause time.Duration) {
+	w.share, w.hesitation = 1, pause
+	for _, s := range w.nodes {
+		s.core.share = w.share
+	}
+}
+
 // at does something at a time to come.
 func (w *world) at(t time.Duration, do func()) {
 	w.order++
@@ -150,6 +162,7 @@ func (w *world) begin(name string, kept bool) {
 	s := w.nodes[name]
 	s.kept = kept
 	s.core, s.alive, s.paused, s.queue = NewCore(name, w.random.Uint64()|1), true, false, nil
+	s.core.share = cmp.Or(w.share, s.core.share)
 	w.configure(s)
 }
 
@@ -270,6 +283,9 @@ func (w *world) turn(s *station) {
 
 func (w *world) schedule(s *station) {
 	wake := s.core.Wake()
+	if wake != 0 && wake < w.now {
+		wake = w.now + w.hesitation // There is more to decide about.
+	}
 	if wake == 0 || wake == s.wake {
 		return
 	}

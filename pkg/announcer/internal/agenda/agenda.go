@@ -5,6 +5,7 @@ package agenda
 
 import (
 	"container/heap"
+	"math"
 	"net/netip"
 )
 
@@ -55,9 +56,12 @@ func (a *Agenda[T]) Next() (due T, ok bool) {
 
 // Take removes all addresses that are due at now or before, and returns them, the earliest
 // first.
-func (a *Agenda[T]) Take(now T) []netip.Addr {
+func (a *Agenda[T]) Take(now T) []netip.Addr { return a.TakeUpTo(math.MaxInt, now) }
+
+// TakeUpTo is Take of at most so many.
+func (a *Agenda[T]) TakeUpTo(most int, now T) []netip.Addr {
 	var out []netip.Addr
-	for len(a.queue.heap) > 0 && a.queue.compare(a.queue.heap[0].due, now) <= 0 {
+	for len(out) < most && len(a.queue.heap) > 0 && a.queue.compare(a.queue.heap[0].due, now) <= 0 {
 		e := heap.Pop(&a.queue).(*entry[T])
 		delete(a.entries, e.address)
 		out = append(out, e.address)

@@ -1,0 +1,46 @@
+package backlog_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
+)
+
+// TestBacklog plays random operations against a list that is searched through.
+func TestBacklog(t *testing.T) {
+	for seed := range uint64(50) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		var b backlog.Backlog
+		var naive []netip.Addr
+		add := func(address netip.Addr) {
+			if !slices.Contains(naive, address) {
+				naive = append(naive, address)
+			}
+		}
+		for range 200 {
+			address := netip.AddrFrom4([4]byte{10, 0, 0, byte(random.IntN(20))})
+			switch random.IntN(4) {
+			case 0:
+				most := random.IntN(6)
+				want := naive[:min(most, len(naive))]
+				require.True(t, slices.Equal(want, b.Take(most)), "seed %d", seed)
+				naive = naive[len(want):]
+			case 1:
+				next := address.Next()
+				backlog.AddKeys(&b, map[netip.Addr]string{next: "", address: ""})
+				add(address)
+				add(next)
+			default:
+				b.Add(address)
+				add(address)
+			}
+			require.Equal(t, len(naive), b.Len(), "seed %d", seed)
+			require.Equal(t, slices.Contains(naive, address), b.Has(address), "seed %d", seed)
+		}
+	}
+}
