@@ -29,6 +29,11 @@ const (
 	// 10, RETRANS_TIMER).
 	Patient = time.Second
 
+	// heldUp is for how long no frame may leave before asking is given up, and stretch how many
+	// frames leave between two looks at the clock.
+	heldUp  = time.Second
+	stretch = 16
+
 	maxFrame = 2048
 	// maxHolders is of how many machines with one address is told; one is too many already.
 	maxHolders = 4
@@ -152,14 +157,22 @@ func (q *Question) ask(ctx context.Context, pause time.Duration) error {
 			}
 		}
 		for _, a := range q.asked {
-			failures = append(failures, a.conn.SetWriteDeadline(time.Now().Add(Duration(pause))), a.send(q.protocol))
+			failures = append(failures, a.send(q.protocol))
 		}
 	}
 	return errors.Join(failures...)
 }
 
+// send asks for each address once, which takes its time where there are thousands.
 func (a *asked) send(p Protocol) error {
+	left := 0
 	for item := range a.port.Addresses.All() {
+		if left--; left < 0 {
+			left = stretch
+			if err := a.conn.SetWriteDeadline(time.Now().Add(heldUp)); err != nil {
+				return fmt.Errorf("ask on %s: %w", a.port.Name, err)
+			}
+		}
 		address := item.At()
 		frame := p.Probe(a.port.MAC, address)
 		if frame == nil {
