@@ -92,7 +92,9 @@ type Announcer struct {
 	listeners  map[family]Listener
 	deaf       map[family]string
 	neighbours neighbours
-	asking     sync.WaitGroup
+	// clock is the time of package sight.
+	clock  func() time.Duration
+	asking sync.WaitGroup
 	// asks ends with the announcer, by endAsks.
 	asks    context.Context
 	endAsks context.CancelFunc
@@ -113,7 +115,7 @@ func New(options Options) *Announcer {
 	a := &Announcer{
 		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
-		listeners: map[family]Listener{}, deaf: map[family]string{},
+		listeners: map[family]Listener{}, deaf: map[family]string{}, clock: sight.Now,
 	}
 	a.asks, a.endAsks = context.WithCancel(context.Background())
 	failed := func() { a.inbox.put(func(n *news) { n.socketFailed = true }) }
@@ -193,6 +195,9 @@ func (a *Announcer) Run(ctx context.Context) error {
 
 // pause returns how long nothing is due, or false if nothing ever is.
 func (a *Announcer) pause() (time.Duration, bool) {
+	if a.core.pending() {
+		return 0, true
+	}
 	pause, ok := time.Duration(0), false
 	if next := a.core.wake(); !next.IsZero() {
 		pause, ok = time.Until(next), true
@@ -211,20 +216,20 @@ func (a *Announcer) leave(now time.Time) {
 	a.core.leave()
 	boot := sight.Now()
 	a.core.settle(boot)
-	for _, addresses := range a.core.portions() {
-		a.core.want(addresses)
-		failed := a.apply()
-		for range farewells {
-			a.neighbours.send(boot, a.core.sight)
-		}
-		a.core.applied(now, addresses, failed)
+	addresses := a.core.portion()
+	a.core.want(addresses)
+	failed := a.apply()
+	for range farewells {
+		a.neighbours.send(boot, a.core.sight)
 	}
+	a.core.applied(now, addresses, failed)
 	a.conclude(a.core.report())
 	a.write(a.core.journal.flush(now, a.core.plan.String()))
 }
 
 // turn takes in what happened, and does what is due; boot is the time of package sight.
 func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
+	began := a.clock()
 	a.wake(boot, &n)
 	changed := a.accept(boot, n.plans)
 	if a.core.resume(boot) {
@@ -246,7 +251,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if retry {
 		a.core.retryNow()
 	}
-	if changed || retry {
+	if changed || retry || a.core.reconsider.Len() > 0 {
 		a.core.configure(boot)
 	}
 	if a.core.fitness.changed && a.options.Ask != nil {
@@ -268,18 +273,19 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	for _, p := range n.probes {
 		a.core.sight.Probed(boot, p.asked, p.answered)
 	}
-	if settled := a.core.settle(boot); settled || changed || retry {
+	if settled := a.core.settle(boot); settled || changed || retry || a.core.pending() {
 		a.carryOut(now, boot)
 	} else if heard || found || a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
 	}
-	a.neighbours.send(boot, a.core.sight)
+	a.neighbours.send(boot+a.clock()-began, a.core.sight)
 	a.ask(a.core.sight.Ask())
 	a.core.regain(now)
 	a.probeAhead(boot)
 	a.defend(defend)
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
+	a.core.hasten(a.clock() - began)
 }
 
 // judge says whether the node has become unwell, or well again, and tells peers.
@@ -356,19 +362,14 @@ func (a *Announcer) accept(boot time.Duration, plans map[string]announcement.Set
 	return true
 }
 
-// carryOut makes the sockets answer what the core wants, and reports what was reached.
-// Before peers hear of anything, what the node claims no more is not answered any more.
+// carryOut makes the sockets answer what the core wants, as far as a portion goes, and
+// reports what was reached. Before peers hear of anything, what the node claims no more is
+// not answered any more.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	began := sight.Now()
-	for i, addresses := range a.core.portions() {
-		if i > 0 {
-			a.announce(now)
-			a.neighbours.send(boot+sight.Now()-began, a.core.sight)
-		}
-		a.core.want(addresses)
-		a.core.applied(now, addresses, a.apply())
-	}
-	if len(a.core.reconsider) > 0 {
+	addresses, waiting := a.core.portion(), a.core.reconsider.Len()
+	a.core.want(addresses)
+	a.core.applied(now, addresses, a.apply())
+	if a.core.reconsider.Len() > waiting {
 		// Peers are not to hear claims to what cannot be answered.
 		a.core.configure(boot)
 		a.core.settle(boot)
@@ -394,10 +395,10 @@ func (a *Announcer) conclude(report *announcement.Report) {
 	}
 }
 
-// announce sends the announcements that are due.
+// announce sends announcements that are due: some, and the others with the next turns.
 func (a *Announcer) announce(now time.Time) {
 	due := map[family][]netip.Addr{}
-	for _, address := range a.core.schedule.take(now) {
+	for _, address := range a.core.schedule.take(now, a.core.pace.portion()) {
 		due[familyOf(address)] = append(due[familyOf(address)], address)
 	}
 	for f, addresses := range due {

@@ -57,6 +57,7 @@ func fakedOn(node string, report func(announcement.Report)) (a *Announcer, v4, v
 		IPv6: func(func(), func() bool) Responder { return v6 },
 	})
 	a.core = newCore(node, 1)
+	a.clock = func() time.Duration { return 0 } // What is done takes no time.
 	return a, v4, v6
 }
 
@@ -91,8 +92,10 @@ func newCrowd(n int) *crowd {
 	state := links(ifi(2, "absent0", "10.0.0.10/8"))
 	c.turn(c.now, c.boot, news{links: &state, plans: map[string]announcement.Set{"r": c.set}})
 	for range 10 {
+		c.finish()
 		c.exchange()
 	}
+	c.finish()
 	return c
 }
 
@@ -113,6 +116,13 @@ func (c *crowd) replan(change func(*announcement.Set)) {
 	change(&c.set)
 	c.now, c.boot = c.now.Add(time.Microsecond), c.boot+time.Microsecond
 	c.turn(c.now, c.boot, news{plans: map[string]announcement.Set{"r": c.set}})
+}
+
+// finish has the announcer do what it does in turns of its own.
+func (c *crowd) finish() {
+	for c.core.pending() || c.core.sight.Busy() {
+		c.turn(c.now, c.boot, news{})
+	}
 }
 
 // measure reports the processor time of each run of a step, which other programs on the

@@ -109,7 +109,7 @@ func (l *contest) run(how time.Duration) {
 // work has the announcer do what is due.
 func (s *contestant) work(now time.Time, boot time.Duration) {
 	n, wake := s.pending, s.core.wake()
-	idle := n.links == nil && n.plans == nil && n.packets == nil
+	idle := n.links == nil && n.plans == nil && n.packets == nil && !s.core.pending()
 	if idle && (wake.IsZero() || wake.After(now)) && s.core.sight.Wake() > boot {
 		return
 	}

@@ -8,18 +8,13 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/health"
+	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
-const (
-	// retryAfter is the least time between two tries to open a socket that failed.
-	retryAfter = time.Second
-	// portion is how many addresses the node begins to answer for before it speaks to peers
-	// again: each can take the kernel long, and one that is silent meanwhile is taken for
-	// down.
-	portion = 64
-)
+// retryAfter is the least time between two tries to open a socket that failed.
+const retryAfter = time.Second
 
 // core is everything an announcer knows and the rules by which that changes. It is pure:
 // its owner tells it what happened and when, and carries out what it returns.
@@ -27,7 +22,7 @@ const (
 // A turn goes through four steps, each of which looks only at addresses that something
 // happened to: configure makes options of the plan and gives them to sight, which settles
 // what is claimed; want makes ports of the claims; and applied takes what came of them,
-// because what is reported has to be true. The last two go by portions.
+// because what is reported has to be true. The last two go by portions, one in a turn.
 type core struct {
 	node string
 
@@ -38,6 +33,7 @@ type core struct {
 	// links is the newest state of the interfaces; nil until there is one.
 	links   *link.Snapshot
 	leaving bool
+	pace    pace
 	// retry says that a socket failed and is to be opened at retryAt.
 	retry     bool
 	retryAt   time.Time
@@ -65,7 +61,7 @@ type core struct {
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
 	// reconsider are addresses whose options are to be made again.
-	reconsider map[netip.Addr]bool
+	reconsider backlog.Backlog
 	// sight knows who claims what.
 	sight *sight.Core
 
@@ -73,10 +69,12 @@ type core struct {
 	bgp      bgp.State
 	released released
 
-	// touched are the addresses to carry out anew, wants is what is to be answered, and
-	// ports is that by interface. Like every map that is emptied again and again, touched is
+	// touched are the addresses to carry out anew, and begin those of them, in order, that
+	// the node will begin to answer for; wants is what is to be answered, and ports is that by
+	// interface. Like every map that is emptied again and again, touched is
 	// made anew: one that was large once takes as long to walk ever after.
 	touched map[netip.Addr]bool
+	begin   backlog.Backlog
 	wants   map[netip.Addr]answer
 	ports   ports
 
@@ -99,9 +97,9 @@ type core struct {
 // newCore returns the core of node; boot names this life of it.
 func newCore(node string, boot uint64) *core {
 	return &core{
-		node: node, sight: sight.NewCore(node, boot), options: map[netip.Addr]option{}, carriers: carriers{},
+		node: node, pace: mostPace, sight: sight.NewCore(node, boot), options: map[netip.Addr]option{}, carriers: carriers{},
 		fitness: newFitness(), conflicts: newConflicts(),
-		failing: map[netip.Addr]announcement.Problem{}, reconsider: map[netip.Addr]bool{},
+		failing: map[netip.Addr]announcement.Problem{},
 		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
 		schedule: newSchedule(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
 	}
@@ -151,7 +149,8 @@ func (c *core) leave() {
 	}
 }
 
-// configure tells sight what plan and interfaces have come to.
+// configure tells sight what plan and interfaces have come to: of some addresses, where very
+// many are concerned, and of the others when it is called again.
 func (c *core) configure(boot time.Duration) {
 	c.sight.Configure(boot, c.set.Sight)
 	if c.links == nil {
@@ -164,25 +163,20 @@ func (c *core) configure(boot time.Duration) {
 		c.reconsiderAll()
 	}
 	for address := range announcement.Changes(c.configured.announcements, c.set.Announcements) {
-		c.reconsider[address] = true
+		c.reconsider.Add(address)
 	}
 	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.set.Sight, c.set.Announcements
 	if ports := routePorts(c.set.BGP.Routes); !slices.Equal(ports, c.configured.routePorts) {
 		c.configured.routePorts, c.fitness.changed = ports, true
 	}
 	c.configured.routers = c.set.BGP.Peers
-	for address := range c.reconsider {
+	for _, address := range c.reconsider.Take(int(c.pace)) {
 		c.consider(boot, address)
 	}
-	c.reconsider = map[netip.Addr]bool{}
 }
 
 // reconsiderAll has all options made again.
-func (c *core) reconsiderAll() {
-	for address := range c.options {
-		c.reconsider[address] = true
-	}
-}
+func (c *core) reconsiderAll() { backlog.AddKeys(&c.reconsider, c.options) }
 
 // resegmented says that interfaces or peers are others than options were made by.
 func (c *core) resegmented() bool {
@@ -215,6 +209,12 @@ func (c *core) consider(boot time.Duration, address netip.Addr) {
 		Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: o.problem == nil && !c.kept.waits(),
 		Unconfirmed: c.kept.unconfirmed, Ready: c.fitness.result.Ready(o.healthPort()),
 	})
+}
+
+// hasten takes how long a turn took.
+func (c *core) hasten(took time.Duration) {
+	c.pace = c.pace.after(took)
+	c.sight.Pace(int(c.pace))
 }
 
 // settle brings claims to what the rule says, and reports whether they changed.
@@ -252,15 +252,15 @@ func (c *core) retryDue(now time.Time) bool { return c.retry && !c.retryAt.After
 // retryNow lets sockets that failed be opened again.
 func (c *core) retryNow() {
 	for address := range c.failing {
-		c.reconsider[address] = true
+		c.reconsider.Add(address)
 	}
 	c.failing = map[netip.Addr]announcement.Problem{}
 }
 
-// portions takes the addresses to carry out: first all but those that the node begins to
-// answer for, if there are any, then those a portion at a time, sorted. There is one at
-// least.
-func (c *core) portions() [][]netip.Addr {
+// portion takes the addresses to carry out next: if something happened to any but those
+// that the node begins to answer for, all of these, else some of the latter. There may be
+// none.
+func (c *core) portion() []netip.Addr {
 	var first, begin []netip.Addr
 	for address := range c.touched {
 		if _, wanted := c.wants[address]; wanted || c.sight.Claim(address).IsZero() {
@@ -271,12 +271,17 @@ func (c *core) portions() [][]netip.Addr {
 	}
 	c.touched = map[netip.Addr]bool{}
 	slices.SortFunc(begin, netip.Addr.Compare)
-	portions := slices.Collect(slices.Chunk(begin, portion))
-	if len(first) > 0 || len(portions) == 0 {
-		portions = slices.Insert(portions, 0, first)
+	for _, address := range begin {
+		c.begin.Add(address)
 	}
-	return portions
+	if len(first) > 0 {
+		return first
+	}
+	return c.begin.Take(c.pace.portion())
 }
+
+// pending says that there is more to do at once.
+func (c *core) pending() bool { return c.reconsider.Len()+c.begin.Len()+len(c.touched) > 0 }
 
 // want brings ports to what is claimed of addresses.
 func (c *core) want(addresses []netip.Addr) {
@@ -285,11 +290,11 @@ func (c *core) want(addresses []netip.Addr) {
 			c.ports.remove(address, before.interfaces)
 			delete(c.wants, address)
 		}
-		stamp := c.sight.Claim(address)
-		if c.leaving || stamp.IsZero() {
-			continue
+		stamp, o := c.sight.Claim(address), c.options[address]
+		if c.leaving || stamp.IsZero() || o.problem != nil || len(o.interfaces) == 0 {
+			continue // Sight may not have thought yet of what became of the option.
 		}
-		a := answer{announcement.Claim{Address: address, Stamp: stamp}, c.options[address].interfaces}
+		a := answer{announcement.Claim{Address: address, Stamp: stamp}, o.interfaces}
 		c.wants[address] = a
 		c.ports.add(address, a.interfaces)
 	}
@@ -318,7 +323,7 @@ func (c *core) applied(now time.Time, addresses []netip.Addr, failed failures) {
 	if !problems.Equal(c.problems) {
 		c.listed = slices.Collect(c.problems.All())
 	}
-	if c.links != nil && !c.kept.waits() {
+	if c.links != nil && !c.kept.waits() && !c.pending() {
 		c.plan = c.set.Stamp
 	}
 }
@@ -332,7 +337,7 @@ func (c *core) reach(now time.Time, address netip.Addr) {
 	case wanted:
 		if answer, problem = c.failed.reached(answer); problem != nil {
 			c.failing[address], wanted = *problem, false
-			c.reconsider[address] = true
+			c.reconsider.Add(address)
 		}
 	case !c.leaving && slices.Contains(o.Candidates, c.node):
 		problem = o.problem // Also of one that stands by: the cluster side is to know before it matters.

@@ -61,7 +61,8 @@ func turn(c *core, now time.Time, failed failures) *announcement.Report {
 	}
 	c.configure(time.Hour)
 	c.settle(time.Hour)
-	for _, addresses := range c.portions() {
+	for first := true; first || c.begin.Len()+len(c.touched) > 0; first = false {
+		addresses := c.portion()
 		c.want(addresses)
 		c.applied(now, addresses, failed)
 	}
@@ -180,7 +181,7 @@ func TestClaimLastsThroughAnotherList(t *testing.T) {
 	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24")))
 	require.NoError(t, c.offer(plan(1, "192.0.2.200=a,b")))
 	turn(c, began, nil)
-	c.schedule.take(began)
+	c.schedule.take(began, mostPace)
 	require.NoError(t, c.offer(plan(2, "192.0.2.200=a,c")))
 	r := turn(c, began.Add(time.Minute), nil)
 	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 2}}), r.Claims)
@@ -196,10 +197,10 @@ func TestWhatNeighboursMustHear(t *testing.T) {
 	now := began
 	heard := func(state link.Snapshot) bool {
 		now = now.Add(time.Hour)
-		c.schedule.take(now) // what is due anyway
+		c.schedule.take(now, mostPace) // what is due anyway
 		c.see(time.Hour, state)
 		turn(c, now, nil)
-		return len(c.schedule.take(now)) > 0
+		return len(c.schedule.take(now, mostPace)) > 0
 	}
 	require.NoError(t, c.offer(plan(1, "192.0.2.200@/eth./=a")))
 	require.True(t, heard(links(eth0)), "claimed")

@@ -104,7 +104,7 @@ func (c *core) learn(r health.Result) {
 	c.fitness.result = r
 	for address, o := range c.options {
 		if port := o.healthPort(); before.Ready(port) != r.Ready(port) {
-			c.reconsider[address] = true
+			c.reconsider.Add(address)
 		}
 	}
 }

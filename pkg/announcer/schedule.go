@@ -59,12 +59,13 @@ func (s schedule) stop(address netip.Addr) {
 	delete(s.left, address)
 }
 
-// take returns the addresses to announce now, sorted, and counts them as announced.
-func (s schedule) take(now time.Time) []netip.Addr {
+// take returns addresses to announce now, sorted, at most so many, and counts them as
+// announced. The others stay due.
+func (s schedule) take(now time.Time, most int) []netip.Addr {
 	if next := s.next(); next.IsZero() || next.After(now) {
 		return nil
 	}
-	due := s.bursts.Take(now)
+	due := s.bursts.TakeUpTo(most, now)
 	for _, address := range due {
 		if s.left[address]--; s.left[address] > 0 {
 			s.bursts.Set(address, now.Add(burstInterval))
@@ -72,7 +73,7 @@ func (s schedule) take(now time.Time) []netip.Addr {
 			s.periods.Set(address, now.Add(period/2+spread(address)))
 		}
 	}
-	for _, address := range s.periods.Take(now.Add(slack)) {
+	for _, address := range s.periods.TakeUpTo(most-len(due), now.Add(slack)) {
 		s.periods.Set(address, now.Add(period))
 		due = append(due, address)
 	}

@@ -17,8 +17,8 @@ func TestScheduleOfOne(t *testing.T) {
 	var times []time.Duration
 	for len(times) < 8 {
 		at := s.next()
-		require.Equal(t, []netip.Addr{address}, s.take(at))
-		require.Empty(t, s.take(at), "once")
+		require.Equal(t, []netip.Addr{address}, s.take(at, mostPace))
+		require.Empty(t, s.take(at, mostPace), "once")
 		times = append(times, at.Sub(began))
 	}
 	require.Equal(t, []time.Duration{0, 1100 * time.Millisecond, 2200 * time.Millisecond, 3300 * time.Millisecond, 4400 * time.Millisecond}, times[:5])
@@ -41,14 +41,14 @@ func TestScheduleOfAThousand(t *testing.T) {
 	now := began
 	for range burst {
 		now = s.next()
-		require.Len(t, s.take(now), count)
+		require.Len(t, s.take(now, count), count)
 	}
 	settled := now.Add(10 * period)
 	last := map[netip.Addr]time.Time{}
 	wakes, most := 0, 0
 	for now.Before(settled.Add(2 * period)) {
 		now = s.next()
-		due := s.take(now)
+		due := s.take(now, count)
 		require.NotEmpty(t, due)
 		for _, address := range due {
 			if before, ok := last[address]; ok {

@@ -1,0 +1,96 @@
+package announcer
+
+import (
+	"math"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
+)
+
+func TestPace(t *testing.T) {
+	p := pace(mostPace)
+	require.EqualValues(t, mostPace, p.after(time.Millisecond))
+	for range 10 {
+		p = p.after(time.Second)
+	}
+	require.EqualValues(t, leastPace, p)
+	require.Positive(t, p.portion())
+	require.EqualValues(t, 2*leastPace, p.after(time.Millisecond))
+}
+
+// TestManyAddressesGoByPortions: an announcer that takes over thousands of addresses, or gives
+// them up, does a little in each turn, and speaks to its peers in each in which it is time to,
+// so that nobody takes it for down meanwhile.
+func TestManyAddressesGoByPortions(t *testing.T) {
+	const many = 3000
+	now, boot, seq := began, time.Hour, uint64(0)
+	a, v4, _ := faked(func(announcement.Report) {})
+	announced := 0
+	v4.announced = func(addresses []netip.Addr) { announced += len(addresses) }
+	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}
+	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "node1"}, {Node: "node2"}}}
+	var first []announcement.Claim
+	var theirs sight.Digest
+	for i := range many {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		set.Announcements = set.Announcements.With(announcement.Announcement{Address: address, Stamp: set.Stamp, Candidates: []string{"node1", "node0", "node2"}})
+		first = append(first, announcement.Claim{Address: address, Stamp: set.Stamp})
+		theirs.Toggle(first[i])
+	}
+	slow, apart := false, uint32(0)
+	turn := func(n news) {
+		for a.core.pace > leastPace && slow {
+			a.core.hasten(time.Second)
+		}
+		claims, before := a.core.claims.Len(), announced
+		a.turn(now, boot, n)
+		if !slow {
+			require.LessOrEqual(t, max(a.core.claims.Len()-claims, announced-before), pace(mostPace).portion())
+		} else {
+			require.LessOrEqual(t, max(a.core.claims.Len()-claims, claims-a.core.claims.Len()), leastPace)
+		}
+		require.Less(t, boot, a.core.sight.Deadline(), "peers were spoken to")
+	}
+	say := func(node string, part *sight.Part, digest sight.Digest) {
+		seq++
+		turn(news{packets: []sight.Packet{{
+			From: node, Boot: 2, Seq: seq, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: 300 * time.Millisecond, Digest: digest, Part: part,
+			Apart: apart,
+		}}})
+	}
+	// rest lets the announcer do all there is to do: a millisecond in each turn, as if it took so long.
+	rest := func(how time.Duration) (turns int) {
+		for end := boot + how; boot < end; now, boot = now.Add(time.Millisecond), boot+time.Millisecond {
+			if boot%(50*time.Millisecond) == 0 {
+				say("node2", nil, 0)
+				if slow {
+					say("node1", nil, theirs)
+				}
+			}
+			if a.core.pending() || a.core.sight.Wake() <= boot || !a.core.wake().IsZero() && !a.core.wake().After(now) {
+				turn(news{})
+				turns++
+			}
+		}
+		return turns
+	}
+	state := links(ifi(2, "eth0", "10.255.0.10/8"))
+	a.turn(now, boot, news{links: &state, plans: map[string]announcement.Set{"r": set}})
+	say("node1", &sight.Part{Range: true, Claims: first}, theirs)
+	rest(100 * time.Millisecond)
+	require.Zero(t, a.core.claims.Len(), "the first of the list has them")
+
+	require.GreaterOrEqual(t, rest(700*time.Millisecond), many/pace(mostPace).portion(), "node1 is silent")
+	require.Equal(t, many, a.core.claims.Len())
+	require.GreaterOrEqual(t, announced, many)
+
+	slow, apart = true, math.MaxUint32 // node1 was not the one that was cut off.
+	say("node1", &sight.Part{Range: true, Claims: first}, theirs)
+	rest(700 * time.Millisecond)
+	require.Zero(t, a.core.claims.Len(), "node1 is back, and wins")
+}
