@@ -16,7 +16,7 @@ const speakerCommand = "bgp-speaker"
 
 // speakerMemory is the soft limit of that process, beside the announcer's own, and how much
 // garbage it may have: what it keeps, some kilobyte for a prefix and peer, changes seldom.
-var speakerMemory = []string{"GOMEMLIMIT=64MiB", "GOGC=50"}
+var speakerMemory = []string{"GOMEMLIMIT=64MiB", "GOGC=30"}
 
 // speakerProcess returns what runs that process.
 func speakerProcess() *exec.Cmd {

@@ -239,13 +239,16 @@ func TestPlainNextHop(t *testing.T) {
 	t.Parallel()
 	peer := external("out")
 	peer.Address, peer.ExtendedNextHop = netip.MustParseAddr("127.0.0.1"), true
-	s, err := open(peer, map[netip.Prefix]path{}, false, func() {}, func(string) {})
+	s, err := open(peer, table{}, false, func() {}, func(string) {})
 	require.NoError(t, err)
 	t.Cleanup(s.close)
-	hop := attributes{nextHop: peer.NextHopV6}
-	paths := map[netip.Prefix]path{v4: {v4, hop}, v6: {v6, hop}}
+	names := []string{"pool/0"}
+	all := table{
+		advertisements: map[string]announcement.Advertisement{"pool/0": {Name: "pool/0", Peers: []string{"out"}}},
+		routes:         map[netip.Prefix]announcement.Route{v4: {Prefix: v4, Advertisements: names}, v6: {Prefix: v6, Advertisements: names}},
+	}
 	told := func() []netip.Prefix {
-		require.NoError(t, s.apply(paths))
+		require.NoError(t, s.apply(all))
 		return slices.SortedFunc(maps.Keys(s.paths), announcement.ComparePrefixes)
 	}
 	require.Equal(t, []netip.Prefix{v4, v6}, told())

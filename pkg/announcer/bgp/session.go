@@ -56,10 +56,10 @@ type session struct {
 	message string
 }
 
-// open starts a session that tells paths from its first message on. With restarting it says
+// open starts a session that tells what t has for peer from its first message on. With restarting it says
 // that it comes back from a restart and that the node went on forwarding, so that a router
 // keeps what it had heard (RFC 4724 section 4.1).
-func open(peer Peer, paths map[netip.Prefix]path, restarting bool, changed func(), logs func(string)) (*session, error) {
+func open(peer Peer, t table, restarting bool, changed func(), logs func(string)) (*session, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &session{
 		peer: peer, address: peer.Address.String(), signed: peer.Password != "",
@@ -68,7 +68,7 @@ func open(peer Peer, paths map[netip.Prefix]path, restarting bool, changed func(
 	s.state = Session{BGPSession: announcement.BGPSession{Peer: peer.Name, State: announcement.BGPIdle}}
 	s.server = server.NewBgpServer(server.LoggerOption(&logger{peer: peer.Name, heard: s.heard, lines: logs}))
 	go s.server.Serve() // Never returns, whatever is called: it ends with the process.
-	if err := s.start(ctx, paths, restarting); err != nil {
+	if err := s.start(ctx, t, restarting); err != nil {
 		s.close()
 		return nil, fmt.Errorf("peer %s: %w", peer.Name, err)
 	}
@@ -77,7 +77,7 @@ func open(peer Peer, paths map[netip.Prefix]path, restarting bool, changed func(
 
 // start brings the server up: the paths are there before the peer is, or a router that
 // helps a restart would drop what it had heard and not heard again at once.
-func (s *session) start(ctx context.Context, paths map[netip.Prefix]path, restarting bool) error {
+func (s *session) start(ctx context.Context, t table, restarting bool) error {
 	err := s.server.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
 		Asn: s.peer.LocalASN, RouterId: s.peer.RouterID.String(), ListenPort: -1,
 	}})
@@ -87,7 +87,7 @@ func (s *session) start(ctx context.Context, paths map[netip.Prefix]path, restar
 	if err := s.rejectAll(ctx); err != nil {
 		return err
 	}
-	if err := s.apply(paths); err != nil {
+	if err := s.apply(t); err != nil {
 		return err
 	}
 	watched := &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}}
@@ -118,22 +118,31 @@ func (s *session) rejectAll(ctx context.Context) error {
 	}})
 }
 
-// apply makes paths all that the peer hears.
-func (s *session) apply(paths map[netip.Prefix]path) error {
+// apply makes what t has for the peer all that it hears.
+func (s *session) apply(t table) error {
 	s.shared = nil
 	for prefix := range s.paths {
-		if _, ok := paths[prefix]; !ok {
+		if _, ok := t.routes[prefix]; !ok {
 			if err := s.remove(prefix); err != nil {
 				return err
 			}
 		}
 	}
-	for _, p := range paths {
-		if err := s.put(p); err != nil {
+	for _, r := range t.routes {
+		if err := s.announce(r, t.advertisements); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// announce tells the peer what it is to hear of r.
+func (s *session) announce(r announcement.Route, advertisements map[string]announcement.Advertisement) error {
+	p, ok := pathTo(s.peer, r, advertisements)
+	if !ok {
+		return s.remove(r.Prefix)
+	}
+	return s.put(p)
 }
 
 // put announces a path, in place of the one that it replaces, unless the router must not be
