@@ -42,6 +42,7 @@ func TestBFD(t *testing.T) {
 		{"R10 a path that is broken one way", bgp.oneWay},
 		{"R10 administratively down", bgp.adminDown},
 		{"R2 R10 announcers restart", bgp.restarted},
+		{"R10 a link-local gateway", bgp.watchedGateway},
 	} {
 		if !t.Run(c.name, func(t *testing.T) { c.play(b.with(t), addresses) }) {
 			break // what comes next would begin from another state
@@ -77,11 +78,11 @@ func (b bgp) recovered(addresses []netip.Addr) {
 	b.routed(addresses, bothRouters, b.nodes()...)
 }
 
-// dropped waits until no router holds a route by the node, and returns how long that took since
-// the fault.
-func (b bgp) dropped(addresses []netip.Addr, node string, fault time.Time) time.Duration {
+// dropped waits until none of routers holds a route by the node, and returns how long that took
+// since the fault.
+func (b bgp) dropped(addresses []netip.Addr, routers []string, node string, fault time.Time) time.Duration {
 	b.Helper()
-	for _, router := range bothRouters {
+	for _, router := range routers {
 		for _, address := range addresses {
 			prefix := netip.PrefixFrom(address, address.BitLen())
 			gone := b.hopsOf(prefix, []string{node})[0]
@@ -100,7 +101,7 @@ func (b bgp) dropped(addresses []netip.Addr, node string, fault time.Time) time.
 func (b bgp) cutOff(addresses []netip.Addr) {
 	fault := time.Now()
 	require.NoError(b, b.c.Cut(b.Context(), "node2", testbed.Silent))
-	took := b.dropped(addresses, "node2", fault)
+	took := b.dropped(addresses, bothRouters, "node2", fault)
 	b.Logf("routes were dropped within %s", took)
 	require.Less(b, took, bfdBound)
 	for _, router := range bothRouters {
@@ -108,15 +109,21 @@ func (b bgp) cutOff(addresses []netip.Addr) {
 			b.through(router, address)
 		}
 	}
-	for _, peer := range allPeers {
-		b.eventually(func(t *assert.CollectT) {
-			text := b.metrics("node2")
-			require.NotContains(t, text, fmt.Sprintf("baremetal_announcer_bfd_failures_total{peer=%q} 0\n", peer))
-			require.Contains(t, text, fmt.Sprintf("baremetal_announcer_bgp_session{peer=%q,state=\"established\"} 0\n", peer))
-		}, "node2 to %s", peer)
-	}
+	b.broken("node2", allPeers...)
 	require.NoError(b, b.c.Heal(b.Context(), "node2"))
 	b.recovered(addresses)
+}
+
+// broken waits until the paths of node to peers have failed, and its sessions with them.
+func (b bgp) broken(node string, peers ...string) {
+	b.Helper()
+	for _, peer := range peers {
+		b.eventually(func(t *assert.CollectT) {
+			text := b.metrics(node)
+			require.NotContains(t, text, fmt.Sprintf("baremetal_announcer_bfd_failures_total{peer=%q} 0\n", peer))
+			require.Contains(t, text, fmt.Sprintf("baremetal_announcer_bgp_session{peer=%q,state=\"established\"} 0\n", peer))
+		}, "%s to %s", node, peer)
+	}
 }
 
 // oneWay keeps the packets of one router from a node: the node ends the session, which the router
@@ -166,5 +173,51 @@ func (b bgp) restarted(addresses []netip.Addr) {
 	b.recovered(addresses)
 	held()
 	require.NoError(b, syscall.Kill(b.announcerPID("node2"), syscall.SIGKILL))
+	b.recovered(addresses)
+}
+
+// watchedGateway has node1 follow FRR as its IPv6 gateway and node2 BIRD, by their link-local
+// addresses: BFD comes up between link-local addresses, and the router drops the routes of a node
+// that is silent in time, and that node ends the session.
+func (b bgp) watchedGateway(addresses []netip.Addr) {
+	v6 := addresses[1:]
+	gateways := map[string]string{"node1": "frr", "node2": "bird"}
+	b.linkLocalNeighbours("node1")
+	change := []string{"holdTime: 9s", "holdTime: 9s, " + watch}
+	for node, router := range gateways {
+		b.defaultRoute(node, b.linkLocal(router))
+		change = append(change, fmt.Sprintf("name: %s-v6, address: %q,", router, b.c.Address(router).V6),
+			fmt.Sprintf("name: %s-v6, address: gateway-v6, nodeSelector: {matchLabels: {kubernetes.io/hostname: %s}},", router, node))
+	}
+	b.configure(strings.NewReplacer(change...).Replace(b.config))
+	for node, router := range gateways {
+		b.established([]string{node}, router+"-v6")
+		b.pathsUp([]string{node}, router+"-v6")
+		b.routed(v6, []string{router}, node)
+	}
+	b.eventually(func(t *assert.CollectT) { // A router may learn a packet later than the node that both are up.
+		out, err := b.c.FRR(b.Context(), "show bfd peers brief")
+		require.NoError(t, err)
+		require.Regexp(t, b.linkLocal("frr").String()+` +`+b.linkLocal("node1").String()+` +up`, out)
+		out, err = b.c.BIRD(b.Context(), "show", "bfd", "sessions")
+		require.NoError(t, err)
+		require.Regexp(t, b.linkLocal("node2").String()+` +eth0 +Up `, out)
+	}, "BFD between link-local addresses")
+	for node, router := range gateways {
+		fault := time.Now()
+		require.NoError(b, b.c.Cut(b.Context(), node, testbed.Silent))
+		took := b.dropped(v6, []string{router}, node, fault)
+		b.Logf("%s dropped the routes of %s within %s", router, node, took)
+		require.Less(b, took, bfdBound)
+		b.broken(node, router+"-v6")
+		require.NoError(b, b.c.Heal(b.Context(), node))
+		b.established([]string{node}, router+"-v6")
+		b.pathsUp([]string{node}, router+"-v6")
+		b.routed(v6, []string{router}, node)
+	}
+	for _, node := range b.nodes() {
+		b.defaultRoute(node, b.c.Address("frr").V6)
+	}
+	b.configure(strings.ReplaceAll(b.config, "holdTime: 9s", "holdTime: 9s, "+watch))
 	b.recovered(addresses)
 }

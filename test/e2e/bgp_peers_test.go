@@ -208,7 +208,7 @@ func (b bgp) linkLocalNeighbours(node string) {
 	_, err := b.c.FRR(b.Context(), "configure terminal", fmt.Sprintf("router bgp %d", testbed.FRRASN), neighbour+" peer-group nodes6", neighbour+" interface eth0")
 	require.NoError(b, err)
 	require.NoError(b, b.c.ConfigureBIRD(b.Context(), func(config string) string {
-		return config + fmt.Sprintf("protocol bgp linklocal { local as %d; neighbor range fe80::/10 as %d; interface \"eth0\"; dynamic name \"local\"; ipv6 { import all; export none; }; }\n",
+		return config + fmt.Sprintf("protocol bgp linklocal { local as %d; neighbor range fe80::/10 as %d; interface \"eth0\"; dynamic name \"local\"; error wait time 1, 2; bfd on; ipv6 { import all; export none; }; }\n",
 			testbed.BIRDASN, testbed.NodeASN)
 	}))
 }
