@@ -15,7 +15,9 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
+	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
 
@@ -260,3 +262,35 @@ func (c *memoryConn) fail(err error) {
 }
 
 func (c *memoryConn) Close() error { return nil }
+
+// BenchmarkOpen opens the socket of an interface that nothing was answered on, and has one that
+// is open answer for an address more: the difference is what sockets that are open ahead of
+// need would save a takeover.
+func BenchmarkOpen(b *testing.B) {
+	for _, of := range []struct {
+		protocol    responder.Protocol
+		first, more string
+	}{{arp.Protocol{}, "203.0.113.1", "203.0.113.2"}, {ndp.Protocol{}, "2001:db8::1", "2001:db8::2"}} {
+		l := vethLAN(b)
+		first, both := l.with(of.first), l.with(of.first, of.more)
+		b.Run(of.protocol.Name()+"/first", func(b *testing.B) {
+			for b.Loop() {
+				r := responder.New(responder.Options{Protocol: of.protocol})
+				l.apply(r, first)
+				b.StopTimer()
+				r.Close()
+				b.StartTimer()
+			}
+		})
+		b.Run(of.protocol.Name()+"/more", func(b *testing.B) {
+			r := responder.New(responder.Options{Protocol: of.protocol})
+			defer r.Close()
+			for b.Loop() {
+				b.StopTimer()
+				l.apply(r, first)
+				b.StartTimer()
+				l.apply(r, both)
+			}
+		})
+	}
+}
