@@ -35,6 +35,28 @@ func (c *chaos) leaderNow() (node string, pid int) {
 	return node, pid
 }
 
+// drain empties a node as an administrator does before he works on it.
+func (c *chaos) drain(node string) func() {
+	kubectl := func(args ...string) {
+		c.Helper()
+		_, err := c.c.Kubectl(c.Context(), args...)
+		require.NoError(c, err)
+	}
+	kubectl("drain", node, "--ignore-daemonsets", "--timeout=60s")
+	return func() { kubectl("uncordon", node) }
+}
+
+// keepReplicas has the CCM's replicas come back to the nodes where announcers of a testbed
+// look for them.
+func (c *chaos) keepReplicas() {
+	c.Helper()
+	_, err := c.c.Kubectl(c.Context(), "-n", system, "patch", "deployment/baremetal-ccm", "--patch", `{"spec": {"template": {"spec": {"affinity": {"nodeAffinity": {
+		"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [
+			{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node1", "node2"]}]}]}}}}}}}`)
+	require.NoError(c, err)
+	c.rolledOut("deployment/baremetal-ccm")
+}
+
 func (c *chaos) killLeader(string) func() {
 	if _, pid := c.leaderNow(); pid != 0 {
 		c.signal(pid, syscall.SIGKILL)
@@ -105,4 +127,63 @@ func (c *chaos) reconfigure(string) func() {
 		return strings.TrimSpace(text) + fmt.Sprintf("\nreservations:\n- {service: nobody/nothing, addresses: [%s]}\n", reserved)
 	})
 	return nil
+}
+
+// slow has the API server hold back what the CCM asks of EndpointSlices, as long as the
+// level has no share of it. Everything else is answered as ever.
+const slow = `apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: PriorityLevelConfiguration
+metadata: {name: slow}
+spec:
+  type: Limited
+  limited:
+    nominalConcurrencyShares: %d
+    lendablePercent: 0
+    borrowingLimitPercent: 0
+    limitResponse: {type: Queue, queuing: {queues: 1, handSize: 1, queueLengthLimit: 100}}
+---
+apiVersion: flowcontrol.apiserver.k8s.io/v1
+kind: FlowSchema
+metadata: {name: slow}
+spec:
+  priorityLevelConfiguration: {name: slow}
+  matchingPrecedence: 10
+  rules:
+  - subjects: [{kind: ServiceAccount, serviceAccount: {namespace: baremetal-ccm, name: baremetal-ccm}}]
+    resourceRules:
+    - {verbs: [list, watch], apiGroups: [discovery.k8s.io], resources: [endpointslices], clusterScope: true, namespaces: ["*"]}
+`
+
+// slowEndpointSlices has all replicas begin anew and wait for EndpointSlices when they know
+// all else. A standby that knows them leads at once: it has watched them all the time.
+func (c *chaos) slowEndpointSlices(string) func() {
+	share := func(shares int) { require.NoError(c, c.c.Apply(c.Context(), fmt.Sprintf(slow, shares))) }
+	share(0)
+	if c.random.IntN(2) == 0 {
+		for _, pid := range c.processes() {
+			c.signal(pid, syscall.SIGKILL)
+		}
+	} else {
+		c.stop("ccm")
+		c.start("ccm")
+	}
+	c.until(c.waits, "nobody waits for EndpointSlices")
+	return func() {
+		require.True(c, c.waits(), "somebody waits for EndpointSlices until the end")
+		share(30)
+	}
+}
+
+// waits says whether the API server holds a request back.
+func (c *chaos) waits() bool {
+	c.Helper()
+	table, err := c.client.Discovery().RESTClient().Get().AbsPath("/debug/api_priority_and_fairness/dump_priority_levels").DoRaw(c.Context())
+	require.NoError(c, err)
+	for line := range strings.Lines(string(table)) {
+		// The columns are the name, queues, whether it is idle, whether it ends, and who waits.
+		if columns := strings.Split(line, ","); strings.TrimSpace(columns[0]) == "slow" && len(columns) > 4 {
+			return strings.TrimSpace(columns[4]) != "0"
+		}
+	}
+	return false
 }

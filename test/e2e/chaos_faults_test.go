@@ -19,7 +19,8 @@ type kind struct {
 	least, most time.Duration
 	// inject begins it and returns what ends it; nil if it ends by itself at once.
 	inject func(c *chaos, node string) (heal func())
-	// effect is what may be expected while it lasts; nil if nobody is to notice it.
+	// effect is what may be expected while it lasts; nil if addresses move, and nobody is to
+	// notice it.
 	effect func(c *chaos, node string) observer.Effect
 	// needs says that it is nothing without a control plane, so that it has no companion.
 	needs bool
@@ -46,31 +47,38 @@ var kinds = []kind{
 	{"random loss to a node", tenths(10), tenths(40), (*chaos).loseTo, blind, false},
 	{"sight blocked", tenths(5), tenths(40), (*chaos).blockSight, apart, false},
 	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, out, false},
-	{"spoofed sight packets", tenths(5), tenths(20), (*chaos).spoof, nil, false},
+	{"spoofed sight packets", tenths(5), tenths(20), (*chaos).spoof, stays, false},
 
 	{"announcer killed", 0, tenths(10), kill("ANNOUNCER_PID_"), lost, false},
 	{"announcer stopped", 0, tenths(40), stop("announcer:"), out, false},
 	{"announcer paused", tenths(1), tenths(30), pausing("ANNOUNCER_PID_"), lost, false},
-	{"announcers rolled out", 0, tenths(5), (*chaos).rollOut, nil, true},
+	{"announcers rolled out", 0, tenths(5), rollOut("daemonset/baremetal-announcer"), nil, true},
 	{"cold start", 0, tenths(5), (*chaos).coldStart, allOut, true},
+	{"plan of another cluster", tenths(5), tenths(20), (*chaos).foreignPlan, out, true},
 
-	{"leader killed", 0, tenths(10), (*chaos).killLeader, nil, true},
-	{"leader paused", tenths(10), tenths(200), (*chaos).pauseLeader, nil, true},
+	{"leader killed", 0, tenths(10), (*chaos).killLeader, stays, true},
+	{"leader paused", tenths(10), tenths(200), (*chaos).pauseLeader, stays, true},
 	{"leader killed in a move", tenths(10), tenths(30), (*chaos).killLeaderInMove, nil, true},
-	{"CCM stopped", tenths(5), tenths(40), stopAll("ccm"), nil, true},
-	{"cut off from the CCM", tenths(20), tenths(60), (*chaos).cutOffCCM, nil, false},
-	{"Lease deleted", 0, tenths(30), (*chaos).deleteLease, nil, true},
-	{"API server stopped", tenths(5), tenths(40), stopAll("apiserver"), nil, true},
-	{"etcd stopped", tenths(5), tenths(40), stopAll("etcd"), nil, true},
+	{"CCM stopped", tenths(5), tenths(40), stopAll("ccm"), stays, true},
+	{"CCM rolled out", 0, tenths(5), rollOut("deployment/baremetal-ccm"), stays, true},
+	{"cut off from the CCM", tenths(20), tenths(60), (*chaos).cutOffCCM, stays, false},
+	{"Lease deleted", 0, tenths(30), (*chaos).deleteLease, stays, true},
+	{"API server stopped", tenths(5), tenths(40), stopAll("apiserver"), stays, true},
+	{"etcd stopped", tenths(5), tenths(40), stopAll("etcd"), stays, true},
+	{"slow EndpointSlices", tenths(20), tenths(60), (*chaos).slowEndpointSlices, stays, true},
 
-	{"kube-proxy killed", 0, tenths(20), kill("KUBE_PROXY_PID_"), nil, false},
-	{"kube-proxies killed", 0, tenths(20), (*chaos).killProxies, nil, false},
+	{"kube-proxy killed", 0, tenths(20), kill("KUBE_PROXY_PID_"), stays, false},
+	{"kube-proxies killed", 0, tenths(20), (*chaos).killProxies, stays, false},
 	{"endpoints come and go", 0, tenths(20), (*chaos).churn, endpointGone, true},
-	{"cloud-config changed", 0, tenths(20), (*chaos).reconfigure, nil, true},
+	{"cloud-config changed", 0, tenths(20), (*chaos).reconfigure, stays, true},
 	{"node excluded", tenths(20), tenths(40), (*chaos).exclude, nil, true},
+	{"node drained", tenths(20), tenths(40), (*chaos).drain, nil, true},
 }
 
 func tenths(n int) time.Duration { return time.Duration(n) * 100 * time.Millisecond }
+
+// stays is the effect where nobody is to notice anything and no address is to move.
+func stays(*chaos, string) observer.Effect { return observer.Effect{Stays: true} }
 
 // lost is the effect on a node that ends to answer without a word.
 func lost(_ *chaos, node string) observer.Effect {

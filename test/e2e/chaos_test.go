@@ -120,8 +120,9 @@ type chaos struct {
 	injected map[string]int
 	observer *observer.Observer
 	rules    observer.Rules
-	// addresses are all, local those of the Service whose nodes need an endpoint of their own.
-	addresses, local []netip.Addr
+	// addresses are those of all Services, and foreign is one that only another cluster gives out.
+	addresses        []netip.Addr
+	foreign          netip.Addr
 	rounds, requests int
 	worst            observer.Worst
 }
@@ -144,6 +145,8 @@ func (c *chaos) named(names []string) []kind {
 // prepare makes the Services whose addresses are watched.
 func (c *chaos) prepare() {
 	c.Helper()
+	c.keepReplicas()
+	c.configureMore("nodeHealth: {drainOnCordon: true}\n")
 	c.create("one", nil)
 	c.create("two", nil)
 	c.create("six", func(svc *corev1.Service) { svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} })
@@ -156,9 +159,9 @@ func (c *chaos) prepare() {
 		c.addresses = append(c.addresses, c.address(name))
 	}
 	c.addresses = append(c.addresses, c.witness.addresses("both", 2)...)
-	c.local = c.witness.addresses("local", 1)
-	c.addresses = append(c.addresses, c.local...)
-	c.rules.Nodes = map[netip.Addr][]string{}
+	c.addresses = append(c.addresses, c.witness.addresses("local", 1)...)
+	c.foreign = plus(c.c.PoolV4().Addr(), 200)
+	c.rules.Nodes = map[netip.Addr][]string{c.foreign: nil}
 	for _, a := range c.addresses {
 		c.rules.Nodes[a] = c.nodes()
 		if a.Is4() {
@@ -171,7 +174,7 @@ func (c *chaos) prepare() {
 // watch begins to observe.
 func (c *chaos) watch() {
 	c.Helper()
-	o, err := observer.New(c.c, c.addresses)
+	o, err := observer.New(c.c, c.addresses, []netip.Addr{c.foreign})
 	require.NoError(c, err)
 	c.observer = o
 	ctx, cancel := context.WithCancel(context.Background())

@@ -171,31 +171,3 @@ func (c *chaos) record(node string) [][]byte {
 	}
 	return out
 }
-
-// coldStart ends all announcers, perhaps all replicas of the CCM too, and starts the
-// announcers one after the other, within ten seconds.
-func (c *chaos) coldStart(string) func() {
-	if c.random.IntN(2) == 0 {
-		c.observer.Note("    and all replicas of the CCM")
-		c.stop("ccm")
-	}
-	c.stop("announcer")
-	c.start("ccm")
-	nodes := c.random.Perm(len(c.nodes()))
-	for _, i := range nodes {
-		time.Sleep(c.draw(10 * time.Second / time.Duration(len(nodes))))
-		c.start("announcer:" + c.nodes()[i])
-	}
-	return nil
-}
-
-// rollOut replaces all announcers as kubectl does, one by one.
-func (c *chaos) rollOut(string) func() {
-	_, err := c.c.Kubectl(c.Context(), "-n", system, "rollout", "restart", "daemonset", "baremetal-announcer")
-	require.NoError(c, err)
-	c.eventually(func(t *assert.CollectT) {
-		_, err := c.c.Kubectl(c.Context(), "-n", system, "rollout", "status", "daemonset", "baremetal-announcer", "--timeout=60s")
-		require.NoError(t, err)
-	})
-	return nil
-}

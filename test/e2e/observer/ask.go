@@ -40,7 +40,7 @@ func (o *Observer) probe(ctx context.Context) error {
 	})
 }
 
-// request requests the addresses in turn, each time on a new connection from the client,
+// request requests the addresses of services in turn, each time on a new connection from the client,
 // until ctx ends.
 func (o *Observer) request(ctx context.Context) error {
 	var under sync.WaitGroup
@@ -48,7 +48,7 @@ func (o *Observer) request(ctx context.Context) error {
 	return netns.Do(o.cluster.Layout().Client.NetNS, func() error {
 		next := 0
 		return every(ctx, requestInterval, func() error {
-			address := o.addresses[next%len(o.addresses)]
+			address := o.services[next%len(o.services)]
 			next++
 			conn, err := tcp.Open(netip.AddrPortFrom(address, port))
 			if err != nil {

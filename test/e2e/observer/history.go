@@ -75,6 +75,9 @@ type Effect struct {
 	// TurnsAway says that new connections may fail or take long, also until everything
 	// has recovered.
 	TurnsAway bool
+	// Stays says that nobody begins to answer for what another one answers for, as long as
+	// no fault lasts that does not say so.
+	Stays bool
 	// Addresses are those that all this is about; empty for all.
 	Addresses []netip.Addr
 }

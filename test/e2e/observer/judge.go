@@ -16,7 +16,7 @@ type Rules struct {
 	// Delay is how long a new connection may take where nothing excuses it.
 	Delay time.Duration
 	// Nodes are, for each address, those that may answer for it and are able to while no
-	// fault puts them out.
+	// fault puts them out. Where there are none nobody is to answer.
 	Nodes map[netip.Addr][]string
 }
 
@@ -86,9 +86,12 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 		}
 		j.events = eventsOf(j.faults)
 		j.strangers(answers[address])
-		j.together(answers[address])
-		j.silences(h.Asked, answers[address])
-		j.turnedAway(requests[address], movesOf(answers[address]))
+		if len(rules.Nodes[address]) > 0 {
+			j.together(answers[address])
+			j.moved(answers[address])
+			j.silences(h.Asked, answers[address])
+			j.turnedAway(requests[address], movesOf(answers[address]))
+		}
 		out, worst = append(out, j.out...), worst.And(j.worst)
 	}
 	slices.SortFunc(out, func(a, b Complaint) int {
@@ -221,6 +224,27 @@ func runsOf(answers []Answer, pause time.Duration) []run {
 		out[i].until = later(out[i].until, a.At)
 	}
 	return out
+}
+
+// moved complains of a move where all is to stay, unless the machine stood still before it,
+// when nodes may well have taken others for dead.
+func (j *judge) moved(answers []Answer) {
+	moving := j.during(func(f Fault) bool { return !f.Stays }, true)
+	for _, stays := range j.during(func(f Fault) bool { return f.Stays }, true) {
+		for _, s := range stays.without(moving) {
+			for i, a := range answers {
+				if i == 0 || answers[i-1].Node == a.Node || a.At.Before(s.from) || a.At.After(s.until) {
+					continue
+				}
+				took := span{answers[i-1].At, a.At}
+				if j.stalledIn(took) > j.Bound/4 {
+					continue
+				}
+				j.complain(took, "it moved from %s to %s, and nothing made it", answers[i-1].Node, a.Node)
+				break
+			}
+		}
+	}
 }
 
 // silences complains of times in which nobody answered though somebody could.

@@ -73,6 +73,7 @@ func (h History) stall(from, until int) History {
 func TestJudge(t *testing.T) {
 	a := Effect{Out: []string{"a"}, Recovery: time.Second}
 	other := a
+	stays := Effect{Stays: true}
 	other.Addresses = []netip.Addr{netip.MustParseAddr("198.18.0.9")}
 	for name, c := range map[string]struct {
 		history History
@@ -105,6 +106,11 @@ func TestJudge(t *testing.T) {
 		"two that hear each other again":    {asked().by("a", 0, 5500).by("b", 4500, 10_025).during(4400, 5000, Effect{Apart: []string{"b"}}), []string{"a and b both answered for 476ms"}},
 		"a stranger":                        {asked().by("a", 0, 10_025).by("c", 4000, 4075), []string{"c answers and is not to"}},
 		"not delivered":                     {asked().by("a", 0, 10_025).lost("b", 2000, 5000), nil},
+		"a move where all is to stay":       {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(4000, 6000, stays), []string{"it moved from a to b, and nothing made it"}},
+		"a move when all was to stay":       {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(3000, 4000, stays), nil},
+		"a move that something else made":   {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(3000, 6000, stays).during(4900, 5500, Effect{}), nil},
+		"a move after the other fault":      {asked().by("a", 0, 5700).by("b", 5700, 10_025).during(3000, 6000, stays).during(4900, 5500, Effect{}), []string{"it moved from a to b, and nothing made it"}},
+		"a move while it stood still":       {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(4000, 6000, stays).stall(4700, 4950), nil},
 		"requests":                          {asked().by("a", 0, 10_025).request(1000, 199, "").request(1000, 300, "").request(1500, 1, "refused").request(5000, 1, "refused"), []string{"a request took 300ms, and 1 more of the kind followed", "a request failed after 1ms: refused"}},
 		"requests that may be turned away":  {asked().by("a", 0, 10_025).request(1000, 300, "").request(2900, 1, "refused").during(1250, 2000, Effect{TurnsAway: true, Recovery: time.Second}), nil},
 		"requests while it stood still":     {asked().by("a", 0, 10_025).request(1000, 300, "").stall(1100, 1250), nil},
@@ -123,6 +129,18 @@ func TestJudge(t *testing.T) {
 			}
 			assert.Equal(t, c.want, got)
 		})
+	}
+}
+
+// TestNobodyIsToAnswer judges an address that is nobody's.
+func TestNobodyIsToAnswer(t *testing.T) {
+	nobody := rules
+	nobody.Nodes = map[netip.Addr][]string{address: nil}
+	complaints, _ := asked().Judge(nobody)
+	assert.Empty(t, complaints)
+	complaints, _ = asked().by("a", 4000, 4025).Judge(nobody)
+	if assert.Len(t, complaints, 1) {
+		assert.Equal(t, "a answers and is not to", complaints[0].What)
 	}
 }
 

@@ -28,8 +28,9 @@ const (
 
 // Observer watches a testbed.
 type Observer struct {
-	cluster   *testbed.Cluster
-	addresses []netip.Addr
+	cluster *testbed.Cluster
+	// addresses are asked for, and those of services requested too.
+	addresses, services []netip.Addr
 	// nodes are the nodes' names by hardware address.
 	nodes   map[string]string
 	capture *capture
@@ -38,10 +39,10 @@ type Observer struct {
 	history History
 }
 
-// New returns an Observer of who answers for addresses, which sees frames from now on.
-// Run closes what it opened.
-func New(cluster *testbed.Cluster, addresses []netip.Addr) (*Observer, error) {
-	o := &Observer{cluster: cluster, addresses: addresses, nodes: map[string]string{}}
+// New returns an Observer of who answers for the addresses of services, and for others that
+// nobody serves. It sees frames from now on; Run closes what it opened.
+func New(cluster *testbed.Cluster, services, others []netip.Addr) (*Observer, error) {
+	o := &Observer{cluster: cluster, addresses: slices.Concat(services, others), services: services, nodes: map[string]string{}}
 	for _, node := range cluster.Nodes() {
 		o.nodes[cluster.NodeMAC(node)] = node
 	}
