@@ -98,8 +98,10 @@ func (c *chaos) killProxies(string) func() {
 }
 
 // churn deletes the web server of a node; its DaemonSet makes another one. It has ended
-// when there is one.
+// when there is one, and every kube-proxy knows.
 func (c *chaos) churn(node string) func() {
+	// One that misses what follows leads to a server that is gone.
+	c.proxiesFollow()
 	pods := c.client.CoreV1().Pods("default")
 	web := metav1.ListOptions{LabelSelector: "node=" + node}
 	before, err := pods.List(c.Context(), web)
@@ -116,6 +118,40 @@ func (c *chaos) churn(node string) func() {
 				}
 			}
 		})
+		c.endpointsReady()
+		c.proxiesFollow()
+	}
+}
+
+// canary is a Service by whose port a kube-proxy shows what it has heard of.
+const canary = `apiVersion: v1
+kind: Service
+metadata: {name: canary, namespace: default}
+spec:
+  selector: {app: nobody}
+  ports: [{name: http, port: %d}]
+`
+
+// proxiesFollow waits until all kube-proxies do what the API server knows by now. One that
+// lost the API server looks for it ever more seldom, for minutes even, without being unwell;
+// it is restarted.
+func (c *chaos) proxiesFollow() {
+	c.Helper()
+	c.follows++
+	require.NoError(c, c.c.Apply(c.Context(), fmt.Sprintf(canary, c.follows)))
+	follows := func(node string) bool {
+		rules, err := c.c.In(c.Context(), node, "nft", "list", "map", "ip", "kube-proxy", "no-endpoint-services")
+		return err == nil && strings.Contains(rules, fmt.Sprintf(` . tcp . %d comment "default/canary:http"`, c.follows))
+	}
+	for _, node := range c.nodes() {
+		for end := time.Now().Add(recovery); !follows(node) && time.Now().Before(end); {
+			time.Sleep(pause)
+		}
+		if !follows(node) {
+			c.observer.Note("    kube-proxy of %s is late and is restarted", node)
+			require.NoError(c, c.c.Restart(c.Context(), "kube-proxy:"+node))
+			c.until(func() bool { return follows(node) }, "kube-proxy of %s knows nothing new", node)
+		}
 	}
 }
 

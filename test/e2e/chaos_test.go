@@ -124,7 +124,9 @@ type chaos struct {
 	addresses        []netip.Addr
 	foreign          netip.Addr
 	rounds, requests int
-	worst            observer.Worst
+	// follows counts what kube-proxies were shown.
+	follows int
+	worst   observer.Worst
 }
 
 // named returns the kinds with those names, or all.

@@ -81,23 +81,33 @@ func (c *chaos) quiet() {
 			known := m[`baremetal_announcer_addresses{state="planned"}`] + m[`baremetal_announcer_addresses{state="claimed"}`]
 			require.EqualValues(t, len(c.addresses), known, "addresses of %s", node)
 		}
-		slices, err := c.client.DiscoveryV1().EndpointSlices("default").List(c.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=local"})
-		require.NoError(t, err)
-		ready := 0
-		for _, s := range slices.Items {
-			for _, e := range s.Endpoints {
-				if e.Conditions.Ready != nil && *e.Conditions.Ready {
-					ready++
-				}
-			}
-		}
-		require.Equal(t, len(c.nodes()), ready, "endpoints")
 		sets, err := c.client.AppsV1().DaemonSets("").List(c.Context(), metav1.ListOptions{})
 		require.NoError(t, err)
 		for _, s := range sets.Items {
 			require.Equal(t, s.Status.DesiredNumberScheduled, s.Status.NumberReady, "DaemonSet %s", s.Name)
 		}
 	}, "the testbed does not come to rest")
+	c.endpointsReady()
+}
+
+// endpointsReady waits until all know that every web server is ready.
+func (c *chaos) endpointsReady() {
+	c.Helper()
+	c.eventually(func(t *assert.CollectT) {
+		slices, err := c.client.DiscoveryV1().EndpointSlices("default").List(c.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		ready := map[string]int{}
+		for _, s := range slices.Items {
+			for _, e := range s.Endpoints {
+				if e.Conditions.Ready != nil && *e.Conditions.Ready {
+					ready[s.Labels["kubernetes.io/service-name"]]++
+				}
+			}
+		}
+		for name, families := range map[string]int{"one": 1, "two": 1, "six": 1, "both": 2, "local": 1} {
+			require.Equal(t, families*len(c.nodes()), ready[name], "endpoints of Service %s", name)
+		}
+	})
 }
 
 // logLines returns what announcers wrote.
