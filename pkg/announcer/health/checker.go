@@ -27,7 +27,8 @@ const (
 type Options struct {
 	// Now returns the time, of a clock that goes on while the machine sleeps.
 	Now func() time.Duration
-	// OnResult takes what was learned whenever that changed. It must not block.
+	// OnResult takes what was learned whenever that changed, and again for new targets. It
+	// must not block.
 	OnResult func(Result)
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
@@ -41,6 +42,9 @@ type Checker struct {
 
 	mu      sync.Mutex
 	targets Targets
+	// fresh says that targets were set, be they the same: whoever set others for a moment, which
+	// Run may never have seen, has forgotten what was told for these.
+	fresh bool
 }
 
 // NewChecker returns a Checker that asks nothing until Run.
@@ -64,7 +68,7 @@ func (c *Checker) Set(t Targets) {
 		t.Proxy = ""
 	}
 	c.mu.Lock()
-	c.targets = t
+	c.targets, c.fresh = t, true
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
@@ -86,7 +90,7 @@ func loopback(text string) bool {
 func (c *Checker) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	s := newState()
+	s, untold := newState(), false
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,6 +101,7 @@ func (c *Checker) Run(ctx context.Context) error {
 		before := s.result
 		c.mu.Lock()
 		s.set(c.options.Now(), c.targets)
+		untold, c.fresh = untold || c.fresh, false
 		c.mu.Unlock()
 		if proxy, ports := s.due(c.options.Now()); proxy {
 			works, serving := c.ask(ctx, s.targets, ports)
@@ -105,8 +110,9 @@ func (c *Checker) Run(ctx context.Context) error {
 			}
 			s.answered(c.options.Now(), works, serving)
 		}
-		if !s.result.equal(before) {
+		if s.known && (untold || !s.result.equal(before)) {
 			c.tell(before, s.result)
+			untold = false
 		}
 		if s.targets.Proxy != "" {
 			timer.Reset(max(0, s.next-c.options.Now()))

@@ -84,6 +84,8 @@ func (r Result) Ready(port Port) bool {
 type state struct {
 	targets Targets
 	result  Result
+	// known says that the result came of asking the proxy.
+	known bool
 	// next is when to ask again; last and changed are when was asked last, and when the
 	// targets changed.
 	next, last, changed time.Duration
@@ -99,7 +101,7 @@ func (s *state) set(now time.Duration, t Targets) {
 	}
 	if t.Proxy != s.targets.Proxy {
 		// Until it has answered nothing is known, which is no illness yet.
-		s.result = Result{Works: t.Proxy == "", Since: now}
+		s.result, s.known = Result{Works: t.Proxy == "", Since: now}, false
 	}
 	serving := map[Port]bool{}
 	for p := range t.Ports {
@@ -143,7 +145,7 @@ func (s *state) answered(now time.Duration, works bool, serving []Port) {
 			next.Serving[p] = true
 		}
 	}
-	s.result = next
+	s.result, s.known = next, true
 	pending := len(next.Serving) < len(s.targets.Ports)
 	switch {
 	case works && pending && now < s.changed+fresh:
