@@ -61,8 +61,8 @@ func (c *chaos) metrics(node string) (map[string]float64, error) {
 }
 
 // quiet waits until nothing is under way any more: a leader, every announcer with a stream
-// to it and in sight of all others, every list with all nodes, every web server ready
-// and known to be.
+// to it, in sight of all others and sure of its kube-proxy, every list with all nodes, every
+// web server ready and known to be.
 func (c *chaos) quiet() {
 	c.Helper()
 	c.leader("")
@@ -71,6 +71,7 @@ func (c *chaos) quiet() {
 			m, err := c.metrics(node)
 			require.NoError(t, err, "announcer of %s", node)
 			require.EqualValues(t, len(c.nodes())-1, m[`baremetal_announcer_peers{state="up"}`], "peers that %s hears", node)
+			require.EqualValues(t, 1, m["baremetal_announcer_kube_proxy_working"], "kube-proxy of %s, as its announcer has it", node)
 			streams := 0.0
 			for name, value := range m {
 				if strings.HasPrefix(name, "baremetal_announcer_control_stream_up") {
