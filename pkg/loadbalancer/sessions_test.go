@@ -21,7 +21,7 @@ func town(t testing.TB, random *rand.Rand, n, services int) *world {
 	racks := max(1, n/40)
 	w.run("pool all 10.0.0.0/12\nsight 100ms 3\nleader 1\n")
 	for i := range min(racks, 8) {
-		w.run(fmt.Sprintf("pool rack%d 10.%d.0.0/24 nodes=rack=%d\n", i, 32+i, i))
+		w.run(fmt.Sprintf("pool rack%d 10.%d.0.0/16 nodes=rack=%d\n", i, 32+i, i))
 	}
 	for i := range n {
 		w.townNode(i, racks)
@@ -35,7 +35,7 @@ func town(t testing.TB, random *rand.Rand, n, services int) *world {
 			}
 			w.run(fmt.Sprintf("service s%d local address=10.0.%d.%d\nendpoints s%d %s\n", i, i/256, i%256, i, strings.Join(at, " ")))
 		case 1:
-			w.run(fmt.Sprintf("service s%d address=10.%d.0.%d\nendpoints s%d node0\n", i, 32+i%min(racks, 8), i%256, i))
+			w.run(fmt.Sprintf("service s%d address=10.%d.%d.%d\nendpoints s%d node0\n", i, 32+i%min(racks, 8), i/256, i%256, i))
 		default:
 			w.run(fmt.Sprintf("service s%d address=10.1.%d.%d\nendpoints s%d node0\n", i, i/256, i%256, i))
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,27 +14,49 @@ import (
 // balance runs the benchmark of pkg/loadbalancer that gives 1000 addresses to ten nodes and
 // takes one node away. It is the same every time: one run says all.
 func balance(ctx context.Context, _ *lab, _ int) (result, error) {
-	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=^BenchmarkBalance$", "-benchtime=1x", "./pkg/loadbalancer")
+	return placement(ctx, "BenchmarkBalance", balanceFigures)
+}
+
+// sightTraffic runs the benchmark that has the nodes of clusters of several sizes watch each
+// other. It is the same every time, too.
+func sightTraffic(ctx context.Context, _ *lab, _ int) (result, error) {
+	figures := []string{"most_sessions", "most_kbits"}
+	for _, n := range []int{10, 100, 1000, 5000} {
+		for _, what := range []string{"sessions", "ipv4_kbits", "ipv6_kbits", "starting_kbits", "dying_kbits"} {
+			figures = append(figures, fmt.Sprintf("%d_nodes_%s", n, what))
+		}
+	}
+	return placement(ctx, "BenchmarkSightTraffic", figures)
+}
+
+var balanceFigures = []string{"largest_ratio", "largest_after_ratio", "needless_moves"}
+
+// placement runs a benchmark of pkg/loadbalancer once, which reports figures beside its time.
+func placement(ctx context.Context, benchmark string, figures []string) (result, error) {
+	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=^"+benchmark+"$", "-benchtime=1x", "-timeout=1h", "./pkg/loadbalancer")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return result{}, fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	s, err := parseBalance(string(out))
+	s, err := parseReported(string(out), benchmark, figures)
 	return result{Runs: []sample{s}}, err
 }
 
-// reported is a value that a benchmark reports beside its time.
-var reported = regexp.MustCompile(`([\d.]+) (largest_ratio|largest_after_ratio|needless_moves)\b`)
+// reported is a value that a benchmark reports.
+var reported = regexp.MustCompile(`([\d.]+) (\S+)`)
 
-// parseBalance reads what the benchmark printed.
-func parseBalance(text string) (sample, error) {
+// parseReported reads the figures in what a benchmark printed.
+func parseReported(text, benchmark string, figures []string) (sample, error) {
 	s := newSample()
 	for l := range strings.Lines(text) {
-		if !strings.HasPrefix(l, "BenchmarkBalance") {
+		if !strings.HasPrefix(l, benchmark) {
 			continue
 		}
 		for _, m := range reported.FindAllStringSubmatch(l, -1) {
+			if !slices.Contains(figures, m[2]) {
+				continue
+			}
 			v, err := strconv.ParseFloat(m[1], 64)
 			if err != nil {
 				return s, err
@@ -41,8 +64,8 @@ func parseBalance(text string) (sample, error) {
 			s.Figures[m[2]] = v
 		}
 	}
-	if len(s.Figures) != 3 {
-		return s, fmt.Errorf("%d of 3 figures were found in the output:\n%s", len(s.Figures), text)
+	if len(s.Figures) != len(figures) {
+		return s, fmt.Errorf("%d of %d figures were found in the output:\n%s", len(s.Figures), len(figures), text)
 	}
 	return s, nil
 }

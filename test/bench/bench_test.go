@@ -70,7 +70,7 @@ func TestQuantile(t *testing.T) {
 
 func TestUnits(t *testing.T) {
 	for name, want := range map[string]string{
-		"tail_ms": "1.53 s", "change_percent": "1535 %", "full_12_ns_ratio": "1535×", "x_ns": "1535 ns", "writes": "1535",
+		"tail_ms": "1.53 s", "change_percent": "1535 %", "full_12_ns_ratio": "1535×", "x_ns": "1535 ns", "most_kbits": "1535 kbit/s", "writes": "1535",
 	} {
 		require.Equal(t, want, withUnit(name, 1534.6), name)
 	}
@@ -111,14 +111,14 @@ PASS
 	require.ErrorContains(t, err, "0 of 3")
 }
 
-func TestParseBalance(t *testing.T) {
-	s, err := parseBalance(`cpu: any
+func TestParseReported(t *testing.T) {
+	s, err := parseReported(`cpu: any
 BenchmarkBalance-2   	       1	 476232165 ns/op	         1.089 largest_after_ratio	         1.050 largest_ratio	         0 needless_moves
 PASS
-`)
+`, "BenchmarkBalance", balanceFigures)
 	require.NoError(t, err)
 	require.Equal(t, map[string]float64{"largest_ratio": 1.05, "largest_after_ratio": 1.089, "needless_moves": 0}, s.Figures)
-	_, err = parseBalance("PASS\n")
+	_, err = parseReported("PASS\n", "BenchmarkBalance", balanceFigures)
 	require.ErrorContains(t, err, "0 of 3")
 }
 

@@ -35,6 +35,8 @@ func goals() []goal {
 		{"flood", "flood_cpu_percent", "50 000 ARP requests/s for addresses of others, half of them in the pool: announcer, of one core", upTo(1), "31 %"},
 		{"balance", "largest_ratio", "1000 addresses on 10 nodes: largest share beside the mean", upTo(1.1), ""},
 		{"balance", "needless_moves", "The same: addresses of other nodes that move when one leaves", upTo(0), ""},
+		{"sight", "most_sessions", "10, 100, 1000 and 5000 nodes (simulated): most others that a node watches", upTo(64), ""},
+		{"sight", "most_kbits", "The same: most that a node sends, and as much that it receives, over IPv6, with all headers", upTo(1000), ""},
 		{"bfd", "false_downs", "100 BFD sessions at 50 ms × 3 for 10 minutes beside 4 busy threads on 2 cores: sessions that went down", upTo(0), ""},
 		{"bfd", "cpu_percent", "The same: processor time of one end, of one core", nil, ""},
 		{"fleet", "rss_mb", "10 000 Services, 1000 announcers: resident memory (VmRSS) of the CCM", nil, ""},

@@ -75,6 +75,8 @@ func withUnit(name string, v float64) string {
 		return number(v) + " %"
 	case unit == "ratio":
 		return number(v) + "×"
+	case unit == "kbits":
+		return number(v) + " kbit/s"
 	case unit == "mb":
 		return number(v) + " MB"
 	case unit == "ms" || unit == "ns":
