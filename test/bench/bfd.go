@@ -40,7 +40,7 @@ link set eth0 up
 
 // watchBFD counts which of many fast sessions go down though nothing is wrong but that there
 // is more to do than processors can do.
-func watchBFD(ctx context.Context, duration time.Duration) (r result, err error) {
+func watchBFD(ctx context.Context, _ *lab, duration time.Duration) (r result, err error) {
 	node, peers := fmt.Sprintf("bfd-bench-%d-node", os.Getpid()), fmt.Sprintf("bfd-bench-%d-peers", os.Getpid())
 	for _, name := range []string{node, peers} {
 		if err := netns.Add(ctx, name); err != nil {
@@ -79,14 +79,11 @@ func watchBFD(ctx context.Context, duration time.Duration) (r result, err error)
 	if err := bfdUp(ctx, ends); err != nil {
 		return r, err
 	}
-	for range busyThreads {
-		thread := exec.CommandContext(ctx, "sh", "-c", "while :; do :; done")
-		if err := thread.Start(); err != nil {
-			return r, err
-		}
-		group.Go(thread.Wait)
-	}
-	s, err := soakBFD(ctx, ends, duration)
+	var s sample
+	err = amid(ctx, busyThreads, func(ctx context.Context) (err error) {
+		s, err = soakBFD(ctx, ends, duration)
+		return err
+	})
 	if err != nil {
 		return r, err
 	}

@@ -13,14 +13,14 @@ type measure struct {
 	onTestbed bool
 	take      func(ctx context.Context, bed *lab, runs int) (result, error)
 	// soak, where there is no take, goes on for as long as it is told to, once.
-	soak func(ctx context.Context, duration time.Duration) (result, error)
+	soak func(ctx context.Context, bed *lab, duration time.Duration) (result, error)
 	// alternative says that it measures what others made, and only where it is asked for.
 	alternative bool
 }
 
 func (m measure) measure(ctx context.Context, bed *lab, s settings) (result, error) {
 	if m.soak != nil {
-		return m.soak(ctx, s.duration)
+		return m.soak(ctx, bed, s.duration)
 	}
 	return m.take(ctx, bed, s.runs)
 }
@@ -39,6 +39,7 @@ var measures = []measure{
 	{"thousand", "1000 Services created by 32 writers, from the last creation to the last first answer, through addresses and through NodePorts", true, thousand, nil, false},
 	{"flood", "announcers with 1000 addresses while the segment is asked for addresses that nobody has", true, flood, nil, false},
 	{"memory", "an announcer with 1000 addresses, a minute after the last change", true, memory, nil, false},
+	{"starved", "1000 addresses on announcers that compete with eight busy threads, and nothing else wrong", true, nil, starved, false},
 	{"gaps", "the node that answers is cut off silently, or its announcer is killed: how long requests fail; 20 faults of each kind", true, gaps, nil, false},
 	{"two", "the same cut on a cluster of two nodes", false, gapsOfTwo, nil, false},
 	{"planned", "1000 new connections a second to 20 addresses, and 100 open ones, during planned work", true, planned, nil, false},
