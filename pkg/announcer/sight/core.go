@@ -268,6 +268,9 @@ func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.
 // Ask returns addresses, sorted, that the segment is to be asked for; each is returned once
 // until Probed tells of it. Where there are very many the others come with the next calls.
 func (c *Core) Ask() []netip.Addr {
+	if c.asks.Len() == 0 {
+		return nil
+	}
 	return slices.SortedFunc(slices.Values(c.asks.Take(c.share)), netip.Addr.Compare)
 }
 

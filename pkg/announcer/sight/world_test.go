@@ -299,12 +299,13 @@ func (w *world) schedule(s *station) {
 }
 
 func (w *world) send(from string, out Outgoing) {
-	if w.cut[[2]string{from, out.To}] || w.lost(from, out.To) {
+	pair := [2]string{from, out.To}
+	if w.cut[pair] || w.lost(from, out.To) {
 		return
 	}
-	pair := [2]string{from, out.To}
-	w.arrival[pair] = max(w.arrival[pair], w.now+w.latency())
-	w.at(w.arrival[pair], func() {
+	arrival := max(w.arrival[pair], w.now+w.latency())
+	w.arrival[pair] = arrival
+	w.at(arrival, func() {
 		s := w.nodes[out.To]
 		if s.alive && len(s.queue) < 200 {
 			s.frames++
