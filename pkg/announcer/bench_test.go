@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp"
+	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
@@ -180,6 +183,47 @@ func BenchmarkChange(b *testing.B) {
 			})
 			c.check(b, n-1)
 		})
+	}
+}
+
+// BenchmarkRoutes shows what one change of the plan costs beside how many routes the node tells
+// routers: an address of layer 2, and a route, that comes and goes.
+func BenchmarkRoutes(b *testing.B) {
+	for _, n := range []int{0, 10, 1000, 10000} {
+		c := newCrowd(1)
+		c.options.Speaker = bgp.NewSpeaker(bgp.Options{OnState: func(bgp.State) {}})
+		serving := map[health.Port]bool{}
+		routes := make([]announcement.Route, n+1)
+		for i := range routes {
+			address := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
+			routes[i] = announcement.Route{Prefix: netip.PrefixFrom(address, 32), Advertisements: []string{"pool/0"}, HealthPort: uint16(30000 + i%2000)}
+			serving[routePort(routes[i])] = true
+		}
+		c.core.learn(health.Result{Works: true, Serving: serving})
+		c.replan(func(s *announcement.Set) {
+			s.BGP.Peers = []announcement.BGPPeer{{Name: "router", Address: netip.MustParseAddr("10.0.0.1"), IPv4: true}}
+			s.BGP.Routes = routes[:n]
+		})
+		b.Run(fmt.Sprint("address/", n), func(b *testing.B) {
+			measure(b, func(i int) {
+				c.replan(func(s *announcement.Set) {
+					if i%2 == 0 {
+						s.Announcements = s.Announcements.With(c.all[1])
+					} else {
+						s.Announcements = s.Announcements.Without(c.all[1].Address)
+					}
+				})
+			})
+		})
+		b.Run(fmt.Sprint("route/", n), func(b *testing.B) {
+			measure(b, func(i int) {
+				c.replan(func(s *announcement.Set) { s.BGP.Routes = slices.Clone(routes[:n+1-i%2]) })
+			})
+			if told := len(c.core.released.routes); told < n {
+				b.Fatalf("%d routes are told, %d expected", told, n)
+			}
+		})
+		c.close()
 	}
 }
 

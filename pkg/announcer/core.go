@@ -7,7 +7,6 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
-	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -52,7 +51,7 @@ type core struct {
 		sight         announcement.Sight
 		routers       []announcement.BGPPeer
 		announcements announcement.Index[announcement.Announcement]
-		routePorts    []health.Port
+		routes        []announcement.Route
 	}
 	segments *segments
 	carriers carriers
@@ -166,10 +165,8 @@ func (c *core) configure(boot time.Duration) {
 		c.reconsider.Add(address)
 	}
 	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.set.Sight, c.set.Announcements
-	if ports := routePorts(c.set.BGP.Routes); !slices.Equal(ports, c.configured.routePorts) {
-		c.configured.routePorts, c.fitness.changed = ports, true
-	}
-	c.configured.routers = c.set.BGP.Peers
+	c.countRoutes(c.configured.routes, c.set.BGP.Routes)
+	c.configured.routers, c.configured.routes = c.set.BGP.Peers, c.set.BGP.Routes
 	for _, address := range c.reconsider.Take(int(c.pace)) {
 		c.consider(boot, address)
 	}

@@ -14,8 +14,8 @@ var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopbac
 type fitness struct {
 	// asks says that there is somebody to ask.
 	asks bool
-	// proxy is what is asked, "" for nothing, ports counts the options by what is asked for
-	// them, and changed says that what is asked may be another than was last.
+	// proxy is what is asked, "" for nothing, ports counts the options and routes by what is
+	// asked for them, and changed says that what is asked may be another than was last.
 	proxy   string
 	ports   map[health.Port]int
 	changed bool
@@ -50,9 +50,6 @@ func (c *core) healthTargets() health.Targets {
 	for port := range c.fitness.ports {
 		t.Ports[port] = true
 	}
-	for _, port := range c.configured.routePorts {
-		t.Ports[port] = true
-	}
 	return t
 }
 
@@ -63,8 +60,14 @@ func (o option) healthPort() health.Port {
 
 // count notes that by options more are like o.
 func (f *fitness) count(o option, by int) {
-	port := o.healthPort()
-	if port.Number == 0 || o.problem != nil {
+	if o.problem == nil {
+		f.countPort(o.healthPort(), by)
+	}
+}
+
+// countPort notes that port is asked for by more options or routes.
+func (f *fitness) countPort(port health.Port, by int) {
+	if port.Number == 0 {
 		return
 	}
 	before := f.ports[port]

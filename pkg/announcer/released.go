@@ -35,24 +35,30 @@ func (c *core) say(boot time.Duration) (bgp.Desired, bool) {
 }
 
 // release returns those of wanted that routers are told, and the prefixes of the others; all
-// are sorted by prefix.
+// are sorted by prefix. Where routers are told all that is wanted, that is not looked at again.
 func (c *core) release(boot time.Duration, wanted []announcement.Route) (told []announcement.Route, withheld []netip.Prefix) {
 	before, since := c.released.routes, c.released.withheld
+	if c.released.ever && len(since) == 0 && announcement.SameRoutes(before, wanted) {
+		return before, nil
+	}
 	waiting := map[netip.Prefix]time.Duration{}
-	told = make([]announcement.Route, 0, len(wanted))
 	for _, r := range wanted {
 		for len(before) > 0 && announcement.ComparePrefixes(before[0].Prefix, r.Prefix) < 0 {
 			before = before[1:]
+		}
+		if len(before) > 0 && before[0].Prefix == r.Prefix || c.fitness.result.Ready(routePort(r)) {
+			continue
 		}
 		due, waits := since[r.Prefix]
 		if !waits {
 			due = boot + c.fitness.after + sight.Overdue
 		}
-		if len(before) > 0 && before[0].Prefix == r.Prefix || boot >= due || c.fitness.result.Ready(routePort(r)) {
-			told = append(told, r)
-			continue
+		if boot < due {
+			withheld, waiting[r.Prefix] = append(withheld, r.Prefix), due
 		}
-		withheld, waiting[r.Prefix] = append(withheld, r.Prefix), due
+	}
+	if told = wanted; len(withheld) > 0 {
+		told = slices.DeleteFunc(slices.Clone(wanted), func(r announcement.Route) bool { return waiting[r.Prefix] != 0 })
 	}
 	c.released = released{ever: true, routes: told, withheld: waiting}
 	return told, withheld
@@ -74,14 +80,16 @@ func routePort(r announcement.Route) health.Port {
 	return health.Port{Number: r.HealthPort, IPv6: r.HealthPort != 0 && r.Prefix.Addr().Is6()}
 }
 
-// routePorts returns all of them, sorted.
-func routePorts(routes []announcement.Route) []health.Port {
-	var out []health.Port
-	for _, r := range routes {
-		if r.HealthPort != 0 {
-			out = append(out, routePort(r))
+// countRoutes notes that the plan has the routes of now in place of those of before.
+func (c *core) countRoutes(before, now []announcement.Route) {
+	changed, gone := announcement.RouteChanges(before, now)
+	for _, r := range changed {
+		if was, ok := announcement.FindRoute(before, r.Prefix); ok {
+			gone = append(gone, was)
 		}
+		c.fitness.countPort(routePort(r), 1)
 	}
-	slices.SortFunc(out, health.Port.Compare)
-	return slices.Compact(out)
+	for _, r := range gone {
+		c.fitness.countPort(routePort(r), -1)
+	}
 }

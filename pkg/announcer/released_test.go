@@ -82,9 +82,15 @@ func TestRoutesAreReleased(t *testing.T) {
 	require.Len(t, told, 2)
 	require.Empty(t, withheld)
 
-	require.NoError(t, c.offer(routedPlan(3, nil)))
+	require.NoError(t, c.offer(routedPlan(3, map[string]uint16{"192.0.2.7/32": 30123, "2001:db8::7/128": 30124})))
+	told, _ = say(3 * time.Hour)
+	require.Len(t, told, 2)
+	require.Equal(t, map[health.Port]bool{port: true, {Number: 30124, IPv6: true}: true}, c.healthTargets().Ports)
+
+	require.NoError(t, c.offer(routedPlan(4, nil)))
 	told, _ = say(3 * time.Hour)
 	require.Empty(t, told)
+	require.Empty(t, c.healthTargets().Ports)
 	require.NotEmpty(t, c.healthTargets().Proxy, "a node that is unwell has no routes, and is to say when it is well")
 }
 

@@ -155,6 +155,42 @@ func (r Route) Equal(s Route) bool {
 	return r.Prefix == s.Prefix && r.HealthPort == s.HealthPort && slices.Equal(r.Advertisements, s.Advertisements)
 }
 
+// RouteChanges returns the routes of want that are not in have or are others there, and those of
+// have whose prefixes are not in want. Both arguments are sorted by prefix, and so are the results.
+// Where both are the same slice it does not look at the routes.
+func RouteChanges(have, want []Route) (changed, gone []Route) {
+	if SameRoutes(have, want) {
+		return nil, nil
+	}
+	for _, r := range want {
+		for len(have) > 0 && ComparePrefixes(have[0].Prefix, r.Prefix) < 0 {
+			gone, have = append(gone, have[0]), have[1:]
+		}
+		if len(have) > 0 && have[0].Prefix == r.Prefix {
+			same := have[0].Equal(r)
+			if have = have[1:]; same {
+				continue
+			}
+		}
+		changed = append(changed, r)
+	}
+	return changed, append(gone, have...)
+}
+
+// SameRoutes reports whether a and b are the same slice, which nobody writes to.
+func SameRoutes(a, b []Route) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// FindRoute returns the one of routes, which are sorted by prefix, to prefix.
+func FindRoute(routes []Route, prefix netip.Prefix) (Route, bool) {
+	i, found := slices.BinarySearchFunc(routes, prefix, func(r Route, p netip.Prefix) int { return ComparePrefixes(r.Prefix, p) })
+	if !found {
+		return Route{}, false
+	}
+	return routes[i], true
+}
+
 // ComparePrefixes orders prefixes by address, the shorter of two with the same one first.
 func ComparePrefixes(p, q netip.Prefix) int {
 	return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))

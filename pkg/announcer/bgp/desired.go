@@ -169,21 +169,9 @@ func difference(have, want Desired) update {
 	if !slices.Equal(have.Peers, want.Peers) || !slices.EqualFunc(have.Advertisements, want.Advertisements, announcement.Advertisement.Equal) {
 		u.Config = &config{want.Peers, want.Advertisements}
 	}
-	rest := have.Routes
-	for _, r := range want.Routes {
-		for len(rest) > 0 && announcement.ComparePrefixes(rest[0].Prefix, r.Prefix) < 0 {
-			u.Withdrawn, rest = append(u.Withdrawn, rest[0].Prefix), rest[1:]
-		}
-		if len(rest) > 0 && rest[0].Prefix == r.Prefix {
-			same := rest[0].Equal(r)
-			rest = rest[1:]
-			if same {
-				continue
-			}
-		}
-		u.Routes = append(u.Routes, r)
-	}
-	for _, r := range rest {
+	changed, gone := announcement.RouteChanges(have.Routes, want.Routes)
+	u.Routes = changed
+	for _, r := range gone {
 		u.Withdrawn = append(u.Withdrawn, r.Prefix)
 	}
 	return u

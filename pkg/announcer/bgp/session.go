@@ -41,6 +41,8 @@ type session struct {
 	// prefixes have the same.
 	paths  map[netip.Prefix]*attributes
 	shared []*attributes
+	// ipv4 and ipv6 are how many paths there are of each family.
+	ipv4, ipv6 int
 	// plain says that the router, when it was established last, did not take IPv4 prefixes
 	// with IPv6 next hops, and that it should. It is told none.
 	plain  bool
@@ -151,7 +153,8 @@ func (s *session) put(p path) error {
 	if s.plain && p.prefix.Addr().Is4() {
 		return s.remove(p.prefix)
 	}
-	if have := s.paths[p.prefix]; have != nil && have.equal(p.attributes) {
+	have := s.paths[p.prefix]
+	if have != nil && have.equal(p.attributes) {
 		return nil
 	}
 	message, err := encode(s.peer, p)
@@ -162,7 +165,18 @@ func (s *session) put(p path) error {
 		return fmt.Errorf("announce %s: %w", p.prefix, err)
 	}
 	s.paths[p.prefix] = s.share(p.attributes)
+	if have == nil {
+		*s.number(p.prefix)++
+	}
 	return nil
+}
+
+// number returns how many paths there are of prefix's family.
+func (s *session) number(prefix netip.Prefix) *int {
+	if prefix.Addr().Is4() {
+		return &s.ipv4
+	}
+	return &s.ipv6
 }
 
 // share returns attributes that are like a.
@@ -189,6 +203,7 @@ func (s *session) remove(prefix netip.Prefix) error {
 		return fmt.Errorf("withdraw %s: %w", prefix, err)
 	}
 	delete(s.paths, prefix)
+	*s.number(prefix)--
 	return nil
 }
 
@@ -285,7 +300,7 @@ func (s *session) heard(why reason.Reason, message string) {
 	}
 }
 
-// snapshot returns the session's state. Its owner calls it: it counts the paths.
+// snapshot returns the session's state. Its owner calls it.
 func (s *session) snapshot() Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,10 +311,11 @@ func (s *session) snapshot() Session {
 	}
 	out.IPv4 = s.state.IPv4 && s.peer.IPv4 && s.peer.nextHop(anyIPv4).IsValid() && !s.plain
 	out.IPv6 = s.state.IPv6 && s.peer.IPv6 && s.peer.nextHop(anyIPv6).IsValid()
-	for prefix := range s.paths {
-		if v4 := prefix.Addr().Is4(); v4 && out.IPv4 || !v4 && out.IPv6 {
-			out.Routes++
-		}
+	if out.IPv4 {
+		out.Routes += s.ipv4
+	}
+	if out.IPv6 {
+		out.Routes += s.ipv6
 	}
 	return out
 }

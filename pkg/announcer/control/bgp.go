@@ -20,27 +20,16 @@ func bgpSnapshot(plan *pb.Plan, b announcement.BGP) {
 }
 
 // bgpDifference writes into plan what want says differently from base: peers and
-// advertisements as a whole, and the routes one by one, both lists being sorted by prefix.
+// advertisements as a whole, and the routes one by one.
 func bgpDifference(plan *pb.Plan, base, want announcement.BGP) {
 	if !slices.Equal(base.Peers, want.Peers) || !slices.EqualFunc(base.Advertisements, want.Advertisements, announcement.Advertisement.Equal) {
 		plan.Bgp = encodeBGP(want)
 	}
-	have := base.Routes
-	for _, r := range want.Routes {
-		for len(have) > 0 && announcement.ComparePrefixes(have[0].Prefix, r.Prefix) < 0 {
-			plan.WithdrawnRoutes = append(plan.WithdrawnRoutes, encodePrefix(have[0].Prefix))
-			have = have[1:]
-		}
-		if len(have) > 0 && have[0].Prefix == r.Prefix {
-			same := have[0].Equal(r)
-			have = have[1:]
-			if same {
-				continue
-			}
-		}
+	changed, gone := announcement.RouteChanges(base.Routes, want.Routes)
+	for _, r := range changed {
 		plan.Routes = append(plan.Routes, encodeRoute(r))
 	}
-	for _, r := range have {
+	for _, r := range gone {
 		plan.WithdrawnRoutes = append(plan.WithdrawnRoutes, encodePrefix(r.Prefix))
 	}
 }

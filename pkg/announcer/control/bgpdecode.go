@@ -244,21 +244,24 @@ func decodePrefix(p *pb.Prefix) (netip.Prefix, error) {
 
 // applyBGP fills in what a difference leaves out of set's BGP.
 func applyBGP(have announcement.BGP, set *announcement.Set, p *pb.Plan, withdrawn []netip.Prefix) error {
-	if p.GetBgp() == nil {
-		set.BGP.Peers, set.BGP.Advertisements = have.Peers, have.Advertisements
-	}
-	routes, err := mergeRoutes(have.Routes, set.BGP.Routes, withdrawn)
+	changed := set.BGP.Routes
+	routes, err := mergeRoutes(have.Routes, changed, withdrawn)
 	if err != nil {
 		return err
 	}
 	if set.BGP.Routes = routes; len(routes) == 0 {
 		set.BGP.Routes = nil // as in a snapshot without any
 	}
-	return checkRoutes(set.BGP)
+	if p.GetBgp() != nil {
+		return checkRoutes(set.BGP, set.BGP.Routes)
+	}
+	set.BGP.Peers, set.BGP.Advertisements = have.Peers, have.Advertisements
+	return checkRoutes(set.BGP, changed) // the others were, with the same advertisements
 }
 
-// checkRoutes checks that what routes and advertisements refer to is there.
-func checkRoutes(b announcement.BGP) error {
+// checkRoutes checks how many routes b has, and that what advertisements and routes, some of b's,
+// refer to is there.
+func checkRoutes(b announcement.BGP, routes []announcement.Route) error {
 	if err := checkCount("plan: routes", len(b.Routes), maxAnnouncements); err != nil {
 		return err
 	}
@@ -274,7 +277,7 @@ func checkRoutes(b announcement.BGP) error {
 			}
 		}
 	}
-	for _, r := range b.Routes {
+	for _, r := range routes {
 		for _, name := range r.Advertisements {
 			if !advertisements[name] {
 				return fmt.Errorf("plan: route %s: there is no advertisement %q", r.Prefix, name)

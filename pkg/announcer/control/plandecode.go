@@ -29,7 +29,7 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	}
 	if p.GetSnapshot() {
 		set.Announcements = announcement.NewIndex(announced...)
-		return set, checkRoutes(set.BGP)
+		return set, checkRoutes(set.BGP, set.BGP.Routes)
 	}
 	if p.GetHealth() == nil {
 		set.Health = have.Health
