@@ -231,6 +231,7 @@ func (a *Announcer) leave(now time.Time) {
 func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	began := a.clock()
 	a.wake(boot, &n)
+	until := a.core.sight.Deadline()
 	changed := a.accept(boot, n.plans)
 	if a.core.resume(boot) {
 		a.log.Warn("no plan from baremetal-ccm; carrying out the one that was kept", "plan", a.core.set.Stamp)
@@ -278,7 +279,11 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	} else if heard || found || a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())
 	}
-	a.neighbours.send(boot+a.clock()-began, a.core.sight)
+	if end := boot + a.clock() - began; until != 0 && end >= until {
+		a.restart(end)
+	} else {
+		a.neighbours.send(end, a.core.sight)
+	}
 	a.ask(a.core.sight.Ask())
 	a.core.regain(now)
 	a.probeAhead(boot)
@@ -314,10 +319,15 @@ func (a *Announcer) speak(boot time.Duration) {
 // they said meanwhile does not count, and it begins anew.
 func (a *Announcer) wake(boot time.Duration, n *news) {
 	if a.core.sight.Overslept(boot) {
-		a.log.Warn("this process did not run for longer than peers wait; it answers for nothing until it has listened")
 		n.packets = nil
-		a.core.sight.Restart(boot, newBoot())
+		a.restart(boot)
 	}
+}
+
+// restart begins anew after peers took the node for down.
+func (a *Announcer) restart(boot time.Duration) {
+	a.log.Warn("this process did not run for longer than peers wait; it answers for nothing until it has listened")
+	a.core.sight.Restart(boot, newBoot())
 }
 
 // reach brings the sockets to peers up to date.

@@ -94,3 +94,34 @@ func TestManyAddressesGoByPortions(t *testing.T) {
 	rest(700 * time.Millisecond)
 	require.Zero(t, a.core.claims.Len(), "node1 is back, and wins")
 }
+
+// TestATurnThatTakesTooLong: peers take a node for down whose turn takes longer than they
+// wait. It does not go on as if nothing had happened, but begins anew.
+func TestATurnThatTakesTooLong(t *testing.T) {
+	now, boot := began, time.Hour
+	a, v4, _ := faked(func(announcement.Report) {})
+	set := plan(1, "192.0.2.200=node0,node1")
+	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "node1"}}}
+	state := links(ifi(2, "eth0", "192.0.2.10/24"))
+	a.turn(now, boot, news{links: &state, plans: map[string]announcement.Set{"r": set}})
+	a.turn(now, boot, news{packets: []sight.Packet{{
+		From: "node1", Boot: 2, Seq: 1, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: 300 * time.Millisecond,
+	}}})
+	require.Equal(t, 1, a.core.claims.Len())
+	deadline := a.neighbours.deadline.Load()
+
+	looks := 0
+	a.clock = func() time.Duration {
+		looks++
+		return min(time.Duration(looks-1), 1) * 300 * time.Millisecond
+	}
+	a.turn(now, boot, news{})
+	require.Equal(t, deadline, a.neighbours.deadline.Load(), "it stays fenced")
+	a.clock = func() time.Duration { return 0 }
+	boot += 300 * time.Millisecond
+	require.LessOrEqual(t, a.core.sight.Wake(), boot)
+	a.turn(now, boot, news{})
+	require.Zero(t, a.core.claims.Len())
+	require.Empty(t, v4.ports)
+	require.Greater(t, a.neighbours.deadline.Load(), deadline)
+}
