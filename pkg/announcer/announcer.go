@@ -376,15 +376,22 @@ func (a *Announcer) accept(boot time.Duration, plans map[string]announcement.Set
 // reports what was reached. Before peers hear of anything, what the node claims no more is
 // not answered any more.
 func (a *Announcer) carryOut(now time.Time, boot time.Duration) {
-	addresses, waiting := a.core.portion(), a.core.reconsider.Len()
-	a.core.want(addresses)
-	a.core.applied(now, addresses, a.apply())
+	waiting := a.core.reconsider.Len()
+	a.reply(now)
 	if a.core.reconsider.Len() > waiting {
-		// Peers are not to hear claims to what cannot be answered.
+		// Peers are not to hear claims to what cannot be answered. What else ends now ends first.
 		a.core.configure(boot)
 		a.core.settle(boot)
+		a.reply(now)
 	}
 	a.conclude(a.core.report())
+}
+
+// reply makes the sockets answer what the core wants of a portion.
+func (a *Announcer) reply(now time.Time) {
+	addresses := a.core.portion()
+	a.core.want(addresses)
+	a.core.applied(now, addresses, a.apply())
 }
 
 // apply makes the sockets answer what the core wants, and says what failed.

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"errors"
 	"math"
 	"net/netip"
 	"testing"
@@ -124,4 +125,45 @@ func TestATurnThatTakesTooLong(t *testing.T) {
 	require.Zero(t, a.core.claims.Len())
 	require.Empty(t, v4.ports)
 	require.Greater(t, a.neighbours.deadline.Load(), deadline)
+}
+
+// TestNoEndIsToldAhead: where a socket cannot be opened sight decides once more in the turn,
+// about other addresses too. What ends then is not answered any more when peers hear of it.
+func TestNoEndIsToldAhead(t *testing.T) {
+	a, v4, _ := faked(func(announcement.Report) {})
+	kept, lost, failing := "192.0.2.200=node0,node1", "192.0.2.201=node0,node1", "198.51.100.200=node0,node1"
+	state := links(ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "198.51.100.10/24"))
+	turn := func(n news, words ...string) {
+		if words != nil {
+			set := plan(a.core.set.Stamp.Revision+1, words...)
+			set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "node1"}}}
+			n.plans = map[string]announcement.Set{"r": set}
+		}
+		a.turn(began, time.Hour, n)
+	}
+	say := func(seq uint64, claims ...announcement.Claim) news {
+		var digest sight.Digest
+		for _, c := range claims {
+			digest.Toggle(c)
+		}
+		return news{packets: []sight.Packet{{
+			From: "node1", Boot: 2, Seq: seq, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: 300 * time.Millisecond,
+			Digest: digest, Part: &sight.Part{Range: true, Claims: claims},
+		}}}
+	}
+	turn(news{links: &state}, kept, lost)
+	turn(say(1))
+	turn(news{})
+	turn(news{}, kept, lost, failing)
+	require.Equal(t, 2, a.core.claims.Len())
+	require.Equal(t, 1, a.core.begin.Len())
+	v4.failed = map[int]error{3: errors.New("no buffers")}
+	a.core.sight.Pace(1)
+	turn(say(2, announcement.Claim{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 1}},
+		announcement.Claim{Address: ip("192.0.2.201"), Stamp: announcement.Stamp{Term: 2, Revision: 1}}))
+	require.Len(t, a.core.failing, 1)
+	require.True(t, a.core.sight.Claim(ip("192.0.2.201")).IsZero(), "peers were told")
+	for _, port := range v4.ports {
+		require.False(t, port.Has(ip("192.0.2.201")), "it is answered")
+	}
 }
