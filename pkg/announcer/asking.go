@@ -9,6 +9,8 @@ import (
 
 // ask asks the segments for addresses, and puts what comes of it into the inbox.
 func (a *Announcer) ask(addresses []netip.Addr) {
+	// One that waited for its turn may have nowhere to be asked for by now, and that is no silence.
+	addresses = slices.DeleteFunc(addresses, func(x netip.Addr) bool { return len(a.core.options[x].interfaces) == 0 })
 	if len(addresses) == 0 {
 		return
 	}

@@ -167,3 +167,11 @@ func TestNoEndIsToldAhead(t *testing.T) {
 		require.False(t, port.Has(ip("192.0.2.201")), "it is answered")
 	}
 }
+
+// TestNowhereToAsk: that nobody answers where nobody was asked says nothing.
+func TestNowhereToAsk(t *testing.T) {
+	a, _, _ := faked(func(announcement.Report) {})
+	a.ask([]netip.Addr{ip("192.0.2.200")})
+	a.asking.Wait()
+	require.Empty(t, a.inbox.take().probes)
+}
