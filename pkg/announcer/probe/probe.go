@@ -157,18 +157,21 @@ func (q *Question) ask(ctx context.Context, pause time.Duration) error {
 			}
 		}
 		for _, a := range q.asked {
-			failures = append(failures, a.send(q.protocol))
+			failures = append(failures, a.send(ctx, q.protocol))
 		}
 	}
 	return errors.Join(failures...)
 }
 
 // send asks for each address once, which takes its time where there are thousands.
-func (a *asked) send(p Protocol) error {
+func (a *asked) send(ctx context.Context, p Protocol) error {
 	left := 0
 	for item := range a.port.Addresses.All() {
 		if left--; left < 0 {
 			left = stretch
+			if ctx.Err() != nil {
+				return nil // Run says so.
+			}
 			if err := a.conn.SetWriteDeadline(time.Now().Add(heldUp)); err != nil {
 				return fmt.Errorf("ask on %s: %w", a.port.Name, err)
 			}

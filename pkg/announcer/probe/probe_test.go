@@ -139,6 +139,25 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// TestEndWhileHeldUp: asking for very many ends soon too, where frames leave slowly.
+func TestEndWhileHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &segment{answers: make(chan []byte, 100), over: make(chan struct{}), slow: time.Second / 2}
+		var many []netip.Addr
+		for i := range 200 {
+			many = append(many, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+		}
+		q, err := probe.New(arp.Protocol{}, s.open(nil), []*responder.Port{{Index: 2, Name: "eth0", MAC: ours, Addresses: responder.NewAddresses(many...)}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		_, err = q.Run(ctx, probe.Quick)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Less(t, time.Since(began), 10*time.Second)
+	})
+}
+
 // TestManyHolders: however many machines say that they have an address, it is told of few.
 func TestManyHolders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
