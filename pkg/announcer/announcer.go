@@ -274,7 +274,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	for _, p := range n.probes {
 		a.core.sight.Probed(boot, p.asked, p.answered)
 	}
-	if settled := a.core.settle(boot); settled || changed || retry || a.core.pending() {
+	if settled := a.core.settle(boot); settled || changed || retry || a.core.pending() || a.core.late() {
 		a.carryOut(now, boot)
 	} else if heard || found || a.core.sight.Counts() != a.status.Load().Peers {
 		a.conclude(a.core.report())

@@ -277,6 +277,11 @@ func (c *core) portion() []netip.Addr {
 	return c.begin.Take(c.pace.portion())
 }
 
+// late says that the whole plan is carried out, and that nobody was told yet.
+func (c *core) late() bool {
+	return c.plan != c.set.Stamp && c.links != nil && !c.kept.waits() && !c.pending() && !c.sight.Undecided()
+}
+
 // pending says that there is more to do at once.
 func (c *core) pending() bool { return c.reconsider.Len()+c.begin.Len()+len(c.touched) > 0 }
 
@@ -320,7 +325,7 @@ func (c *core) applied(now time.Time, addresses []netip.Addr, failed failures) {
 	if !problems.Equal(c.problems) {
 		c.listed = slices.Collect(c.problems.All())
 	}
-	if c.links != nil && !c.kept.waits() && !c.pending() {
+	if c.late() {
 		c.plan = c.set.Stamp
 	}
 }

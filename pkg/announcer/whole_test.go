@@ -159,6 +159,9 @@ func TestIncrementalAgainstWhole(t *testing.T) {
 			a.turn(now, boot, n)
 			for turns := 0; a.core.pending() || a.core.sight.Busy(); turns++ {
 				require.Less(t, turns, 2000, "it comes to an end")
+				if n.plans != nil && a.core.sight.Undecided() {
+					require.NotEqual(t, a.core.set.Stamp, a.core.plan, "it is not carried out yet")
+				}
 				hesitate()
 				a.turn(now, boot, news{})
 			}

@@ -41,8 +41,8 @@ type List struct {
 // and Leave, then Settle, carries out what Claim then says of the addresses that it returns,
 // and only then sends what Flush returns. What one change costs does not depend on how many
 // lists there are; where more are concerned than Pace allows, Settle decides about some, and
-// Wake says that it is to be called again. All times are of one clock that goes on while the machine sleeps and
-// never shows zero.
+// Wake says that it is to be called again. All times are of one clock that goes on while the
+// machine sleeps and never shows zero.
 type Core struct {
 	node      string
 	boot, seq uint64
@@ -468,8 +468,11 @@ func (c *Core) Deadline() time.Duration {
 	return c.round + c.detect
 }
 
-// Busy says that Settle and Ask have more to do at once, which Pace put off.
-func (c *Core) Busy() bool { return c.all || c.contested.Len()+c.dirty.Len()+c.asks.Len() > 0 }
+// Undecided says that Settle has more to do at once, which Pace put off.
+func (c *Core) Undecided() bool { return c.all || c.contested.Len()+c.dirty.Len() > 0 }
+
+// Busy says that Settle or Ask has.
+func (c *Core) Busy() bool { return c.Undecided() || c.asks.Len() > 0 }
 
 // Wake returns when Settle and Flush have something to do though nothing happened; zero
 // is never.
