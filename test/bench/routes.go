@@ -1,14 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -31,110 +28,6 @@ func routes(ctx context.Context, _ *lab, runs int) (r result, err error) {
 		}
 		return s, nil
 	})
-}
-
-// firstRoutes creates Services one by one: how long until FRR has put the route into the
-// kernel of its host.
-func (l *lab) firstRoutes(ctx context.Context, s sample, run int) error {
-	watching, stop := context.WithCancel(ctx)
-	table := &routeTable{heard: make(chan struct{}, 1)}
-	ended := make(chan error, 1)
-	go func() { ended <- table.watch(watching, l.cluster.Layout().FRR.NetNS) }()
-	var took []float64
-	names := series(fmt.Sprintf("route-%d", run), singles)
-	err := func() error {
-		for _, name := range names {
-			if err := pause(ctx, breath); err != nil {
-				return err
-			}
-			created, err := l.create(ctx, name, fromPool("routed"))
-			if err != nil {
-				return err
-			}
-			seen, err := l.watch.addressed(ctx, []string{name})
-			if err != nil {
-				return err
-			}
-			at, err := table.wait(ctx, seen[0].address)
-			if err != nil {
-				return err
-			}
-			took = append(took, ms(at.Sub(created)))
-		}
-		return nil
-	}()
-	stop()
-	if err := errors.Join(err, <-ended, l.deleteAll(context.WithoutCancel(ctx), names)); err != nil {
-		return err
-	}
-	s.Figures["route_ms"], s.Figures["route_p90_ms"] = median(took), quantile(took, 0.9)
-	s.Raw["route_ms"] = took
-	return nil
-}
-
-// routeTable is when a host's kernel got its routes.
-type routeTable struct {
-	// heard has something when there was another one.
-	heard chan struct{}
-	mu    sync.Mutex
-	at    map[netip.Addr]time.Time
-}
-
-// watch listens to the kernel in a namespace until ctx ends.
-func (t *routeTable) watch(ctx context.Context, namespace string) error {
-	monitor := exec.CommandContext(ctx, "ip", "-n", namespace, "-oneline", "monitor", "route")
-	out, err := monitor.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := monitor.Start(); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		now := time.Now()
-		first, _, _ := strings.Cut(lines.Text(), " ")
-		address, err := netip.ParseAddr(first)
-		if err != nil {
-			continue // one that was deleted, or a network
-		}
-		t.mu.Lock()
-		if t.at == nil {
-			t.at = map[netip.Addr]time.Time{}
-		}
-		if _, known := t.at[address]; !known {
-			t.at[address] = now
-		}
-		t.mu.Unlock()
-		select {
-		case t.heard <- struct{}{}:
-		default:
-		}
-	}
-	err = monitor.Wait()
-	if ctx.Err() != nil {
-		return nil // it was killed
-	}
-	return errors.Join(lines.Err(), err)
-}
-
-// wait waits for the route to address, and returns when it came.
-func (t *routeTable) wait(ctx context.Context, address netip.Addr) (time.Time, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, gapPatience, errWaitedTooLong)
-	defer cancel()
-	for {
-		t.mu.Lock()
-		at, known := t.at[address]
-		t.mu.Unlock()
-		if known {
-			return at, nil
-		}
-		select {
-		case <-t.heard:
-		case <-ctx.Done():
-			return time.Time{}, fmt.Errorf("no route to %s: %w", address, context.Cause(ctx))
-		}
-	}
 }
 
 // restartedSpeaker has the announcer of the only next hop die, and restart, while requests
