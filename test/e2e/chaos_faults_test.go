@@ -46,7 +46,7 @@ var kinds = []kind{
 	{"random loss from a node", tenths(10), tenths(40), (*chaos).loseFrom, blind, false},
 	{"random loss to a node", tenths(10), tenths(40), (*chaos).loseTo, blind, false},
 	{"sight blocked", tenths(5), tenths(40), (*chaos).blockSight, apart, false},
-	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, out, false},
+	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, lone, false},
 	{"spoofed sight packets", tenths(5), tenths(20), (*chaos).spoof, stays, false},
 
 	{"announcer killed", 0, tenths(10), kill("ANNOUNCER_PID_"), lost, false},
@@ -88,6 +88,11 @@ func lost(_ *chaos, node string) observer.Effect {
 // out is that on a node which hands over what it answers for.
 func out(_ *chaos, node string) observer.Effect {
 	return observer.Effect{Out: []string{node}, Recovery: recovery}
+}
+
+// lone is that on a node which begins anew and hears nobody, nor is heard.
+func lone(_ *chaos, node string) observer.Effect {
+	return observer.Effect{Out: []string{node}, Lone: []string{node}, Recovery: recovery}
 }
 
 // apart is that on a node which no other one hears, while the client hears them all.

@@ -192,7 +192,9 @@ func (j *judge) together(answers []Answer) {
 				continue
 			}
 			apart := j.during(func(f Fault) bool {
-				return f.Blind || slices.Contains(f.Apart, x.node) || slices.Contains(f.Apart, y.node)
+				return f.Blind || slices.ContainsFunc([]string{x.node, y.node}, func(node string) bool {
+					return slices.Contains(f.Apart, node) || slices.Contains(f.Lone, node) && j.alone(f)
+				})
 			}, false)
 			for _, s := range j.pieces(both, apart) {
 				j.worst.Together = max(j.worst.Together, s.length())
@@ -202,6 +204,14 @@ func (j *judge) together(answers []Answer) {
 			}
 		}
 	}
+}
+
+// alone says that while f lasts another fault puts other nodes out.
+func (j *judge) alone(f Fault) bool {
+	return slices.ContainsFunc(j.faults, func(other Fault) bool {
+		return slices.ContainsFunc(other.Out, func(node string) bool { return !slices.Contains(f.Lone, node) }) &&
+			j.lasts(other, true).meet(j.lasts(f, false)).length() >= 0
+	})
 }
 
 // run is a time in which a node answered, without a pause worth mentioning.
