@@ -4,13 +4,19 @@ package e2e
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
 
 const excludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
@@ -120,6 +126,35 @@ func (c *chaos) churn(node string) func() {
 		})
 		c.endpointsReady()
 		c.proxiesFollow()
+		for _, old := range before.Items {
+			c.forgetConnections(old.Status.PodIPs)
+		}
+	}
+}
+
+// forgetConnections has nodes forget connections to a server that is gone. A node that lost
+// an address before it saw a connection end keeps that for days, and a client that opens a
+// hundred a second comes by the same port again: kube-proxy does not decide about it anew.
+func (c *chaos) forgetConnections(server []corev1.PodIP) {
+	c.Helper()
+	for _, node := range c.nodes() {
+		require.NoError(c, netns.Do(c.c.NetNS(node), func() error {
+			for _, address := range server {
+				ip := netip.MustParseAddr(address.IP)
+				family := netlink.InetFamily(unix.AF_INET)
+				if ip.Is6() {
+					family = unix.AF_INET6
+				}
+				filter := &netlink.ConntrackFilter{}
+				if err := filter.AddIP(netlink.ConntrackReplySrcIP, ip.AsSlice()); err != nil {
+					return err
+				}
+				if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, filter); err != nil {
+					return err
+				}
+			}
+			return nil
+		}), "connections of %s", node)
 	}
 }
 
