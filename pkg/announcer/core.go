@@ -59,8 +59,10 @@ type core struct {
 	rerouted bool
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
-	// reconsider are addresses whose options are to be made again.
-	reconsider backlog.Backlog
+	// newcomers are addresses that the plan did not have before, and reconsider those whose
+	// options are to be made again: a new leader has all lists carried out anew, and who waits
+	// for a new address is not to wait for that.
+	newcomers, reconsider backlog.Backlog
 	// sight knows who claims what.
 	sight *sight.Core
 
@@ -74,8 +76,10 @@ type core struct {
 	// made anew: one that was large once takes as long to walk ever after.
 	touched map[netip.Addr]bool
 	begin   backlog.Backlog
-	wants   map[netip.Addr]answer
-	ports   ports
+	// passed says that begin waited for others in the last turn.
+	passed bool
+	wants  map[netip.Addr]answer
+	ports  ports
 
 	// What follows is the state that was reached: failed is where sockets could not be
 	// opened, listed are the problems as a list, and claimed the claims as they are told.
@@ -162,12 +166,17 @@ func (c *core) configure(boot time.Duration) {
 		c.reconsiderAll()
 	}
 	for address := range announcement.Changes(c.configured.announcements, c.set.Announcements) {
-		c.reconsider.Add(address)
+		if _, known := c.options[address]; known {
+			c.reconsider.Add(address)
+		} else {
+			c.newcomers.Add(address)
+		}
 	}
 	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.set.Sight, c.set.Announcements
 	c.countRoutes(c.configured.routes, c.set.BGP.Routes)
 	c.configured.routers, c.configured.routes = c.set.BGP.Peers, c.set.BGP.Routes
-	for _, address := range c.reconsider.Take(int(c.pace)) {
+	first := c.newcomers.Take(int(c.pace))
+	for _, address := range slices.Concat(first, c.reconsider.Take(int(c.pace)-len(first))) {
 		c.consider(boot, address)
 	}
 }
@@ -255,8 +264,8 @@ func (c *core) retryNow() {
 }
 
 // portion takes the addresses to carry out next: if something happened to any but those
-// that the node begins to answer for, all of these, else some of the latter. There may be
-// none.
+// that the node begins to answer for, all of these, else some of the latter, which wait for
+// others in one turn at most. There may be none.
 func (c *core) portion() []netip.Addr {
 	var first, begin []netip.Addr
 	for address := range c.touched {
@@ -271,10 +280,10 @@ func (c *core) portion() []netip.Addr {
 	for _, address := range begin {
 		c.begin.Add(address)
 	}
-	if len(first) > 0 {
+	if c.passed = len(first) > 0 && c.begin.Len() > 0 && !c.passed; c.passed {
 		return first
 	}
-	return c.begin.Take(c.pace.portion())
+	return slices.Concat(first, c.begin.Take(c.pace.portion()))
 }
 
 // late says that the whole plan is carried out, and that nobody was told yet.
@@ -283,7 +292,10 @@ func (c *core) late() bool {
 }
 
 // pending says that there is more to do at once.
-func (c *core) pending() bool { return c.reconsider.Len()+c.begin.Len()+len(c.touched) > 0 }
+func (c *core) pending() bool { return c.unconsidered()+c.begin.Len()+len(c.touched) > 0 }
+
+// unconsidered returns how many options are to be made.
+func (c *core) unconsidered() int { return c.newcomers.Len() + c.reconsider.Len() }
 
 // want brings ports to what is claimed of addresses.
 func (c *core) want(addresses []netip.Addr) {

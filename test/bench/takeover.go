@@ -65,6 +65,17 @@ func (l *lab) establish(ctx context.Context) error {
 			return err
 		}
 	}
+	return rulesWritten(ctx)
+}
+
+// rulesWritten waits, for some minutes, until the machine is calm: kube-proxies that are given so
+// many Services at once write rules for so long.
+func rulesWritten(ctx context.Context) error {
+	for range 5 {
+		if busy, err := machineCalm(ctx); err != nil || busy < calm {
+			return err
+		}
+	}
 	return nil
 }
 

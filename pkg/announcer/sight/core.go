@@ -68,12 +68,12 @@ type Core struct {
 	until     time.Duration
 	// dirty are the addresses that something happened to which bears on their claims; all
 	// says that it happened to all of them. Time itself does when again says. At most share
-	// of them are decided about at a time, contested ones first: those that the node claims
-	// and a peer spoke of.
-	dirty, contested backlog.Backlog
-	all              bool
-	share            int
-	again            *agenda.Agenda[time.Duration]
+	// of them are decided about at a time, urgent ones first: those that the node claims and a
+	// peer spoke of, and those that had no list before.
+	dirty, urgent backlog.Backlog
+	all           bool
+	share         int
+	again         *agenda.Agenda[time.Duration]
 	// others is what the View made last has of others, of which the next one needs the memory.
 	others []Other
 	// waiting are the addresses that were decided about while claims of a peer who is up were
@@ -129,8 +129,12 @@ func (c *Core) Configure(now time.Duration, s announcement.Sight) {
 
 // Put takes up a list, or takes over what is new about one.
 func (c *Core) Put(now time.Duration, l List) {
+	if c.lists[l.Address] == nil {
+		c.urgent.Add(l.Address)
+	} else {
+		c.dirty.Add(l.Address)
+	}
 	c.lists[l.Address] = c.entry(now, l)
-	c.dirty.Add(l.Address)
 }
 
 // Drop gives up the list of address.
@@ -301,10 +305,10 @@ func (c *Core) undecided(now time.Duration) []netip.Addr {
 			c.dirty.Add(claim.Address)
 		}
 	}
-	if c.contested.Len() == 0 {
+	if c.urgent.Len() == 0 {
 		return c.dirty.Take(c.share)
 	}
-	out := c.contested.Take(c.share)
+	out := c.urgent.Take(c.share)
 	return slices.Concat(out, c.dirty.Take(c.share-len(out)))
 }
 
@@ -469,7 +473,7 @@ func (c *Core) Deadline() time.Duration {
 }
 
 // Undecided says that Settle has more to do at once, which Pace put off.
-func (c *Core) Undecided() bool { return c.all || c.contested.Len()+c.dirty.Len() > 0 }
+func (c *Core) Undecided() bool { return c.all || c.urgent.Len()+c.dirty.Len() > 0 }
 
 // Busy says that Settle or Ask has.
 func (c *Core) Busy() bool { return c.Undecided() || c.asks.Len() > 0 }

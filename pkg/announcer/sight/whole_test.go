@@ -14,9 +14,9 @@ import (
 func incomplete(now time.Duration, c *Core) error {
 	var failures []error
 	fail := func(format string, args ...any) { failures = append(failures, fmt.Errorf(format, args...)) }
-	undecided := func(address netip.Addr) bool { return c.dirty.Has(address) || c.contested.Has(address) }
-	if c.all || c.dirty.Len()+c.contested.Len() > 0 && c.Wake() > now {
-		fail("%d to decide about, and the core is due at %s", c.dirty.Len()+c.contested.Len(), c.Wake())
+	undecided := func(address netip.Addr) bool { return c.dirty.Has(address) || c.urgent.Has(address) }
+	if c.all || c.dirty.Len()+c.urgent.Len() > 0 && c.Wake() > now {
+		fail("%d to decide about, and the core is due at %s", c.dirty.Len()+c.urgent.Len(), c.Wake())
 	}
 	var digest Digest
 	for claim := range c.claims.held.All() {
