@@ -252,7 +252,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if retry {
 		a.core.retryNow()
 	}
-	if changed || retry || a.core.unconsidered() > 0 {
+	if changed || retry || a.core.reconsider.Len() > 0 {
 		a.core.configure(boot)
 	}
 	if a.core.fitness.changed && a.options.Ask != nil {

@@ -59,10 +59,10 @@ type core struct {
 	rerouted bool
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
-	// newcomers are addresses that the plan did not have before, and reconsider those whose
-	// options are to be made again: a new leader has all lists carried out anew, and who waits
-	// for a new address is not to wait for that.
-	newcomers, reconsider backlog.Backlog
+	// reconsider are addresses whose options are to be made again. Those that the plan did not
+	// have before are urgent: a new leader has all lists carried out anew, and who waits for a
+	// new address is not to wait for that.
+	reconsider backlog.Backlog
 	// sight knows who claims what.
 	sight *sight.Core
 
@@ -169,14 +169,13 @@ func (c *core) configure(boot time.Duration) {
 		if _, known := c.options[address]; known {
 			c.reconsider.Add(address)
 		} else {
-			c.newcomers.Add(address)
+			c.reconsider.AddUrgent(address)
 		}
 	}
 	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.set.Sight, c.set.Announcements
 	c.countRoutes(c.configured.routes, c.set.BGP.Routes)
 	c.configured.routers, c.configured.routes = c.set.BGP.Peers, c.set.BGP.Routes
-	first := c.newcomers.Take(int(c.pace))
-	for _, address := range slices.Concat(first, c.reconsider.Take(int(c.pace)-len(first))) {
+	for _, address := range c.reconsider.Take(int(c.pace)) {
 		c.consider(boot, address)
 	}
 }
@@ -257,9 +256,7 @@ func (c *core) retryDue(now time.Time) bool { return c.retry && !c.retryAt.After
 
 // retryNow lets sockets that failed be opened again.
 func (c *core) retryNow() {
-	for address := range c.failing {
-		c.reconsider.Add(address)
-	}
+	backlog.AddKeys(&c.reconsider, c.failing)
 	c.failing = map[netip.Addr]announcement.Problem{}
 }
 
@@ -267,19 +264,17 @@ func (c *core) retryNow() {
 // that the node begins to answer for, all of these, else some of the latter, which wait for
 // others in one turn at most. There may be none.
 func (c *core) portion() []netip.Addr {
-	var first, begin []netip.Addr
+	var first []netip.Addr
+	begin := map[netip.Addr]bool{}
 	for address := range c.touched {
 		if _, wanted := c.wants[address]; wanted || c.sight.Claim(address).IsZero() {
 			first = append(first, address)
 		} else {
-			begin = append(begin, address)
+			begin[address] = true
 		}
 	}
 	c.touched = map[netip.Addr]bool{}
-	slices.SortFunc(begin, netip.Addr.Compare)
-	for _, address := range begin {
-		c.begin.Add(address)
-	}
+	backlog.AddKeys(&c.begin, begin)
 	if c.passed = len(first) > 0 && c.begin.Len() > 0 && !c.passed; c.passed {
 		return first
 	}
@@ -292,10 +287,7 @@ func (c *core) late() bool {
 }
 
 // pending says that there is more to do at once.
-func (c *core) pending() bool { return c.unconsidered()+c.begin.Len()+len(c.touched) > 0 }
-
-// unconsidered returns how many options are to be made.
-func (c *core) unconsidered() int { return c.newcomers.Len() + c.reconsider.Len() }
+func (c *core) pending() bool { return c.reconsider.Len()+c.begin.Len()+len(c.touched) > 0 }
 
 // want brings ports to what is claimed of addresses.
 func (c *core) want(addresses []netip.Addr) {

@@ -70,10 +70,10 @@ type Core struct {
 	// says that it happened to all of them. Time itself does when again says. At most share
 	// of them are decided about at a time, urgent ones first: those that the node claims and a
 	// peer spoke of, and those that had no list before.
-	dirty, urgent backlog.Backlog
-	all           bool
-	share         int
-	again         *agenda.Agenda[time.Duration]
+	dirty backlog.Backlog
+	all   bool
+	share int
+	again *agenda.Agenda[time.Duration]
 	// others is what the View made last has of others, of which the next one needs the memory.
 	others []Other
 	// waiting are the addresses that were decided about while claims of a peer who is up were
@@ -130,7 +130,7 @@ func (c *Core) Configure(now time.Duration, s announcement.Sight) {
 // Put takes up a list, or takes over what is new about one.
 func (c *Core) Put(now time.Duration, l List) {
 	if c.lists[l.Address] == nil {
-		c.urgent.Add(l.Address)
+		c.dirty.AddUrgent(l.Address)
 	} else {
 		c.dirty.Add(l.Address)
 	}
@@ -305,11 +305,7 @@ func (c *Core) undecided(now time.Duration) []netip.Addr {
 			c.dirty.Add(claim.Address)
 		}
 	}
-	if c.urgent.Len() == 0 {
-		return c.dirty.Take(c.share)
-	}
-	out := c.urgent.Take(c.share)
-	return slices.Concat(out, c.dirty.Take(c.share-len(out)))
+	return c.dirty.Take(c.share)
 }
 
 // settle applies the rule to one address.
@@ -473,7 +469,7 @@ func (c *Core) Deadline() time.Duration {
 }
 
 // Undecided says that Settle has more to do at once, which Pace put off.
-func (c *Core) Undecided() bool { return c.all || c.urgent.Len()+c.dirty.Len() > 0 }
+func (c *Core) Undecided() bool { return c.all || c.dirty.Len() > 0 }
 
 // Busy says that Settle or Ask has.
 func (c *Core) Busy() bool { return c.Undecided() || c.asks.Len() > 0 }

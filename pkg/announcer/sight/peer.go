@@ -213,7 +213,7 @@ func (c *Core) learn(now time.Duration, p *peer, part *Part) {
 		if c.claims.of(address).IsZero() {
 			c.dirty.Add(address)
 		} else {
-			c.urgent.Add(address)
+			c.dirty.AddUrgent(address)
 		}
 		if p.claims.of(address).IsZero() {
 			c.unclaim(address, p)

@@ -3,7 +3,6 @@ package sight
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 )
@@ -14,14 +13,13 @@ import (
 func incomplete(now time.Duration, c *Core) error {
 	var failures []error
 	fail := func(format string, args ...any) { failures = append(failures, fmt.Errorf(format, args...)) }
-	undecided := func(address netip.Addr) bool { return c.dirty.Has(address) || c.urgent.Has(address) }
-	if c.all || c.dirty.Len()+c.urgent.Len() > 0 && c.Wake() > now {
-		fail("%d to decide about, and the core is due at %s", c.dirty.Len()+c.urgent.Len(), c.Wake())
+	if c.all || c.dirty.Len() > 0 && c.Wake() > now {
+		fail("%d to decide about, and the core is due at %s", c.dirty.Len(), c.Wake())
 	}
 	var digest Digest
 	for claim := range c.claims.held.All() {
 		digest.Toggle(claim)
-		if c.lists[claim.Address] == nil && !undecided(claim.Address) {
+		if c.lists[claim.Address] == nil && !c.dirty.Has(claim.Address) {
 			fail("%s is claimed and in no list", claim.Address)
 		}
 	}
@@ -31,7 +29,7 @@ func incomplete(now time.Duration, c *Core) error {
 	wake, _ := c.again.Next() // The core itself is due at once while it has more to decide about.
 	for address, e := range c.lists {
 		own := c.claims.of(address)
-		if c.leaving || c.interval == 0 || undecided(address) {
+		if c.leaving || c.interval == 0 || c.dirty.Has(address) {
 			continue
 		}
 		again := e.probed + askAgain
