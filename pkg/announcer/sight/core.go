@@ -327,12 +327,12 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		e.probe = Unasked
 	}
 	own := c.claims.of(address)
-	verdict := Decide(now, c.view(address, own, e))
+	verdict := c.verdict(now, address, own, e)
 	if !own.IsZero() && verdict.Claim.IsZero() {
 		// From now on it is one that may take the address, and has to know when.
 		own = announcement.Stamp{}
 		c.claim(address, own)
-		verdict = Decide(now, c.view(address, own, e))
+		verdict = c.verdict(now, address, own, e)
 	}
 	again := verdict.Again
 	if verdict.Ask {
@@ -349,6 +349,17 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		e.cautious = false
 	}
 	c.claim(address, verdict.Claim)
+}
+
+// verdict decides about an address that the node claims under own, and notes what is to be
+// known of it from now on.
+func (c *Core) verdict(now time.Duration, address netip.Addr, own announcement.Stamp, e *entry) Verdict {
+	v := c.view(address, own, e)
+	if slices.ContainsFunc(v.Others, func(o Other) bool { return o.State == Up && !o.Known }) {
+		c.waiting[address] = true
+	}
+	e.current = e.current || v.current()
+	return Decide(now, v)
 }
 
 // planned returns the claim of a node that does as the plan says.
@@ -384,11 +395,7 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 		}
 	}
 	c.others = v.Others
-	if slices.ContainsFunc(v.Others, func(o Other) bool { return o.State == Up && !o.Known }) {
-		c.waiting[address] = true
-	}
-	e.current = e.current || v.current()
-	v.Unconfirmed = e.Unconfirmed && !e.current
+	v.Unconfirmed = e.Unconfirmed && !e.current && !v.current()
 	return v
 }
 

@@ -40,11 +40,7 @@ func incomplete(now time.Duration, c *Core) error {
 		} else {
 			again = 0
 		}
-		current, waits := e.current, c.waiting[address]
 		verdict := Decide(now, c.view(address, own, e))
-		if e.current = current; !waits {
-			delete(c.waiting, address) // To look changes nothing.
-		}
 		if verdict.Claim != own || verdict.Ask {
 			fail("%s: %+v, but claimed under %s", address, verdict, own)
 		}
