@@ -70,7 +70,7 @@ func (l *lab) watchPaths(ctx context.Context) error {
 // pathsUp waits until node has BFD up with FRR over both families.
 func (l *lab) pathsUp(ctx context.Context, node string) error {
 	return until(ctx, func() error {
-		out, err := l.cluster.In(ctx, node, "curl", "-s", "-m", "2", "http://127.0.0.1:10271/metrics")
+		out, err := l.metrics(ctx, node)
 		for _, peer := range []string{"frr", "frr-v6"} {
 			if err == nil && !strings.Contains(out, fmt.Sprintf("baremetal_announcer_bfd_session_up{peer=%q} 1\n", peer)) {
 				err = fmt.Errorf("BFD of %s with %s is not up", node, peer)

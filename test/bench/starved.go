@@ -67,7 +67,7 @@ func (l *lab) starve(ctx context.Context, s sample, duration time.Duration) erro
 func (l *lab) counters(ctx context.Context, wanted map[string]string) (map[string]float64, error) {
 	sums := map[string]float64{}
 	for _, node := range l.cluster.Nodes() {
-		text, err := l.cluster.In(ctx, node, "curl", "-sS", "-m", "10", "http://127.0.0.1:10271/metrics")
+		text, err := l.metrics(ctx, node)
 		if err != nil {
 			return nil, err
 		}
@@ -80,6 +80,11 @@ func (l *lab) counters(ctx context.Context, wanted map[string]string) (map[strin
 		}
 	}
 	return sums, nil
+}
+
+// metrics returns those of node's announcer.
+func (l *lab) metrics(ctx context.Context, node string) (string, error) {
+	return l.cluster.In(ctx, node, "curl", "-sS", "-m", "10", "http://127.0.0.1:10271/metrics")
 }
 
 // metricIn returns the value of a metric with its labels, as text has them.
