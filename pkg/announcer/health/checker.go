@@ -42,9 +42,9 @@ type Checker struct {
 
 	mu      sync.Mutex
 	targets Targets
-	// fresh says that targets were set, be they the same: whoever set others for a moment, which
+	// renewed says that targets were set, be they the same: whoever set others for a moment, which
 	// Run may never have seen, has forgotten what was told for these.
-	fresh bool
+	renewed bool
 }
 
 // NewChecker returns a Checker that asks nothing until Run.
@@ -68,7 +68,7 @@ func (c *Checker) Set(t Targets) {
 		t.Proxy = ""
 	}
 	c.mu.Lock()
-	c.targets, c.fresh = t, true
+	c.targets, c.renewed = t, true
 	c.mu.Unlock()
 	select {
 	case c.wake <- struct{}{}:
@@ -101,7 +101,7 @@ func (c *Checker) Run(ctx context.Context) error {
 		before := s.result
 		c.mu.Lock()
 		s.set(c.options.Now(), c.targets)
-		untold, c.fresh = untold || c.fresh, false
+		untold, c.renewed = untold || c.renewed, false
 		c.mu.Unlock()
 		if proxy, ports := s.due(c.options.Now()); proxy {
 			works, serving := c.ask(ctx, s.targets, ports)
