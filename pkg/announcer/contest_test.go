@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/probe"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
@@ -19,8 +21,10 @@ type contest struct {
 	now      time.Duration
 	stations map[string]*contestant
 	names    []string
-	// cut has who does not hear whom.
-	cut map[[2]string]bool
+	// cut has who does not hear whom. Where firewalls do that, what one announces is heard all
+	// the same.
+	cut       map[[2]string]bool
+	firewalls bool
 	// under are the datagrams on their way, in order.
 	under []datagram
 	// words are what was announced, in order.
@@ -67,12 +71,35 @@ func (l *contest) start(name string) {
 	s := l.stations[name]
 	var v4, v6 *fakeResponder
 	s.Announcer, v4, v6 = fakedOn(name, func(announcement.Report) {})
-	said := func(addresses []netip.Addr) { l.words = append(l.words, word{l.now, s.name, slices.Clone(addresses)}) }
+	said := func(addresses []netip.Addr) {
+		l.words = append(l.words, word{l.now, s.name, slices.Clone(addresses)})
+		l.overhear(s.name, addresses)
+	}
 	v4.announced, v6.announced = said, said
 	s.core = newCore(name, uint64(l.now)+1)
 	s.neighbours.network = s
-	state := links(ifi(4242, "lan0", s.address.String()+"/24")) // No interface of this machine.
+	own := ifi(4242, "lan0", s.address.String()+"/24") // No interface of this machine.
+	own.MAC = s.mac()
+	state := links(own)
 	s.pending = news{links: &state}
+}
+
+// overhear brings what one announces to the others that answer for it.
+func (l *contest) overhear(from string, addresses []netip.Addr) {
+	for _, name := range l.without(from) {
+		other := l.stations[name]
+		if !l.firewalls && l.cut[[2]string{from, name}] || other.Announcer == nil {
+			continue
+		}
+		for _, address := range addresses {
+			other.pending.claims = append(other.pending.claims, probe.Holder{Address: address, MAC: l.stations[from].mac().String(), Interface: "lan0"})
+		}
+	}
+}
+
+// mac is the hardware address of the node's interface.
+func (s *contestant) mac() net.HardwareAddr {
+	return net.HardwareAddr{2, 0, 0, 0, 0, s.address.As4()[3]}
 }
 
 // plan brings the nodes in to a plan.
@@ -81,7 +108,7 @@ func (l *contest) plan(to []string, set announcement.Set) {
 	for _, name := range to {
 		for _, peer := range l.without(name) {
 			set.Sight.Peers = append(set.Sight.Peers, announcement.Peer{Node: peer, Interfaces: []announcement.Interface{
-				{Name: "lan0", Prefixes: []netip.Prefix{netip.PrefixFrom(l.stations[peer].address, 24)}},
+				{Name: "lan0", MAC: l.stations[peer].mac().String(), Prefixes: []netip.Prefix{netip.PrefixFrom(l.stations[peer].address, 24)}},
 			}})
 		}
 		l.stations[name].pending.plans = map[string]announcement.Set{"r": set}
@@ -109,7 +136,7 @@ func (l *contest) run(how time.Duration) {
 // work has the announcer do what is due.
 func (s *contestant) work(now time.Time, boot time.Duration) {
 	n, wake := s.pending, s.core.wake()
-	idle := n.links == nil && n.plans == nil && n.packets == nil && !s.core.pending()
+	idle := n.links == nil && n.plans == nil && n.packets == nil && n.claims == nil && !s.core.pending()
 	if idle && (wake.IsZero() || wake.After(now)) && s.core.sight.Wake() > boot {
 		return
 	}
@@ -247,6 +274,35 @@ func TestWhoYieldsDoesNotHaveTheLastWord(t *testing.T) {
 			clear(l.cut)
 			l.run(10 * time.Second)
 			l.requireLastWord(test.owner, test.loser, contested, healed, 400*time.Millisecond)
+		})
+	}
+}
+
+// TestBlockedSight: a firewall lets nothing pass that a node and the others say to each other. The
+// later one in the list takes over, as it cannot know better, and learns by what is announced that
+// the earlier one goes on.
+func TestBlockedSight(t *testing.T) {
+	for _, blocked := range []string{"node0", "node1"} {
+		t.Run(blocked, func(t *testing.T) {
+			l := newContest(t, "node0", "node1", "node2")
+			l.firewalls = true
+			l.begin(contested.String())
+			l.isolate(blocked)
+			from := l.now
+			for until := l.now + 5*time.Second; l.now < until; l.run(hop) {
+				if len(l.said("node1", contested, from)) > 0 {
+					break
+				}
+			}
+			l.run(300 * time.Millisecond) // Its packets might only be late.
+			require.Equal(t, []string{"node0"}, l.owners(contested))
+			l.run(10 * time.Second)
+			l.requireLastWord("node0", "node1", contested, from, 5*hop)
+			require.Len(t, l.said("node1", contested, from), 1)
+			clear(l.cut)
+			l.run(5 * time.Second)
+			require.Equal(t, []string{"node0"}, l.owners(contested))
+			require.Len(t, l.said("node1", contested, from), 1)
 		})
 	}
 }

@@ -162,7 +162,7 @@ func (c *core) configure(boot time.Duration) {
 	c.conflicts.set(boot, c.set.Probing)
 	c.expect(boot)
 	if c.resegmented() {
-		c.segments, c.rerouted, c.fitness.changed = newSegments(*c.links, c.set.Sight.Peers, c.set.BGP.Peers), true, true
+		c.segments, c.rerouted, c.fitness.changed = newSegments(c.node, *c.links, c.set.Sight.Peers, c.set.BGP.Peers), true, true
 		c.reconsiderAll()
 	}
 	for address := range announcement.Changes(c.configured.announcements, c.set.Announcements) {

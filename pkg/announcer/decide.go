@@ -26,8 +26,8 @@ type segments struct {
 	links  link.Snapshot
 	report []announcement.Interface
 	own    link.Own
-	// nodes are the hardware addresses of this node and of those that it knows.
-	nodes map[string]bool
+	// nodes are this node and those that it knows, by their hardware addresses.
+	nodes map[string]string
 	// chosen is the choice of selectors that do not depend on the address.
 	chosen map[string]choice
 }
@@ -37,18 +37,18 @@ type choice struct {
 	err        error
 }
 
-func newSegments(links link.Snapshot, peers []announcement.Peer, routers []announcement.BGPPeer) *segments {
-	s := &segments{links: links, report: links.Report(), own: links.Own(), nodes: map[string]bool{}, chosen: map[string]choice{}}
-	for _, i := range links.Interfaces {
-		s.nodes[i.MAC.String()] = true
-	}
+func newSegments(node string, links link.Snapshot, peers []announcement.Peer, routers []announcement.BGPPeer) *segments {
+	s := &segments{links: links, report: links.Report(), own: links.Own(), nodes: map[string]string{}, chosen: map[string]choice{}}
 	for _, peer := range peers {
 		for _, i := range peer.Interfaces {
-			s.nodes[i.MAC] = true
+			s.nodes[i.MAC] = peer.Node
 			for _, p := range i.Prefixes {
 				s.own[p.Addr()] = cmp.Or(s.own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
 			}
 		}
+	}
+	for _, i := range links.Interfaces {
+		s.nodes[i.MAC.String()] = node
 	}
 	for _, router := range routers {
 		s.own[router.Address] = cmp.Or(s.own[router.Address], "the address of the BGP peer "+router.Name)

@@ -18,6 +18,9 @@ import (
 // machine that sends thousands in a second is not to keep it busy.
 const claimPause = time.Second
 
+// overheardPause is the least time between two lines about a peer that is not heard and announces.
+const overheardPause = time.Minute
+
 // Listener hears who else claims addresses of one family that the node answers for;
 // *responder.Responder with the protocol arp.Claims or ndp.Claims is one.
 type Listener interface {
@@ -99,7 +102,7 @@ func (a *Announcer) hear(now time.Time, boot time.Duration, n news) (defend []ne
 // whether to defend the address: against a node of the cluster it is not, sight settles that,
 // nor where one that may answer for it could not be told from a stranger.
 func (c *core) contested(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
-	if !c.claims.Has(h.Address) || c.segments.nodes[h.MAC] {
+	if _, known := c.segments.nodes[h.MAC]; known || !c.claims.Has(h.Address) {
 		return false, false
 	}
 	news, defend = c.conflicts.hear(boot, now, h)
@@ -108,6 +111,25 @@ func (c *core) contested(boot time.Duration, now time.Time, h probe.Holder) (new
 		defend = defend && known
 	}
 	return news, defend
+}
+
+// overhear takes that nodes of the cluster announce addresses of this one. What their packets
+// said came first.
+func (a *Announcer) overhear(boot time.Duration, claims []probe.Holder) {
+	for _, h := range claims {
+		if !a.core.claims.Has(h.Address) {
+			continue
+		}
+		peer := a.core.segments.nodes[h.MAC]
+		if !a.core.sight.Overheard(boot, h.Address, peer) {
+			continue
+		}
+		if last, warned := a.overheard[peer]; warned && boot < last+overheardPause {
+			continue
+		}
+		a.overheard[peer] = boot
+		a.log.Warn("a node is not heard by this one and announces an address that both answer for; the earlier in the list goes on; is UDP port 10272 blocked between them?", "peer", peer, "address", h.Address, "interface", h.Interface)
+	}
 }
 
 // defend announces addresses that the node still answers for.

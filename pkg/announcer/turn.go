@@ -53,6 +53,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.reach(boot)
 	}
 	a.listen(boot, n.packets)
+	a.overhear(boot, n.claims)
 	for _, p := range n.probes {
 		a.core.sight.Probed(boot, p.asked, p.answered)
 	}

@@ -35,7 +35,7 @@ func work(c *core) naive {
 	if c.links == nil {
 		return n
 	}
-	s := newSegments(*c.links, c.set.Sight.Peers, c.set.BGP.Peers)
+	s := newSegments(c.node, *c.links, c.set.Sight.Peers, c.set.BGP.Peers)
 	for a := range c.set.Announcements.All() {
 		o := s.option(a)
 		for _, i := range o.interfaces {

@@ -45,8 +45,8 @@ var kinds = []kind{
 	{"node does not hear", tenths(5), tenths(40), dropping("oifname %s drop"), blind, false},
 	{"random loss from a node", tenths(10), tenths(40), (*chaos).loseFrom, blind, false},
 	{"random loss to a node", tenths(10), tenths(40), (*chaos).loseTo, blind, false},
-	{"sight blocked", tenths(5), tenths(40), (*chaos).blockSight, apart, false},
-	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, lone, false},
+	{"sight blocked", tenths(5), tenths(40), (*chaos).blockSight, unheard, false},
+	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, out, false},
 	{"spoofed sight packets", tenths(5), tenths(20), (*chaos).spoof, stays, false},
 
 	{"announcer killed", 0, tenths(10), kill("ANNOUNCER_PID_"), lost, false},
@@ -90,14 +90,10 @@ func out(_ *chaos, node string) observer.Effect {
 	return observer.Effect{Out: []string{node}, Recovery: recovery}
 }
 
-// lone is that on a node which begins anew and hears nobody, nor is heard.
-func lone(_ *chaos, node string) observer.Effect {
-	return observer.Effect{Out: []string{node}, Lone: []string{node}, Recovery: recovery}
-}
-
-// apart is that on a node which no other one hears, while the client hears them all.
-func apart(_ *chaos, node string) observer.Effect {
-	return observer.Effect{Apart: []string{node}, TurnsAway: true, Recovery: time.Second}
+// unheard is that on a node which no other one hears, nor it them, while the client hears them all
+// and they hear what each announces.
+func unheard(*chaos, string) observer.Effect {
+	return observer.Effect{TurnsAway: true, Recovery: time.Second}
 }
 
 // blind is that of frames which are lost at random, or in one direction so that a node

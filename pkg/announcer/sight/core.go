@@ -18,6 +18,9 @@ const (
 	askAgain = time.Second
 	// hurry is the least time between two packets to a peer that answer something of it.
 	hurry = 10 * time.Millisecond
+	// insistAgain is the least time in which a peer that is not heard and announces an address
+	// is told again that the node keeps it.
+	insistAgain = time.Second
 	// companyWeight is how many frames of anybody a packet of a peer counts for.
 	companyWeight = 100
 )
@@ -37,7 +40,7 @@ type List struct {
 }
 
 // Core is what a node knows and claims. It is pure and has one owner, who for everything
-// that happened calls one of Configure, Put, Drop, Receive, Probed, Heard, Listen, Restart
+// that happened calls one of Configure, Put, Drop, Receive, Probed, Overheard, Heard, Listen, Restart
 // and Leave, then Settle, carries out what Claim then says of the addresses that it returns,
 // and only then sends what Flush returns. What one change costs does not depend on how many
 // lists there are; where more are concerned than Pace allows, Settle decides about some, and
@@ -102,6 +105,15 @@ type entry struct {
 	current bool
 	probe   Probe
 	probed  time.Duration
+	// overheard is the earlier in the list who announced the address and is not heard otherwise,
+	// insisted the later one whom the node last told that it goes on.
+	overheard, insisted overheard
+}
+
+// overheard is who announced an address, "" for nobody, and when.
+type overheard struct {
+	peer string
+	at   time.Duration
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -150,7 +162,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
+		e.since, e.probe, e.cautious, e.current, e.overheard = now, Unasked, now < c.until, false, overheard{}
 	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}
@@ -260,13 +272,38 @@ func (c *Core) Heard(frames uint64) {
 func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.Addr]bool) {
 	for _, address := range asked {
 		if e := c.lists[address]; e != nil && e.probe == Asking {
-			e.probe, e.probed = Silent, now
-			if answered[address] {
-				e.probe = Answered
+			e.probe, e.probed = Answered, now
+			if !answered[address] {
+				e.probe, e.overheard = Silent, overheard{}
 			}
 			c.dirty.Add(address)
 		}
 	}
+}
+
+// Overheard takes that the segment heard a peer announce address. While the peer's own packets
+// get through they say more, and it does not count; else both claim the address, and of the two
+// the earlier in the list goes on and the later one is to hear of it. It reports whether it
+// counts.
+func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) bool {
+	e, p := c.lists[address], c.peers[node]
+	if e == nil || p == nil || p.state == Up || c.claims.of(address).IsZero() {
+		return false
+	}
+	at := slices.Index(e.Candidates, node)
+	switch {
+	case at < 0:
+	case at < slices.Index(e.Candidates, c.node):
+		e.probe, e.probed = Answered, now
+		if e.overheard.peer != node {
+			e.overheard = overheard{node, now}
+		}
+		c.dirty.AddUrgent(address)
+	case e.insisted.peer != node || now >= e.insisted.at+insistAgain:
+		e.insisted = overheard{node, now}
+		c.regain(address)
+	}
+	return true
 }
 
 // Ask returns addresses, sorted, that the segment is to be asked for; each is returned once
@@ -304,13 +341,16 @@ func (c *Core) Claims() announcement.Index[announcement.Claim] { return c.claims
 // Claim returns the stamp of the node's claim to address, or zero.
 func (c *Core) Claim(address netip.Addr) announcement.Stamp { return c.claims.of(address) }
 
-// Claimant returns who of the peers is heard to claim address, or "".
+// Claimant returns who of the peers is known to answer for address, or "".
 func (c *Core) Claimant(address netip.Addr) string {
 	first := ""
 	for _, p := range c.claimants[address] {
 		if p.state == Up && (first == "" || p.name < first) {
 			first = p.name
 		}
+	}
+	if e := c.lists[address]; first == "" && e != nil {
+		return e.overheard.peer
 	}
 	return first
 }

@@ -69,6 +69,10 @@ type Other struct {
 	// Claim is the stamp of its claim to the address, or zero if it has none. It counts
 	// while the other is up.
 	Claim announcement.Stamp
+	// Overheard is zero unless it was heard to announce the address though it is not up. It is
+	// until when its packets may still come, if the two have only begun to hear each other; after
+	// that they are lost, and it answers all the same.
+	Overheard time.Duration
 	// Unwell says that its claims end when somebody who is well claims instead.
 	Unwell bool
 	// Heard and HeardByOther are how much this node and the other one heard from anybody
@@ -121,7 +125,8 @@ type Verdict struct {
 // Decide is the ownership rule. A node claims an address when it is fit and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
 // counts as down only if nobody answers when the segment is asked, which it is in any case
-// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer
+// under a list that may be an old one. Where two claim it of whom neither hears the other, and
+// the segment carries what they announce, the later in the list yields. Hearing a claim it stays out, unless its list is newer
 // and names it first. Of two claims the newer list's wins; from equal lists, that of the node
 // that was not cut off, else that of the earlier candidate. Where one claimant does not hear the other, the one that is not heard yields.
 //
@@ -153,6 +158,12 @@ func (v View) keep(now time.Duration, me int) Verdict {
 		verdict.Claim = v.Stamp
 	}
 	for _, o := range v.Others {
+		if v.answersBefore(me, o) {
+			if now >= o.Overheard {
+				return Verdict{}
+			}
+			verdict.Again = sooner(verdict.Again, o.Overheard)
+		}
 		if o.State != Up || o.Claim.IsZero() || !o.Known {
 			continue
 		}
@@ -172,6 +183,12 @@ func (v View) keep(now time.Duration, me int) Verdict {
 		}
 	}
 	return verdict
+}
+
+// answersBefore says that a candidate before this one answers, though it is not heard.
+func (v View) answersBefore(me int, o Other) bool {
+	at := slices.Index(v.Candidates, o.Node)
+	return o.State != Up && o.Overheard != 0 && at >= 0 && at < me
 }
 
 // loses says which of two equal claims, of nodes that hear each other, ends.
@@ -215,6 +232,7 @@ func (v View) take(now time.Duration, me int) Verdict {
 		if !v.Ready && o.State == Up && at > me {
 			wait += turnTime // Those who come later have their turn first.
 		}
+		asked = asked && o.Overheard == 0
 		switch {
 		case o.State == Unknown && (v.Cautious || at < me):
 			asked = false

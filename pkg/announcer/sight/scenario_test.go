@@ -76,8 +76,9 @@ func (s *scenario) do(command string, words []string) {
 	case "deafen": // deafen a b: a does not hear b
 		s.cut[[2]string{words[1], words[0]}] = true
 	case "block": // block a b: neither gets what the other says, but the segment is whole
-		blocked := [2]string{words[0], words[1]}
-		s.lost = func(from, to string) bool { return [2]string{from, to} == blocked || [2]string{to, from} == blocked }
+		s.blocked[[2]string{words[0], words[1]}], s.blocked[[2]string{words[1], words[0]}] = true, true
+	case "unblock":
+		clear(s.blocked)
 	case "heal":
 		clear(s.cut)
 	case "start":

@@ -86,6 +86,9 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 // verdict decides about an address that the node claims under own, and notes what is to be
 // known of it from now on.
 func (c *Core) verdict(now time.Duration, address netip.Addr, own announcement.Stamp, e *entry) Verdict {
+	if p := c.peers[e.overheard.peer]; p == nil || p.state == Up {
+		e.overheard = overheard{}
+	}
 	v := c.view(address, own, e)
 	if slices.ContainsFunc(v.Others, func(o Other) bool { return o.State == Up && !o.Known }) {
 		c.waiting[address] = true
@@ -118,7 +121,11 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	}
 	for _, name := range e.Candidates {
 		if p := c.peers[name]; p != nil {
-			v.Others = append(v.Others, p.other(p.claims.of(address), c.interval))
+			o := p.other(p.claims.of(address), c.interval)
+			if name == e.overheard.peer {
+				o.Overheard = e.overheard.at + 2*c.interval
+			}
+			v.Others = append(v.Others, o)
 		}
 	}
 	for _, p := range c.claimants[address] {

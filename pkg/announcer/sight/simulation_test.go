@@ -52,15 +52,18 @@ const (
 	// of up to a millisecond apart.
 	hops = 3 * time.Millisecond
 	// burst is for how long an address is announced once there was a reason to.
-	burst = 4400 * time.Millisecond
+	burst = (announcements - 1) * announceInterval
 	// settled is when exactly one has to answer after the last thing happened.
 	settled = 1500 * time.Millisecond
+	// agreed is when of two that do not hear each other, and hear what they announce, one has
+	// ended: one that claims after another asks first, and may ask as the other one does.
+	agreed = 2 * time.Second
 )
 
 // TestSimulation holds the ownership rule against random schedules of everything that
 // happens to nodes and LANs. At no time do two nodes answer for an address that can hear
 // each other or one the other, but for the detection time and 100 ms after something
-// happened, and two hops at other times; in the end exactly one does of those that live, are fit and are on one
+// happened, and two hops at other times. Nor do two whose packets alone are lost, but for a while; in the end exactly one does of those that live, are fit and are on one
 // LAN. Row L1, L10.
 func TestSimulation(t *testing.T) {
 	if *seedFlag != 0 {
@@ -133,10 +136,12 @@ type simulation struct {
 	// told and last are what was seen of each node's claims and of who answers last.
 	told [maxNodes]told
 	last answers
-	// had is when each node answered for each address last, and both since when two do, which
-	// is zero where they do not.
-	had  [maxVIPs][maxNodes]time.Duration
-	both [maxVIPs]time.Duration
+	// had is when each node answered for each address last, both since when two do that hear
+	// each other, and apart since when two that do not; zero where they do not.
+	had         [maxVIPs][maxNodes]time.Duration
+	both, apart [maxVIPs]time.Duration
+	// firewall draws whose packets are lost, where there are such schedules.
+	firewall *rand.Rand
 }
 
 // told is what a node claims, by address. All that is looked at after each event of a
@@ -164,12 +169,16 @@ func simulate(seed uint64, history *strings.Builder) error {
 	if seed%2 == 1 {
 		s.hesitate(time.Duration(seed%7) * time.Millisecond)
 	}
+	if seed%4 == 2 {
+		s.firewall = rand.New(rand.NewPCG(seed, 2))
+	}
 	s.onTurn = s.check
 	s.plan.Cluster = "c"
 	s.replan()
 	for range 3 + random.IntN(8) {
 		s.run(s.now + time.Duration(random.IntN(1500))*time.Millisecond)
 		s.happen()
+		s.block()
 		if s.failure != nil {
 			return s.failure
 		}
@@ -306,6 +315,31 @@ func (s *simulation) heal() {
 	s.note("heal")
 }
 
+// block has a firewall lose what a node and others say to each other, in one direction or both,
+// or no more.
+func (s *simulation) block() {
+	if s.firewall == nil || s.firewall.IntN(3) > 0 {
+		return
+	}
+	clear(s.blocked)
+	a, b := s.firewall.IntN(len(s.names)), s.firewall.IntN(len(s.names))
+	switch s.firewall.IntN(4) {
+	case 0:
+		s.note("nobody is blocked")
+	case 1:
+		s.note("%s does not hear what %s says", s.names[b], s.names[a])
+		s.blocked[[2]string{s.names[a], s.names[b]}] = true
+	case 2:
+		s.note("%s and %s do not hear what they say", s.names[a], s.names[b])
+		s.blocked[[2]string{s.names[a], s.names[b]}], s.blocked[[2]string{s.names[b], s.names[a]}] = true, true
+	default:
+		s.note("nobody hears what %s says, nor it them", s.names[a])
+		for _, other := range s.names {
+			s.blocked[[2]string{s.names[a], other}], s.blocked[[2]string{other, s.names[a]}] = true, true
+		}
+	}
+}
+
 func (s *simulation) fitness(name string) {
 	n := s.nodes[name]
 	vip := s.vips[s.random.IntN(len(s.vips))]
@@ -361,20 +395,28 @@ func (s *simulation) check() {
 				count++
 			}
 		}
-		a, b := "", ""
-		if count > 1 {
-			a, b = s.two(vip)
-		}
-		if a == "" {
-			s.both[i] = 0
+		if count < 2 {
+			s.both[i], s.apart[i] = 0, 0
 			continue
 		}
-		if s.both[i] == 0 {
-			s.both[i] = s.now
-		}
-		if s.now-s.disturbed > bound+s.slack && s.now-s.both[i] > hops+s.thinking()+s.slack && s.failure == nil {
-			s.failure = fmt.Errorf("%s and %s answer for %s %s after the last fault, for %s", a, b, vip, s.now-s.disturbed, s.now-s.both[i])
-		}
+		s.limit(vip, s.met, &s.both[i], bound+s.slack, hops+s.thinking()+s.slack)
+		s.limit(vip, s.agree(vip), &s.apart[i], agreed+s.slack, hops+s.thinking()+s.slack)
+	}
+}
+
+// limit fails when two nodes of which together says that they are not to answer both for vip do,
+// since for longer than while, and the last fault is longer ago than after.
+func (s *simulation) limit(vip netip.Addr, together func(a, b string) bool, since *time.Duration, after, while time.Duration) {
+	a, b := s.two(vip, together)
+	if a == "" {
+		*since = 0
+		return
+	}
+	if *since == 0 {
+		*since = s.now
+	}
+	if s.now-s.disturbed > after && s.now-*since > while && s.failure == nil {
+		s.failure = fmt.Errorf("%s and %s answer for %s %s after the last fault, for %s", a, b, vip, s.now-s.disturbed, s.now-*since)
 	}
 }
 
@@ -407,12 +449,12 @@ func (s *simulation) String() string {
 	return strings.ReplaceAll(strings.TrimSpace(s.world.String()), "\n", "; ")
 }
 
-// two returns two nodes on one LAN that answer for vip, or "".
-func (s *simulation) two(vip netip.Addr) (string, string) {
+// two returns two nodes that answer for vip of which together says that it is so, or "".
+func (s *simulation) two(vip netip.Addr, together func(a, b string) bool) (string, string) {
 	who := s.answerers(vip)
 	for i, a := range who {
 		for _, b := range who[i+1:] {
-			if s.met(a, b) {
+			if together(a, b) {
 				return a, b
 			}
 		}
@@ -425,9 +467,21 @@ func (s *simulation) two(vip netip.Addr) (string, string) {
 func (s *simulation) met(a, b string) bool {
 	knows := func(listener, speaker string) bool {
 		known := s.nodes[listener].core.peers[speaker]
-		return !s.cut[[2]string{speaker, listener}] && known.newest.Boot == s.nodes[speaker].core.boot
+		pair := [2]string{speaker, listener}
+		return !s.cut[pair] && !s.blocked[pair] && known.newest.Boot == s.nodes[speaker].core.boot
 	}
-	return a == b || s.joined(a, b) || knows(a, b) || knows(b, a)
+	both := s.joined(a, b) && !s.blocked[[2]string{a, b}] && !s.blocked[[2]string{b, a}]
+	return a == b || both || knows(a, b) || knows(b, a)
+}
+
+// agree says of two nodes that they hear what they announce, and have the same list of vip. On
+// lists of different age they need their packets to agree.
+func (s *simulation) agree(vip netip.Addr) func(a, b string) bool {
+	return func(a, b string) bool {
+		mine, _ := s.nodes[a].plan.Announcements.Find(vip)
+		its, _ := s.nodes[b].plan.Announcements.Find(vip)
+		return s.joined(a, b) && mine.Stamp == its.Stamp
+	}
 }
 
 // end lets things calm down, perhaps on a broken LAN, and looks who answers.
@@ -493,6 +547,9 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 	strangers := slices.ContainsFunc(part, func(a string) bool {
 		return slices.ContainsFunc(part, func(b string) bool { return !s.met(a, b) })
 	})
+	if a, b := s.two(vip, s.agree(vip)); a != "" {
+		s.failure = fmt.Errorf("%s and %s answer for %s, and hear what they announce", a, b, vip)
+	}
 	if do < min(can, 1) || do > 1 && !strangers {
 		s.failure = fmt.Errorf("of %v %d answer for %s, %d could", part, do, vip, can)
 	}
@@ -500,7 +557,7 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 
 // checkLastWord wants that whoever answers announces the address after all those could have
 // whom it hears and who hear it: any of them may have while it answered, and hosts believe the
-// last one.
+// last one. Where a firewall is between them it has to announce it after those did.
 func (s *simulation) checkLastWord(i int, part []string) {
 	vip := s.vips[i]
 	for _, owner := range part {
@@ -510,6 +567,9 @@ func (s *simulation) checkLastWord(i int, part []string) {
 				continue
 			}
 			had := s.had[i][slices.Index(s.names, other)]
+			if s.blocked[[2]string{owner, other}] || s.blocked[[2]string{other, owner}] {
+				had = s.nodes[owner].words[word{other, vip}] // It learns of nothing else.
+			}
 			if last := s.nodes[owner].told[vip] + burst; last < had && s.failure == nil {
 				s.failure = fmt.Errorf("%s has %s and stopped announcing it %s before %s stopped answering", owner, vip, had-last, other)
 			}

@@ -28,6 +28,8 @@ type world struct {
 	// lost says whether a packet does not arrive; cut pairs lose every frame.
 	lost func(from, to string) bool
 	cut  map[[2]string]bool
+	// blocked pairs lose what they say to each other, and nothing else: a firewall does that.
+	blocked map[[2]string]bool
 	// arrival is when the newest packet of each pair arrives: none overtakes another.
 	arrival map[[2]string]time.Duration
 	// share, if not 0, is how many addresses a core decides about at a time, and hesitation
@@ -58,8 +60,16 @@ type station struct {
 	wake   time.Duration
 	// told is when the node last had a reason to announce an address anew.
 	told map[netip.Addr]time.Duration
+	// words are when it last heard others announce what it answers for.
+	words map[word]time.Duration
 	// left says that the life before this one ended by SIGTERM.
 	left bool
+}
+
+// word is that a node announces an address.
+type word struct {
+	from    string
+	address netip.Addr
 }
 
 type event struct {
@@ -116,16 +126,23 @@ func newWorld(seed uint64, names ...string) *world {
 		latency: func() time.Duration { return time.Millisecond },
 		lost:    func(string, string) bool { return false },
 		cut:     map[[2]string]bool{},
+		blocked: map[[2]string]bool{},
 		arrival: map[[2]string]time.Duration{},
 		onTurn:  func() {},
 	}
 	for _, name := range names {
-		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, told: map[netip.Addr]time.Duration{}}
+		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, told: map[netip.Addr]time.Duration{}, words: map[word]time.Duration{}}
 		w.stations = append(w.stations, w.nodes[name])
 		w.start(name)
 	}
 	return w
 }
+
+const (
+	// announcements is how often an address is announced, one every announceInterval.
+	announcements    = 5
+	announceInterval = 1100 * time.Millisecond
+)
 
 // hesitate has nodes decide about one address at a time.
 func (w *world) hesitate(pause time.Duration) {
@@ -262,11 +279,11 @@ func (w *world) turn(s *station) {
 	before := s.core.Claims()
 	for _, address := range s.core.Settle(w.now) {
 		if !before.Has(address) {
-			s.told[address] = w.now
+			w.announce(s, address)
 		}
 	}
 	for _, address := range s.core.Regained() {
-		s.told[address] = w.now
+		w.announce(s, address)
 	}
 	if err := incomplete(w.now, s.core); err != nil && w.wrong == nil {
 		w.wrong = fmt.Errorf("%s: %w", s.name, err)
@@ -300,7 +317,7 @@ func (w *world) schedule(s *station) {
 
 func (w *world) send(from string, out Outgoing) {
 	pair := [2]string{from, out.To}
-	if w.cut[pair] || w.lost(from, out.To) {
+	if w.cut[pair] || w.blocked[pair] || w.lost(from, out.To) {
 		return
 	}
 	arrival := max(w.arrival[pair], w.now+w.latency())
@@ -313,6 +330,35 @@ func (w *world) send(from string, out Outgoing) {
 			w.turn(s)
 		}
 	})
+}
+
+// announce tells the segment of address: at once, and some times more.
+func (w *world) announce(s *station, address netip.Addr) {
+	core, began := s.core, w.now
+	s.told[address] = began
+	for i := range announcements {
+		w.at(w.now+time.Duration(i)*announceInterval, func() {
+			if s.core == core && s.told[address] == began && w.answers(s.name, address) {
+				w.overhear(s.name, address)
+			}
+		})
+	}
+}
+
+// overhear brings an announcement to those who answer for the address, too.
+func (w *world) overhear(from string, address netip.Addr) {
+	for _, s := range w.stations {
+		if s.name == from || w.cut[[2]string{from, s.name}] {
+			continue
+		}
+		w.at(w.now+time.Millisecond, func() {
+			if w.answers(s.name, address) {
+				s.words[word{from, address}] = w.now
+				s.core.Overheard(w.now, address, from)
+				w.turn(s)
+			}
+		})
+	}
 }
 
 // probe asks the segment for address three times.

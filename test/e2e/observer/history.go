@@ -67,13 +67,6 @@ type Effect struct {
 	// as long as Recovery after the end.
 	Out      []string
 	Recovery time.Duration
-	// Apart are nodes that others do not hear, or that do not hear others. Such a node may
-	// answer beside another one.
-	Apart []string
-	// Lone are nodes that neither heard others nor were heard since they began. Such a node
-	// stays out as long as others answer, and may answer beside another one only if all that
-	// answered were put out by another fault meanwhile.
-	Lone []string
 	// Blind says that frames are lost at random, so that answers say nothing.
 	Blind bool
 	// TurnsAway says that new connections may fail or take long, also until everything

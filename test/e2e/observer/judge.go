@@ -191,12 +191,7 @@ func (j *judge) together(answers []Answer) {
 			if x.node == y.node || both.length() <= 0 {
 				continue
 			}
-			apart := j.during(func(f Fault) bool {
-				return f.Blind || slices.ContainsFunc([]string{x.node, y.node}, func(node string) bool {
-					return slices.Contains(f.Apart, node) || slices.Contains(f.Lone, node) && j.alone(f)
-				})
-			}, false)
-			for _, s := range j.pieces(both, apart) {
+			for _, s := range j.pieces(both, j.during(blind, false)) {
 				j.worst.Together = max(j.worst.Together, s.length())
 				if s.length() > j.Bound+j.stalledIn(s) {
 					j.complain(s, "%s and %s both answered for %s", x.node, y.node, ms(s.length()))
@@ -204,14 +199,6 @@ func (j *judge) together(answers []Answer) {
 			}
 		}
 	}
-}
-
-// alone says that while f lasts another fault puts other nodes out.
-func (j *judge) alone(f Fault) bool {
-	return slices.ContainsFunc(j.faults, func(other Fault) bool {
-		return slices.ContainsFunc(other.Out, func(node string) bool { return !slices.Contains(f.Lone, node) }) &&
-			j.lasts(other, true).meet(j.lasts(f, false)).length() >= 0
-	})
 }
 
 // run is a time in which a node answered, without a pause worth mentioning.
