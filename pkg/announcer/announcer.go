@@ -91,8 +91,8 @@ type Announcer struct {
 	// listeners are those that there are, and deaf why one of them did not hear, as it was told.
 	listeners map[family]Listener
 	deaf      map[family]string
-	// overheard is when the log was told last of a peer that announces and is not heard.
-	overheard  map[string]time.Duration
+	// unheard is when the log was told last of a peer that announces and is not heard.
+	unheard    map[string]time.Duration
 	neighbours neighbours
 	// clock is the time of package sight.
 	clock  func() time.Duration
@@ -117,7 +117,7 @@ func New(options Options) *Announcer {
 	a := &Announcer{
 		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
-		listeners: map[family]Listener{}, deaf: map[family]string{}, overheard: map[string]time.Duration{}, clock: sight.Now,
+		listeners: map[family]Listener{}, deaf: map[family]string{}, unheard: map[string]time.Duration{}, clock: sight.Now,
 	}
 	a.asks, a.endAsks = context.WithCancel(context.Background())
 	failed := func() { a.inbox.put(func(n *news) { n.socketFailed = true }) }

@@ -18,8 +18,8 @@ import (
 // machine that sends thousands in a second is not to keep it busy.
 const claimPause = time.Second
 
-// overheardPause is the least time between two lines about a peer that is not heard and announces.
-const overheardPause = time.Minute
+// unheardPause is the least time between two lines about a peer that announces and is not heard.
+const unheardPause = time.Minute
 
 // Listener hears who else claims addresses of one family that the node answers for;
 // *responder.Responder with the protocol arp.Claims or ndp.Claims is one.
@@ -117,18 +117,25 @@ func (c *core) contested(boot time.Duration, now time.Time, h probe.Holder) (new
 // said came first.
 func (a *Announcer) overhear(boot time.Duration, claims []probe.Holder) {
 	for _, h := range claims {
-		if !a.core.claims.Has(h.Address) {
+		if a.core.claims.Has(h.Address) {
+			a.core.sight.Overheard(boot, h.Address, a.core.segments.nodes[h.MAC])
+		}
+	}
+}
+
+// insist announces what a peer announced that is not heard, and tells the log of that peer.
+func (a *Announcer) insist(now time.Time, boot time.Duration) {
+	for _, address := range a.core.sight.Insists() {
+		if !a.core.claims.Has(address) {
 			continue
 		}
-		peer := a.core.segments.nodes[h.MAC]
-		if !a.core.sight.Overheard(boot, h.Address, peer) {
+		a.core.schedule.start(address, now)
+		peer := a.core.sight.Unheard(address)
+		if last, warned := a.unheard[peer]; warned && boot < last+unheardPause {
 			continue
 		}
-		if last, warned := a.overheard[peer]; warned && boot < last+overheardPause {
-			continue
-		}
-		a.overheard[peer] = boot
-		a.log.Warn("a node is not heard by this one and announces an address that both answer for; the earlier in the list goes on; is UDP port 10272 blocked between them?", "peer", peer, "address", h.Address, "interface", h.Interface)
+		a.unheard[peer] = boot
+		a.log.Warn("a node announces an address of this one, and its packets are not heard; the earlier in the list goes on; is UDP port 10272 blocked between the two?", "peer", peer, "address", address)
 	}
 }
 

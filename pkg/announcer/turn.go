@@ -69,6 +69,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	}
 	a.ask(a.core.sight.Ask())
 	a.core.regain(now)
+	a.insist(now, boot)
 	a.probeAhead(boot)
 	a.defend(defend)
 	a.announce(now)

@@ -82,9 +82,9 @@ type Core struct {
 	// waiting are the addresses that were decided about while claims of a peer who is up were
 	// still on their way.
 	waiting map[netip.Addr]bool
-	// settled are the addresses whose claims changed since Settle told of them, and regained
-	// those of which Regained is to tell.
-	settled, regained map[netip.Addr]bool
+	// settled are the addresses whose claims changed since Settle told of them, regained and
+	// insists those of which Regained and Insists are to tell.
+	settled, regained, insists map[netip.Addr]bool
 
 	// asks are the addresses that the segment is to be asked for.
 	asks backlog.Backlog
@@ -105,13 +105,13 @@ type entry struct {
 	current bool
 	probe   Probe
 	probed  time.Duration
-	// overheard is the earlier in the list who announced the address and is not heard otherwise,
-	// insisted the later one whom the node last told that it goes on.
-	overheard, insisted overheard
+	// before and after are those who announced the address last while the node claimed it, of
+	// the candidates before it and after it; insisted is to whom it last answered back, and when.
+	before, after, insisted word
 }
 
-// overheard is who announced an address, "" for nobody, and when.
-type overheard struct {
+// word is who announced an address, "" for nobody, and when.
+type word struct {
 	peer string
 	at   time.Duration
 }
@@ -121,7 +121,7 @@ func NewCore(node string, boot uint64) *Core {
 	return &Core{
 		node: node, boot: boot, peers: map[string]*peer{}, lists: map[netip.Addr]*entry{},
 		claimants: map[netip.Addr][]*peer{}, share: math.MaxInt, again: agenda.New(cmp.Compare[time.Duration]),
-		waiting: map[netip.Addr]bool{}, settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
+		waiting: map[netip.Addr]bool{}, settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, insists: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
 	}
 }
 
@@ -162,7 +162,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious, e.current, e.overheard = now, Unasked, now < c.until, false, overheard{}
+		e.since, e.probe, e.cautious, e.current, e.before, e.after = now, Unasked, now < c.until, false, word{}, word{}
 	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}
@@ -274,36 +274,69 @@ func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.
 		if e := c.lists[address]; e != nil && e.probe == Asking {
 			e.probe, e.probed = Answered, now
 			if !answered[address] {
-				e.probe, e.overheard = Silent, overheard{}
+				e.probe, e.before = Silent, word{}
 			}
 			c.dirty.Add(address)
 		}
 	}
 }
 
-// Overheard takes that the segment heard a peer announce address. While the peer's own packets
-// get through they say more, and it does not count; else both claim the address, and of the two
-// the earlier in the list goes on and the later one is to hear of it. It reports whether it
-// counts.
-func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) bool {
-	e, p := c.lists[address], c.peers[node]
-	if e == nil || p == nil || p.state == Up || c.claims.of(address).IsZero() {
-		return false
+// Overheard takes that the segment heard a peer announce address. It counts if no packet of the
+// peer comes any more: then both claim the address, and of the two the earlier in the list goes
+// on, and the later one is to hear of it.
+func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
+	e := c.lists[address]
+	if e == nil || c.peers[node] == nil || c.claims.of(address).IsZero() {
+		return
 	}
-	at := slices.Index(e.Candidates, node)
-	switch {
+	switch at := slices.Index(e.Candidates, node); {
 	case at < 0:
+		return
 	case at < slices.Index(e.Candidates, c.node):
-		e.probe, e.probed = Answered, now
-		if e.overheard.peer != node {
-			e.overheard = overheard{node, now}
-		}
-		c.dirty.AddUrgent(address)
-	case e.insisted.peer != node || now >= e.insisted.at+insistAgain:
-		e.insisted = overheard{node, now}
-		c.regain(address)
+		e.before = word{node, now}
+	default:
+		e.after = word{node, now}
 	}
-	return true
+	c.dirty.AddUrgent(address)
+}
+
+// counts says that a word is of a peer of whom no packet has come since, nor is expected.
+func (c *Core) counts(w word) bool {
+	p := c.peers[w.peer]
+	return p != nil && p.state != Up && w.at > p.heard
+}
+
+// insist notes that the segment is to be told of an address which the node keeps, and that a
+// later candidate announced whom it does not hear.
+func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) {
+	if c.counts(e.after) && e.insisted.at < e.after.at && (e.insisted.peer != e.after.peer || now >= e.insisted.at+insistAgain) {
+		e.insisted = word{e.after.peer, now}
+		c.insists[address] = true
+	}
+}
+
+// Insists returns the addresses, sorted, that the node is to announce at once: a peer that it
+// does not hear announced them, who is later in the list and yields when it hears that. Each is
+// returned once.
+func (c *Core) Insists() []netip.Addr {
+	if len(c.insists) == 0 {
+		return nil
+	}
+	out := slices.SortedFunc(maps.Keys(c.insists), netip.Addr.Compare)
+	c.insists = map[netip.Addr]bool{}
+	return out
+}
+
+// Unheard returns a peer that announced address and is not heard otherwise, or "".
+func (c *Core) Unheard(address netip.Addr) string {
+	if e := c.lists[address]; e != nil {
+		for _, w := range []word{e.before, e.after} {
+			if c.counts(w) {
+				return w.peer
+			}
+		}
+	}
+	return ""
 }
 
 // Ask returns addresses, sorted, that the segment is to be asked for; each is returned once
@@ -349,8 +382,8 @@ func (c *Core) Claimant(address netip.Addr) string {
 			first = p.name
 		}
 	}
-	if e := c.lists[address]; first == "" && e != nil {
-		return e.overheard.peer
+	if first == "" {
+		return c.Unheard(address)
 	}
 	return first
 }

@@ -64,6 +64,9 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		// From now on it is one that may take the address, and has to know when.
 		own = announcement.Stamp{}
 		c.claim(address, own)
+		if c.counts(e.before) {
+			e.probe, e.probed = Answered, now
+		}
 		verdict = c.verdict(now, address, own, e)
 	}
 	again := verdict.Again
@@ -81,14 +84,14 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		e.cautious = false
 	}
 	c.claim(address, verdict.Claim)
+	if !verdict.Claim.IsZero() {
+		c.insist(now, address, e)
+	}
 }
 
 // verdict decides about an address that the node claims under own, and notes what is to be
 // known of it from now on.
 func (c *Core) verdict(now time.Duration, address netip.Addr, own announcement.Stamp, e *entry) Verdict {
-	if p := c.peers[e.overheard.peer]; p == nil || p.state == Up {
-		e.overheard = overheard{}
-	}
 	v := c.view(address, own, e)
 	if slices.ContainsFunc(v.Others, func(o Other) bool { return o.State == Up && !o.Known }) {
 		c.waiting[address] = true
@@ -122,8 +125,8 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	for _, name := range e.Candidates {
 		if p := c.peers[name]; p != nil {
 			o := p.other(p.claims.of(address), c.interval)
-			if name == e.overheard.peer {
-				o.Overheard = e.overheard.at + 2*c.interval
+			if name == e.before.peer && c.counts(e.before) {
+				o.Overheard = e.before.at + 2*c.interval
 			}
 			v.Others = append(v.Others, o)
 		}

@@ -568,7 +568,7 @@ func (s *simulation) checkLastWord(i int, part []string) {
 			}
 			had := s.had[i][slices.Index(s.names, other)]
 			if s.blocked[[2]string{owner, other}] || s.blocked[[2]string{other, owner}] {
-				had = s.nodes[owner].words[word{other, vip}] // It learns of nothing else.
+				had = s.nodes[owner].words[announced{other, vip}] // It learns of nothing else.
 			}
 			if last := s.nodes[owner].told[vip] + burst; last < had && s.failure == nil {
 				s.failure = fmt.Errorf("%s has %s and stopped announcing it %s before %s stopped answering", owner, vip, had-last, other)

@@ -61,13 +61,13 @@ type station struct {
 	// told is when the node last had a reason to announce an address anew.
 	told map[netip.Addr]time.Duration
 	// words are when it last heard others announce what it answers for.
-	words map[word]time.Duration
+	words map[announced]time.Duration
 	// left says that the life before this one ended by SIGTERM.
 	left bool
 }
 
-// word is that a node announces an address.
-type word struct {
+// announced is that a node announces an address.
+type announced struct {
 	from    string
 	address netip.Addr
 }
@@ -131,7 +131,7 @@ func newWorld(seed uint64, names ...string) *world {
 		onTurn:  func() {},
 	}
 	for _, name := range names {
-		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, told: map[netip.Addr]time.Duration{}, words: map[word]time.Duration{}}
+		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, told: map[netip.Addr]time.Duration{}, words: map[announced]time.Duration{}}
 		w.stations = append(w.stations, w.nodes[name])
 		w.start(name)
 	}
@@ -282,7 +282,7 @@ func (w *world) turn(s *station) {
 			w.announce(s, address)
 		}
 	}
-	for _, address := range s.core.Regained() {
+	for _, address := range append(s.core.Regained(), s.core.Insists()...) {
 		w.announce(s, address)
 	}
 	if err := incomplete(w.now, s.core); err != nil && w.wrong == nil {
@@ -353,7 +353,7 @@ func (w *world) overhear(from string, address netip.Addr) {
 		}
 		w.at(w.now+time.Millisecond, func() {
 			if w.answers(s.name, address) {
-				s.words[word{from, address}] = w.now
+				s.words[announced{from, address}] = w.now
 				s.core.Overheard(w.now, address, from)
 				w.turn(s)
 			}
