@@ -77,6 +77,9 @@ func (s *scenario) do(command string, words []string) {
 		s.cut[[2]string{words[1], words[0]}] = true
 	case "block": // block a b: neither gets what the other says, but the segment is whole
 		s.blocked[[2]string{words[0], words[1]}], s.blocked[[2]string{words[1], words[0]}] = true, true
+	case "overhear": // overhear b a 10.0.0.1: a's announcement comes to b late
+		s.nodes[words[0]].core.Overheard(s.now, netip.MustParseAddr(words[2]), words[1])
+		s.turn(s.nodes[words[0]])
 	case "unblock":
 		clear(s.blocked)
 	case "heal":
