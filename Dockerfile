@@ -14,8 +14,8 @@ RUN for program in baremetal-ccm baremetal-announcer; do \
         -o /out/$program ./cmd/$program || exit 1; \
     done
 
-# Root, with the one capability that the manifest leaves it: raw sockets need NET_RAW, and
-# Kubernetes gives capabilities to user 0 only.
+# Root, with the two capabilities that the manifest leaves it: raw sockets need NET_RAW,
+# real-time scheduling SYS_NICE, and Kubernetes gives capabilities to user 0 only.
 FROM gcr.io/distroless/static-debian12:latest AS baremetal-announcer
 COPY --from=build /out/baremetal-announcer /baremetal-announcer
 USER 0:0

@@ -18,6 +18,7 @@ type options struct {
 	planFile      string
 	statusAddress string
 	passwordDir   string
+	realtime      bool
 	logLevel      slog.Level
 	version       bool
 }
@@ -34,6 +35,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	set.StringVar(&o.planFile, "plan-file", "", "`file` to keep the last plan in, for a restart while no baremetal-ccm is there; its directory must be there. Nothing is kept if empty")
 	set.StringVar(&o.statusAddress, "status-address", "127.0.0.1:10271", "`address` to serve /healthz, /readyz and /metrics on")
 	set.StringVar(&o.passwordDir, "bgp-password-dir", "/etc/baremetal/bgp-passwords", "`directory` with the files that peers of the cloud-config name as passwordFile")
+	set.BoolVar(&o.realtime, "realtime", true, "go before processes of normal priority when the node is busy, so that peers do not take this one for dead; needs the capability SYS_NICE")
 	set.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "least `level` to log: debug, info, warn or error")
 	set.BoolVar(&o.version, "version", false, "print the version and end")
 	if err := set.Parse(args); err != nil {

@@ -1,7 +1,8 @@
 // Command baremetal-announcer runs on every node and carries out the node's plan: it
 // answers ARP and NDP for the addresses that baremetal-ccm gave to the node. It needs
-// the node's network namespace and CAP_NET_RAW, and nothing of the Kubernetes API. What it
-// says to routers by BGP a second process says, which it starts. See docs/ for what it does and deploy/ for how it is run.
+// the node's network namespace, CAP_NET_RAW, and CAP_SYS_NICE to be in time on a busy node,
+// and nothing of the Kubernetes API. What it says to routers by BGP a second process says,
+// which it starts. See docs/ for what it does and deploy/ for how it is run.
 package main
 
 import (

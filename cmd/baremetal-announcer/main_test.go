@@ -1,14 +1,26 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"net"
+	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
+
+// The test binary is also the program.
+func TestMain(m *testing.M) {
+	if os.Getenv("ANNOUNCER_TEST_MAIN") != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
 
 func environment(pairs ...string) func(string) string {
 	return func(name string) string {
@@ -27,13 +39,14 @@ func TestParse(t *testing.T) {
 	require.Equal(t, options{
 		node: "node1", controllers: []string{"baremetal-ccm.baremetal-ccm.svc:10270"},
 		caFile: "/etc/baremetal/ca/ca.crt", tokenFile: "/var/run/secrets/baremetal.cloud/token",
-		statusAddress: "127.0.0.1:10271", passwordDir: "/etc/baremetal/bgp-passwords",
+		statusAddress: "127.0.0.1:10271", passwordDir: "/etc/baremetal/bgp-passwords", realtime: true,
 	}, o)
-	o, err = parse([]string{"--node=n", "--controllers=a:1, b:2,", "--log-level=debug"}, environment(), &bytes.Buffer{})
+	o, err = parse([]string{"--node=n", "--controllers=a:1, b:2,", "--log-level=debug", "--realtime=false"}, environment(), &bytes.Buffer{})
 	require.NoError(t, err)
 	require.Equal(t, "n", o.node)
 	require.Equal(t, []string{"a:1", "b:2"}, o.controllers)
 	require.Equal(t, "DEBUG", o.logLevel.String())
+	require.False(t, o.realtime)
 }
 
 func TestExitStatus(t *testing.T) {
@@ -52,8 +65,8 @@ func TestExitStatus(t *testing.T) {
 		"argument":       {[]string{"--node=x", "y"}, 2, `unexpected argument "y"`},
 		"no controllers": {[]string{"--node=x", "--controllers="}, 2, "--controllers names nobody"},
 		"log level":      {[]string{"--node=x", "--log-level=loud"}, 2, `invalid value "loud" for flag -log-level`},
-		"address taken":  {[]string{"--node=x", "--status-address=" + taken.Addr().String()}, 1, "--status-address: listen tcp"},
-		"no port":        {[]string{"--node=x", "--controllers=ccm", "--status-address=127.0.0.1:0"}, 1, "ccm"},
+		"address taken":  {[]string{"--node=x", "--realtime=false", "--status-address=" + taken.Addr().String()}, 1, "--status-address: listen tcp"},
+		"no port":        {[]string{"--node=x", "--realtime=false", "--controllers=ccm", "--status-address=127.0.0.1:0"}, 1, "ccm"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
@@ -69,9 +82,36 @@ func TestEndsCleanly(t *testing.T) {
 	status := make(chan int)
 	var stderr bytes.Buffer
 	go func() {
-		status <- run(ctx, []string{"--node=x", "--controllers=127.0.0.1:1", "--ca-file=/none", "--token-file=/none", "--status-address=127.0.0.1:0"},
+		status <- run(ctx, []string{"--node=x", "--realtime=false", "--controllers=127.0.0.1:1", "--ca-file=/none", "--token-file=/none", "--status-address=127.0.0.1:0"},
 			environment(), &bytes.Buffer{}, &stderr)
 	}()
 	cancel()
 	require.Zero(t, <-status, stderr.String())
+}
+
+// TestGoesOnWithoutRealtime: where the kernel refuses real-time scheduling the program says so,
+// once, and how to cure it, and goes on.
+func TestGoesOnWithoutRealtime(t *testing.T) {
+	program := exec.CommandContext(t.Context(), "/proc/self/exe",
+		"--node=x", "--controllers=127.0.0.1:1", "--ca-file=/none", "--token-file=/none", "--status-address=127.0.0.1:0")
+	program.Env = append(os.Environ(), "ANNOUNCER_TEST_MAIN=1")
+	if os.Geteuid() == 0 { // others have no capabilities anyway
+		program.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	stderr, err := program.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, program.Start())
+	var warnings []string
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		if strings.Contains(lines.Text(), "real-time") {
+			warnings = append(warnings, lines.Text())
+		}
+		if strings.Contains(lines.Text(), "msg=starting") {
+			require.NoError(t, program.Process.Signal(syscall.SIGTERM))
+		}
+	}
+	require.NoError(t, program.Wait())
+	require.Len(t, warnings, 1)
+	require.Contains(t, warnings[0], "SYS_NICE")
+	require.Contains(t, warnings[0], "operation not permitted")
 }

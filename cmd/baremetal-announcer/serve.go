@@ -19,6 +19,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
+	"baremetal.cloud/ccm/pkg/announcer/realtime"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/announcer/status"
@@ -32,6 +33,7 @@ const serverName = "baremetal-ccm"
 // have taken the end of sessions for a restart before they hear that nobody watches any more.
 func serve(ctx context.Context, o options, logs io.Writer) error {
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
+	process := status.Process{Version: versionText(), Realtime: o.realtime && hasten(log)}
 	var client *control.Client
 	var node *announcer.Announcer
 	var speaker *bgp.Speaker
@@ -60,7 +62,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		OnPlan: node.OnPlan, OnStream: node.OnStream,
 	})
 	watcher := link.NewWatcher(link.Options{Logger: log, OnSnapshot: node.OnLinks})
-	handler, err := status.NewHandler(node.Status, versionText())
+	handler, err := status.NewHandler(node.Status, process)
 	if err != nil {
 		return err
 	}
@@ -69,7 +71,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		return fmt.Errorf("--status-address: %w", err)
 	}
 
-	log.Info("starting", "version", versionText(), "node", o.node, "controllers", o.controllers)
+	log.Info("starting", "version", process.Version, "node", o.node, "controllers", o.controllers)
 	running, ctx := errgroup.WithContext(ctx)
 	clientCtx, endClient := context.WithCancel(context.WithoutCancel(ctx))
 	defer endClient()
@@ -94,6 +96,16 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	}
 	log.Info("ended")
 	return nil
+}
+
+// hasten makes the process real-time and reports whether it is: it can do without.
+func hasten(log *slog.Logger) bool {
+	err := realtime.Enter()
+	if err != nil {
+		log.Warn("no real-time scheduling: on a busy node peers may take this one for dead; "+
+			"give the container the capability SYS_NICE, or say --realtime=false", "error", err)
+	}
+	return err == nil
 }
 
 // newKeeper returns what keeps the plan for the next start.

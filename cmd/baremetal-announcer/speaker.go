@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
+	"baremetal.cloud/ccm/pkg/announcer/realtime"
 )
 
 // speakerCommand, as the only argument, makes this program the process that speaks BGP for
@@ -30,6 +31,11 @@ func speakerProcess() *exec.Cmd {
 // that end it: the announcer says first what routers are to be told.
 func speak() int {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
+	// It began real-time as its announcer is. Routers wait seconds for it, and with many
+	// prefixes it computes for long.
+	if err := realtime.Leave(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s %s: %v\n", programName, speakerCommand, err)
+	}
 	if err := bgp.Serve(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "%s %s: %v\n", programName, speakerCommand, err)
 		return 1

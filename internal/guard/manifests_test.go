@@ -154,7 +154,7 @@ func TestAnnouncerHasNoPermission(t *testing.T) {
 	}
 	announcer := pods(t)["baremetal-announcer"]
 	require.False(t, *announcer.AutomountServiceAccountToken)
-	require.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_RAW"}},
+	require.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_RAW", "SYS_NICE"}},
 		announcer.Containers[0].SecurityContext.Capabilities)
 	var audiences []string
 	var paths []string

@@ -20,6 +20,7 @@ func TestBGP(t *testing.T) {
 		name string
 		play func(bgp)
 	}{
+		{"the announcer is real-time, its BGP process is not", bgp.realtime},
 		{"R1 every node is a next hop", bgp.everyNode},
 		{"R1 Local: nodes with an endpoint", bgp.localPolicy},
 		{"R2 no endpoint, exclude label", bgp.withdrawn},

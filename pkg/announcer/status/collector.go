@@ -14,7 +14,7 @@ import (
 // collector turns a Status into metrics at each scrape.
 type collector struct {
 	status  func() announcer.Status
-	version string
+	process Process
 
 	planTerm, planRevision, plansRefused *prometheus.Desc
 	planKept, planWrites                 *prometheus.Desc
@@ -22,7 +22,7 @@ type collector struct {
 	addresses, claimStart                *prometheus.Desc
 	answered, ignored                    *prometheus.Desc
 	unsolicited, sendFailures            *prometheus.Desc
-	stream, build                        *prometheus.Desc
+	stream, build, realtime              *prometheus.Desc
 	peers, claimsStarted, claimsEnded    *prometheus.Desc
 	sightSent, sightDropped, sightUnsent *prometheus.Desc
 	probes, found, contested, defences   *prometheus.Desc
@@ -33,12 +33,12 @@ type collector struct {
 
 var _ prometheus.Collector = (*collector)(nil)
 
-func newCollector(status func() announcer.Status, version string) *collector {
+func newCollector(status func() announcer.Status, process Process) *collector {
 	describe := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &collector{
-		status: status, version: version,
+		status: status, process: process,
 		planTerm:       describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
 		planRevision:   describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
 		plansRefused:   describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
@@ -64,6 +64,7 @@ func newCollector(status func() announcer.Status, version string) *collector {
 		contested:      describe("baremetal_announcer_conflicting_claims_total", "Claims by other machines of addresses that the node answers for, at most one a second for each."),
 		defences:       describe("baremetal_announcer_defences_total", "Announcements of an address because another machine claims it."),
 		build:          describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
+		realtime:       describe("baremetal_announcer_realtime", "1 if the announcer has real-time scheduling, and a busy node does not keep it from the processor; else 0."),
 		session:        describe("baremetal_announcer_bgp_session", "1 for the state that the BGP session to the peer is in (RFC 4271), 0 for the others.", "peer", "state"),
 		sessionProblem: describe("baremetal_announcer_bgp_session_problem", "1 for the reason why the BGP session to the peer is not established; none where it is.", "peer", "reason"),
 		losses:         describe("baremetal_announcer_bgp_session_losses_total", "Times that the BGP session to the peer was established and ended.", "peer"),
@@ -80,7 +81,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.planTerm, c.planRevision, c.plansRefused, c.planKept, c.planWrites, c.working, c.unwell,
 		c.addresses, c.claimStart, c.answered, c.ignored,
-		c.unsolicited, c.sendFailures, c.stream, c.build,
+		c.unsolicited, c.sendFailures, c.stream, c.build, c.realtime,
 		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped, c.probes, c.found, c.contested, c.defences,
 		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures, c.pathUp, c.pathFailures,
 	} {
@@ -97,7 +98,8 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, value uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
-	gauge(c.build, 1, c.version, runtime.Version())
+	gauge(c.build, 1, c.process.Version, runtime.Version())
+	gauge(c.realtime, number(c.process.Realtime))
 	gauge(c.planTerm, float64(s.Plan.Term))
 	gauge(c.planRevision, float64(s.Plan.Revision))
 	gauge(c.planKept, number(s.Kept))

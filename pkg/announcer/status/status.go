@@ -28,12 +28,18 @@ const (
 	shutdownTimeout = time.Second
 )
 
-// NewHandler serves /healthz, /readyz and /metrics from what status returns; version is the
-// program's.
-func NewHandler(status func() announcer.Status, version string) (http.Handler, error) {
+// Process is what stays as it is while the program runs.
+type Process struct {
+	Version string
+	// Realtime says that it has real-time scheduling.
+	Realtime bool
+}
+
+// NewHandler serves /healthz, /readyz and /metrics of process from what status returns.
+func NewHandler(status func() announcer.Status, process Process) (http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{
-		newCollector(status, version),
+		newCollector(status, process),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {

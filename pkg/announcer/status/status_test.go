@@ -58,7 +58,7 @@ func busy() announcer.Status {
 
 func get(t *testing.T, s announcer.Status, path string) (int, string) {
 	t.Helper()
-	handler, err := status.NewHandler(func() announcer.Status { return s }, "v1")
+	handler, err := status.NewHandler(func() announcer.Status { return s }, status.Process{Version: "v1", Realtime: true})
 	require.NoError(t, err)
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
@@ -111,6 +111,7 @@ func TestMetrics(t *testing.T) {
 		`baremetal_announcer_plan_kept 0`,
 		`baremetal_announcer_kube_proxy_working 1`,
 		`baremetal_announcer_unwell 0`,
+		`baremetal_announcer_realtime 1`,
 		`baremetal_announcer_plan_writes_total{result="success"} 8`,
 		`baremetal_announcer_plan_writes_total{result="failure"} 2`,
 		`baremetal_announcer_plans_refused_total{cause="stale"} 5`,
@@ -174,7 +175,7 @@ func TestMetricsLint(t *testing.T) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	handler, err := status.NewHandler(busy, "v1")
+	handler, err := status.NewHandler(busy, status.Process{})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
