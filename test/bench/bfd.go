@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
+	"baremetal.cloud/ccm/pkg/announcer/realtime"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
 
@@ -230,8 +231,12 @@ func (e *bfdEnd) ask() (s bfdState, err error) {
 	return s, e.out.Decode(&s)
 }
 
-// runBFDEnd is such a process: a line with the sessions, and one for each question.
+// runBFDEnd is such a process, real-time as the announcer is: a line with the sessions, and
+// one for each question.
 func runBFDEnd(ctx context.Context, in io.Reader, out io.Writer) error {
+	if err := realtime.Enter(); err != nil {
+		return err
+	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	var configs []bfd.SessionConfig

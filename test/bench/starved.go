@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// starvingThreads use processors beside announcers, at their priority.
+// starvingThreads use processors beside announcers, at normal priority.
 const starvingThreads = 8
 
 // starved counts the addresses that nodes take over from each other though nothing is wrong but
