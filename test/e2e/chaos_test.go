@@ -50,7 +50,7 @@ func TestChaos(t *testing.T) {
 	if os.Getenv("NODES") == "2" {
 		nodes = 2
 	}
-	runChaos(t, nodes, "silent cut", "loud cut", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped")
+	runChaos(t, nodes, "silent cut", "loud cut", "sight blocked", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped")
 }
 
 // TestChaosOfTwo is the same with two nodes: there is nobody to agree with.
