@@ -58,8 +58,9 @@ type station struct {
 	kept   bool
 	frames uint64
 	wake   time.Duration
-	// told is when the node last had a reason to announce an address anew.
-	told map[netip.Addr]time.Duration
+	// began is when the node began to claim an address, told when it last had a reason to
+	// announce it anew.
+	began, told map[netip.Addr]time.Duration
 	// words are when it last heard others announce what it answers for.
 	words map[announced]time.Duration
 	// left says that the life before this one ended by SIGTERM.
@@ -131,7 +132,7 @@ func newWorld(seed uint64, names ...string) *world {
 		onTurn:  func() {},
 	}
 	for _, name := range names {
-		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, told: map[netip.Addr]time.Duration{}, words: map[announced]time.Duration{}}
+		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, began: map[netip.Addr]time.Duration{}, told: map[netip.Addr]time.Duration{}, words: map[announced]time.Duration{}}
 		w.stations = append(w.stations, w.nodes[name])
 		w.start(name)
 	}
@@ -279,6 +280,7 @@ func (w *world) turn(s *station) {
 	before := s.core.Claims()
 	for _, address := range s.core.Settle(w.now) {
 		if !before.Has(address) {
+			s.began[address] = w.now
 			w.announce(s, address)
 		}
 	}
