@@ -340,7 +340,9 @@ func (g *gapLab) gather(ctx context.Context, node string) (string, error) {
 			}
 		}
 	}
-	err = g.all(ctx, mac)
+	// A leader that has not heard of all that the others cannot do may still give them addresses,
+	// which they then take when they are back.
+	err = errors.Join(g.all(ctx, mac), pause(ctx, healing))
 	for _, other := range g.cluster.Nodes() {
 		if other != node {
 			err = errors.Join(err, g.cluster.Heal(context.WithoutCancel(ctx), other))
