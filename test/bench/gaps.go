@@ -36,7 +36,7 @@ const (
 	gapPatience = time.Minute
 )
 
-// gaps measures how long requests to an address fail when the node that answers for it
+// gaps measures how long requests to one address fail when the node that answers for it
 // is cut off or its announcer is killed.
 func gaps(ctx context.Context, bed *lab, _ int) (result, error) {
 	return bed.onceOver(ctx, func(ctx context.Context, g *gapLab) error {
@@ -47,6 +47,19 @@ func gaps(ctx context.Context, bed *lab, _ int) (result, error) {
 			func(ctx context.Context) error { return g.kills(ctx, "kill_kept", nil) },
 			func(ctx context.Context) error { return g.tuned(ctx, "one_tuned", pulseInterval) },
 			func(ctx context.Context) error { return g.dead(ctx, "one_dead", pulseInterval) },
+		} {
+			if err := f(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// crowdGaps measures the same of the node that answers for a thousand addresses.
+func crowdGaps(ctx context.Context, bed *lab, _ int) (result, error) {
+	return bed.onceOver(ctx, func(ctx context.Context, g *gapLab) error {
+		for _, f := range []func(context.Context) error{
 			func(ctx context.Context) error { return g.more(ctx, crowd) },
 			func(ctx context.Context) error { return g.cuts(ctx, "thousand", crowdedPulseInterval) },
 			func(ctx context.Context) error { return g.tuned(ctx, "thousand_tuned", crowdedPulseInterval) },
@@ -80,6 +93,8 @@ type gapLab struct {
 	// port is that of the addresses.
 	port   uint16
 	sample sample
+	// leaderless says that there is no CCM and no API server.
+	leaderless bool
 }
 
 // onceOver makes a Service, has f measure and removes what it made. The one run it
@@ -184,7 +199,9 @@ func (g *gapLab) dead(ctx context.Context, name string, interval time.Duration) 
 			return err
 		}
 	}
+	g.leaderless = true
 	err := g.cuts(ctx, name, interval)
+	g.leaderless = false
 	for _, what := range []string{"apiserver", "ccm"} {
 		err = errors.Join(err, g.cluster.Start(ctx, what))
 	}
@@ -315,7 +332,7 @@ func (g *gapLab) during(ctx context.Context, t *trial, p *pulse, fault func() er
 }
 
 // gather makes one node answer for all addresses, the one that answers for most of them
-// if none is named: the others lose their carrier for a while, and take nothing back.
+// if none is named: the others are kept from it for a while, and take nothing back.
 func (g *gapLab) gather(ctx context.Context, node string) (string, error) {
 	owners, err := g.wire.owners(ctx, g.addresses)
 	if err != nil {
@@ -333,25 +350,38 @@ func (g *gapLab) gather(ctx context.Context, node string) (string, error) {
 	if count[mac] == len(g.addresses) {
 		return node, nil
 	}
-	for _, other := range g.cluster.Nodes() {
-		if other != node {
-			if err := g.cluster.Cut(ctx, other, testbed.Loud); err != nil {
-				return "", err
-			}
+	others := slices.DeleteFunc(slices.Clone(g.cluster.Nodes()), func(other string) bool { return other == node })
+	for _, other := range others {
+		if err := g.keepOut(ctx, other, true); err != nil {
+			return "", err
 		}
 	}
-	// A leader that has not heard of all that the others cannot do may still give them addresses,
-	// which they then take when they are back.
-	err = errors.Join(g.all(ctx, mac), pause(ctx, healing))
-	for _, other := range g.cluster.Nodes() {
-		if other != node {
-			err = errors.Join(err, g.cluster.Heal(context.WithoutCancel(ctx), other))
-		}
+	err = g.all(ctx, mac)
+	for _, other := range others {
+		err = errors.Join(err, g.keepOut(context.WithoutCancel(ctx), other, false))
 	}
 	if err = errors.Join(err, pause(ctx, healing)); err != nil {
 		return "", err
 	}
 	return node, g.all(ctx, mac)
+}
+
+// keepOut has a node answer for nothing, or lets it: by the exclude label, or where there is
+// nobody to read it by taking its carrier. A leader that is cut off, too, would give addresses
+// from one node to the other before it has heard of both.
+func (g *gapLab) keepOut(ctx context.Context, node string, out bool) error {
+	switch {
+	case g.leaderless && out:
+		return g.cluster.Cut(ctx, node, testbed.Loud)
+	case g.leaderless:
+		return g.cluster.Heal(ctx, node)
+	}
+	label := corev1.LabelNodeExcludeBalancers + "-"
+	if out {
+		label = corev1.LabelNodeExcludeBalancers + "=true"
+	}
+	_, err := g.cluster.Kubectl(ctx, "label", "node", node, label)
+	return err
 }
 
 // all waits until one node answers for all addresses.

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 	"baremetal.cloud/ccm/test/e2e/testbed/tcp"
 )
@@ -40,7 +42,6 @@ func planned(ctx context.Context, bed *lab, runs int) (result, error) {
 		return result{}, err
 	}
 	node := bed.cluster.Nodes()[0]
-	const exclude = "node.kubernetes.io/exclude-from-external-load-balancers"
 	r, err := repeat(ctx, runs, func(ctx context.Context, _ int) (sample, error) {
 		s := newSample()
 		for _, work := range []struct {
@@ -55,7 +56,7 @@ func planned(ctx context.Context, bed *lab, runs int) (result, error) {
 				{"-n", system, "rollout", "restart", "deployment/baremetal-ccm"},
 				{"-n", system, "rollout", "status", "deployment/baremetal-ccm", "--timeout=2m"},
 			}},
-			{"exclude", [][]string{{"label", "node", node, exclude + "=true"}, {"label", "node", node, exclude + "-"}}},
+			{"exclude", [][]string{{"label", "node", node, corev1.LabelNodeExcludeBalancers + "=true"}, {"label", "node", node, corev1.LabelNodeExcludeBalancers + "-"}}},
 		} {
 			err := bed.duringWork(ctx, s, work.name, targets, func(ctx context.Context) error { return bed.kubectl(ctx, work.commands) })
 			if err != nil {
