@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -40,37 +39,37 @@ const (
 // is cut off or its announcer is killed.
 func gaps(ctx context.Context, bed *lab, _ int) (result, error) {
 	return bed.onceOver(ctx, func(ctx context.Context, g *gapLab) error {
-		for _, f := range []func(context.Context) error{
+		return inTurn(ctx,
 			func(ctx context.Context) error { return g.cuts(ctx, "one", pulseInterval) },
 			g.leaderCuts,
 			func(ctx context.Context) error { return g.kills(ctx, "kill_flushed", g.flush) },
 			func(ctx context.Context) error { return g.kills(ctx, "kill_kept", nil) },
 			func(ctx context.Context) error { return g.tuned(ctx, "one_tuned", pulseInterval) },
 			func(ctx context.Context) error { return g.dead(ctx, "one_dead", pulseInterval) },
-		} {
-			if err := f(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
+		)
 	})
 }
 
 // crowdGaps measures the same of the node that answers for a thousand addresses.
 func crowdGaps(ctx context.Context, bed *lab, _ int) (result, error) {
 	return bed.onceOver(ctx, func(ctx context.Context, g *gapLab) error {
-		for _, f := range []func(context.Context) error{
+		return inTurn(ctx,
 			func(ctx context.Context) error { return g.more(ctx, crowd) },
 			func(ctx context.Context) error { return g.cuts(ctx, "thousand", crowdedPulseInterval) },
 			func(ctx context.Context) error { return g.tuned(ctx, "thousand_tuned", crowdedPulseInterval) },
 			func(ctx context.Context) error { return g.dead(ctx, "thousand_dead", crowdedPulseInterval) },
-		} {
-			if err := f(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
+		)
 	})
+}
+
+// inTurn does one after the other, until one fails.
+func inTurn(ctx context.Context, all ...func(context.Context) error) error {
+	for _, f := range all {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // gapsOfTwo measures the same on a cluster of two nodes, of its own.
@@ -329,75 +328,6 @@ func (g *gapLab) during(ctx context.Context, t *trial, p *pulse, fault func() er
 	}
 	t.gap, err = gap(p.requests, began)
 	return err
-}
-
-// gather makes one node answer for all addresses, the one that answers for most of them
-// if none is named: the others are kept from it for a while, and take nothing back.
-func (g *gapLab) gather(ctx context.Context, node string) (string, error) {
-	owners, err := g.wire.owners(ctx, g.addresses)
-	if err != nil {
-		return "", err
-	}
-	count := map[string]int{}
-	for _, mac := range owners {
-		count[mac]++
-	}
-	byNode := func(a, b string) int { return count[g.cluster.NodeMAC(a)] - count[g.cluster.NodeMAC(b)] }
-	if node == "" {
-		node = slices.MaxFunc(g.cluster.Nodes(), byNode)
-	}
-	mac := g.cluster.NodeMAC(node)
-	if count[mac] == len(g.addresses) {
-		return node, nil
-	}
-	others := slices.DeleteFunc(slices.Clone(g.cluster.Nodes()), func(other string) bool { return other == node })
-	for _, other := range others {
-		if err := g.keepOut(ctx, other, true); err != nil {
-			return "", err
-		}
-	}
-	err = g.all(ctx, mac)
-	for _, other := range others {
-		err = errors.Join(err, g.keepOut(context.WithoutCancel(ctx), other, false))
-	}
-	if err = errors.Join(err, pause(ctx, healing)); err != nil {
-		return "", err
-	}
-	return node, g.all(ctx, mac)
-}
-
-// keepOut has a node answer for nothing, or lets it: by the exclude label, or where there is
-// nobody to read it by taking its carrier. A leader that is cut off, too, would give addresses
-// from one node to the other before it has heard of both.
-func (g *gapLab) keepOut(ctx context.Context, node string, out bool) error {
-	switch {
-	case g.leaderless && out:
-		return g.cluster.Cut(ctx, node, testbed.Loud)
-	case g.leaderless:
-		return g.cluster.Heal(ctx, node)
-	}
-	label := corev1.LabelNodeExcludeBalancers + "-"
-	if out {
-		label = corev1.LabelNodeExcludeBalancers + "=true"
-	}
-	_, err := g.cluster.Kubectl(ctx, "label", "node", node, label)
-	return err
-}
-
-// all waits until one node answers for all addresses.
-func (g *gapLab) all(ctx context.Context, mac string) error {
-	for {
-		owners, err := g.wire.owners(ctx, g.addresses)
-		if err != nil {
-			return err
-		}
-		if different := slices.Compact(slices.Sorted(maps.Values(owners))); slices.Equal(different, []string{mac}) {
-			return nil
-		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return fmt.Errorf("%s does not answer for all addresses: %w", mac, context.Cause(ctx))
-		}
-	}
 }
 
 // leader returns the node of the present leader.

@@ -18,9 +18,6 @@ const (
 	askAgain = time.Second
 	// hurry is the least time between two packets to a peer that answer something of it.
 	hurry = 10 * time.Millisecond
-	// insistAgain is the least time in which a peer that is not heard and announces an address
-	// is told again that the node keeps it.
-	insistAgain = time.Second
 	// companyWeight is how many frames of anybody a packet of a peer counts for.
 	companyWeight = 100
 )
@@ -108,12 +105,6 @@ type entry struct {
 	// before and after are those who announced the address last while the node claimed it, of
 	// the candidates before it and after it; insisted is to whom it last answered back, and when.
 	before, after, insisted word
-}
-
-// word is who announced an address, "" for nobody, and when.
-type word struct {
-	peer string
-	at   time.Duration
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -281,64 +272,6 @@ func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.
 	}
 }
 
-// Overheard takes that the segment heard a peer announce address. It counts if no packet of the
-// peer comes any more: then both claim the address, and of the two the earlier in the list goes
-// on, and the later one is to hear of it.
-func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
-	e := c.lists[address]
-	if e == nil || c.peers[node] == nil || c.claims.of(address).IsZero() {
-		return
-	}
-	switch at := slices.Index(e.Candidates, node); {
-	case at < 0:
-		return
-	case at < slices.Index(e.Candidates, c.node):
-		e.before = word{node, now}
-	default:
-		e.after = word{node, now}
-	}
-	c.dirty.AddUrgent(address)
-}
-
-// counts says that a word is of a peer of whom no packet has come since, nor is expected.
-func (c *Core) counts(w word) bool {
-	p := c.peers[w.peer]
-	return p != nil && p.state != Up && w.at > p.heard
-}
-
-// insist notes that the segment is to be told of an address which the node keeps, and that a
-// later candidate announced whom it does not hear.
-func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) {
-	if c.counts(e.after) && e.insisted.at < e.after.at && (e.insisted.peer != e.after.peer || now >= e.insisted.at+insistAgain) {
-		e.insisted = word{e.after.peer, now}
-		c.insists[address] = true
-	}
-}
-
-// Insists returns the addresses, sorted, that the node is to announce at once: a peer that it
-// does not hear announced them, who is later in the list and yields when it hears that. Each is
-// returned once.
-func (c *Core) Insists() []netip.Addr {
-	if len(c.insists) == 0 {
-		return nil
-	}
-	out := slices.SortedFunc(maps.Keys(c.insists), netip.Addr.Compare)
-	c.insists = map[netip.Addr]bool{}
-	return out
-}
-
-// Unheard returns a peer that announced address and is not heard otherwise, or "".
-func (c *Core) Unheard(address netip.Addr) string {
-	if e := c.lists[address]; e != nil {
-		for _, w := range []word{e.before, e.after} {
-			if c.counts(w) {
-				return w.peer
-			}
-		}
-	}
-	return ""
-}
-
 // Ask returns addresses, sorted, that the segment is to be asked for; each is returned once
 // until Probed tells of it. Where there are very many the others come with the next calls.
 func (c *Core) Ask() []netip.Addr {
@@ -353,12 +286,17 @@ func (c *Core) Ask() []netip.Addr {
 // them not but may have meanwhile. What the LAN was told last may be that peer's word. Each
 // is returned once.
 func (c *Core) Regained() []netip.Addr {
-	if len(c.regained) == 0 {
+	return slices.DeleteFunc(takeSorted(&c.regained), func(address netip.Addr) bool { return c.claims.of(address).IsZero() })
+}
+
+// takeSorted returns what is in addresses, sorted, and leaves nothing.
+func takeSorted(addresses *map[netip.Addr]bool) []netip.Addr {
+	if len(*addresses) == 0 {
 		return nil
 	}
-	out := slices.SortedFunc(maps.Keys(c.regained), netip.Addr.Compare)
-	c.regained = map[netip.Addr]bool{}
-	return slices.DeleteFunc(out, func(address netip.Addr) bool { return c.claims.of(address).IsZero() })
+	out := slices.SortedFunc(maps.Keys(*addresses), netip.Addr.Compare)
+	*addresses = map[netip.Addr]bool{}
+	return out
 }
 
 // regain notes that a peer that may have had address has it no more.
