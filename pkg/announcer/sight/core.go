@@ -102,9 +102,10 @@ type entry struct {
 	current bool
 	probe   Probe
 	probed  time.Duration
-	// before and after are those who announced the address last while the node claimed it, of
-	// the candidates before it and after it; insisted is to whom it last answered back, and when.
-	before, after, insisted word
+	// words are of those who announced the address while the node claimed it, one of each, the
+	// newest last; insisted is to whom it last answered back, and when.
+	words    []word
+	insisted word
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -153,7 +154,10 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious, e.current, e.before, e.after = now, Unasked, now < c.until, false, word{}, word{}
+		e.since, e.probe, e.cautious, e.current, e.insisted = now, Unasked, now < c.until, false, word{}
+		// Who announced it answers under this list too, and need not say so again. Where the node
+		// kept the address they have yielded after a while.
+		e.unsay(func(w word) bool { return now >= w.at+lasting && !c.claims.of(l.Address).IsZero() })
 	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}
@@ -265,7 +269,8 @@ func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.
 		if e := c.lists[address]; e != nil && e.probe == Asking {
 			e.probe, e.probed = Answered, now
 			if !answered[address] {
-				e.probe, e.before = Silent, word{}
+				e.probe = Silent
+				e.unsay(func(w word) bool { return c.earlier(e, w) })
 			}
 			c.dirty.Add(address)
 		}

@@ -8,9 +8,13 @@ import (
 
 // insistAgain is the least time in which a peer that is not heard and announces an address is
 // told again that the node keeps it.
-const insistAgain = time.Second
+const insistAgain = 500 * time.Millisecond
 
-// word is who announced an address, "" for nobody, and when.
+// lasting is for how long a word counts under the lists that come after the one under which it
+// was heard, if the node keeps the address.
+const lasting = time.Second
+
+// word is that a peer announced an address, and when.
 type word struct {
 	peer string
 	at   time.Duration
@@ -24,16 +28,13 @@ func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
 	if e == nil || c.peers[node] == nil || c.claims.of(address).IsZero() {
 		return
 	}
-	switch at := slices.Index(e.Candidates, node); {
-	case at < 0:
-		return
-	case at < slices.Index(e.Candidates, c.node):
-		e.before = word{node, now}
-	default:
-		e.after = word{node, now}
-	}
+	e.unsay(func(w word) bool { return w.peer == node })
+	e.words = append(e.words, word{node, now})
 	c.dirty.AddUrgent(address)
 }
+
+// unsay forgets the words of which over says so.
+func (e *entry) unsay(over func(word) bool) { e.words = slices.DeleteFunc(e.words, over) }
 
 // counts says that a word is of a peer of whom no packet has come since, nor is expected.
 func (c *Core) counts(w word) bool {
@@ -41,12 +42,40 @@ func (c *Core) counts(w word) bool {
 	return p != nil && p.state != Up && w.at > p.heard
 }
 
+// earlier and later say that a word is of a candidate before this node, or after it.
+func (c *Core) earlier(e *entry, w word) bool {
+	at := slices.Index(e.Candidates, w.peer)
+	return at >= 0 && at < slices.Index(e.Candidates, c.node)
+}
+
+func (c *Core) later(e *entry, w word) bool {
+	return slices.Index(e.Candidates, w.peer) > slices.Index(e.Candidates, c.node)
+}
+
+// yielded says that an earlier candidate answers for the address, whom the node does not hear.
+func (c *Core) yielded(e *entry) bool {
+	return slices.ContainsFunc(e.words, func(w word) bool { return c.earlier(e, w) && c.counts(w) })
+}
+
+// overheard returns until when the packets of a candidate may still come that announced the
+// address, and is before this node; zero is of one that did not, or that is heard.
+func (c *Core) overheard(e *entry, candidate string) time.Duration {
+	for _, w := range e.words {
+		if w.peer == candidate && c.earlier(e, w) && c.counts(w) {
+			return w.at + 2*c.interval
+		}
+	}
+	return 0
+}
+
 // insist notes that the segment is to be told of an address which the node keeps, and that a
 // later candidate announced whom it does not hear.
 func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) {
-	if c.counts(e.after) && e.insisted.at < e.after.at && (e.insisted.peer != e.after.peer || now >= e.insisted.at+insistAgain) {
-		e.insisted = word{e.after.peer, now}
-		c.insists[address] = true
+	for _, w := range e.words {
+		if c.later(e, w) && c.counts(w) && e.insisted.at < w.at && (e.insisted.peer != w.peer || now >= e.insisted.at+insistAgain) {
+			e.insisted = word{w.peer, now}
+			c.insists[address] = true
+		}
 	}
 }
 
@@ -55,10 +84,10 @@ func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) {
 // returned once.
 func (c *Core) Insists() []netip.Addr { return takeSorted(&c.insists) }
 
-// Unheard returns a peer that announced address and is not heard otherwise, or "".
+// Unheard returns the peer that announced address last and is not heard otherwise, or "".
 func (c *Core) Unheard(address netip.Addr) string {
 	if e := c.lists[address]; e != nil {
-		for _, w := range []word{e.before, e.after} {
+		for _, w := range slices.Backward(e.words) {
 			if c.counts(w) {
 				return w.peer
 			}

@@ -64,7 +64,7 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		// From now on it is one that may take the address, and has to know when.
 		own = announcement.Stamp{}
 		c.claim(address, own)
-		if c.counts(e.before) {
+		if c.yielded(e) {
 			e.probe, e.probed = Answered, now
 		}
 		verdict = c.verdict(now, address, own, e)
@@ -125,9 +125,7 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	for _, name := range e.Candidates {
 		if p := c.peers[name]; p != nil {
 			o := p.other(p.claims.of(address), c.interval)
-			if name == e.before.peer && c.counts(e.before) {
-				o.Overheard = e.before.at + 2*c.interval
-			}
+			o.Overheard = c.overheard(e, name)
 			v.Others = append(v.Others, o)
 		}
 	}
