@@ -158,13 +158,28 @@ func (c *chaos) forgetConnections(server []corev1.PodIP) {
 	}
 }
 
-// canary is a Service by whose port a kube-proxy shows what it has heard of.
+// canary is a Service by whose endpoints a kube-proxy shows which of all Services it has heard
+// of: what an API server tells of one kind comes in order, what it tells of two does not.
 const canary = `apiVersion: v1
 kind: Service
 metadata: {name: canary, namespace: default}
 spec:
-  selector: {app: nobody}
-  ports: [{name: http, port: %d}]
+  ipFamilyPolicy: RequireDualStack
+  ports: [{name: http, port: 80}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: canary-v4, namespace: default, labels: {kubernetes.io/service-name: canary}}
+addressType: IPv4
+endpoints: [{addresses: [192.0.2.1]}]
+ports: [{name: http, port: %[1]d}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: canary-v6, namespace: default, labels: {kubernetes.io/service-name: canary}}
+addressType: IPv6
+endpoints: [{addresses: ["2001:db8::1"]}]
+ports: [{name: http, port: %[1]d}]
 `
 
 // proxiesFollow waits until all kube-proxies do what the API server knows by now. One that
@@ -175,8 +190,13 @@ func (c *chaos) proxiesFollow() {
 	c.follows++
 	require.NoError(c, c.c.Apply(c.Context(), fmt.Sprintf(canary, c.follows)))
 	follows := func(node string) bool {
-		rules, err := c.c.In(c.Context(), node, "nft", "list", "map", "ip", "kube-proxy", "no-endpoint-services")
-		return err == nil && strings.Contains(rules, fmt.Sprintf(` . tcp . %d comment "default/canary:http"`, c.follows))
+		for family, endpoint := range map[string]string{"ip": "192.0.2.1", "ip6": "[2001:db8::1]"} {
+			rules, err := c.c.In(c.Context(), node, "nft", "list", "table", family, "kube-proxy")
+			if err != nil || !strings.Contains(rules, fmt.Sprintf("dnat to %s:%d\n", endpoint, c.follows)) {
+				return false
+			}
+		}
+		return true
 	}
 	for _, node := range c.nodes() {
 		for end := time.Now().Add(recovery); !follows(node) && time.Now().Before(end); {

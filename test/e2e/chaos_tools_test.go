@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"baremetal.cloud/ccm/test/e2e/observer"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
@@ -91,21 +92,32 @@ func (c *chaos) quiet() {
 	c.endpointsReady()
 }
 
-// endpointsReady waits until all know that every web server is ready.
+// endpointsReady waits until all know that every web server is ready, and no former one.
 func (c *chaos) endpointsReady() {
 	c.Helper()
 	c.eventually(func(t *assert.CollectT) {
+		pods, err := c.client.CoreV1().Pods("default").List(c.Context(), metav1.ListOptions{})
+		require.NoError(t, err)
+		there := map[types.UID]bool{}
+		for _, p := range pods.Items {
+			there[p.UID] = p.DeletionTimestamp == nil
+		}
 		slices, err := c.client.DiscoveryV1().EndpointSlices("default").List(c.Context(), metav1.ListOptions{})
 		require.NoError(t, err)
-		ready := map[string]int{}
+		services, ready := map[string]int{"one": 1, "two": 1, "six": 1, "both": 2, "local": 1}, map[string]int{}
 		for _, s := range slices.Items {
+			if services[s.Labels["kubernetes.io/service-name"]] == 0 {
+				continue
+			}
 			for _, e := range s.Endpoints {
+				require.NotNil(t, e.TargetRef)
+				require.True(t, there[e.TargetRef.UID], "%s has an endpoint that is gone", s.Name)
 				if e.Conditions.Ready != nil && *e.Conditions.Ready {
 					ready[s.Labels["kubernetes.io/service-name"]]++
 				}
 			}
 		}
-		for name, families := range map[string]int{"one": 1, "two": 1, "six": 1, "both": 2, "local": 1} {
+		for name, families := range services {
 			require.Equal(t, families*len(c.nodes()), ready[name], "endpoints of Service %s", name)
 		}
 	})
