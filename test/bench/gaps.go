@@ -35,6 +35,9 @@ const (
 	gapPatience = time.Minute
 )
 
+// errTooEarly says that an address did not answer before the fault, as it should have.
+var errTooEarly = errors.New("it did not answer before the fault")
+
 // gaps measures how long requests to one address fail when the node that answers for it
 // is cut off or its announcer is killed.
 func gaps(ctx context.Context, bed *lab, _ int) (result, error) {
@@ -313,14 +316,15 @@ func (g *gapLab) during(ctx context.Context, t *trial, p *pulse, fault func() er
 	if err == nil {
 		err = fault()
 	}
-	err = errors.Join(err, pause(ctx, time.Until(began.Add(aftermath))))
+	// A request that succeeds has to begin after the last that fails, however late that is.
+	err = errors.Join(err, pause(ctx, max(pulseLimit, time.Until(began.Add(aftermath)))))
 	stop()
 	if err = errors.Join(err, <-ended); err != nil {
 		return err
 	}
 	for _, r := range p.requests {
 		if r.err != nil && r.began.Before(began.Add(-50*time.Millisecond)) {
-			return fmt.Errorf("%s did not answer before the fault: %w", r.target, r.err)
+			return fmt.Errorf("%s: %w: %w", r.target, errTooEarly, r.err)
 		}
 		if r.err != nil {
 			t.failed++

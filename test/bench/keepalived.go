@@ -20,6 +20,8 @@ const (
 	webPort = 8080
 	// election is how long keepalived may take to agree again after a fault is healed.
 	election = 3 * time.Second
+	// agreeing is how often a fault is tried, for they may not have agreed yet.
+	agreeing = 3
 )
 
 // keepalived measures what gaps measures of one address, with keepalived in place of ours on
@@ -99,17 +101,30 @@ func (l *lab) vrrp(ctx context.Context, s sample, name string, advert time.Durat
 			return err
 		}
 		return g.repeat(ctx, name, func(ctx context.Context, t *trial) error {
-			// Whoever gave the address up may have announced it last.
-			if err := g.flush(ctx, address); err != nil {
-				return err
+			for range agreeing {
+				*t = trial{}
+				err := errors.Join(g.cutHolder(ctx, t, address), pause(ctx, election+4*advert))
+				if !errors.Is(err, errTooEarly) {
+					return err
+				}
+				say("%s: once more: %v", name, err)
 			}
-			node, err := g.holder(ctx, address)
-			if err != nil {
-				return err
-			}
-			return errors.Join(g.cut(ctx, t, node, pulseInterval), pause(ctx, election+4*advert))
+			return errTooEarly
 		})
 	})
+}
+
+// cutHolder cuts off who has address.
+func (g *gapLab) cutHolder(ctx context.Context, t *trial, address netip.Addr) error {
+	// Whoever gave the address up may have announced it last.
+	if err := g.flush(ctx, address); err != nil {
+		return err
+	}
+	node, err := g.holder(ctx, address)
+	if err != nil {
+		return err
+	}
+	return g.cut(ctx, t, node, pulseInterval)
 }
 
 // holder returns the node that answers for address.
