@@ -103,9 +103,9 @@ type entry struct {
 	probe   Probe
 	probed  time.Duration
 	// words are of those who announced the address while the node claimed it, one of each, the
-	// newest last; insisted is to whom it last answered back, and when.
+	// newest last; insisted is when it last answered back.
 	words    []word
-	insisted word
+	insisted time.Duration
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -154,7 +154,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious, e.current, e.insisted = now, Unasked, now < c.until, false, word{}
+		e.since, e.probe, e.cautious, e.current, e.insisted = now, Unasked, now < c.until, false, 0
 		// Who announced it answers under this list too, and need not say so again. Where the node
 		// kept the address they have yielded after a while.
 		e.unsay(func(w word) bool { return now >= w.at+lasting && !c.claims.of(l.Address).IsZero() })

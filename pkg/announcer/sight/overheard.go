@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// insistAgain is the least time in which a peer that is not heard and announces an address is
-// told again that the node keeps it.
-const insistAgain = 500 * time.Millisecond
+// insistAgain is the least time after which peers that are not heard and announce an address
+// are told again that the node keeps it: by different lists each of them may, too. When one of
+// them yields the next one has its turn no sooner.
+const insistAgain = 2 * turnTime
 
 // lasting is for how long a word counts under the lists that come after the one under which it
 // was heard, if the node keeps the address.
@@ -69,14 +70,19 @@ func (c *Core) overheard(e *entry, candidate string) time.Duration {
 }
 
 // insist notes that the segment is to be told of an address which the node keeps, and that a
-// later candidate announced whom it does not hear.
-func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) {
+// later candidate announced whom it does not hear. It returns when to look again, if it was
+// told of late; 0 is never.
+func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) time.Duration {
 	for _, w := range e.words {
-		if c.later(e, w) && c.counts(w) && e.insisted.at < w.at && (e.insisted.peer != w.peer || now >= e.insisted.at+insistAgain) {
-			e.insisted = word{w.peer, now}
-			c.insists[address] = true
+		if !c.later(e, w) || !c.counts(w) || w.at <= e.insisted {
+			continue
 		}
+		if due := e.insisted + insistAgain; e.insisted != 0 && now < due {
+			return due
+		}
+		e.insisted, c.insists[address] = now, true
 	}
+	return 0
 }
 
 // Insists returns the addresses, sorted, that the node is to announce at once: a peer that it

@@ -77,15 +77,15 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 	if e.probe == Silent || e.probe == Answered {
 		again = sooner(again, e.probed+askAgain)
 	}
-	if again != 0 {
-		c.again.Set(address, again)
-	}
 	if own.IsZero() && !verdict.Claim.IsZero() {
 		e.cautious = false
 	}
 	c.claim(address, verdict.Claim)
 	if !verdict.Claim.IsZero() {
-		c.insist(now, address, e)
+		again = sooner(again, c.insist(now, address, e))
+	}
+	if again != 0 {
+		c.again.Set(address, again)
 	}
 }
 
