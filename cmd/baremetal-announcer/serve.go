@@ -51,6 +51,9 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	}
 	checker := health.NewChecker(health.Options{Now: sight.Now, Logger: log, OnResult: func(r health.Result) { node.OnHealth(r) }})
 	settings.Ask = checker.Set
+	if process.Realtime {
+		settings.Yield = realtime.Yield
+	}
 	keeper := newKeeper(o, log)
 	if o.planFile != "" {
 		settings.Kept, settings.Keeper = keeper.Load(), keeper

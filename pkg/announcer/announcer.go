@@ -64,6 +64,8 @@ type Options struct {
 	// changed; what is learned comes by OnHealth. It must not block. Without it the node is
 	// taken for well.
 	Ask func(health.Targets)
+	// Yield, if not nil, is called between two things that are done: others may go first.
+	Yield func()
 	// Kept is the plan that an earlier life of the announcer kept, or the zero Set. It is
 	// carried out unless a leader sends one within a second, and nothing older is accepted.
 	Kept announcement.Set
@@ -189,6 +191,9 @@ func (a *Announcer) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 		a.turn(time.Now(), sight.Now(), a.inbox.take())
+		if a.options.Yield != nil {
+			a.options.Yield()
+		}
 		if pause, ok := a.pause(); ok {
 			timer.Reset(pause)
 		}

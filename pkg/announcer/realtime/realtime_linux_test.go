@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -35,6 +36,8 @@ type life struct {
 	// Problem is the error there was, and Denied says that Enter's was EPERM.
 	Problem string
 	Denied  bool
+	// Yielded says that a thread went before another one that yielded was done.
+	Yielded bool
 }
 
 // crowd is how many threads are made before, while and after the scheduling changes.
@@ -77,11 +80,58 @@ func live() (l life) {
 	}
 	more()
 	l.Later = all()
+	l.Yielded = yields()
 	if err := amid(Leave); err != nil {
 		l.Problem = err.Error()
 	}
 	l.Left = all()
 	return l
+}
+
+// steps is what a thread is done with long before the kernel takes the processor from it, if
+// it does not yield.
+const steps = 1_000_000
+
+// yields has one thread take steps on a processor, and another one wait for it meanwhile.
+func yields() (before bool) {
+	var waits, went atomic.Bool
+	var threads sync.WaitGroup
+	threads.Go(func() {
+		bind()
+		threads.Go(func() {
+			waits.Store(true)
+			bind()
+			went.Store(true)
+		})
+		for !waits.Load() {
+			Yield()
+		}
+		for range steps {
+			if before = went.Load(); before {
+				return
+			}
+			Yield()
+		}
+	})
+	threads.Wait()
+	return before
+}
+
+// bind makes the goroutine a thread of its own, on the first processor there is.
+func bind() {
+	runtime.LockOSThread() // It ends with the goroutine.
+	var all, first unix.CPUSet
+	if err := unix.SchedGetaffinity(os.Getpid(), &all); err != nil {
+		panic(err)
+	}
+	for cpu := 0; first.Count() == 0; cpu++ {
+		if all.IsSet(cpu) {
+			first.Set(cpu)
+		}
+	}
+	if err := unix.SchedSetaffinity(0, &first); err != nil {
+		panic(err)
+	}
 }
 
 // all returns the scheduling of all threads.
@@ -142,6 +192,7 @@ func TestAllThreads(t *testing.T) {
 	are(t, realtime, 2*crowd, l.Entered)
 	are(t, realtime, 3*crowd, l.Later)
 	are(t, normal, 4*crowd, l.Left)
+	require.True(t, l.Yielded)
 }
 
 // Without the capability nothing has changed, and the error says so.
