@@ -12,6 +12,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/health"
+	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -26,8 +27,10 @@ type Responder interface {
 	// Apply makes ports the whole of what is answered and says by interface index where
 	// that failed.
 	Apply(ports []*responder.Port) map[int]error
-	// Announce tells everybody unasked where addresses are.
+	// Announce tells everybody unasked where addresses are, in the form that most heed, and
+	// AnnounceOtherwise in others.
 	Announce(addresses []netip.Addr) error
+	AnnounceOtherwise(addresses []netip.Addr) error
 	// Counts returns what was done so far; it may be called by anybody.
 	Counts() responder.Counts
 	// Close stops answering and frees everything.
@@ -96,6 +99,8 @@ type Announcer struct {
 	// unheard is when the log was told last of a peer that announces and is not heard.
 	unheard    map[string]time.Duration
 	neighbours neighbours
+	// otherwise are the addresses that were announced in the first form only.
+	otherwise backlog.Backlog
 	// clock is the time of package sight.
 	clock  func() time.Duration
 	asking sync.WaitGroup
@@ -202,7 +207,7 @@ func (a *Announcer) Run(ctx context.Context) error {
 
 // pause returns how long nothing is due, or false if nothing ever is.
 func (a *Announcer) pause() (time.Duration, bool) {
-	if a.core.pending() {
+	if a.core.pending() || a.otherwise.Len() > 0 {
 		return 0, true
 	}
 	pause, ok := time.Duration(0), false

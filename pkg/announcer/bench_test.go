@@ -21,8 +21,8 @@ import (
 type fakeResponder struct {
 	ports  []*responder.Port
 	failed map[int]error
-	// announced, if not nil, takes what is announced.
-	announced func([]netip.Addr)
+	// announced, if not nil, takes what is announced, and otherwise what is in other forms.
+	announced, otherwise func([]netip.Addr)
 }
 
 func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
@@ -39,6 +39,13 @@ func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
 func (f *fakeResponder) Announce(addresses []netip.Addr) error {
 	if f.announced != nil {
 		f.announced(addresses)
+	}
+	return nil
+}
+
+func (f *fakeResponder) AnnounceOtherwise(addresses []netip.Addr) error {
+	if f.otherwise != nil {
+		f.otherwise(addresses)
 	}
 	return nil
 }

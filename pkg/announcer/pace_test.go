@@ -31,8 +31,12 @@ func TestManyAddressesGoByPortions(t *testing.T) {
 	const many = 3000
 	now, boot, seq := began, time.Hour, uint64(0)
 	a, v4, _ := faked(func(announcement.Report) {})
-	announced := 0
+	announced, otherwise := 0, 0
 	v4.announced = func(addresses []netip.Addr) { announced += len(addresses) }
+	v4.otherwise = func(addresses []netip.Addr) {
+		require.False(t, a.core.pending(), "no address waits to be announced at all")
+		otherwise += len(addresses)
+	}
 	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}
 	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "node1"}, {Node: "node2"}}}
 	var first []announcement.Claim
@@ -73,7 +77,7 @@ func TestManyAddressesGoByPortions(t *testing.T) {
 					say("node1", nil, theirs)
 				}
 			}
-			if a.core.pending() || a.core.sight.Wake() <= boot || !a.core.wake().IsZero() && !a.core.wake().After(now) {
+			if a.core.pending() || a.otherwise.Len() > 0 || a.core.sight.Wake() <= boot || !a.core.wake().IsZero() && !a.core.wake().After(now) {
 				turn(news{})
 				turns++
 			}
@@ -89,6 +93,7 @@ func TestManyAddressesGoByPortions(t *testing.T) {
 	require.GreaterOrEqual(t, rest(700*time.Millisecond), many/pace(mostPace).portion(), "node1 is silent")
 	require.Equal(t, many, a.core.claims.Len())
 	require.GreaterOrEqual(t, announced, many)
+	require.GreaterOrEqual(t, otherwise, many)
 
 	slow = true
 	fresh := netip.MustParseAddr("10.0.200.0")

@@ -145,6 +145,7 @@ func (a *Announcer) defend(addresses []netip.Addr) {
 		if !a.core.claims.Has(address) {
 			continue
 		}
+		a.otherwise.Add(address)
 		if err := a.responders[familyOf(address)].Announce([]netip.Addr{address}); err != nil {
 			a.log.Warn("an address that another machine claims could not be announced", "address", address, "error", err)
 		}

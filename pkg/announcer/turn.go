@@ -196,17 +196,36 @@ func (a *Announcer) conclude(report *announcement.Report) {
 	}
 }
 
-// announce sends announcements that are due: some, and the others with the next turns.
+// announce sends announcements that are due: some, and the others with the next turns. All
+// addresses are announced in one form before any is in another.
 func (a *Announcer) announce(now time.Time) {
-	due := map[family][]netip.Addr{}
-	for _, address := range a.core.schedule.take(now, a.core.pace.portion()) {
-		due[familyOf(address)] = append(due[familyOf(address)], address)
-	}
-	for f, addresses := range due {
+	most := a.core.pace.portion()
+	due := a.core.schedule.take(now, most)
+	for f, addresses := range byFamily(due) {
 		if err := a.responders[f].Announce(addresses); err != nil {
 			a.log.Warn("announcing addresses failed; it is repeated", "addresses", len(addresses), "error", err)
+			continue
+		}
+		for _, address := range addresses {
+			a.otherwise.Add(address)
 		}
 	}
+	if len(due) == most || a.core.pending() {
+		return
+	}
+	for f, addresses := range byFamily(a.otherwise.Take(most)) {
+		if err := a.responders[f].AnnounceOtherwise(addresses); err != nil {
+			a.log.Warn("announcing addresses in the other form failed; it is repeated", "addresses", len(addresses), "error", err)
+		}
+	}
+}
+
+func byFamily(addresses []netip.Addr) map[family][]netip.Addr {
+	out := map[family][]netip.Addr{}
+	for _, address := range addresses {
+		out[familyOf(address)] = append(out[familyOf(address)], address)
+	}
+	return out
 }
 
 func (a *Announcer) write(lines []line) {

@@ -107,18 +107,29 @@ func (r *Responder) apply(port *Port) error {
 }
 
 // Announce tells the segments of every port that answers for one of addresses where it
-// is, unasked. The error joins one error for each port that could not send.
+// is, unasked, in the first of the forms there are. The error joins one error for each port
+// that could not send.
 func (r *Responder) Announce(addresses []netip.Addr) error {
+	return r.announce(addresses, func(frames [][]byte) [][]byte { return frames[:min(1, len(frames))] })
+}
+
+// AnnounceOtherwise does the same in all other forms, for hosts that do not heed the first.
+func (r *Responder) AnnounceOtherwise(addresses []netip.Addr) error {
+	return r.announce(addresses, func(frames [][]byte) [][]byte { return frames[min(1, len(frames)):] })
+}
+
+// announce sends some of the frames that announce addresses.
+func (r *Responder) announce(addresses []netip.Addr, some func([][]byte) [][]byte) error {
 	var failures []error
 	for _, s := range r.open {
-		if err := r.announce(s, addresses); err != nil {
+		if err := r.announceOn(s, addresses, some); err != nil {
 			failures = append(failures, fmt.Errorf("%s on %s: %w", r.options.Protocol.Name(), s.port.Load().Name, err))
 		}
 	}
 	return errors.Join(failures...)
 }
 
-func (r *Responder) announce(s *socket, addresses []netip.Addr) error {
+func (r *Responder) announceOn(s *socket, addresses []netip.Addr, some func([][]byte) [][]byte) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
@@ -128,7 +139,7 @@ func (r *Responder) announce(s *socket, addresses []netip.Addr) error {
 		if !port.Has(address) {
 			continue
 		}
-		for _, frame := range r.options.Protocol.Announcement(port, address) {
+		for _, frame := range some(r.options.Protocol.Announcement(port, address)) {
 			if !r.options.Allowed() {
 				return errFenced
 			}

@@ -130,7 +130,10 @@ func TestAnnounce(t *testing.T) {
 	onBoth(t, func(t *testing.T, l *lan) {
 		r := newResponder(t, l, nil)
 		l.apply(r, l.with(vip, vip2))
-		require.NoError(t, r.Announce([]netip.Addr{netip.MustParseAddr(vip), netip.MustParseAddr("192.0.2.9")}))
+		addresses := []netip.Addr{netip.MustParseAddr(vip), netip.MustParseAddr("192.0.2.9")}
+		require.NoError(t, r.Announce(addresses))
+		require.EqualValues(t, 1, r.Counts().Announced)
+		require.NoError(t, r.AnnounceOtherwise(addresses))
 		var got []string
 		for range 2 {
 			p := l.receive()
