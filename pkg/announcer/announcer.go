@@ -99,8 +99,10 @@ type Announcer struct {
 	// unheard is when the log was told last of a peer that announces and is not heard.
 	unheard    map[string]time.Duration
 	neighbours neighbours
-	// otherwise are the addresses that were announced in the first form only.
+	// otherwise are the addresses that were announced in the first form only, withheld is since
+	// when some are that wait for others; zero without any.
 	otherwise backlog.Backlog
+	withheld  time.Time
 	// clock is the time of package sight.
 	clock  func() time.Duration
 	asking sync.WaitGroup

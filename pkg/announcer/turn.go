@@ -197,26 +197,31 @@ func (a *Announcer) conclude(report *announcement.Report) {
 }
 
 // announce sends announcements that are due: some, and the others with the next turns. All
-// addresses are announced in one form before any is in another.
+// addresses are announced in one form before any is in another, unless that takes long.
 func (a *Announcer) announce(now time.Time) {
 	most := a.core.pace.portion()
 	due := a.core.schedule.take(now, most)
 	for f, addresses := range byFamily(due) {
 		if err := a.responders[f].Announce(addresses); err != nil {
 			a.log.Warn("announcing addresses failed; it is repeated", "addresses", len(addresses), "error", err)
-			continue
 		}
 		for _, address := range addresses {
 			a.otherwise.Add(address)
 		}
 	}
-	if len(due) == most || a.core.pending() {
+	if a.withheld.IsZero() {
+		a.withheld = now
+	}
+	if (len(due) == most || a.core.pending()) && now.Sub(a.withheld) < burstInterval {
 		return
 	}
 	for f, addresses := range byFamily(a.otherwise.Take(most)) {
 		if err := a.responders[f].AnnounceOtherwise(addresses); err != nil {
 			a.log.Warn("announcing addresses in the other form failed; it is repeated", "addresses", len(addresses), "error", err)
 		}
+	}
+	if a.otherwise.Len() == 0 {
+		a.withheld = time.Time{}
 	}
 }
 

@@ -31,7 +31,7 @@ func Leave() error {
 // Yield lets threads of the same priority go first that wait for this processor. The kernel would
 // have them wait for as long as sysctl kernel.sched_rr_timeslice_ms says, 100 ms by default.
 func Yield() {
-	_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // It never fails.
+	_, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) // It never fails.
 }
 
 // schedule brings all threads to want. A thread that is not there yet may make another one

@@ -155,9 +155,8 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
 		e.since, e.probe, e.cautious, e.current, e.insisted = now, Unasked, now < c.until, false, 0
-		// Who announced it answers under this list too, and need not say so again. Where the node
-		// kept the address they have yielded after a while.
-		e.unsay(func(w word) bool { return now >= w.at+lasting && !c.claims.of(l.Address).IsZero() })
+		// Who announced it answers under this list too, and need not say so again.
+		e.unsay(func(w word) bool { return !c.lasts(now, e, w) && !c.claims.of(l.Address).IsZero() })
 	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}
@@ -182,6 +181,9 @@ func (c *Core) watch(now time.Duration, peers []announcement.Peer) bool {
 			// One that comes to be watched while this node lives is no reason to tell the LAN.
 			wanted[name].missed = !c.listening
 			c.next, changed = now, true
+			for _, e := range c.lists {
+				e.unsay(func(w word) bool { return w.peer == name })
+			}
 		}
 	}
 	for name, p := range c.peers {
@@ -229,6 +231,9 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 		c.peers[p.name] = c.sorted[i]
 	}
 	clear(c.claimants)
+	for _, e := range c.lists {
+		e.words, e.insisted = nil, 0
+	}
 	for claim := range c.claims.held.All() {
 		c.settled[claim.Address] = true
 	}

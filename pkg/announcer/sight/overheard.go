@@ -11,14 +11,23 @@ import (
 // them yields the next one has its turn no sooner.
 const insistAgain = 2 * turnTime
 
-// lasting is for how long a word counts under the lists that come after the one under which it
-// was heard, if the node keeps the address.
+// word is that a peer announced an address: when last, and since when it does so unheard.
+type word struct {
+	peer      string
+	since, at time.Duration
+}
+
+// lasting is for how long a word of others than later candidates counts under new lists, if the
+// node keeps the address: they announce it again, as it does.
 const lasting = time.Second
 
-// word is that a peer announced an address, and when.
-type word struct {
-	peer string
-	at   time.Duration
+// lasts says that a word still counts when e has a new list though the node keeps the address. A
+// later candidate has yielded after a while.
+func (c *Core) lasts(now time.Duration, e *entry, w word) bool {
+	if c.later(e, w) {
+		return now < w.at+3*c.interval
+	}
+	return now < w.at+max(lasting, 3*c.interval)
 }
 
 // Overheard takes that the segment heard a peer announce address. It counts if no packet of the
@@ -29,8 +38,14 @@ func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
 	if e == nil || c.peers[node] == nil || c.claims.of(address).IsZero() {
 		return
 	}
-	e.unsay(func(w word) bool { return w.peer == node })
-	e.words = append(e.words, word{node, now})
+	since := now
+	e.unsay(func(w word) bool {
+		if w.peer == node && c.counts(w) {
+			since = w.since
+		}
+		return w.peer == node
+	})
+	e.words = append(e.words, word{node, since, now})
 	c.dirty.AddUrgent(address)
 }
 
@@ -63,7 +78,7 @@ func (c *Core) yielded(e *entry) bool {
 func (c *Core) overheard(e *entry, candidate string) time.Duration {
 	for _, w := range e.words {
 		if w.peer == candidate && c.earlier(e, w) && c.counts(w) {
-			return w.at + 2*c.interval
+			return w.since + 2*c.interval
 		}
 	}
 	return 0

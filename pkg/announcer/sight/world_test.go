@@ -353,13 +353,20 @@ func (w *world) overhear(from string, address netip.Addr) {
 		if s.name == from || w.cut[[2]string{from, s.name}] {
 			continue
 		}
-		w.at(w.now+time.Millisecond, func() {
-			if w.answers(s.name, address) {
-				s.words[announced{from, address}] = w.now
-				s.core.Overheard(w.now, address, from)
-				w.turn(s)
-			}
-		})
+		core := s.core
+		w.at(w.now+time.Millisecond, func() { w.overheard(s, core, from, address) })
+	}
+}
+
+// overheard hands over an announcement, to one who sleeps when it is awake.
+func (w *world) overheard(s *station, core *Core, from string, address netip.Addr) {
+	switch {
+	case s.core == core && s.paused:
+		w.at(w.now+10*time.Millisecond, func() { w.overheard(s, core, from, address) })
+	case w.answers(s.name, address):
+		s.words[announced{from, address}] = w.now
+		s.core.Overheard(w.now, address, from)
+		w.turn(s)
 	}
 }
 
