@@ -131,7 +131,7 @@ func (a *Announcer) insist(now time.Time, boot time.Duration) {
 		}
 		a.core.schedule.start(address, now)
 		peer := a.core.sight.Unheard(address)
-		if last, warned := a.unheard[peer]; warned && boot < last+unheardPause {
+		if last, warned := a.unheard[peer]; peer == "" || warned && boot < last+unheardPause {
 			continue
 		}
 		a.unheard[peer] = boot

@@ -154,9 +154,8 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
-		e.since, e.probe, e.cautious, e.current, e.insisted = now, Unasked, now < c.until, false, 0
-		// Who announced it answers under this list too, and need not say so again.
-		e.unsay(func(w word) bool { return !c.lasts(now, e, w) && !c.claims.of(l.Address).IsZero() })
+		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
+		c.relist(now, l.Address, e)
 	case l.Fit && !e.Fit, l.Ready && !e.Ready:
 		e.since, e.probe = now, Unasked
 	}

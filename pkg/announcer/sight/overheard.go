@@ -17,17 +17,21 @@ type word struct {
 	since, at time.Duration
 }
 
-// lasting is for how long a word of others than later candidates counts under new lists, if the
-// node keeps the address: they announce it again, as it does.
-const lasting = time.Second
-
-// lasts says that a word still counts when e has a new list though the node keeps the address. A
-// later candidate has yielded after a while.
-func (c *Core) lasts(now time.Duration, e *entry, w word) bool {
-	if c.later(e, w) {
-		return now < w.at+3*c.interval
+// relist keeps what still counts when e is to have a new list. Where the node keeps the address and
+// heard the word a while ago whoever was to yield has, and it is not known whether that was the
+// peer: the segment is told again, and if the peer answers it says so.
+func (c *Core) relist(now time.Duration, address netip.Addr, e *entry) {
+	e.insisted = 0
+	if c.claims.of(address).IsZero() {
+		return
 	}
-	return now < w.at+max(lasting, 3*c.interval)
+	e.unsay(func(w word) bool {
+		old := now >= w.at+3*c.interval
+		if old && c.counts(w) {
+			c.insists[address] = true
+		}
+		return old
+	})
 }
 
 // Overheard takes that the segment heard a peer announce address. It counts if no packet of the
@@ -101,8 +105,8 @@ func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) time.Dura
 }
 
 // Insists returns the addresses, sorted, that the node is to announce at once: a peer that it
-// does not hear announced them, who is later in the list and yields when it hears that. Each is
-// returned once.
+// does not hear announced them, who may be later in the list and yields when it hears that. Each
+// is returned once.
 func (c *Core) Insists() []netip.Addr { return takeSorted(&c.insists) }
 
 // Unheard returns the peer that announced address last and is not heard otherwise, or "".
