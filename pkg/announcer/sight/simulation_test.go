@@ -131,9 +131,11 @@ type simulation struct {
 	// disturbed is when something happened last; lossy says that it still goes on.
 	disturbed time.Duration
 	lossy     bool
-	slack     time.Duration
-	failure   error
-	changed   time.Duration
+	// rewired is when the LAN was cut or healed last.
+	rewired time.Duration
+	slack   time.Duration
+	failure error
+	changed time.Duration
 	// told and last are what was seen of each node's claims and of who answers last.
 	told [maxNodes]told
 	last answers
@@ -281,6 +283,7 @@ func (s *simulation) withClaimants(candidates []string, vip netip.Addr) []string
 
 // topology cuts the LAN in one of the ways in which LANs break.
 func (s *simulation) topology() {
+	s.rewired = s.now
 	clear(s.cut)
 	a, b := s.names[s.random.IntN(len(s.names))], s.names[s.random.IntN(len(s.names))]
 	lose := func(from, to string) { s.cut[[2]string{from, to}] = true }
@@ -318,6 +321,7 @@ func (s *simulation) topology() {
 }
 
 func (s *simulation) heal() {
+	s.rewired = s.now
 	clear(s.cut)
 	s.note("heal")
 }
@@ -408,7 +412,7 @@ func (s *simulation) check() {
 			continue
 		}
 		s.limit(vip, s.met, &s.both[i], bound+s.slack, hops+s.thinking()+s.slack)
-		s.limit(vip, s.agree(vip), &s.apart[i], 0, agreed+s.thinking()+s.slack)
+		s.limit(vip, s.agree(vip, s.rewired), &s.apart[i], 0, agreed+s.thinking()+s.slack)
 	}
 }
 
@@ -482,15 +486,16 @@ func (s *simulation) met(a, b string) bool {
 	return a == b || both || knows(a, b) || knows(b, a)
 }
 
-// agree says of two nodes that they hear what they announce, that one did since both claim vip,
-// and that they have the same list of it: on lists of different age they need their packets.
-func (s *simulation) agree(vip netip.Addr) func(a, b string) bool {
+// agree says of two nodes that they hear what they announce, that one did since both claim vip and
+// after some time, and that they have the same list of it: on lists of different age they need
+// their packets.
+func (s *simulation) agree(vip netip.Addr, after time.Duration) func(a, b string) bool {
 	return func(a, b string) bool {
 		one, other := s.nodes[a], s.nodes[b]
 		mine, _ := one.plan.Announcements.Find(vip)
 		its, _ := other.plan.Announcements.Find(vip)
 		word := max(one.words[announced{b, vip}], other.words[announced{a, vip}])
-		return s.joined(a, b) && mine.Stamp == its.Stamp && word > max(one.began[vip], other.began[vip])
+		return s.joined(a, b) && mine.Stamp == its.Stamp && word > max(one.began[vip], other.began[vip], after)
 	}
 }
 
@@ -557,7 +562,7 @@ func (s *simulation) checkPart(vip netip.Addr, part []string) {
 	strangers := slices.ContainsFunc(part, func(a string) bool {
 		return slices.ContainsFunc(part, func(b string) bool { return !s.met(a, b) })
 	})
-	if a, b := s.two(vip, s.agree(vip)); a != "" {
+	if a, b := s.two(vip, s.agree(vip, 0)); a != "" {
 		s.failure = fmt.Errorf("%s and %s answer for %s, and hear what they announce", a, b, vip)
 	}
 	if do < min(can, 1) || do > 1 && !strangers {
