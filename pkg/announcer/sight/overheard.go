@@ -50,6 +50,9 @@ func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
 		return w.peer == node
 	})
 	e.words = append(e.words, word{node, since, now})
+	if e.probe == Silent {
+		e.probe = Unasked // Somebody has answered since.
+	}
 	c.dirty.AddUrgent(address)
 }
 

@@ -39,6 +39,8 @@ var regressions = []uint64{
 	1173446978830495912,
 	// A node that was not ready took an address that was long due at the very end.
 	792627201435334221,
+	// A node believed that nobody answers, for it had asked before it heard somebody announce.
+	436129,
 }
 
 const (

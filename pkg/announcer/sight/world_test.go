@@ -288,7 +288,7 @@ func (w *world) turn(s *station) {
 		w.announce(s, address)
 	}
 	if err := incomplete(w.now, s.core); err != nil && w.wrong == nil {
-		w.wrong = fmt.Errorf("%s: %w", s.name, err)
+		w.wrong = fmt.Errorf("%s at %s: %w", s.name, w.now-time.Hour, err)
 	}
 	for _, address := range s.core.Ask() {
 		w.probe(s, address)
