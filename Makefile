@@ -38,14 +38,17 @@ demo: root build testbed-deps ## a cluster on a LAN of network namespaces: creat
 ##@ Check it
 test: unit race e2e ## everything below that proves behaviour
 
-unit: go ## unit tests, scenarios and guards
+unit: go programs ## unit tests, scenarios and guards
 	@echo "==> unit tests"; $(UNIT) ./...
 
-race: go ## the same under the race detector
-	@hack/ensure gcc gcc libc6-dev; echo "==> unit tests with the race detector"; CGO_ENABLED=1 $(UNIT) -race ./...
+race: go programs ## the same under the race detector
+	@hack/ensure race; echo "==> unit tests with the race detector"; CGO_ENABLED=1 $(UNIT) -race ./...
 
 e2e: root build testbed-deps ## the programs with real Kubernetes components and real frames
 	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) -p 1 -v ./test/e2e/... 2>&1 | hack/progress
+
+fresh: root go ## both of README's commands, in a minimal Debian that has make, git and Go: what nothing declares is missing there
+	@hack/fresh bash -c 'make demo && make test'
 
 lint: go ## gofmt, go vet and staticcheck
 	@hack/gofmt-check; go vet -tags e2e ./...; go tool staticcheck -tags e2e ./...
@@ -57,7 +60,7 @@ bench: root build testbed-deps ## the numbers of docs/performance.md; raw result
 	@go run ./test/bench --runs=$(RUNS) --only=$(ONLY) --duration=$(DURATION) $(if $(QUOTE),--quote)
 
 bench-alternatives: root build testbed-deps ## the same of what Debian packages, where there is any: keepalived
-	@hack/ensure keepalived keepalived; go run ./test/bench --runs=$(RUNS) --only=keepalived $(if $(QUOTE),--quote)
+	@hack/ensure alternatives; go run ./test/bench --runs=$(RUNS) --only=keepalived $(if $(QUOTE),--quote)
 
 chaos: root build testbed-deps ## DURATION=10m SEED=n NODES=3|2 FAULTS=: faults on the wire and of every program, then random operations
 	@echo "==> chaos: faults from a seed, one after the other, while an observer on the LAN sees who answers;"; \
@@ -93,8 +96,12 @@ help:
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
 		/^[a-z0-9 -]+:.*## / {printf "  make %-28s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-testbed-deps: root go
-	@$(TESTBED) deps --routers=yes; $(TESTBED) components
+testbed-deps: root go programs
+	@$(TESTBED) components
+
+# Without root, tests that make network namespaces skip themselves, and need no programs.
+programs:
+	@[ "$$(id -u)" != 0 ] || hack/ensure testbed
 
 go:
 	@command -v go >/dev/null || { echo "Go is missing: install Go 1.26 or later and put it on the PATH, see https://go.dev/doc/install" >&2; exit 1; }
@@ -108,5 +115,5 @@ dir:
 what:
 	@[ -n "$(WHAT)" ] || { echo "say what: WHAT=ccm, apiserver, etcd, kube-proxy:NODE or announcer:NODE" >&2; exit 1; }
 
-.PHONY: demo test unit race e2e lint verify bench bench-alternatives chaos build generate image help go root dir what
+.PHONY: demo test unit race e2e fresh programs lint verify bench bench-alternatives chaos build generate image help go root dir what
 .PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps

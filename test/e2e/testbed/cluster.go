@@ -155,8 +155,13 @@ func (c *Cluster) Apply(ctx context.Context, manifest string) error {
 // for the switch.
 func (c *Cluster) NetNS(host string) string { return lan.Prefix(c.layout.ID) + host }
 
-// In runs a command on a host and returns everything it wrote.
+// In runs a command on a host and returns everything it wrote. The error is an *exec.ExitError
+// where the command ran and failed, and exec.ErrNotFound where there is no such program: what
+// waits until a command succeeds need not wait for that.
 func (c *Cluster) In(ctx context.Context, host string, command ...string) (string, error) {
+	if _, err := exec.LookPath(command[0]); err != nil {
+		return "", fmt.Errorf("on %s: %w; hack/programs is to list it", host, err)
+	}
 	args := append([]string{"netns", "exec", c.NetNS(host)}, command...)
 	out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput()
 	if err != nil {

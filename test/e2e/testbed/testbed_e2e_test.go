@@ -52,8 +52,33 @@ func gone(t *testing.T, dir string) {
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Empty(t, entries, "the directory was there, so it stays, empty")
-	out, _ := exec.CommandContext(t.Context(), "pgrep", "-af", dir).Output()
-	require.Empty(t, string(out))
+	left, err = processes(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// processes returns the command lines that name dir, of all processes.
+func processes(dir string) ([]string, error) {
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, path := range lines {
+		line, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(line), dir) { // one that has ended is not there
+			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found, nil
+}
+
+// until waits until check, which runs on the test's own goroutine and may end the test, says yes.
+func until(t *testing.T, check func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !check(); time.Sleep(10 * time.Millisecond) {
+		require.True(t, time.Now().Before(deadline), "nothing changed for %s", patience)
+	}
 }
 
 func boot(t *testing.T, o Options) *Cluster {
@@ -102,6 +127,21 @@ func TestTestbedLeavesNothing(t *testing.T) {
 	gone(t, b.Dir)
 	require.NoError(t, b.Down(t.Context()), "taken down twice")
 	require.Equal(t, before, host(t))
+}
+
+// TestProcesses shows that what looks for processes that are left finds one.
+func TestProcesses(t *testing.T) {
+	dir := t.TempDir()
+	child := exec.CommandContext(t.Context(), "tail", "-f", filepath.Join(dir, "nothing"), "/dev/null")
+	require.NoError(t, child.Start())
+	found, err := processes(dir)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.NoError(t, child.Process.Kill())
+	_ = child.Wait() // it was killed
+	found, err = processes(dir)
+	require.NoError(t, err)
+	require.Empty(t, found)
 }
 
 func TestTestbedEndsWithItsOwner(t *testing.T) {
@@ -170,6 +210,9 @@ func TestTestbedCutsCables(t *testing.T) {
 	node := c.Layout().Nodes[0]
 	alone := func() bool {
 		_, err := c.In(t.Context(), "client", "ping", "-c1", "-W1", node.LAN.V4.String())
+		if err != nil {
+			require.ErrorAs(t, err, new(*exec.ExitError), "ping did not run")
+		}
 		return err != nil
 	}
 	carrier := func() string {
@@ -177,17 +220,17 @@ func TestTestbedCutsCables(t *testing.T) {
 		require.NoError(t, err)
 		return strings.TrimSpace(out)
 	}
-	require.Eventually(t, func() bool { return !alone() }, patience, 10*time.Millisecond)
+	until(t, func() bool { return !alone() })
 	require.NoError(t, c.Cut(t.Context(), "node1", Loud))
 	require.True(t, alone())
 	require.Equal(t, "0", carrier())
 	require.NoError(t, c.Heal(t.Context(), "node1"))
-	require.Eventually(t, func() bool { return !alone() }, patience, 10*time.Millisecond)
+	until(t, func() bool { return !alone() })
 	require.NoError(t, c.Cut(t.Context(), "node1", Silent))
 	require.True(t, alone())
 	require.Equal(t, "1", carrier())
 	require.NoError(t, c.Heal(t.Context(), "node1"))
-	require.Eventually(t, func() bool { return !alone() }, patience, 10*time.Millisecond)
+	until(t, func() bool { return !alone() })
 }
 
 // TestTestbedPods shows what the stand-in for kubelet does for a Pod.

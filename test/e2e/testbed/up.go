@@ -30,6 +30,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a testbed makes network namespaces and needs root")
 	}
+	if err := checkPrograms(); err != nil {
+		return nil, err
+	}
 	if err := BuildOwn(ctx, o.BinDir); err != nil {
 		return nil, err
 	}

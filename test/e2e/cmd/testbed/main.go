@@ -17,7 +17,6 @@ import (
 )
 
 const usage = `usage: testbed COMMAND [FLAGS]
-  deps [--routers]          install missing Debian packages; with those of the routers
   components                build the Kubernetes components into .cache/bin
   up --dir=DIR [--nodes=3] [--proxy=nftables|iptables] [--mgmt=lan|separate]
      [--external=yes|no] [--routers=yes|no] [--no-deploy] [--overlay=PATH] [--bin-dir=PATH] [--owner-pid=PID]
@@ -77,8 +76,6 @@ func command(ctx context.Context, name string, args []string) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	switch name {
-	case "deps":
-		return testbed.Dependencies(ctx, o.Routers, os.Stdout)
 	case "components":
 		return components(ctx, o)
 	case "up":

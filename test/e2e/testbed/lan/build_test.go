@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 // Every host reaches every other on both families, and the network leaves nothing
 // behind.
 func TestBuildConnectsHosts(t *testing.T) {
-	if _, err := exec.LookPath("ip"); err != nil || os.Geteuid() != 0 {
-		t.Skip("making network namespaces needs root and iproute2")
+	if os.Geteuid() != 0 {
+		t.Skip("making network namespaces needs root")
 	}
 	for name, separate := range map[string]bool{"management on the LAN": false, "separate management": true} {
 		t.Run(name, func(t *testing.T) {
