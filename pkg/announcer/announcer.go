@@ -135,7 +135,7 @@ func New(options Options) *Announcer {
 	}
 	a.listener(ipv4, options.ListenIPv4, failed)
 	a.listener(ipv6, options.ListenIPv6, failed)
-	a.neighbours.network = sight.NewNetwork(func(p sight.Packet) {
+	a.neighbours.network = sight.NewNetwork(func(p sight.Arrival) {
 		if !a.inbox.hear(p) {
 			a.neighbours.network.Drop(sight.ErrOverflow)
 		}

@@ -114,9 +114,9 @@ func (c *crowd) exchange() {
 	c.seq++
 	c.now, c.boot = c.now.Add(50*time.Millisecond), c.boot+50*time.Millisecond
 	for i := range 10 {
-		c.turn(c.now, c.boot, news{packets: []sight.Packet{{
+		c.turn(c.now, c.boot, news{packets: arrivals(sight.Packet{
 			From: fmt.Sprintf("node%d", i+1), Boot: 2, Seq: c.seq, Heard: sight.Echo{Boot: 1, Seq: c.seq}, Hears: true, Detect: 300 * time.Millisecond,
-		}}})
+		})})
 	}
 }
 

@@ -146,7 +146,7 @@ func (s *contestant) work(now time.Time, boot time.Duration) {
 
 func (s *contestant) hear(d datagram) {
 	if p, err := s.ring.Open(d.bytes); err == nil {
-		s.pending.packets = append(s.pending.packets, p)
+		s.pending.packets = append(s.pending.packets, arrivals(p)...)
 	}
 }
 

@@ -37,7 +37,7 @@ type news struct {
 	// health is what was learned last of the node's health.
 	health *health.Result
 	// packets are what peers said, in the order in which it came.
-	packets []sight.Packet
+	packets []sight.Arrival
 	// probes are what came of asking the segment for addresses.
 	probes []probed
 	// answers are what came of probing addresses, and claims who claims the node's.
@@ -78,7 +78,7 @@ func (b *inbox) put(change func(*news)) {
 }
 
 // hear takes a packet of a peer, and reports whether there was room for it.
-func (b *inbox) hear(p sight.Packet) bool {
+func (b *inbox) hear(p sight.Arrival) bool {
 	room := true
 	b.put(func(n *news) {
 		if room = len(n.packets) < maxPackets; room {

@@ -3,6 +3,7 @@ package announcer
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -38,9 +39,10 @@ var _ wire = (*sight.Network)(nil)
 // core's sight returns, and knows until when the node may answer.
 type neighbours struct {
 	network wire
-	paths   map[string]path
-	keys    map[string]announcement.Key
-	// interfaces are the indexes of those on which peers are reached.
+	peers   map[string]*neighbour
+	// links are the interfaces as set found them, and interfaces the indexes of those on which
+	// peers are reached.
+	links      link.Snapshot
 	interfaces []int
 	failed     error
 	retryAt    time.Duration
@@ -52,10 +54,11 @@ type neighbours struct {
 	deadline atomic.Int64
 }
 
-// path is how a peer is reached.
-type path struct {
-	sight.Path
-	socket sight.Socket
+// neighbour is how a peer is reached.
+type neighbour struct {
+	sight.Sealer
+	sight.Destinations
+	key announcement.Key
 }
 
 // allowed says whether the node may answer: what it sent to peers last is so recent that
@@ -69,25 +72,27 @@ func (n *neighbours) allowed() bool {
 // set follows a change of the plan or of the interfaces.
 func (n *neighbours) set(boot time.Duration, c *core) error {
 	c.rerouted = false
-	var links link.Snapshot
+	n.links = link.Snapshot{}
 	if c.links != nil {
-		links = *c.links
+		n.links = *c.links
 	}
-	own := links.Report()
-	n.paths, n.keys, n.interfaces = map[string]path{}, map[string]announcement.Key{}, nil
+	own := n.links.Report()
+	before := n.peers
+	n.peers, n.interfaces = map[string]*neighbour{}, nil
 	sockets := map[sight.Socket]bool{}
 	for _, p := range c.set.Sight.Peers {
-		n.keys[p.Node] = p.Key
-		found, ok := sight.Reach(own, c.carriers.with(p.Node), p)
-		if !ok || c.set.Sight.TransmitInterval == 0 {
-			continue
+		if c.set.Sight.TransmitInterval == 0 {
+			break
 		}
-		i, _ := links.Find(found.Interface)
-		socket := sight.Socket{Index: i.Index, Name: i.Name, IPv6: found.To.Addr().Is6()}
-		n.paths[p.Node] = path{found, socket}
-		sockets[socket] = true
-		if !slices.Contains(n.interfaces, i.Index) {
-			n.interfaces = append(n.interfaces, i.Index)
+		known := before[p.Node]
+		if known == nil || known.key != p.Key {
+			known = &neighbour{Sealer: sight.NewSealer(p.Key, c.node, p.Node), key: p.Key}
+		}
+		n.peers[p.Node] = known
+		paths := sight.Reach(own, c.carriers.with(p.Node), p)
+		known.Guess(paths)
+		if len(paths) > 0 {
+			n.open(sockets, paths[0])
 		}
 	}
 	err := n.network.Set(sight.NewKeyring(c.node, c.set.Sight.Peers), sockets)
@@ -100,6 +105,46 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 	}
 	n.failed = err
 	return err
+}
+
+// open adds to sockets those of the interface that path leads through: of both families, as far
+// as the node has addresses, because a peer that has lost its own of one family comes by the other.
+func (n *neighbours) open(sockets map[sight.Socket]bool, path sight.Path) {
+	socket, i := n.socket(path)
+	sockets[socket] = true
+	if slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
+		sockets[sight.Socket{Index: i.Index, Name: i.Name}] = true
+	}
+	if len(i.LinkLocal) > 0 {
+		sockets[sight.Socket{Index: i.Index, Name: i.Name, IPv6: true}] = true
+	}
+	if !slices.Contains(n.interfaces, i.Index) {
+		n.interfaces = append(n.interfaces, i.Index)
+	}
+}
+
+// socket returns the socket from which path begins, and its interface.
+func (n *neighbours) socket(path sight.Path) (sight.Socket, link.Interface) {
+	i, _ := n.links.Find(path.Interface)
+	return sight.Socket{Index: i.Index, Name: i.Name, IPv6: path.To.Addr().Is6()}, i
+}
+
+// heard follows a peer to where its packet came from; counted is what sight made of that.
+func (n *neighbours) heard(from sight.Arrival, counted error) {
+	peer, ok := n.peers[from.From]
+	if !ok || counted != nil && !errors.Is(counted, sight.ErrUnproven) {
+		return
+	}
+	path := sight.Path{Interface: from.Socket.Name, To: netip.AddrPortFrom(from.Source, sight.Port)}
+	_, i := n.socket(path)
+	if i.Index != from.Socket.Index || !sight.OnLink(i.Report(), from.Source) {
+		return
+	}
+	if counted == nil {
+		peer.Heard(path)
+	} else {
+		peer.Unproven(path)
+	}
 }
 
 // look tells sight how much was heard from anybody, where that may come to count.
@@ -118,15 +163,19 @@ func (n *neighbours) look(boot time.Duration, s *sight.Core) {
 // first of the packets.
 func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 	for _, out := range s.Flush(boot) {
-		p, ok := n.paths[out.To]
+		peer, ok := n.peers[out.To]
 		if !ok {
 			continue
 		}
-		if err := n.network.Send(p.socket, p.To, sight.Seal(out.Packet, out.To, n.keys[out.To])); err != nil {
-			n.unsent.Add(1)
-			continue
+		datagram := peer.Seal(out.Packet)
+		for _, path := range peer.Next(out.Late) {
+			from, _ := n.socket(path)
+			if err := n.network.Send(from, path.To, datagram); err != nil {
+				n.unsent.Add(1)
+				continue
+			}
+			n.sent.Add(1)
 		}
-		n.sent.Add(1)
 	}
 	n.deadline.Store(int64(s.Deadline()))
 }

@@ -63,10 +63,10 @@ func TestManyAddressesGoByPortions(t *testing.T) {
 	}
 	say := func(node string, part *sight.Part, digest sight.Digest) {
 		seq++
-		turn(news{packets: []sight.Packet{{
+		turn(news{packets: arrivals(sight.Packet{
 			From: node, Boot: 2, Seq: seq, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: 300 * time.Millisecond, Digest: digest, Part: part,
 			Apart: apart,
-		}}})
+		})})
 	}
 	// rest lets the announcer do all there is to do: a millisecond in each turn, as if it took so long.
 	rest := func(how time.Duration) (turns int) {
@@ -133,9 +133,9 @@ func TestATurnThatTakesTooLong(t *testing.T) {
 	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "node1"}}}
 	state := links(ifi(2, "eth0", "192.0.2.10/24"))
 	a.turn(now, boot, news{links: &state, plans: map[string]announcement.Set{"r": set}})
-	a.turn(now, boot, news{packets: []sight.Packet{{
+	a.turn(now, boot, news{packets: arrivals(sight.Packet{
 		From: "node1", Boot: 2, Seq: 1, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: 300 * time.Millisecond,
-	}}})
+	})})
 	require.Equal(t, 1, a.core.claims.Len())
 	deadline := a.neighbours.deadline.Load()
 
@@ -174,10 +174,10 @@ func TestNoEndIsToldAhead(t *testing.T) {
 		for _, c := range claims {
 			digest.Toggle(c)
 		}
-		return news{packets: []sight.Packet{{
+		return news{packets: arrivals(sight.Packet{
 			From: "node1", Boot: 2, Seq: seq, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: 300 * time.Millisecond,
 			Digest: digest, Part: &sight.Part{Range: true, Claims: claims},
-		}}}
+		})}
 	}
 	turn(news{links: &state}, kept, lost)
 	turn(say(1))

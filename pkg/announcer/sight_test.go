@@ -2,6 +2,7 @@ package announcer_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/pkg/announcer"
@@ -335,33 +337,43 @@ func TestOnlyPeersAreHeard(t *testing.T) {
 	leave := sight.Packet{From: first.name, Boot: 1, Seq: 1 << 60, Leave: true, Detect: time.Second}
 	stranger := leave
 	stranger.From = "mallory"
-	b.inject(second, sight.Seal(leave, second.name, key("some", "body")))
-	b.inject(second, sight.Seal(stranger, second.name, key("some", "body")))
-	b.inject(second, sight.Seal(leave, second.name, key(first.name, second.name)))
+	real := sight.NewSealer(key(first.name, second.name), first.name, second.name).Seal(leave)
+	forged := bytes.Clone(real)
+	forged[len(forged)-1] ^= 1
+	b.inject(second, forged)
+	b.inject(second, sight.NewSealer(key("some", "body"), stranger.From, second.name).Seal(stranger))
+	b.inject(second, real)
 	b.inject(second, <-records)
-	b.inject(second, []byte{1, 2, 3})
+	b.injectFrom(second, 254, real)
+	b.inject(second, []byte{2, 2, 3})
 	b.inject(second, []byte("GET / HTTP/1.1\r\n"))
-	for _, cause := range []error{sight.ErrForged, sight.ErrStranger, sight.ErrUnproven, sight.ErrReplayed, sight.ErrMalformed, sight.ErrVersion} {
+	for _, cause := range []error{sight.ErrHopLimit, sight.ErrForged, sight.ErrStranger, sight.ErrUnproven, sight.ErrReplayed, sight.ErrMalformed, sight.ErrVersion} {
 		require.Eventually(t, func() bool { return second.announcer.Status().Dropped[cause.Error()] > 0 }, patience, 5*time.Millisecond, cause)
 	}
 	require.Equal(t, 1, second.announcer.Status().Peers[sight.Up])
 	assert.Zero(t, second.lastReport().Claims.Len())
 }
 
-// inject sends a datagram to a node from the host.
-func (b *bridged) inject(m *member, datagram []byte) {
+// inject sends a datagram to a node from the host, as a machine on the segment does.
+func (b *bridged) inject(m *member, datagram []byte) { b.injectFrom(m, 255, datagram) }
+
+func (b *bridged) injectFrom(m *member, hops int, datagram []byte) {
 	b.t.Helper()
 	to := b.carriers(m)[0].Prefixes
 	at := slices.IndexFunc(to, func(p netip.Prefix) bool { return p.Addr().Is4() })
 	var err error
 	b.host.Do(func() {
-		var conn net.Conn
-		if conn, err = net.Dial("udp4", netip.AddrPortFrom(to[at].Addr(), sight.Port).String()); err == nil {
-			_, err = conn.Write(datagram)
-			_ = conn.Close()
+		var conn *net.UDPConn
+		if conn, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to[at].Addr(), sight.Port))); err == nil {
+			err = errors.Join(ipv4.NewConn(conn).SetTTL(hops), write(conn, datagram), conn.Close())
 		}
 	})
 	require.NoError(b.t, err)
+}
+
+func write(c net.Conn, datagram []byte) error {
+	_, err := c.Write(datagram)
+	return err
 }
 
 // record returns the datagrams of the protocol that go to the node behind port.

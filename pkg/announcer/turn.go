@@ -122,12 +122,14 @@ func (a *Announcer) reach(boot time.Duration) {
 }
 
 // listen takes what peers said.
-func (a *Announcer) listen(boot time.Duration, packets []sight.Packet) {
+func (a *Announcer) listen(boot time.Duration, packets []sight.Arrival) {
 	a.neighbours.look(boot, a.core.sight)
 	for _, p := range packets {
-		if err := a.core.sight.Receive(boot, p); err != nil {
+		err := a.core.sight.Receive(boot, p.Packet)
+		if err != nil {
 			a.neighbours.network.Drop(err)
 		}
+		a.neighbours.heard(p, err)
 	}
 }
 

@@ -257,7 +257,7 @@ func (p *player) watch() {
 }
 
 // packets are what peers say of what they claim.
-func (p *player) packets(c *core) []sight.Packet {
+func (p *player) packets(c *core) []sight.Arrival {
 	var out []sight.Packet
 	for _, name := range []string{"node1", "node2"} {
 		p.seq[name]++
@@ -278,6 +278,15 @@ func (p *player) packets(c *core) []sight.Packet {
 			packet.Digest = digest
 		}
 		out = append(out, packet)
+	}
+	return arrivals(out...)
+}
+
+// arrivals are packets of which nothing more is known.
+func arrivals(packets ...sight.Packet) []sight.Arrival {
+	var out []sight.Arrival
+	for _, p := range packets {
+		out = append(out, sight.Arrival{Packet: p})
 	}
 	return out
 }

@@ -38,10 +38,8 @@ type Balancer struct {
 	// maxMoves is how many addresses may move a minute for the sake of balance; 0 is none.
 	maxMoves    int
 	rebalancing rebalancing
-	// departing are the nodes that were deleted while their announcers have a stream.
-	departing map[string]*departure
-	probing   probing
-	conflicts conflicts
+	probing     probing
+	conflicts   conflicts
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
@@ -75,7 +73,6 @@ func New() *Balancer {
 		announcer:   map[string]*announcer{},
 		sessions:    newSessions(),
 		rebalancing: newRebalancing(),
-		departing:   map[string]*departure{},
 		probing:     newProbing(),
 		conflicts:   newConflicts(),
 		withdrawing: map[netip.Addr][]string{},

@@ -10,9 +10,6 @@ import (
 
 // SetNode takes over a Node.
 func (b *Balancer) SetNode(n Node) {
-	if !n.Deleting {
-		b.stay(n.Name)
-	}
 	old, ok := b.nodes[n.Name]
 	if ok && old.equal(n) {
 		return
@@ -22,9 +19,28 @@ func (b *Balancer) SetNode(n Node) {
 	b.ownAddresses(old.Addresses, n.Addresses)
 	b.nodes[n.Name] = n
 	b.meet(n)
+	if !slices.Equal(old.Addresses, n.Addresses) {
+		b.watchers(n.Name)
+	}
 	b.plan.moved, b.plan.routing.renew = true, true
 	b.conflicts.renew, b.probing.renew = true, true
 	b.nodeChanged(n.Name)
+}
+
+// DeleteNode forgets a Node; its addresses move.
+func (b *Balancer) DeleteNode(name string) {
+	b.countZone(b.nodes[name].Zone, -1)
+	b.ownAddresses(b.nodes[name].Addresses, nil)
+	delete(b.probing.of, name)
+	delete(b.nodes, name)
+	delete(b.peers, name)
+	for address := range b.withdrawing {
+		b.stopWaiting(address, name)
+	}
+	b.unroutes(name, true)
+	b.plan.moved, b.plan.routing.renew = true, true
+	b.conflicts.renew, b.probing.renew = true, true
+	b.nodeChanged(name)
 }
 
 func (b *Balancer) countZone(zone string, by int) {
@@ -73,9 +89,6 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
-		if b.Departs(node) {
-			b.forgetNode(node) // It can be told nothing, and may not come back.
-		}
 		b.conflicts.renew, b.probing.renew = true, true
 		b.react(node)
 		b.unroutes(node, true)

@@ -61,13 +61,31 @@ func (b *Balancer) sightOf(node string) announcement.Sight {
 		if !ok || len(known.interfaces) == 0 {
 			continue
 		}
-		peer := announcement.Peer{Node: name, Interfaces: known.interfaces}
+		peer := announcement.Peer{Node: name, Interfaces: known.interfaces, Addresses: b.lasting(name)}
 		if i, ok := findPeer(last, name); ok {
 			peer.Key = last.Peers[i].Key
 		} else {
 			peer.Key = b.key(node, name)
 		}
 		out.Peers = append(out.Peers, peer)
+	}
+	return out
+}
+
+// maxLasting bounds the addresses that peers are told to look for a node at first.
+const maxLasting = 4
+
+// lasting returns those addresses of a node's interfaces that its Node has: others there may
+// be ones that move from node to node, as keepalived's do.
+func (b *Balancer) lasting(name string) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range b.nodes[name].Addresses {
+		here := slices.ContainsFunc(b.announcer[name].interfaces, func(i announcement.Interface) bool {
+			return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == a })
+		})
+		if here && !slices.Contains(out, a) && len(out) < maxLasting {
+			out = append(out, a)
+		}
 	}
 	return out
 }
@@ -91,7 +109,6 @@ func (b *Balancer) key(x, y string) (out announcement.Key) {
 // whom that is news.
 func (b *Balancer) watch(changed changes) {
 	p := &b.plan
-	b.sessions.touchHeld()
 	for name := range b.sessions.changed {
 		_, exists := b.nodes[name]
 		if !exists && len(p.members[name]) == 0 {

@@ -142,7 +142,7 @@ func (l *lan) turn(second int, now time.Duration, n *talker) {
 // sizeOf returns how long a packet is as a datagram, which only its part bears on.
 func (l *lan) sizeOf(out sight.Outgoing) int {
 	if l.size == 0 || out.Packet.Part != l.told {
-		l.told, l.size = out.Packet.Part, len(sight.Seal(out.Packet, out.To, announcement.Key{}))
+		l.told, l.size = out.Packet.Part, len(sight.NewSealer(announcement.Key{}, out.Packet.From, out.To).Seal(out.Packet))
 	}
 	return l.size
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
@@ -109,6 +110,9 @@ func (c *chaos) spoof(node string) func() {
 				return
 			}
 			defer conn.Close()
+			if ipv4.NewConn(conn).SetTTL(255) != nil { // With less none is looked at.
+				return
+			}
 			conns[n.LAN.V4] = conn
 		}
 		noise := make([]byte, 200)

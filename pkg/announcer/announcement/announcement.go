@@ -153,6 +153,9 @@ type Peer struct {
 	// Interfaces are the peer's as it last reported them; where it is reached follows
 	// from their prefixes, which include the link-local ones.
 	Interfaces []Interface
+	// Addresses are the Node's own, where it is looked for first: its interfaces may have
+	// others that move from node to node.
+	Addresses []netip.Addr
 	// Key authenticates what the two nodes say to each other. Only they and the leaders
 	// know it, and it is the same from leader to leader.
 	Key Key
@@ -160,7 +163,7 @@ type Peer struct {
 
 // Equal reports whether p and q say the same.
 func (p Peer) Equal(q Peer) bool {
-	return p.Node == q.Node && p.Key == q.Key && slices.EqualFunc(p.Interfaces, q.Interfaces, Interface.Equal)
+	return p.Node == q.Node && p.Key == q.Key && slices.Equal(p.Addresses, q.Addresses) && slices.EqualFunc(p.Interfaces, q.Interfaces, Interface.Equal)
 }
 
 // Key is a secret of two nodes. It prints as nothing.

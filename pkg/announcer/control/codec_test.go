@@ -93,10 +93,19 @@ func (d dice) sight() (s announcement.Sight) {
 	}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		if d.IntN(2) == 0 {
-			s.Peers = append(s.Peers, announcement.Peer{Node: name, Key: announcement.Key{byte(d.IntN(2))}, Interfaces: d.interfaces()})
+			s.Peers = append(s.Peers, announcement.Peer{Node: name, Key: announcement.Key{byte(d.IntN(2))}, Interfaces: d.interfaces(), Addresses: d.addresses()})
 		}
 	}
 	return s
+}
+
+func (d dice) addresses() (out []netip.Addr) {
+	for _, a := range []string{"192.0.2.9", "2001:db8::9"} {
+		if d.IntN(2) == 0 {
+			out = append(out, netip.MustParseAddr(a))
+		}
+	}
+	return out
 }
 
 func (d dice) interfaces() []announcement.Interface {
@@ -354,7 +363,7 @@ func fuzzBase() announcement.Set {
 	base := set(1, 1, "192.0.2.1", "192.0.2.2", "2001:db8::1")
 	base.Sight = announcement.Sight{
 		TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3,
-		Peers: []announcement.Peer{{Node: "a", Key: announcement.Key{1}}, {Node: "b", Key: announcement.Key{2}}},
+		Peers: []announcement.Peer{{Node: "a", Key: announcement.Key{1}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}, {Node: "b", Key: announcement.Key{2}}},
 	}
 	return base
 }

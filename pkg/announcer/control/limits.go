@@ -23,6 +23,9 @@ const (
 	// maxPeers bounds the peers of one node, and so those that it may find down; a plan has
 	// at most 64.
 	maxPeers = 1 << 10
+	// maxNodeAddresses bounds the addresses at which one peer is looked for first; a leader
+	// sends at most loadbalancer's own, lower number.
+	maxNodeAddresses = 1 << 4
 	// maxBGPPeers bounds a node's sessions to routers, and maxAdvertisements how its prefixes
 	// may be announced; the routes of a node are bounded by maxAnnouncements.
 	maxBGPPeers       = 1 << 8

@@ -51,5 +51,9 @@ func encodeSight(s announcement.Sight) *pb.Sight {
 }
 
 func encodePeer(p announcement.Peer) *pb.Peer {
-	return &pb.Peer{Node: p.Node, Interfaces: encodeInterfaces(p.Interfaces), Key: slices.Clone(p.Key[:])}
+	out := &pb.Peer{Node: p.Node, Interfaces: encodeInterfaces(p.Interfaces), Key: slices.Clone(p.Key[:])}
+	for _, a := range p.Addresses {
+		out.Addresses = append(out.Addresses, a.AsSlice())
+	}
+	return out
 }

@@ -63,6 +63,16 @@ func decodePeer(p *pb.Peer) (peer announcement.Peer, err error) {
 		return peer, fmt.Errorf("key of %d bytes; it has %d", len(p.GetKey()), len(peer.Key))
 	}
 	copy(peer.Key[:], p.GetKey())
+	if err := checkCount("addresses", len(p.GetAddresses()), maxNodeAddresses); err != nil {
+		return peer, err
+	}
+	for i, raw := range p.GetAddresses() {
+		address, err := decodeAddress(raw)
+		if err != nil {
+			return peer, fmt.Errorf("address %d: %w", i, err)
+		}
+		peer.Addresses = append(peer.Addresses, address)
+	}
 	peer.Interfaces, err = decodeInterfaces(p.GetInterfaces())
 	return peer, err
 }

@@ -130,12 +130,17 @@ func (s Snapshot) Report() []announcement.Interface {
 	var out []announcement.Interface
 	for _, i := range s.Interfaces {
 		if i.reported() {
-			out = append(out, announcement.Interface{
-				Name: i.Name, MAC: i.MAC.String(), Prefixes: slices.Concat(i.Prefixes, i.LinkLocal), Default: i.Default, Down: i.Carries() != nil,
-			})
+			out = append(out, i.Report())
 		}
 	}
 	return out
+}
+
+// Report returns the interface as the cluster is told of it.
+func (i Interface) Report() announcement.Interface {
+	return announcement.Interface{
+		Name: i.Name, MAC: i.MAC.String(), Prefixes: slices.Concat(i.Prefixes, i.LinkLocal), Default: i.Default, Down: i.Carries() != nil,
+	}
 }
 
 // Own is the set of addresses that the node must never answer for as a load balancer,

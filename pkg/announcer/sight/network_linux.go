@@ -1,14 +1,13 @@
 package sight
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,14 +15,15 @@ import (
 
 const (
 	// receiveBuffer is asked for so that nothing is lost while the process waits for a
-	// processor; the kernel may grant less.
+	// processor; the kernel may grant less. othersBuffer is for what is not known to come from
+	// a peer, of which othersRate is read in a second, over all interfaces.
 	receiveBuffer = 1 << 20
+	othersBuffer  = 8 << 10
+	othersRate    = 100
 	// trafficClass is CS6, network control, which switches and qdiscs prefer; priority is
 	// the socket's, the highest that needs no privilege.
 	trafficClass = 0xc0
 	priority     = 6
-	// hopLimit keeps datagrams on the segment.
-	hopLimit = 1
 )
 
 // Now returns the time by the clock that all of this package uses: it goes on while the
@@ -44,27 +44,51 @@ type Socket struct {
 	IPv6  bool
 }
 
+// Arrival is a packet, and where and from where it came.
+type Arrival struct {
+	Packet
+	Socket Socket
+	Source netip.Addr
+}
+
 // Network sends and receives datagrams. Set, Send and Close are called by one owner.
+//
+// Each interface and family has two sockets, between which the kernel divides what comes: what
+// bears the identifier of a pair goes to one with a large buffer that is read at once. All the rest, be it
+// of whom and as much as it may, goes to the other, with a small buffer that is read slowly,
+// so that its causes can be counted.
 type Network struct {
-	receive func(Packet)
+	receive func(Arrival)
 	failed  func()
 	ring    atomic.Pointer[Keyring]
+	pairs   []pairID
 	open    map[Socket]*conn
 	readers sync.WaitGroup
 
 	mu      sync.Mutex
 	dropped map[error]uint64
+	// nextOther is when another datagram that is not known to come from a peer may be read.
+	nextOther time.Duration
 }
 
+// conn is the two sockets of an interface and family.
 type conn struct {
-	*net.UDPConn
-	broken atomic.Bool
+	socket        Socket
+	peers, others *net.UDPConn
+	broken        atomic.Bool
+	// closed ends the pauses of the reader of others.
+	closed chan struct{}
+}
+
+func (c *conn) close() {
+	close(c.closed)
+	_, _ = c.peers.Close(), c.others.Close()
 }
 
 // NewNetwork returns a Network without sockets. It calls receive, from goroutines of its
 // own, with each packet that its keyring opens, and failed when a socket broke, which the
 // next Set opens anew.
-func NewNetwork(receive func(Packet), failed func()) *Network {
+func NewNetwork(receive func(Arrival), failed func()) *Network {
 	n := &Network{receive: receive, failed: failed, open: map[Socket]*conn{}, dropped: map[error]uint64{}}
 	n.ring.Store(NewKeyring("", nil))
 	return n
@@ -74,9 +98,15 @@ func NewNetwork(receive func(Packet), failed func()) *Network {
 // what opens datagrams. The error joins one for each socket that could not be opened.
 func (n *Network) Set(ring *Keyring, wanted map[Socket]bool) error {
 	n.ring.Store(ring)
+	pairs := ring.pairs()
+	renewed := !slices.Equal(pairs, n.pairs)
+	n.pairs = pairs
 	for s, c := range n.open {
+		if wanted[s] && !c.broken.Load() && renewed {
+			c.broken.Store(c.filter(pairs) != nil)
+		}
 		if !wanted[s] || c.broken.Load() {
-			_ = c.Close()
+			c.close()
 			delete(n.open, s)
 		}
 	}
@@ -85,74 +115,16 @@ func (n *Network) Set(ring *Keyring, wanted map[Socket]bool) error {
 		if n.open[s] != nil {
 			continue
 		}
-		c, err := listen(s)
+		c, err := listen(s, pairs)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("sight on %s: %w", s.Name, err))
 			continue
 		}
 		n.open[s] = c
-		n.readers.Go(func() { n.read(c) })
+		n.readers.Go(func() { n.read(c, c.peers) })
+		n.readers.Go(func() { n.read(c, c.others) })
 	}
 	return errors.Join(failures...)
-}
-
-// listen opens a socket that is bound to its interface.
-func listen(s Socket) (*conn, error) {
-	network, address := "udp4", netip.AddrPortFrom(netip.IPv4Unspecified(), Port)
-	if s.IPv6 {
-		network, address = "udp6", netip.AddrPortFrom(netip.IPv6Unspecified(), Port)
-	}
-	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var err error
-		if failed := raw.Control(func(fd uintptr) { err = prepare(int(fd), s) }); failed != nil {
-			return failed
-		}
-		return err
-	}}
-	c, err := config.ListenPacket(context.Background(), network, address.String())
-	if err != nil {
-		return nil, err
-	}
-	return &conn{UDPConn: c.(*net.UDPConn)}, nil
-}
-
-// prepare sets what a socket needs before it is bound.
-func prepare(fd int, s Socket) error {
-	if err := unix.BindToDevice(fd, s.Name); err != nil {
-		return fmt.Errorf("bind to device: %w", err)
-	}
-	level, class, limit := unix.IPPROTO_IP, unix.IP_TOS, unix.IP_TTL
-	if s.IPv6 {
-		level, class, limit = unix.IPPROTO_IPV6, unix.IPV6_TCLASS, unix.IPV6_UNICAST_HOPS
-	}
-	return errors.Join(
-		unix.SetsockoptInt(fd, level, class, trafficClass),
-		unix.SetsockoptInt(fd, level, limit, hopLimit),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, priority),
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer),
-	)
-}
-
-// read takes datagrams until the socket is closed or fails.
-func (n *Network) read(c *conn) {
-	buffer := make([]byte, maxDatagram+1)
-	for {
-		size, _, err := c.ReadFromUDPAddrPort(buffer)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			c.broken.Store(true)
-			n.failed()
-			return
-		}
-		p, err := n.ring.Load().Open(buffer[:size])
-		if err != nil {
-			n.Drop(err)
-			continue
-		}
-		n.receive(p)
-	}
 }
 
 // Send sends a datagram. Who is not there is no error.
@@ -161,7 +133,7 @@ func (n *Network) Send(from Socket, to netip.AddrPort, datagram []byte) error {
 	if c == nil {
 		return fmt.Errorf("sight on %s: no socket", from.Name)
 	}
-	_, err := c.WriteToUDPAddrPort(datagram, to)
+	_, err := c.peers.WriteToUDPAddrPort(datagram, to)
 	return err
 }
 
@@ -186,7 +158,7 @@ func (n *Network) Dropped() map[string]uint64 {
 // Close closes all sockets and returns once their readers have ended.
 func (n *Network) Close() {
 	for s, c := range n.open {
-		_ = c.Close()
+		c.close()
 		delete(n.open, s)
 	}
 	n.readers.Wait()

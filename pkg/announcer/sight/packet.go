@@ -1,11 +1,14 @@
 package sight
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -19,7 +22,7 @@ type Echo struct{ Boot, Seq uint64 }
 
 // Packet is what one node says to another.
 type Packet struct {
-	// From is the sender. It is not sent by name; the key shows it.
+	// From is the sender. It is not sent by name; the identifier of the pair shows it.
 	From string
 	// Boot is the sender's life: a number drawn at random at each start, and whenever it
 	// overslept. Seq grows with each packet of a life.
@@ -63,7 +66,7 @@ type Part struct {
 //
 //	0   version
 //	1   flags
-//	2   sender: the first 8 bytes of SHA-256 of its name
+//	2   pair: what only sender, receiver and leaders know of the two, see pairID
 //	10  boot, sequence
 //	26  boot and sequence of what was heard, then of what is unproven
 //	58  detection time in microseconds
@@ -75,10 +78,12 @@ type Part struct {
 //
 // An address is its length in bytes, 0 for none, and the bytes.
 const (
-	version    = 1
-	headSize   = 74
-	macSize    = 16
-	senderSize = 8
+	version  = 2
+	headSize = 74
+	macSize  = 16
+	// pairOffset is where the identifier of the pair begins, and pairSize its length.
+	pairOffset = 2
+	pairSize   = 8
 
 	// maxClaims fit into a datagram of 1200 bytes even if all are IPv6.
 	maxClaims = (1200 - headSize - macSize - 2*17 - 2) / (17 + 16)
@@ -105,9 +110,11 @@ var (
 	ErrMalformed = errors.New("malformed")
 	// ErrVersion says that a datagram is of another version of the protocol.
 	ErrVersion = errors.New("version")
-	// ErrStranger says that the sender is no peer.
+	// ErrHopLimit says that a datagram may have come through a router (RFC 5082).
+	ErrHopLimit = errors.New("hop limit")
+	// ErrStranger says that the sender is no peer, or has another key.
 	ErrStranger = errors.New("stranger")
-	// ErrForged says that the datagram was not made with the key of sender and receiver.
+	// ErrForged says that the datagram is not as sender and receiver's key would make it.
 	ErrForged = errors.New("forged")
 	// ErrReplayed says that the packet, or a newer one, was received before.
 	ErrReplayed = errors.New("replayed")
@@ -121,30 +128,39 @@ var (
 // DropCauses returns the texts of all errors that keep a datagram from counting.
 func DropCauses() []string {
 	var out []string
-	for _, err := range []error{ErrMalformed, ErrVersion, ErrStranger, ErrForged, ErrReplayed, ErrUnproven, ErrOverflow} {
+	for _, err := range []error{ErrMalformed, ErrVersion, ErrHopLimit, ErrStranger, ErrForged, ErrReplayed, ErrUnproven, ErrOverflow} {
 		out = append(out, err.Error())
 	}
 	return out
 }
 
+// pairID tells what one node sends to another from everything else, before anything is
+// computed: the kernel looks at nothing but that. It is made from their key, so that a machine
+// that has not seen a datagram of the two cannot make one that the receiver has to look at.
+type pairID [pairSize]byte
+
+func newPairID(key announcement.Key, from, to string) pairID {
+	return pairID(authenticate(key, "pair", from, to, nil))
+}
+
 // Keyring opens what peers send to a node. It is not written to once it is in use.
 type Keyring struct {
 	node  string
-	peers map[[senderSize]byte]announcement.Peer
+	peers map[pairID]announcement.Peer
 }
 
 // NewKeyring returns the keyring of node, which opens packets of peers.
 func NewKeyring(node string, peers []announcement.Peer) *Keyring {
-	k := &Keyring{node: node, peers: make(map[[senderSize]byte]announcement.Peer, len(peers))}
+	k := &Keyring{node: node, peers: make(map[pairID]announcement.Peer, len(peers))}
 	for _, p := range peers {
-		k.peers[senderID(p.Node)] = p
+		k.peers[newPairID(p.Key, p.Node, node)] = p
 	}
 	return k
 }
 
-func senderID(node string) [senderSize]byte {
-	sum := sha256.Sum256([]byte(node))
-	return [senderSize]byte(sum[:])
+// pairs returns the identifiers of all pairs, sorted.
+func (k *Keyring) pairs() []pairID {
+	return slices.SortedFunc(maps.Keys(k.peers), func(a, b pairID) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // Open returns the packet in a datagram to the keyring's node, or one of ErrMalformed,
@@ -159,12 +175,12 @@ func (k *Keyring) Open(datagram []byte) (Packet, error) {
 	if len(datagram) < headSize+macSize {
 		return Packet{}, ErrMalformed
 	}
-	sender, ok := k.peers[[senderSize]byte(datagram[2:])]
+	sender, ok := k.peers[pairID(datagram[pairOffset:])]
 	if !ok {
 		return Packet{}, ErrStranger
 	}
 	body := datagram[:len(datagram)-macSize]
-	if !hmac.Equal(datagram[len(body):], authenticate(sender.Key, sender.Node, k.node, body)) {
+	if !hmac.Equal(datagram[len(body):], authenticate(sender.Key, packetLabel, sender.Node, k.node, body)) {
 		return Packet{}, ErrForged
 	}
 	p, ok := parse(body)
@@ -175,12 +191,23 @@ func (k *Keyring) Open(datagram []byte) (Packet, error) {
 	return p, nil
 }
 
-// Seal returns p as a datagram from the node that sends it to the one that shares key.
-func Seal(p Packet, to string, key announcement.Key) []byte {
+// Sealer makes datagrams of packets from one node to another.
+type Sealer struct {
+	from, to string
+	key      announcement.Key
+	pair     pairID
+}
+
+// NewSealer returns what seals packets of from to the node that shares key with it.
+func NewSealer(key announcement.Key, from, to string) Sealer {
+	return Sealer{from, to, key, newPairID(key, from, to)}
+}
+
+// Seal returns p as a datagram.
+func (s Sealer) Seal(p Packet) []byte {
 	body := make([]byte, 0, maxDatagram)
 	body = append(body, version, p.flags())
-	id := senderID(p.From)
-	body = append(body, id[:]...)
+	body = append(body, s.pair[:]...)
 	for _, n := range []uint64{p.Boot, p.Seq, p.Heard.Boot, p.Heard.Seq, p.Unproven.Boot, p.Unproven.Seq} {
 		body = binary.BigEndian.AppendUint64(body, n)
 	}
@@ -190,13 +217,16 @@ func Seal(p Packet, to string, key announcement.Key) []byte {
 	if p.Part != nil {
 		body = p.Part.append(body)
 	}
-	return append(body, authenticate(key, p.From, to, body)...)
+	return append(body, authenticate(s.key, packetLabel, s.from, s.to, body)...)
 }
 
-// authenticate binds body to both names, in this order, by key.
-func authenticate(key announcement.Key, from, to string, body []byte) []byte {
+// packetLabel keeps the codes of packets apart from whatever else is made with a key.
+const packetLabel = "baremetal sight"
+
+// authenticate binds body to label and both names, in this order, by key.
+func authenticate(key announcement.Key, label, from, to string, body []byte) []byte {
 	mac := hmac.New(sha256.New, key[:])
-	for _, part := range []string{"baremetal sight", from, to} {
+	for _, part := range []string{label, from, to} {
 		mac.Write([]byte(part))
 		mac.Write([]byte{0})
 	}
@@ -242,7 +272,7 @@ func appendAddress(b []byte, a netip.Addr) []byte {
 // parse reads an authenticated body, all but the sender's name.
 func parse(b []byte) (Packet, bool) {
 	flags := b[1]
-	r := reader{rest: b[2+senderSize:]}
+	r := reader{rest: b[pairOffset+pairSize:]}
 	p := Packet{Leave: flags&flagLeave != 0, Hears: flags&flagHears != 0, Want: flags&flagWant != 0, Unwell: flags&flagUnwell != 0}
 	for _, n := range []*uint64{&p.Boot, &p.Seq, &p.Heard.Boot, &p.Heard.Seq, &p.Unproven.Boot, &p.Unproven.Seq} {
 		*n = r.uint64()

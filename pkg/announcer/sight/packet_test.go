@@ -20,6 +20,10 @@ func claim(address string, revision uint64) announcement.Claim {
 	return announcement.Claim{Address: netip.MustParseAddr(address), Stamp: announcement.Stamp{Term: 1, Revision: revision}}
 }
 
+func seal(p Packet, to string, key announcement.Key) []byte {
+	return NewSealer(key, p.From, to).Seal(p)
+}
+
 func packet() Packet {
 	return Packet{
 		From: "a", Boot: 1, Seq: 2, Heard: Echo{3, 4}, Unproven: Echo{5, 6}, Hears: true, Leave: true, Unwell: true, Want: true,
@@ -40,7 +44,7 @@ func TestSealAndOpen(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := ringB.Open(Seal(p, "b", keyAB))
+			got, err := ringB.Open(seal(p, "b", keyAB))
 			require.NoError(t, err)
 			require.Equal(t, p, got)
 		})
@@ -49,7 +53,7 @@ func TestSealAndOpen(t *testing.T) {
 
 // TestWhatDoesNotOpen: strangers, forgeries and damage are told apart.
 func TestWhatDoesNotOpen(t *testing.T) {
-	good := Seal(packet(), "b", keyAB)
+	good := seal(packet(), "b", keyAB)
 	flip := func(at int) []byte {
 		d := append([]byte{}, good...)
 		d[at] ^= 0x80
@@ -58,7 +62,7 @@ func TestWhatDoesNotOpen(t *testing.T) {
 	// signed is a body of the right sender, sealed as it is.
 	signed := func(change func([]byte) []byte) []byte {
 		body := change(append([]byte{}, good[:len(good)-macSize]...))
-		return append(body, authenticate(keyAB, "a", "b", body)...)
+		return append(body, authenticate(keyAB, packetLabel, "a", "b", body)...)
 	}
 	set := func(at int, value byte) func([]byte) []byte {
 		return func(b []byte) []byte { b[at] = value; return b }
@@ -74,11 +78,11 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		"empty":                      {nil, ErrMalformed},
 		"short":                      {good[:headSize], ErrMalformed},
 		"another version":            {flip(0), ErrVersion},
-		"a stranger":                 {Seal(stranger, "b", keyAB), ErrStranger},
-		"another key":                {Seal(packet(), "b", announcement.Key{9}), ErrForged},
-		"for another receiver":       {Seal(packet(), "c", keyAB), ErrForged},
-		"the key of another pair":    {Seal(other, "b", keyAB), ErrForged},
-		"sent back to its sender":    {Seal(Packet{From: "b", Boot: 1, Seq: 1, Detect: 1e9}, "a", keyAB), ErrStranger},
+		"a stranger":                 {seal(stranger, "b", keyAB), ErrStranger},
+		"another key":                {seal(packet(), "b", announcement.Key{9}), ErrStranger},
+		"for another receiver":       {seal(packet(), "c", keyAB), ErrStranger},
+		"the key of another pair":    {seal(other, "b", keyAB), ErrStranger},
+		"sent back to its sender":    {seal(Packet{From: "b", Boot: 1, Seq: 1, Detect: 1e9}, "a", keyAB), ErrStranger},
 		"a changed byte":             {flip(headSize + 5), ErrForged},
 		"a changed end":              {flip(len(good) - 1), ErrForged},
 		"cut off":                    {signed(func(b []byte) []byte { return b[:len(b)-1] }), ErrMalformed},
@@ -112,7 +116,7 @@ func TestSize(t *testing.T) {
 	for _, part := range parts {
 		p := packet()
 		p.Part = part
-		require.LessOrEqual(t, len(Seal(p, "b", keyAB)), 1200)
+		require.LessOrEqual(t, len(seal(p, "b", keyAB)), 1200)
 	}
 }
 
@@ -152,12 +156,12 @@ func FuzzOpen(f *testing.F) {
 	f.Add(parseable(Packet{From: "a", Boot: 1, Seq: 1, Detect: time.Second}))
 	f.Add(parseable(Packet{From: "a", Boot: 1, Seq: 1, Detect: time.Second, Part: &Part{Claims: []announcement.Claim{claim("10.0.0.1", 1)}}}))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		datagram := append(append([]byte{}, body...), authenticate(keyAB, "a", "b", body)...)
+		datagram := append(append([]byte{}, body...), authenticate(keyAB, packetLabel, "a", "b", body)...)
 		p, err := ringB.Open(datagram)
 		if err != nil {
 			return
 		}
-		require.Equal(t, datagram, Seal(p, "b", keyAB))
+		require.Equal(t, datagram, seal(p, "b", keyAB))
 		applied := claims{}
 		if p.Part != nil {
 			applied.apply(p.Part)
@@ -167,7 +171,7 @@ func FuzzOpen(f *testing.F) {
 
 // parseable is what Seal authenticates.
 func parseable(p Packet) []byte {
-	datagram := Seal(p, "b", keyAB)
+	datagram := seal(p, "b", keyAB)
 	return datagram[:len(datagram)-macSize]
 }
 

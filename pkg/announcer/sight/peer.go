@@ -46,6 +46,11 @@ type peer struct {
 	// told is when one went to the peer, and rounds how many while it was not up.
 	told   time.Duration
 	rounds int
+	// unechoed is the first packet to the peer since the last one that it echoed, and since when.
+	unechoed struct {
+		seq   uint64
+		since time.Duration
+	}
 }
 
 func (c *Core) newPeer(name string, now time.Duration) *peer {
@@ -54,6 +59,11 @@ func (c *Core) newPeer(name string, now time.Duration) *peer {
 
 // known says that all claims of the peer are known as they are.
 func (p *peer) known() bool { return p.claims.digest == p.digest }
+
+// late says that a packet of the peer is due, or one that echoes what went to it.
+func (p *peer) late(now, interval time.Duration) bool {
+	return p.state != Up || now > p.heard+interval*3/2 || p.unechoed.seq != 0 && now > p.unechoed.since+interval*3/2
+}
 
 // forget makes the peer one that was never heard.
 func (p *peer) forget(now time.Duration) {
@@ -148,6 +158,9 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		p.urgent, p.whole, c.all = true, true, true
 	}
 	p.heard, p.detect, p.company = now, packet.Detect, 0
+	if packet.Heard.Boot == c.boot && packet.Heard.Seq >= p.unechoed.seq {
+		p.unechoed.seq = 0
+	}
 	for _, other := range c.sorted {
 		if now > other.heard+c.interval {
 			other.company++
@@ -279,6 +292,9 @@ func (c *Core) expire(now time.Duration) {
 type Outgoing struct {
 	To     string
 	Packet Packet
+	// Late says that no packet of the receiver came when one was due, or none that echoes what
+	// it should have got by then: it may be elsewhere now.
+	Late bool
 }
 
 // Flush returns what to send now: to all peers when it is time or claims have changed, and
@@ -299,7 +315,11 @@ func (c *Core) Flush(now time.Duration) []Outgoing {
 			out = make([]Outgoing, 0, len(parts)*len(c.sorted)) // Mostly it is the same to all.
 		}
 		for _, part := range parts {
-			out = append(out, Outgoing{p.name, c.packet(p, part)})
+			packet := c.packet(p, part)
+			if p.unechoed.seq == 0 {
+				p.unechoed.seq, p.unechoed.since = c.seq, now
+			}
+			out = append(out, Outgoing{p.name, packet, p.late(now, c.interval)})
 			p.told = now
 		}
 	}

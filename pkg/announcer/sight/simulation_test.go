@@ -45,8 +45,10 @@ var regressions = []uint64{
 
 const (
 	simulations = 2000
-	maxNodes    = 5
-	maxVIPs     = 3
+	// moving is the seeds, modulo 8, in whose schedules addresses of nodes move.
+	moving   = 5
+	maxNodes = 5
+	maxVIPs  = 3
 	// bound is for how long two nodes may answer after something happened: the detection
 	// time and 100 ms.
 	bound = 400 * time.Millisecond
@@ -111,6 +113,15 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
+// TestFault_K2_2_AddressesOfPeersMove: as TestSimulation, in schedules in which nodes get other
+// addresses that no leader knows of.
+func TestFault_K2_2_AddressesOfPeersMove(t *testing.T) {
+	first := fromEnv(t, "SIGHT_FIRST", 1+rand.Uint64()>>1)&^7 + moving
+	for i := range uint64(200) {
+		require.NoError(t, simulate(first+8*i, nil), "seed %d", first+8*i)
+	}
+}
+
 // fromEnv returns the number that an environment variable is set to, or fallback.
 func fromEnv(t *testing.T, name string, fallback uint64) uint64 {
 	t.Helper()
@@ -147,6 +158,9 @@ type simulation struct {
 	both, apart [maxVIPs]time.Duration
 	// firewall draws whose packets are lost, where there are such schedules.
 	firewall *rand.Rand
+	// mover draws whose address is another one from then on, where there are such schedules.
+	mover *rand.Rand
+	moved int
 }
 
 // told is what a node claims, by address. All that is looked at after each event of a
@@ -177,6 +191,9 @@ func simulate(seed uint64, history *strings.Builder) error {
 	if seed%4 == 2 {
 		s.firewall = rand.New(rand.NewPCG(seed, 2))
 	}
+	if seed%8 == moving {
+		s.mover, s.moving = rand.New(rand.NewPCG(seed, 3)), true
+	}
 	s.onTurn = s.check
 	s.plan.Cluster = "c"
 	s.replan()
@@ -184,6 +201,7 @@ func simulate(seed uint64, history *strings.Builder) error {
 		s.run(s.now + time.Duration(random.IntN(1500))*time.Millisecond)
 		s.happen()
 		s.block()
+		s.move()
 		if s.failure != nil {
 			return s.failure
 		}
@@ -353,6 +371,32 @@ func (s *simulation) block() {
 	}
 }
 
+// move gives a node another IPv4 address, as a DHCP server may. Leaders hear of it when the
+// next one moves.
+func (s *simulation) move() {
+	if s.mover == nil || s.mover.IntN(2) > 0 {
+		return
+	}
+	for _, n := range s.stations {
+		n.guess = n.address
+	}
+	for _, n := range s.stations {
+		s.configure(n)
+	}
+	s.moved++
+	n := s.stations[s.mover.IntN(len(s.stations))]
+	n.address = netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + s.moved)})
+	s.note("%s is at %s now", n.name, n.address)
+}
+
+// stray is for how long packets may go to where a peer was before: until one is missed.
+func (s *simulation) stray() time.Duration {
+	if s.mover == nil {
+		return 0
+	}
+	return s.sight.TransmitInterval
+}
+
 func (s *simulation) fitness(name string) {
 	n := s.nodes[name]
 	vip := s.vips[s.random.IntN(len(s.vips))]
@@ -413,7 +457,7 @@ func (s *simulation) check() {
 			s.both[i], s.apart[i] = 0, 0
 			continue
 		}
-		s.limit(vip, s.met, &s.both[i], bound+s.slack, hops+s.thinking()+s.slack)
+		s.limit(vip, s.met, &s.both[i], bound+s.stray()+s.slack, hops+s.thinking()+s.slack)
 		s.limit(vip, s.agree(vip, s.rewired), &s.apart[i], 0, agreed+s.thinking()+s.slack)
 	}
 }

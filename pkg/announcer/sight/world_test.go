@@ -32,6 +32,8 @@ type world struct {
 	blocked map[[2]string]bool
 	// arrival is when the newest packet of each pair arrives: none overtakes another.
 	arrival map[[2]string]time.Duration
+	// moving says that addresses of nodes move, so that there are others that do not.
+	moving bool
 	// share, if not 0, is how many addresses a core decides about at a time, and hesitation
 	// the time between.
 	share      int
@@ -49,9 +51,13 @@ type station struct {
 	core   *Core
 	alive  bool
 	paused bool
-	queue  []Packet
-	plan   announcement.Set
-	unfit  map[netip.Addr]bool
+	queue  []arrived
+	// address is where it is now, guess where leaders last heard that it is, lasting another
+	// address, which stays, and peers where it finds its own peers.
+	address, guess, lasting netip.Addr
+	peers                   map[string]*Destinations
+	plan                    announcement.Set
+	unfit                   map[netip.Addr]bool
 	// unready and unwell are what the node's service proxy is; who is unwell is unready.
 	unready, unwell bool
 	// kept says that the plan is from an earlier life and no leader stands by it yet.
@@ -65,6 +71,12 @@ type station struct {
 	words map[announced]time.Duration
 	// left says that the life before this one ended by SIGTERM.
 	left bool
+}
+
+// arrived is a packet and where it came from.
+type arrived struct {
+	Packet
+	source netip.Addr
 }
 
 // announced is that a node announces an address.
@@ -131,9 +143,14 @@ func newWorld(seed uint64, names ...string) *world {
 		arrival: map[[2]string]time.Duration{},
 		onTurn:  func() {},
 	}
-	for _, name := range names {
+	for i, name := range names {
 		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, began: map[netip.Addr]time.Duration{}, told: map[netip.Addr]time.Duration{}, words: map[announced]time.Duration{}}
+		w.nodes[name].address = netip.AddrFrom4([4]byte{192, 0, 2, byte(1 + i)})
+		w.nodes[name].guess = w.nodes[name].address
+		w.nodes[name].lasting = netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 15: byte(1 + i)})
 		w.stations = append(w.stations, w.nodes[name])
+	}
+	for _, name := range names {
 		w.start(name)
 	}
 	return w
@@ -181,6 +198,7 @@ func (w *world) begin(name string, kept bool) {
 	s.kept = kept
 	s.core, s.alive, s.paused, s.queue = NewCore(name, w.random.Uint64()|1), true, false, nil
 	s.core.share = cmp.Or(w.share, s.core.share)
+	s.peers = map[string]*Destinations{}
 	w.configure(s)
 }
 
@@ -228,6 +246,14 @@ func (w *world) configure(s *station) {
 	for _, name := range w.names {
 		if name != s.name {
 			sight.Peers = append(sight.Peers, announcement.Peer{Node: name})
+			if s.peers[name] == nil {
+				s.peers[name] = &Destinations{}
+			}
+			paths := []Path{pathTo(w.nodes[name].guess)}
+			if w.moving {
+				paths = append(paths, pathTo(w.nodes[name].lasting))
+			}
+			s.peers[name].Guess(paths)
 		}
 	}
 	w.prepare(s)
@@ -274,7 +300,12 @@ func (w *world) turn(s *station) {
 	w.prepare(s)
 	s.core.Heard(s.frames)
 	for _, p := range s.queue {
-		_ = s.core.Receive(w.now, p)
+		switch err := s.core.Receive(w.now, p.Packet); err {
+		case nil:
+			s.peers[p.From].Heard(pathTo(p.source))
+		case ErrUnproven:
+			s.peers[p.From].Unproven(pathTo(p.source))
+		}
 	}
 	s.queue = s.queue[:0]
 	before := s.core.Claims()
@@ -317,22 +348,37 @@ func (w *world) schedule(s *station) {
 	})
 }
 
+// send sends a packet to where its receiver is, as far as the sender knows.
 func (w *world) send(from string, out Outgoing) {
-	pair := [2]string{from, out.To}
-	if w.cut[pair] || w.blocked[pair] || w.lost(from, out.To) {
+	s, to := w.nodes[from], w.nodes[out.To]
+	for _, path := range s.peers[out.To].Next(out.Late) {
+		switch path.To.Addr() {
+		case to.address:
+			w.carry(s, to, out.Packet, s.address)
+		case to.lasting:
+			w.carry(s, to, out.Packet, s.lasting)
+		}
+	}
+}
+
+func (w *world) carry(from, to *station, p Packet, source netip.Addr) {
+	pair := [2]string{from.name, to.name}
+	if w.cut[pair] || w.blocked[pair] || w.lost(from.name, to.name) {
 		return
 	}
 	arrival := max(w.arrival[pair], w.now+w.latency())
 	w.arrival[pair] = arrival
 	w.at(arrival, func() {
-		s := w.nodes[out.To]
-		if s.alive && len(s.queue) < 200 {
-			s.frames++
-			s.queue = append(s.queue, out.Packet)
-			w.turn(s)
+		if to.alive && len(to.queue) < 200 {
+			to.frames++
+			to.queue = append(to.queue, arrived{p, source})
+			w.turn(to)
 		}
 	})
 }
+
+// pathTo is the way to a machine on the LAN.
+func pathTo(a netip.Addr) Path { return Path{"eth0", netip.AddrPortFrom(a, Port)} }
 
 // announce tells the segment of address: at once, and some times more.
 func (w *world) announce(s *station, address netip.Addr) {

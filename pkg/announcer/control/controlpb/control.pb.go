@@ -583,7 +583,9 @@ type Peer struct {
 	// interfaces are the peer's, as it last reported them.
 	Interfaces []*Interface `protobuf:"bytes,2,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	// key has 32 bytes.
-	Key           []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Key []byte `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// addresses are the Node's own; each has 4 or 16 bytes.
+	Addresses     [][]byte `protobuf:"bytes,4,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,6 +637,13 @@ func (x *Peer) GetInterfaces() []*Interface {
 func (x *Peer) GetKey() []byte {
 	if x != nil {
 		return x.Key
+	}
+	return nil
+}
+
+func (x *Peer) GetAddresses() [][]byte {
+	if x != nil {
+		return x.Addresses
 	}
 	return nil
 }
@@ -2085,13 +2094,14 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x0funwell_after_ms\x18\x02 \x01(\x04R\runwellAfterMs\"f\n" +
 	"\x05Sight\x120\n" +
 	"\x14transmit_interval_us\x18\x01 \x01(\x04R\x12transmitIntervalUs\x12+\n" +
-	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\"m\n" +
+	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\"\x8b\x01\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12?\n" +
 	"\n" +
 	"interfaces\x18\x02 \x03(\v2\x1f.baremetal.control.v1.InterfaceR\n" +
 	"interfaces\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\fR\x03key\"\xf0\x04\n" +
+	"\x03key\x18\x03 \x01(\fR\x03key\x12\x1c\n" +
+	"\taddresses\x18\x04 \x03(\fR\taddresses\"\xf0\x04\n" +
 	"\aBGPPeer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\fR\aaddress\x12\x12\n" +

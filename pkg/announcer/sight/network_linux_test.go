@@ -1,0 +1,95 @@
+package sight
+
+import (
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
+)
+
+// TestFault_K1_4_ForgedHeartbeats: a machine that sends as fast as it can to the port, also
+// with the address of a peer, makes the node read no more than 100 datagrams a second, and none
+// of a peer's is lost.
+func TestFault_K1_4_ForgedHeartbeats(t *testing.T) {
+	for name, to := range map[string]netip.Addr{"IPv4": netip.MustParseAddr("192.0.2.2"), "IPv6": netip.MustParseAddr("fe80::2%lan")} {
+		t.Run(name, func(t *testing.T) {
+			a, b := testlan.New(t), testlan.New(t)
+			testlan.Veth(t, a, "lan", b, "lan")
+			for i, n := range []*testlan.Namespace{a, b} {
+				last := string(rune('1' + i))
+				n.Address(t, "lan", "192.0.2."+last+"/24")
+				n.Address(t, "lan", "fe80::"+last+"/64")
+			}
+			a.AwaitUp(t, "lan")
+			b.AwaitUp(t, "lan")
+			var received atomic.Uint64
+			receiver := NewNetwork(func(got Arrival) {
+				if got.Source.WithZone("") != to.Prev().WithZone("") {
+					t.Errorf("from %s", got.Source)
+				}
+				received.Add(1)
+			}, func() { t.Error("a socket failed") })
+			sender := NewNetwork(func(Arrival) { t.Error("nothing is sent to it") }, func() { t.Error("a socket failed") })
+			sealer := NewSealer(keyAB, "a", "b")
+			began := Now()
+			from := open(t, a, sender, NewKeyring("a", []announcement.Peer{{Node: "b", Key: keyAB}}), to.Is6())
+			open(t, b, receiver, ringB, to.Is6())
+
+			const peers, forgeries = 200, 200
+			forged := sealer.Seal(packet())
+			forged[pairOffset]++
+			var flood net.Conn
+			var err error
+			a.Do(func() { flood, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, Port))) })
+			require.NoError(t, err)
+			defer func() { _ = flood.Close() }()
+			for i := range peers {
+				for range forgeries {
+					_, err := flood.Write(forged)
+					require.NoError(t, err)
+				}
+				p := packet()
+				p.Seq = uint64(i + 1)
+				require.NoError(t, sender.Send(from, netip.AddrPortFrom(to, Port), sealer.Seal(p)))
+			}
+			require.Eventually(t, func() bool { return received.Load() == peers }, time.Minute, time.Millisecond)
+			// One of them is still read that comes with a hop limit of a router.
+			require.Eventually(t, func() bool { return receiver.Dropped()[ErrHopLimit.Error()] > 0 }, time.Minute, time.Millisecond)
+			read := receiver.Dropped()[ErrHopLimit.Error()] + receiver.Dropped()[ErrStranger.Error()]
+			require.LessOrEqual(t, float64(read), 1+(Now()-began).Seconds()*othersRate)
+			sender.Close()
+			receiver.Close()
+		})
+	}
+}
+
+// open has n listen on the interface of space.
+func open(t *testing.T, space *testlan.Namespace, n *Network, ring *Keyring, ipv6 bool) Socket {
+	t.Helper()
+	s := Socket{Index: space.Interface(t, "lan").Index, Name: "lan", IPv6: ipv6}
+	var err error
+	space.Do(func() { err = n.Set(ring, map[Socket]bool{s: true}) })
+	require.NoError(t, err)
+	return s
+}
+
+// TestTwoDoNotShareThePort: a second process that listens gets an error, not half of the packets.
+func TestTwoDoNotShareThePort(t *testing.T) {
+	a, b := testlan.New(t), testlan.New(t)
+	testlan.Veth(t, a, "lan", b, "lan")
+	one, two := NewNetwork(func(Arrival) {}, func() {}), NewNetwork(func(Arrival) {}, func() {})
+	s := open(t, a, one, ringB, false)
+	var err error
+	a.Do(func() { err = two.Set(ringB, map[Socket]bool{s: true}) })
+	require.ErrorContains(t, err, "address already in use")
+	open(t, a, one, NewKeyring("b", nil), false) // Another filter, on the same sockets.
+	one.Close()
+	open(t, a, two, ringB, false)
+	two.Close()
+}
