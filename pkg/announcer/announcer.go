@@ -13,6 +13,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/health"
 	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
+	"baremetal.cloud/ccm/pkg/announcer/internal/lograte"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
@@ -96,8 +97,10 @@ type Announcer struct {
 	// listeners are those that there are, and deaf why one of them did not hear, as it was told.
 	listeners map[family]Listener
 	deaf      map[family]string
-	// unheard is when the log was told last of a peer that announces and is not heard.
-	unheard    map[string]time.Duration
+	// claimLimit bounds what the owner hears of claims, and logLimit the log lines that others
+	// than this node can cause.
+	claimLimit *claimLimit
+	logLimit   *lograte.Limiter
 	neighbours neighbours
 	// otherwise are the addresses that were announced in the first form only, withheld is since
 	// when some are that wait for others; zero without any.
@@ -126,7 +129,8 @@ func New(options Options) *Announcer {
 	a := &Announcer{
 		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
-		listeners: map[family]Listener{}, deaf: map[family]string{}, unheard: map[string]time.Duration{}, clock: sight.Now,
+		listeners: map[family]Listener{}, deaf: map[family]string{}, clock: sight.Now,
+		claimLimit: newClaimLimit(), logLimit: lograte.NewDefault(),
 	}
 	a.asks, a.endAsks = context.WithCancel(context.Background())
 	failed := func() { a.inbox.put(func(n *news) { n.socketFailed = true }) }
@@ -213,7 +217,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 		return 0, true
 	}
 	pause, ok := time.Duration(0), false
-	if next := a.core.wake(); !next.IsZero() {
+	if next := earlier(a.core.wake(), a.logLimit.Next()); !next.IsZero() {
 		pause, ok = time.Until(next), true
 	}
 	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due(), a.core.conflicts.wake()} {
@@ -253,7 +257,7 @@ func (a *Announcer) publish() {
 		Peers:    a.core.sight.Counts(),
 		BGP:      a.core.bgp,
 
-		Found: len(a.core.conflicts.findings()), Conflicts: a.core.conflicts.counts,
+		Found: len(a.core.conflicts.listed), Conflicts: a.core.conflicts.counts,
 
 		ClaimsStarted: maps.Clone(a.core.started),
 		ClaimsEnded:   maps.Clone(a.core.ended),

@@ -1,8 +1,10 @@
 package announcer
 
 import (
+	"log/slog"
 	"net/netip"
 	"slices"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/probe"
 )
@@ -42,7 +44,7 @@ func (a *Announcer) await(asked []netip.Addr, question *probe.Question, err erro
 		}
 	}
 	if err != nil && a.asks.Err() == nil {
-		a.log.Warn("asking for addresses failed; nobody takes them over until it works", "addresses", len(asked), "error", err)
+		a.logLimit.Log(a.log, time.Now(), slog.LevelWarn, "ask", "asking for addresses failed; none is taken over until it works", "addresses", len(asked), "error", err)
 		answered = map[netip.Addr]bool{}
 		for _, address := range asked {
 			answered[address] = true

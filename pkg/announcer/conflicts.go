@@ -23,8 +23,10 @@ const (
 	// heardFor is for how long it is told of a machine that claimed an address of the node's,
 	// after it was heard last: it need not speak again while it uses the address.
 	heardFor = 5 * time.Minute
-	// maxFound is of how many machines is told.
-	maxFound = 1 << 12
+	// upkeepPause is the least time between two looks for claims that are over, and between two
+	// reports of other machines: a LAN host that sends thousands of claims in a second causes no
+	// more of either.
+	upkeepPause = time.Second
 )
 
 // conflicts is what a node knows of other machines that have addresses: those that it was
@@ -41,20 +43,18 @@ type conflicts struct {
 	probed announcement.Stamp
 	// found are the machines by address that the last question found, and heard those that
 	// claimed an address of the node's.
-	found map[netip.Addr]map[probe.Holder]sighting
-	heard map[netip.Addr]map[probe.Holder]sighting
+	found, heard claimants
 	// defended is when an address was defended last.
 	defended map[netip.Addr]time.Duration
-	// listed are found and heard as they are told; changed says that they are not up to date.
-	listed  []announcement.Finding
-	changed bool
+	// listed are found and heard as they were told at listedAt, and told what probed was then;
+	// changed says that they are not up to date.
+	listed   []announcement.Finding
+	told     announcement.Stamp
+	listedAt time.Duration
+	changed  bool
+	// expired is when it was looked last for claims that are over.
+	expired time.Duration
 	counts  ConflictCounts
-}
-
-// sighting is when a machine was first and last heard.
-type sighting struct {
-	since int64
-	last  time.Duration
 }
 
 // ConflictCounts are what a node did about other machines that have addresses, since it started.
@@ -68,8 +68,7 @@ type ConflictCounts struct {
 func newConflicts() conflicts {
 	return conflicts{
 		due: map[netip.Addr]time.Duration{}, unasked: map[netip.Addr]bool{},
-		found: map[netip.Addr]map[probe.Holder]sighting{}, heard: map[netip.Addr]map[probe.Holder]sighting{},
-		defended: map[netip.Addr]time.Duration{},
+		found: newClaimants(), heard: newClaimants(), defended: map[netip.Addr]time.Duration{},
 	}
 }
 
@@ -95,7 +94,7 @@ func (c *conflicts) set(boot time.Duration, p announcement.Probing) {
 		if !wanted[address] {
 			delete(c.due, address)
 			delete(c.unasked, address)
-			c.forget(c.found, address)
+			c.forget(&c.found, address)
 		}
 	}
 	c.acknowledge()
@@ -103,16 +102,16 @@ func (c *conflicts) set(boot time.Duration, p announcement.Probing) {
 
 // acknowledge notes that every address was asked for, if it was.
 func (c *conflicts) acknowledge() {
-	if len(c.unasked) == 0 {
-		c.probed = c.probing.Stamp
+	if len(c.unasked) == 0 && c.probed != c.probing.Stamp {
+		c.probed, c.changed = c.probing.Stamp, true
 	}
 }
 
-func (c *conflicts) forget(from map[netip.Addr]map[probe.Holder]sighting, address netip.Addr) {
-	if len(from[address]) > 0 {
-		c.changed = true
-	}
-	delete(from, address)
+// forget forgets who has address, and returns it.
+func (c *conflicts) forget(from *claimants, address netip.Addr) map[probe.Holder]sighting {
+	before := from.remove(address)
+	c.changed = c.changed || len(before) > 0
+	return before
 }
 
 // take returns what is to be asked for now, if anything, and waits for what comes of it.
@@ -133,7 +132,7 @@ func (c *conflicts) take(boot time.Duration) []announcement.Probe {
 // answer takes what came of asking for addresses: who has them, or that they could not be
 // asked for.
 func (c *conflicts) answer(boot time.Duration, now time.Time, asked []announcement.Probe, holders []probe.Holder, failed bool) {
-	c.waiting = false
+	c.waiting, c.changed = false, true
 	again := boot + c.probing.Interval
 	if failed {
 		again = boot + min(reprobeAfter, c.probing.Interval)
@@ -148,29 +147,24 @@ func (c *conflicts) answer(boot time.Duration, now time.Time, asked []announceme
 			continue
 		}
 		delete(c.unasked, p.Address)
-		before[p.Address] = c.found[p.Address]
-		c.forget(c.found, p.Address)
+		before[p.Address] = c.forget(&c.found, p.Address)
 		c.counts.Probed++
 	}
 	for _, h := range holders {
 		if known, ok := before[h.Address]; ok {
-			c.note(c.found, h, known[h], boot, now)
+			c.note(&c.found, h, known[h], boot, now)
 		}
 	}
 	c.acknowledge()
 }
 
-// note keeps that h was found, whom known is of from before.
-func (c *conflicts) note(in map[netip.Addr]map[probe.Holder]sighting, h probe.Holder, known sighting, boot time.Duration, now time.Time) {
-	if in[h.Address] == nil {
-		in[h.Address] = map[probe.Holder]sighting{}
-	}
+// note keeps that h was found, whom known is of from before, if there is room.
+func (c *conflicts) note(in *claimants, h probe.Holder, known sighting, boot time.Duration, now time.Time) {
 	if known.since == 0 {
 		known.since = now.Unix()
 	}
 	known.last = boot
-	in[h.Address][h] = known
-	c.changed = true
+	c.changed = in.set(h, known) || c.changed
 }
 
 // hear takes that another machine claims an address that the node answers for. It reports
@@ -178,13 +172,14 @@ func (c *conflicts) note(in map[netip.Addr]map[probe.Holder]sighting, h probe.Ho
 // section 2.4, (c): it never gives the address up, and does not defend it again within
 // defendInterval).
 func (c *conflicts) hear(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
-	known, again := c.heard[h.Address][h]
+	known, again := c.heard.find(h)
 	c.counts.Claimed++
+	c.changed = true
 	if again {
 		known.last = boot
-		c.heard[h.Address][h] = known
-	} else if len(c.heard) < maxFound {
-		c.note(c.heard, h, sighting{}, boot, now)
+		c.heard.set(h, known)
+	} else {
+		c.note(&c.heard, h, sighting{}, boot, now)
 	}
 	last, ever := c.defended[h.Address]
 	return !again, !ever || boot >= last+defendInterval
@@ -194,22 +189,17 @@ func (c *conflicts) hear(boot time.Duration, now time.Time, h probe.Holder) (new
 func (c *conflicts) defend(boot time.Duration, address netip.Addr) {
 	c.defended[address] = boot
 	c.counts.Defended++
+	c.changed = true
 }
 
 // expire forgets what is over: claims that were not heard again, and those to addresses that
-// the node does not answer for any more.
+// the node does not answer for any longer. It looks once in upkeepPause.
 func (c *conflicts) expire(boot time.Duration, answers func(netip.Addr) bool) {
-	for address, by := range c.heard {
-		for h, s := range by {
-			if boot >= s.last+heardFor {
-				delete(by, h)
-				c.changed = true
-			}
-		}
-		if len(by) == 0 || !answers(address) {
-			c.forget(c.heard, address)
-		}
+	if c.expired != 0 && boot < c.expired+upkeepPause {
+		return
 	}
+	c.expired = boot
+	c.changed = c.heard.expire(boot, answers) || c.changed
 	maps.DeleteFunc(c.defended, func(_ netip.Addr, last time.Duration) bool { return boot >= last+defendInterval })
 }
 
@@ -221,10 +211,11 @@ func (c *conflicts) wake() time.Duration {
 			next = soonest(next, due)
 		}
 	}
-	for _, by := range c.heard {
-		for _, s := range by {
-			next = soonest(next, s.last+heardFor)
-		}
+	if c.changed {
+		next = soonest(next, c.listedAt+upkeepPause)
+	}
+	if over := c.heard.expires(); over != 0 {
+		next = soonest(next, max(over, c.expired+upkeepPause))
 	}
 	return next
 }
@@ -237,23 +228,24 @@ func soonest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// findings returns whom the node found, as it is told.
-func (c *conflicts) findings() []announcement.Finding {
-	if !c.changed {
-		return c.listed
+// list brings what is told of other machines up to date, once in upkeepPause, and reports
+// whether it did.
+func (c *conflicts) list(boot time.Duration) bool {
+	if !c.changed || c.listedAt != 0 && boot < c.listedAt+upkeepPause {
+		return false
 	}
 	since := map[probe.Holder]int64{}
-	for _, in := range []map[netip.Addr]map[probe.Holder]sighting{c.found, c.heard} {
-		for _, by := range in {
+	for _, in := range []claimants{c.found, c.heard} {
+		for _, by := range in.by {
 			for h, s := range by {
 				since[h] = cmp.Or(min(since[h], s.since), s.since)
 			}
 		}
 	}
-	c.listed, c.changed = nil, false
+	c.listed, c.told, c.listedAt, c.changed = nil, c.probed, boot, false
 	for h, s := range since {
 		c.listed = append(c.listed, announcement.Finding{Address: h.Address, MAC: h.MAC, Interface: h.Interface, Since: s})
 	}
 	slices.SortFunc(c.listed, announcement.Finding.Compare)
-	return c.listed
+	return true
 }

@@ -1,13 +1,16 @@
 package announcer_test
 
 import (
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/mdlayher/packet"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
@@ -96,4 +99,48 @@ func TestDefends(t *testing.T) {
 		claimant.Close()
 	}
 	l.found(vip4, vip6)
+}
+
+// TestFault_K2_8_TaggedFramesAreNotHeard: a machine of another VLAN, whose frames come with a tag,
+// has an address of that VLAN and not the one that is probed, in both families.
+func TestFault_K2_8_TaggedFramesAreNotHeard(t *testing.T) {
+	l := newLAN(t)
+	host := l.host.Interface(t, "host0")
+	var conn responder.Conn
+	var err error
+	l.host.Do(func() { conn, err = packet.Listen(host, packet.Raw, unix.ETH_P_LOOPBACK, nil) })
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	held4, held6 := netip.MustParseAddr("192.0.2.201"), netip.MustParseAddr("2001:db8::201")
+	claim := func(tag ...byte) {
+		for _, c := range []struct {
+			protocol responder.Protocol
+			address  netip.Addr
+		}{{arp.Protocol{}, held4}, {ndp.Protocol{}, held6}} {
+			port := &responder.Port{MAC: host.HardwareAddr, Addresses: responder.NewAddresses(c.address)}
+			frame := c.protocol.Announcement(port, c.address)[0]
+			frame = slices.Insert(frame, 12, tag...)
+			_, err := conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])})
+			require.NoError(t, err)
+		}
+	}
+	probed := func(revision uint64, claim func()) announcement.Report {
+		set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: revision}}
+		set.Probing = announcement.Probing{Stamp: set.Stamp, Interval: time.Second, Probes: []announcement.Probe{
+			{Address: held4, Interface: "eth0"}, {Address: held6, Interface: "eth0"},
+		}}
+		l.announcer.OnPlan("replica", set)
+		var after uint64
+		require.Eventually(t, func() bool {
+			claim()
+			if l.lastReport().Probed != set.Stamp {
+				after = l.announcer.Status().Conflicts.Probed
+				return false
+			}
+			return l.announcer.Status().Conflicts.Probed >= after+4 // Two whole rounds later.
+		}, patience, 20*time.Millisecond)
+		return l.lastReport()
+	}
+	require.Empty(t, probed(1, func() { claim(0x81, 0, 0, 7) }).Findings)
+	require.Len(t, probed(2, func() { claim() }).Findings, 2)
 }

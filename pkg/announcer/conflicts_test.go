@@ -1,15 +1,19 @@
 package announcer
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/internal/lograte"
 	"baremetal.cloud/ccm/pkg/announcer/probe"
 )
 
@@ -25,6 +29,13 @@ func probing(revision uint64, addresses ...string) announcement.Probing {
 
 func holder(address string) probe.Holder {
 	return probe.Holder{Address: ip(address), MAC: stranger, Interface: "eth0"}
+}
+
+// findings returns what is told of other machines, however lately that was told before.
+func findings(c *conflicts) []announcement.Finding {
+	c.listedAt = 0
+	c.list(time.Hour)
+	return c.listed
 }
 
 func never(netip.Addr) bool  { return false }
@@ -44,16 +55,16 @@ func TestProbingRounds(t *testing.T) {
 	c.answer(boot+3*time.Second, began, due, []probe.Holder{holder("192.0.2.2"), holder("192.0.2.77")}, false)
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, c.probed)
 	want := []announcement.Finding{{Address: ip("192.0.2.2"), MAC: stranger, Interface: "eth0", Since: began.Unix()}}
-	require.Equal(t, want, c.findings())
+	require.Equal(t, want, findings(&c))
 	require.Equal(t, boot+63*time.Second, c.wake())
 	require.Empty(t, c.take(boot+62*time.Second))
 
 	boot += 63 * time.Second
 	c.answer(boot, began.Add(time.Minute), c.take(boot), []probe.Holder{holder("192.0.2.2")}, false)
-	require.Equal(t, want, c.findings(), "since when is kept")
+	require.Equal(t, want, findings(&c), "since when is kept")
 	boot += time.Minute
 	c.answer(boot, began.Add(2*time.Minute), c.take(boot), nil, false)
-	require.Empty(t, c.findings())
+	require.Empty(t, findings(&c))
 	require.Equal(t, ConflictCounts{Probed: 6}, c.counts)
 }
 
@@ -64,21 +75,22 @@ func TestProbingChanges(t *testing.T) {
 	c.answer(boot, began, c.take(boot), []probe.Holder{holder("192.0.2.1"), holder("192.0.2.2")}, false)
 	c.set(boot, probing(2, "192.0.2.2"))
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 2}, c.probed)
-	require.Len(t, c.findings(), 1)
+	require.Len(t, findings(&c), 1)
 	c.set(boot, probing(3, "192.0.2.2", "192.0.2.3"))
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 2}, c.probed, "one was not asked for yet")
 	due := c.take(boot)
 	require.Equal(t, probing(0, "192.0.2.3").Probes, due)
 	c.set(boot, probing(4, "192.0.2.2"))
 	c.answer(boot, began, due, []probe.Holder{holder("192.0.2.3")}, false)
-	require.Len(t, c.findings(), 1, "what came too late is nothing")
+	require.Len(t, findings(&c), 1, "what came too late is nothing")
 	sooner := probing(5, "192.0.2.2")
 	sooner.Interval = time.Second
 	c.set(boot, sooner)
+	findings(&c)
 	require.Equal(t, boot+time.Second, c.wake())
 	c.set(boot, announcement.Probing{})
+	require.Empty(t, findings(&c))
 	require.Zero(t, c.wake())
-	require.Empty(t, c.findings())
 }
 
 // What could not be asked for was not, and is tried again soon. Many go by portions.
@@ -96,6 +108,7 @@ func TestProbingFails(t *testing.T) {
 	require.Len(t, rest, 3)
 	c.answer(boot, began, rest, nil, false)
 	require.Zero(t, c.probed)
+	findings(&c)
 	require.Equal(t, boot+reprobeAfter, c.wake())
 	boot += reprobeAfter
 	require.Equal(t, first, c.take(boot))
@@ -113,6 +126,7 @@ func TestDefence(t *testing.T) {
 		if defend {
 			c.defend(boot, ip("192.0.2.1"))
 		}
+		c.expired = 0
 		c.expire(boot, always)
 		return news, defend
 	}
@@ -123,16 +137,18 @@ func TestDefence(t *testing.T) {
 	_, defend = hear(time.Second)
 	require.True(t, defend)
 	require.Equal(t, ConflictCounts{Claimed: 3, Defended: 2}, c.counts)
-	require.Len(t, c.findings(), 1)
+	require.Len(t, findings(&c), 1)
 	require.Equal(t, boot+heardFor, c.wake())
+	c.expired = 0
 	c.expire(boot+heardFor, always)
-	require.Empty(t, c.findings())
+	require.Empty(t, findings(&c))
 	require.Zero(t, c.wake())
 	require.Empty(t, c.defended)
 
 	_, _ = hear(heardFor)
+	c.expired = 0
 	c.expire(boot, never)
-	require.Empty(t, c.findings(), "the address is another node's now")
+	require.Empty(t, findings(&c), "the address is another node's now")
 }
 
 // The same machine found by asking and heard by itself is one.
@@ -141,7 +157,7 @@ func TestFindingsAreOne(t *testing.T) {
 	c.set(boot, probing(1, "192.0.2.1"))
 	c.hear(boot, began, holder("192.0.2.1"))
 	c.answer(boot, began.Add(time.Minute), c.take(boot), []probe.Holder{holder("192.0.2.1")}, false)
-	require.Equal(t, []announcement.Finding{{Address: ip("192.0.2.1"), MAC: stranger, Interface: "eth0", Since: began.Unix()}}, c.findings())
+	require.Equal(t, []announcement.Finding{{Address: ip("192.0.2.1"), MAC: stranger, Interface: "eth0", Since: began.Unix()}}, findings(&c))
 }
 
 // Nodes are no strangers, and where one cannot be told from a stranger nothing is defended.
@@ -174,8 +190,107 @@ func TestClaimLimit(t *testing.T) {
 	require.False(t, l.passes(began.Add(claimPause-1), ip("192.0.2.1"), mac))
 	require.True(t, l.passes(began, ip("192.0.2.1"), net.HardwareAddr{2, 0, 0, 0, 0, 2}))
 	require.True(t, l.passes(began.Add(claimPause), ip("192.0.2.1"), mac))
-	for i := range 3 * maxClaims {
-		require.True(t, l.passes(began, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), mac))
-		require.LessOrEqual(t, len(l.last), maxClaims)
+}
+
+// K1.1: a flood of ever new hardware addresses passes at a bounded rate, costs bounded memory,
+// and does not keep from the owner what nodes of the cluster announce.
+func TestFault_K1_1_ClaimsPassAtABoundedRate(t *testing.T) {
+	l := newClaimLimit()
+	node := net.HardwareAddr{2, 0, 0, 0, 0, 0x0b}
+	l.setNodes(map[string]string{node.String(): "b"})
+	passed, nodes, most := 0, 0, 0
+	const seconds, rate = 10, 50000
+	for i := range seconds * rate {
+		now := began.Add(time.Duration(i) * time.Second / rate)
+		if l.passes(now, ip("192.0.2.1"), net.HardwareAddr{6, 0, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}) {
+			passed++
+		}
+		if i%rate == 0 && l.passes(now, ip("192.0.2.1"), node) {
+			nodes++
+		}
+		most = max(most, len(l.last))
 	}
+	require.Equal(t, seconds, nodes)
+	require.LessOrEqual(t, passed, claimBurst+seconds*strangerRate)
+	require.LessOrEqual(t, most, 2*claimBurst+2*(strangerRate+nodeRate))
+}
+
+// K1.1: of a flood four machines are kept for an address, 1024 in all, and the one that was
+// heard first stays.
+func TestFault_K1_1_FirstClaimantIsKept(t *testing.T) {
+	for _, family := range []string{"192.0.2.", "2001:db8::"} {
+		c, boot := newConflicts(), time.Hour
+		forged := func(address string, i int) probe.Holder {
+			h := holder(address)
+			h.MAC = net.HardwareAddr{6, 0, byte(i >> 24), byte(i >> 16), byte(i >> 8), byte(i)}.String()
+			return h
+		}
+		first := holder(family + "1")
+		c.hear(boot, began, first)
+		lists := 0
+		for i := range 40000 { // 300 a second, as in the fault
+			now := boot + time.Duration(i)*time.Second/300
+			c.hear(now, began, forged(family+"1", i))
+			if i%30000 == 0 {
+				c.hear(now, began, first) // It is heard again within five minutes.
+			}
+			c.expire(now, always)
+			if c.list(now) {
+				lists++
+			}
+		}
+		require.LessOrEqual(t, lists, 40000/300+1, "reports at most once a second")
+		require.Len(t, c.heard.by[first.Address], maxClaimants)
+		found := findings(&c)
+		require.Len(t, found, maxClaimants)
+		require.True(t, slices.ContainsFunc(found, func(f announcement.Finding) bool { return f.MAC == stranger }))
+		for i := range 3000 {
+			address := ip("10.0.0.0").As4()
+			address[2], address[3] = byte(i>>8), byte(i)
+			c.hear(boot, began, forged(netip.AddrFrom4(address).String(), i))
+		}
+		require.Len(t, findings(&c), maxClaimantsInAll)
+		require.Equal(t, maxClaimantsInAll, c.heard.count)
+		c.expire(boot+time.Hour, always)
+		require.Zero(t, c.heard.count)
+		require.Empty(t, c.heard.by)
+	}
+}
+
+// K1.1: one log line for an address and minute, 60 a minute in all, and the last one has the
+// number of the others.
+func TestFault_K1_1_LogLinesAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	a, _, _ := faked(func(announcement.Report) {})
+	a.log = slog.New(slog.NewTextHandler(&out, nil))
+	state := links(ifi(2, "eth0", "192.0.2.10/24"))
+	a.turn(began, time.Hour, news{links: &state})
+	var addresses []netip.Addr
+	for i := range 200 {
+		address := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		addresses = append(addresses, address)
+		a.core.claims = a.core.claims.With(Claim{Address: address})
+	}
+	claims := func(after time.Duration, of ...netip.Addr) {
+		var n news
+		for i, address := range of {
+			mac := net.HardwareAddr{6, 0, 0, byte(after / time.Second), byte(i >> 8), byte(i)}
+			n.claims = append(n.claims, probe.Holder{Address: address, MAC: mac.String(), Interface: "eth0"})
+		}
+		a.hear(began.Add(after), time.Hour+after, n)
+	}
+	for second := range 60 {
+		for range 5 {
+			claims(time.Duration(second)*time.Second, addresses[0])
+		}
+	}
+	require.Equal(t, 1, bytes.Count(out.Bytes(), []byte("\n")), out.String())
+	out.Reset()
+	for second := range 60 {
+		claims(time.Hour+time.Duration(second)*time.Second, addresses...)
+	}
+	require.LessOrEqual(t, bytes.Count(out.Bytes(), []byte("\n")), lograte.Lines)
+	out.Reset()
+	claims(2 * time.Hour)
+	require.Contains(t, out.String(), `msg="log lines suppressed" suppressed=`)
 }

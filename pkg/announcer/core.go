@@ -280,7 +280,7 @@ func (c *core) report() *announcement.Report {
 		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
 		Unwell: c.fitness.unwell,
 		BGP:    announcement.BGPReport{Plan: c.bgp.Plan, Withheld: c.bgp.Withheld},
-		Probed: c.conflicts.probed, Findings: c.conflicts.findings(),
+		Probed: c.conflicts.told, Findings: c.conflicts.listed,
 	}
 	for _, s := range c.bgp.Sessions {
 		r.BGP.Sessions = append(r.BGP.Sessions, s.BGPSession)

@@ -1,7 +1,7 @@
 package announcer
 
 import (
-	"net"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,13 +13,6 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/probe"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
-
-// claimPause is the least time between two claims of one address that the owner hears of: a
-// machine that sends thousands in a second is not to keep it busy.
-const claimPause = time.Second
-
-// unheardPause is the least time between two lines about a peer that announces and is not heard.
-const unheardPause = time.Minute
 
 // Listener hears who else claims addresses of one family that the node answers for;
 // *responder.Responder with the protocol arp.Claims or ndp.Claims is one.
@@ -41,45 +34,15 @@ func (a *Announcer) listener(f family, make func(failed func(), heard func(*resp
 	if make == nil {
 		return
 	}
-	limit := newClaimLimit()
 	a.listeners[f] = make(failed, func(port *responder.Port, frame []byte) {
-		if address, mac, ok := protocols[f].Holder(frame); ok && limit.passes(time.Now(), address, mac) {
+		if address, mac, ok := protocols[f].Holder(frame); ok && a.claimLimit.passes(time.Now(), address, mac) {
 			a.inbox.claimed(probe.Holder{Address: address, MAC: mac.String(), Interface: port.Name})
 		}
 	})
 }
 
-// claimLimit lets a claim of each address pass once in claimPause. Readers share it.
-type claimLimit struct {
-	mu sync.Mutex
-	// last is guarded by mu: when a machine's claim of an address passed.
-	last map[claimant]time.Time
-}
-
-type claimant struct {
-	address netip.Addr
-	mac     [6]byte
-}
-
-func newClaimLimit() *claimLimit { return &claimLimit{last: map[claimant]time.Time{}} }
-
-func (l *claimLimit) passes(now time.Time, address netip.Addr, mac net.HardwareAddr) bool {
-	key := claimant{address: address}
-	copy(key.mac[:], mac)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last, ok := l.last[key]; ok && now.Sub(last) < claimPause {
-		return false
-	}
-	if len(l.last) >= maxClaims {
-		clear(l.last) // Whoever claims so much is heard all the same.
-	}
-	l.last[key] = now
-	return true
-}
-
 // hear takes what came of probing and who claims the node's addresses, and returns the
-// addresses to defend. It reports whether there was anything.
+// addresses to defend. It reports whether that changes what is told of other machines.
 func (a *Announcer) hear(now time.Time, boot time.Duration, n news) (defend []netip.Addr, any bool) {
 	for _, answer := range n.answers {
 		a.core.conflicts.answer(boot, now, answer.asked, answer.holders, answer.failed)
@@ -87,15 +50,16 @@ func (a *Announcer) hear(now time.Time, boot time.Duration, n news) (defend []ne
 	for _, h := range n.claims {
 		news, mayDefend := a.core.contested(boot, now, h)
 		if news {
-			a.log.Warn("another machine claims an address that this node answers for", "address", h.Address, "mac", h.MAC, "interface", h.Interface)
+			a.logLimit.Log(a.log, now, slog.LevelWarn, "claim "+h.Address.String(), "another machine claims an address that this node answers for", "address", h.Address, "mac", h.MAC, "interface", h.Interface)
 		}
 		if mayDefend {
 			a.core.conflicts.defend(boot, h.Address)
 			defend = append(defend, h.Address)
 		}
 	}
+	a.logLimit.LogSummary(a.log, now, slog.LevelWarn, "log lines suppressed")
 	a.core.conflicts.expire(boot, a.core.claims.Has)
-	return defend, len(n.answers)+len(n.claims) > 0 || a.core.conflicts.changed
+	return defend, a.core.conflicts.list(boot)
 }
 
 // contested takes that a machine claims an address. It reports whether that is news, and
@@ -124,30 +88,29 @@ func (a *Announcer) overhear(boot time.Duration, claims []probe.Holder) {
 }
 
 // insist announces what a peer announced that is not heard, and tells the log of that peer.
-func (a *Announcer) insist(now time.Time, boot time.Duration) {
+func (a *Announcer) insist(now time.Time) {
 	for _, address := range a.core.sight.Insists() {
 		if !a.core.claims.Has(address) {
 			continue
 		}
 		a.core.schedule.start(address, now)
 		peer := a.core.sight.Unheard(address)
-		if last, warned := a.unheard[peer]; peer == "" || warned && boot < last+unheardPause {
+		if peer == "" {
 			continue
 		}
-		a.unheard[peer] = boot
-		a.log.Warn("a node announces an address of this one, and its packets are not heard; the earlier in the list goes on; is UDP port 10272 blocked between the two?", "peer", peer, "address", address)
+		a.logLimit.Log(a.log, now, slog.LevelWarn, "unheard "+peer, "a node announces an address of this one, and its packets are not heard; the earlier in the list goes on; is UDP port 10272 blocked between the two?", "peer", peer, "address", address)
 	}
 }
 
 // defend announces addresses that the node still answers for.
-func (a *Announcer) defend(addresses []netip.Addr) {
+func (a *Announcer) defend(now time.Time, addresses []netip.Addr) {
 	for _, address := range addresses {
 		if !a.core.claims.Has(address) {
 			continue
 		}
 		a.otherwise.Add(address)
 		if err := a.responders[familyOf(address)].Announce([]netip.Addr{address}); err != nil {
-			a.log.Warn("an address that another machine claims could not be announced", "address", address, "error", err)
+			a.logLimit.Log(a.log, now, slog.LevelWarn, "defend", "an address that another machine claims could not be announced", "address", address, "error", err)
 		}
 	}
 }
@@ -175,7 +138,7 @@ func (a *Announcer) probeAhead(boot time.Duration) {
 				questions = append(questions, question)
 				continue
 			}
-			a.log.Warn("probing addresses failed; it is tried again", "error", err)
+			a.logLimit.Log(a.log, time.Now(), slog.LevelWarn, "probing", "probing addresses failed; it is tried again", "error", err)
 		}
 	}
 	a.asking.Go(func() { a.awaitAnswers(due, questions, failed) })
@@ -193,7 +156,7 @@ func (a *Announcer) awaitAnswers(due []announcement.Probe, questions []*probe.Qu
 			defer mu.Unlock()
 			out.holders = append(out.holders, holders...)
 			if err != nil && a.asks.Err() == nil {
-				a.log.Warn("probing addresses failed; it is tried again", "error", err)
+				a.logLimit.Log(a.log, time.Now(), slog.LevelWarn, "probing", "probing addresses failed; it is tried again", "error", err)
 				out.failed = true
 			}
 		})
@@ -204,11 +167,14 @@ func (a *Announcer) awaitAnswers(due []announcement.Probe, questions []*probe.Qu
 
 // listenFor makes the listeners hear of what the core answers.
 func (a *Announcer) listenFor() {
+	if s := a.core.segments; s != nil {
+		a.claimLimit.setNodes(s.nodes)
+	}
 	for f, l := range a.listeners {
 		for _, err := range l.Apply(a.core.ports.of(f)) {
 			if text := err.Error(); a.deaf[f] != text {
 				a.deaf[f] = text
-				a.log.Warn("other machines that claim addresses are not heard", "error", err)
+				a.logLimit.Log(a.log, time.Now(), slog.LevelWarn, "deaf "+string(f), "other machines that claim addresses are not heard", "error", err)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -69,9 +70,9 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	}
 	a.ask(a.core.sight.Ask())
 	a.core.regain(now)
-	a.insist(now, boot)
+	a.insist(now)
 	a.probeAhead(boot)
-	a.defend(defend)
+	a.defend(now, defend)
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
 	a.core.hasten(a.clock() - began)
@@ -205,7 +206,7 @@ func (a *Announcer) announce(now time.Time) {
 	due := a.core.schedule.take(now, most)
 	for f, addresses := range byFamily(due) {
 		if err := a.responders[f].Announce(addresses); err != nil {
-			a.log.Warn("announcing addresses failed; it is repeated", "addresses", len(addresses), "error", err)
+			a.logLimit.Log(a.log, now, slog.LevelWarn, "announce", "announcing addresses failed; it is repeated", "addresses", len(addresses), "error", err)
 		}
 		for _, address := range addresses {
 			a.otherwise.Add(address)
@@ -219,7 +220,7 @@ func (a *Announcer) announce(now time.Time) {
 	}
 	for f, addresses := range byFamily(a.otherwise.Take(most)) {
 		if err := a.responders[f].AnnounceOtherwise(addresses); err != nil {
-			a.log.Warn("announcing addresses in the other form failed; it is repeated", "addresses", len(addresses), "error", err)
+			a.logLimit.Log(a.log, now, slog.LevelWarn, "announce otherwise", "announcing addresses in the other form failed; it is repeated", "addresses", len(addresses), "error", err)
 		}
 	}
 	if a.otherwise.Len() == 0 {

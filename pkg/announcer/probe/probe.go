@@ -96,7 +96,7 @@ func New(protocol Protocol, listen responder.ListenFunc, ports []*responder.Port
 	}
 	q := &Question{protocol: protocol}
 	for _, port := range ports {
-		filter, err := bpf.Assemble(protocol.HolderFilter(port.Addresses))
+		filter, err := bpf.Assemble(append(responder.Prelude(port.Index), protocol.HolderFilter(port.Addresses)...))
 		if err == nil {
 			var conn responder.Conn
 			if conn, err = listen(port, protocol.EtherType(), filter); err == nil {

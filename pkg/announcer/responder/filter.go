@@ -11,10 +11,11 @@ import (
 // accept is the snap length that a filter returns for a frame to keep: all of it.
 const accept = 1 << 16
 
-// prelude drops what does not belong to the interface itself before anything else is
+// Prelude drops what does not belong to the interface itself before anything else is
 // looked at. A socket on an interface is also handed the frames of its VLANs, with the
-// tag removed, and of other machines while something keeps the interface promiscuous.
-func prelude(index int) []bpf.Instruction {
+// tag removed, and of other machines while something keeps the interface promiscuous. Every
+// filter begins with it.
+func Prelude(index int) []bpf.Instruction {
 	return []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtInterfaceIndex},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(index), SkipTrue: 1},

@@ -115,7 +115,7 @@ func (f *filter) tightenLocked() error {
 func (f *filter) attachLocked(wanted []run) error {
 	for size := min(maxRuns, max(1, len(wanted))); ; size /= 2 {
 		covered := join(wanted, size)
-		program, err := bpf.Assemble(append(prelude(f.index), matching(f.protocol, covered)...))
+		program, err := bpf.Assemble(append(Prelude(f.index), matching(f.protocol, covered)...))
 		if err != nil {
 			return fmt.Errorf("assemble filter: %w", err)
 		}

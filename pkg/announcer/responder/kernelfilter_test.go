@@ -39,7 +39,7 @@ func (k *kernel) attach(program []bpf.RawInstruction) error {
 // accepts runs what comes after the prelude, which asks for what only the kernel knows.
 func (k *kernel) accepts(t *testing.T, a netip.Addr) bool {
 	t.Helper()
-	instructions, known := bpf.Disassemble(k.program[len(prelude(1)):])
+	instructions, known := bpf.Disassemble(k.program[len(Prelude(1)):])
 	require.True(t, known)
 	vm, err := bpf.NewVM(instructions)
 	require.NoError(t, err)
@@ -79,7 +79,7 @@ func TestFilterFollows(t *testing.T) {
 			attached := k.attached
 			require.NoError(t, f.change(before, addresses))
 			if few && addresses.Len() > fewAddresses && k.attached > attached {
-				require.LessOrEqual(t, len(k.program), len(prelude(1))+4*looseRuns)
+				require.LessOrEqual(t, len(k.program), len(Prelude(1))+4*looseRuns)
 			}
 			for range 20 {
 				if a := someAddress(random); addresses.Has(a) {
