@@ -213,17 +213,32 @@ func (a *Announcer) Run(ctx context.Context) error {
 
 // pause returns how long nothing is due, or false if nothing ever is.
 func (a *Announcer) pause() (time.Duration, bool) {
-	if a.core.pending() || a.otherwise.Len() > 0 {
+	if a.core.pending() {
 		return 0, true
 	}
 	pause, ok := time.Duration(0), false
-	if next := earlier(a.core.wake(), a.logLimit.Next()); !next.IsZero() {
-		pause, ok = time.Until(next), true
-	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due(), a.core.conflicts.wake()} {
-		if left := next - sight.Now(); next != 0 && (!ok || left < pause) {
+	sooner := func(left time.Duration) {
+		if !ok || left < pause {
 			pause, ok = left, true
 		}
+	}
+	if next := earlier(a.core.wake(), a.logLimit.Next()); !next.IsZero() {
+		sooner(time.Until(next))
+	}
+	if a.otherwise.Len() > 0 {
+		sooner(time.Until(a.core.frames.free(1, a.core.reserved())))
+	}
+	room := time.Until(a.core.frames.free(probeFrames, 0))
+	if a.core.unasked.Len() > 0 {
+		sooner(room)
+	}
+	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due(), a.core.conflicts.wake()} {
+		if next != 0 {
+			sooner(next - sight.Now())
+		}
+	}
+	if next := a.core.conflicts.asks(); next != 0 {
+		sooner(max(next-sight.Now(), room))
 	}
 	return pause, ok
 }

@@ -9,6 +9,24 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/probe"
 )
 
+// takeUnasked returns addresses to ask for now, as many as frames leave room for.
+func (c *core) takeUnasked(now time.Time) []netip.Addr {
+	if c.unasked.Len() == 0 {
+		return nil
+	}
+	some := c.unasked.Take(c.frames.left(now, 0) / probeFrames)
+	c.frames.spend(now, len(some)*probeFrames)
+	return some
+}
+
+// reserved returns how many frames announcements leave to probes.
+func (c *core) reserved() int {
+	if c.unasked.Len() > 0 || c.conflicts.starved {
+		return c.frames.reserve()
+	}
+	return 0
+}
+
 // ask asks the segments for addresses, and puts what comes of it into the inbox.
 func (a *Announcer) ask(addresses []netip.Addr) {
 	// One that waited for its turn may have nowhere to be asked for by now, and that is no silence.

@@ -38,6 +38,8 @@ type conflicts struct {
 	// under way, and unasked are the addresses that were never asked for.
 	due     map[netip.Addr]time.Duration
 	waiting bool
+	// starved says that something was due when the node might not send anything.
+	starved bool
 	unasked map[netip.Addr]bool
 	// probed is what announcement.Report says of it.
 	probed announcement.Stamp
@@ -114,16 +116,23 @@ func (c *conflicts) forget(from *claimants, address netip.Addr) map[probe.Holder
 	return before
 }
 
-// take returns what is to be asked for now, if anything, and waits for what comes of it.
-func (c *conflicts) take(boot time.Duration) []announcement.Probe {
+// take returns what is to be asked for now, if anything, at most so much, and waits for what
+// comes of it.
+func (c *conflicts) take(boot time.Duration, most int) []announcement.Probe {
 	if c.waiting {
 		return nil
 	}
 	var out []announcement.Probe
+	c.starved = false
 	for _, p := range c.probing.Probes {
-		if c.due[p.Address] <= boot && len(out) < probesAtOnce {
-			out = append(out, p)
+		if c.due[p.Address] > boot {
+			continue
 		}
+		if len(out) == min(most, probesAtOnce) {
+			c.starved = len(out) == 0
+			break
+		}
+		out = append(out, p)
 	}
 	c.waiting = len(out) > 0
 	return out
@@ -203,14 +212,20 @@ func (c *conflicts) expire(boot time.Duration, answers func(netip.Addr) bool) {
 	maps.DeleteFunc(c.defended, func(_ netip.Addr, last time.Duration) bool { return boot >= last+defendInterval })
 }
 
-// wake returns when there is something to do; 0 is never.
-func (c *conflicts) wake() time.Duration {
+// asks returns when something is to be asked for; 0 is never.
+func (c *conflicts) asks() time.Duration {
 	next := time.Duration(0)
 	if !c.waiting {
 		for _, due := range c.due {
 			next = soonest(next, due)
 		}
 	}
+	return next
+}
+
+// wake returns when there is something else to do; 0 is never.
+func (c *conflicts) wake() time.Duration {
+	next := time.Duration(0)
 	if c.changed {
 		next = soonest(next, c.listedAt+upkeepPause)
 	}

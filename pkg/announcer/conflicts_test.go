@@ -46,24 +46,24 @@ func always(netip.Addr) bool { return true }
 func TestProbingRounds(t *testing.T) {
 	c, boot := newConflicts(), time.Hour
 	c.set(boot, probing(1, "192.0.2.1", "192.0.2.2"))
-	require.Equal(t, boot, c.wake())
-	due := c.take(boot)
+	require.Equal(t, boot, c.asks())
+	due := c.take(boot, probesAtOnce)
 	require.Len(t, due, 2)
-	require.Empty(t, c.take(boot), "a question is under way")
-	require.Zero(t, c.wake())
+	require.Empty(t, c.take(boot, probesAtOnce), "a question is under way")
+	require.Zero(t, c.asks())
 	require.Zero(t, c.probed)
 	c.answer(boot+3*time.Second, began, due, []probe.Holder{holder("192.0.2.2"), holder("192.0.2.77")}, false)
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, c.probed)
 	want := []announcement.Finding{{Address: ip("192.0.2.2"), MAC: stranger, Interface: "eth0", Since: began.Unix()}}
 	require.Equal(t, want, findings(&c))
-	require.Equal(t, boot+63*time.Second, c.wake())
-	require.Empty(t, c.take(boot+62*time.Second))
+	require.Equal(t, boot+63*time.Second, c.asks())
+	require.Empty(t, c.take(boot+62*time.Second, probesAtOnce))
 
 	boot += 63 * time.Second
-	c.answer(boot, began.Add(time.Minute), c.take(boot), []probe.Holder{holder("192.0.2.2")}, false)
+	c.answer(boot, began.Add(time.Minute), c.take(boot, probesAtOnce), []probe.Holder{holder("192.0.2.2")}, false)
 	require.Equal(t, want, findings(&c), "since when is kept")
 	boot += time.Minute
-	c.answer(boot, began.Add(2*time.Minute), c.take(boot), nil, false)
+	c.answer(boot, began.Add(2*time.Minute), c.take(boot, probesAtOnce), nil, false)
 	require.Empty(t, findings(&c))
 	require.Equal(t, ConflictCounts{Probed: 6}, c.counts)
 }
@@ -72,13 +72,13 @@ func TestProbingRounds(t *testing.T) {
 func TestProbingChanges(t *testing.T) {
 	c, boot := newConflicts(), time.Hour
 	c.set(boot, probing(1, "192.0.2.1", "192.0.2.2"))
-	c.answer(boot, began, c.take(boot), []probe.Holder{holder("192.0.2.1"), holder("192.0.2.2")}, false)
+	c.answer(boot, began, c.take(boot, probesAtOnce), []probe.Holder{holder("192.0.2.1"), holder("192.0.2.2")}, false)
 	c.set(boot, probing(2, "192.0.2.2"))
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 2}, c.probed)
 	require.Len(t, findings(&c), 1)
 	c.set(boot, probing(3, "192.0.2.2", "192.0.2.3"))
 	require.Equal(t, announcement.Stamp{Term: 1, Revision: 2}, c.probed, "one was not asked for yet")
-	due := c.take(boot)
+	due := c.take(boot, probesAtOnce)
 	require.Equal(t, probing(0, "192.0.2.3").Probes, due)
 	c.set(boot, probing(4, "192.0.2.2"))
 	c.answer(boot, began, due, []probe.Holder{holder("192.0.2.3")}, false)
@@ -87,9 +87,10 @@ func TestProbingChanges(t *testing.T) {
 	sooner.Interval = time.Second
 	c.set(boot, sooner)
 	findings(&c)
-	require.Equal(t, boot+time.Second, c.wake())
+	require.Equal(t, boot+time.Second, c.asks())
 	c.set(boot, announcement.Probing{})
 	require.Empty(t, findings(&c))
+	require.Zero(t, c.asks())
 	require.Zero(t, c.wake())
 }
 
@@ -101,17 +102,17 @@ func TestProbingFails(t *testing.T) {
 		addresses = append(addresses, fmt.Sprint("192.0.2.", i))
 	}
 	c.set(boot, probing(1, addresses...))
-	first := c.take(boot)
+	first := c.take(boot, probesAtOnce)
 	require.Len(t, first, probesAtOnce)
 	c.answer(boot, began, first, nil, true)
-	rest := c.take(boot)
+	rest := c.take(boot, probesAtOnce)
 	require.Len(t, rest, 3)
 	c.answer(boot, began, rest, nil, false)
 	require.Zero(t, c.probed)
 	findings(&c)
-	require.Equal(t, boot+reprobeAfter, c.wake())
+	require.Equal(t, boot+reprobeAfter, c.asks())
 	boot += reprobeAfter
-	require.Equal(t, first, c.take(boot))
+	require.Equal(t, first, c.take(boot, probesAtOnce))
 	c.answer(boot, began, first, nil, false)
 	require.Equal(t, uint64(1), c.probed.Revision)
 }
@@ -142,6 +143,7 @@ func TestDefence(t *testing.T) {
 	c.expired = 0
 	c.expire(boot+heardFor, always)
 	require.Empty(t, findings(&c))
+	require.Zero(t, c.asks())
 	require.Zero(t, c.wake())
 	require.Empty(t, c.defended)
 
@@ -156,7 +158,7 @@ func TestFindingsAreOne(t *testing.T) {
 	c, boot := newConflicts(), time.Hour
 	c.set(boot, probing(1, "192.0.2.1"))
 	c.hear(boot, began, holder("192.0.2.1"))
-	c.answer(boot, began.Add(time.Minute), c.take(boot), []probe.Holder{holder("192.0.2.1")}, false)
+	c.answer(boot, began.Add(time.Minute), c.take(boot, probesAtOnce), []probe.Holder{holder("192.0.2.1")}, false)
 	require.Equal(t, []announcement.Finding{{Address: ip("192.0.2.1"), MAC: stranger, Interface: "eth0", Since: began.Unix()}}, findings(&c))
 }
 

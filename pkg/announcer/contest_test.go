@@ -29,6 +29,8 @@ type contest struct {
 	under []datagram
 	// words are what was announced, in order.
 	words []word
+	// pacing is what plans say of it.
+	pacing announcement.Pacing
 }
 
 // contestant is an announcer on the LAN. As a wire it carries what the announcer sends.
@@ -105,6 +107,7 @@ func (s *contestant) mac() net.HardwareAddr {
 // plan brings the nodes in to a plan.
 func (l *contest) plan(to []string, set announcement.Set) {
 	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	set.Pacing = l.pacing
 	for _, name := range to {
 		for _, peer := range l.without(name) {
 			set.Sight.Peers = append(set.Sight.Peers, announcement.Peer{Node: peer, Interfaces: []announcement.Interface{
@@ -315,6 +318,7 @@ func TestAThousandContested(t *testing.T) {
 		addresses = append(addresses, fmt.Sprintf("192.0.%d.%d", 3+i/250, 1+i%250))
 	}
 	l := newContest(t, "node0", "node1", "node2")
+	l.pacing = swiftly
 	l.begin(addresses...)
 	l.isolate("node1")
 	l.run(20 * time.Second)

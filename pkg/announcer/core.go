@@ -59,6 +59,8 @@ type core struct {
 	rerouted bool
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
+	// unasked are the addresses that segments are asked for before they are taken over.
+	unasked backlog.Backlog
 	// reconsider are addresses whose options are to be made again. Those that the plan did not
 	// have before are urgent: a new leader has all lists carried out anew, and who waits for a
 	// new address is not to wait for that.
@@ -92,7 +94,9 @@ type core struct {
 	reported announcement.Report
 	spoke    bool
 	schedule schedule
-	journal  *journal
+	// frames bounds what leaves the node unasked.
+	frames  frames
+	journal *journal
 	// started and ended count claims by cause.
 	started, ended map[string]uint64
 }
@@ -104,7 +108,7 @@ func newCore(node string, boot uint64) *core {
 		fitness: newFitness(), conflicts: newConflicts(),
 		failing: map[netip.Addr]announcement.Problem{},
 		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
-		schedule: newSchedule(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
+		schedule: newSchedule(), frames: newFrames(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
 	}
 }
 
@@ -159,6 +163,8 @@ func (c *core) configure(boot time.Duration) {
 	if c.links == nil {
 		return
 	}
+	c.frames.pacing = c.set.Pacing.OrDefault()
+	c.schedule.pacing = c.frames.pacing
 	c.conflicts.set(boot, c.set.Probing)
 	c.expect(boot)
 	if c.resegmented() {
@@ -304,11 +310,22 @@ func (c *core) interfaces() []announcement.Interface {
 // wake returns when the core wants to be woken without anything having happened, or the
 // zero time.
 func (c *core) wake() time.Time {
-	next := c.schedule.next()
+	next, _ := c.schedule.firsts.Next()
+	if repeat := c.schedule.nextRepeat(); !repeat.IsZero() {
+		next = earlier(next, later(repeat, c.frames.free(1, c.reserved())))
+	}
 	if c.retry {
 		next = earlier(next, c.retryAt)
 	}
 	return earlier(next, c.journal.next())
+}
+
+// later returns the later of two times, of which a zero one means at once.
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // earlier returns the earlier of two times, of which a zero one means never.

@@ -38,6 +38,7 @@ func TestManyAddressesGoByPortions(t *testing.T) {
 		otherwise += len(addresses)
 	}
 	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}
+	set.Pacing = swiftly
 	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "node1"}, {Node: "node2"}}}
 	var first []announcement.Claim
 	var theirs sight.Digest

@@ -93,7 +93,7 @@ func (a *Announcer) insist(now time.Time) {
 		if !a.core.claims.Has(address) {
 			continue
 		}
-		a.core.schedule.start(address, now)
+		a.core.schedule.insist(address, now)
 		peer := a.core.sight.Unheard(address)
 		if peer == "" {
 			continue
@@ -102,28 +102,25 @@ func (a *Announcer) insist(now time.Time) {
 	}
 }
 
-// defend announces addresses that the node still answers for.
+// defend has addresses announced that the node still answers for.
 func (a *Announcer) defend(now time.Time, addresses []netip.Addr) {
 	for _, address := range addresses {
-		if !a.core.claims.Has(address) {
-			continue
-		}
-		a.otherwise.Add(address)
-		if err := a.responders[familyOf(address)].Announce([]netip.Addr{address}); err != nil {
-			a.logLimit.Log(a.log, now, slog.LevelWarn, "defend", "an address that another machine claims could not be announced", "address", address, "error", err)
+		if a.core.claims.Has(address) {
+			a.core.schedule.once(address, now)
 		}
 	}
 }
 
 // probeAhead asks for addresses of the plan's Probing that are due.
-func (a *Announcer) probeAhead(boot time.Duration) {
+func (a *Announcer) probeAhead(now time.Time, boot time.Duration) {
 	if a.core.links == nil || a.core.segments == nil || a.core.leaving {
 		return
 	}
-	due := a.core.conflicts.take(boot)
+	due := a.core.conflicts.take(boot, a.core.frames.left(now, 0)/probeFrames)
 	if len(due) == 0 {
 		return
 	}
+	a.core.frames.spend(now, len(due)*probeFrames)
 	asking := ports{}
 	for _, p := range due {
 		asking.add(p.Address, a.core.segments.option(announcement.Announcement{Address: p.Address, Interface: p.Interface}).interfaces)

@@ -6,40 +6,34 @@ import (
 	"slices"
 	"time"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/internal/agenda"
 )
 
-const (
-	// burst is how many times a new claim is announced in quick succession, and
-	// burstInterval the time between: longer than the second for which hosts ignore
-	// further announcements of an address (Linux's locktime).
-	burst         = 5
-	burstInterval = 1100 * time.Millisecond
-	// period is how often an address is announced after that, for as long as it is
-	// claimed: switches forget after 300 s, as a rule.
-	period = 60 * time.Second
-	// slack is how much earlier a periodic announcement may go out to share a wake-up.
-	slack = time.Second
-)
+// slack is how much earlier a periodic announcement may go out to share a wake-up.
+const slack = time.Second
 
 // schedule knows when which address is to be announced unasked. It is pure.
 type schedule struct {
-	// bursts has the addresses that are announced in quick succession, and periods the
-	// others.
-	bursts, periods *agenda.Agenda[time.Time]
+	pacing announcement.Pacing
+	// firsts has the addresses that are announced at once, bursts those that are announced
+	// again in quick succession, and periods the others.
+	firsts, bursts, periods *agenda.Agenda[time.Time]
 	// left is how many announcements of a burst are still to come.
 	left map[netip.Addr]int
 }
 
 func newSchedule() schedule {
-	return schedule{bursts: agenda.New(time.Time.Compare), periods: agenda.New(time.Time.Compare), left: map[netip.Addr]int{}}
+	empty := func() *agenda.Agenda[time.Time] { return agenda.New(time.Time.Compare) }
+	return schedule{pacing: announcement.DefaultPacing(), firsts: empty(), bursts: empty(), periods: empty(), left: map[netip.Addr]int{}}
 }
 
-// start begins a burst at now, also where one is under way.
+// start begins a burst at now, also where one is under way. Its first announcement does not wait
+// for anything.
 func (s schedule) start(address netip.Addr, now time.Time) {
-	s.periods.Delete(address)
-	s.bursts.Set(address, now)
-	s.left[address] = burst
+	s.stop(address)
+	s.firsts.Set(address, now)
+	s.left[address] = s.pacing.Repeat
 }
 
 // renew has a burst follow now. One that is under way begins anew with its next announcement,
@@ -49,48 +43,84 @@ func (s schedule) renew(address netip.Addr, now time.Time) {
 		s.start(address, now)
 		return
 	}
-	s.left[address] = burst
+	s.left[address] = s.pacing.Repeat
+}
+
+// insist begins a burst at now, also where one is under way, as far as others leave room.
+func (s schedule) insist(address netip.Addr, now time.Time) {
+	s.stop(address)
+	s.bursts.Set(address, now)
+	s.left[address] = s.pacing.Repeat
+}
+
+// once has address announced now, as far as others leave room, beside what is to come of it.
+func (s schedule) once(address netip.Addr, now time.Time) {
+	if s.left[address] == 0 {
+		s.periods.Delete(address)
+		s.left[address] = 1
+	}
+	s.bursts.Set(address, now)
 }
 
 // stop ends announcements of address.
 func (s schedule) stop(address netip.Addr) {
+	s.firsts.Delete(address)
 	s.bursts.Delete(address)
 	s.periods.Delete(address)
 	delete(s.left, address)
 }
 
-// take returns addresses to announce now, sorted, at most so many, and counts them as
-// announced. The others stay due.
-func (s schedule) take(now time.Time, most int) []netip.Addr {
-	if next := s.next(); next.IsZero() || next.After(now) {
+// takeFirst returns addresses to announce now that do not wait for anything, sorted, at most so
+// many, and counts them as announced. The others stay due.
+func (s schedule) takeFirst(now time.Time, most int) []netip.Addr {
+	due := s.firsts.TakeUpTo(most, now)
+	s.announced(now, due)
+	slices.SortFunc(due, netip.Addr.Compare)
+	return due
+}
+
+// takeRepeats does the same with those that are announced again.
+func (s schedule) takeRepeats(now time.Time, most int) []netip.Addr {
+	if next := s.nextRepeat(); most <= 0 || next.IsZero() || next.After(now) {
 		return nil
 	}
 	due := s.bursts.TakeUpTo(most, now)
-	for _, address := range due {
-		if s.left[address]--; s.left[address] > 0 {
-			s.bursts.Set(address, now.Add(burstInterval))
-		} else {
-			s.periods.Set(address, now.Add(period/2+spread(address)))
-		}
-	}
+	s.announced(now, due)
 	for _, address := range s.periods.TakeUpTo(most-len(due), now.Add(slack)) {
-		s.periods.Set(address, now.Add(period))
+		s.periods.Set(address, now.Add(s.pacing.Refresh))
 		due = append(due, address)
 	}
 	slices.SortFunc(due, netip.Addr.Compare)
 	return due
 }
 
-// spread returns a time below half a period that depends on the address alone, so that a
+// announced has what follows an announcement in a burst come when its time is.
+func (s schedule) announced(now time.Time, addresses []netip.Addr) {
+	for _, address := range addresses {
+		if s.left[address]--; s.left[address] > 0 {
+			s.bursts.Set(address, now.Add(s.pacing.Interval))
+		} else {
+			s.periods.Set(address, now.Add(s.pacing.Refresh/2+s.spread(address)))
+		}
+	}
+}
+
+// spread returns a time below half of Refresh that depends on the address alone, so that a
 // thousand addresses that were claimed at once are not announced at once ever after.
-func spread(address netip.Addr) time.Duration {
+func (s schedule) spread(address netip.Addr) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write(address.AsSlice()) // Never fails.
-	return time.Duration(h.Sum32()) % (period / 2)
+	return time.Duration(h.Sum32()) % (s.pacing.Refresh / 2)
 }
 
 // next returns when something is due, or the zero time.
 func (s schedule) next() time.Time {
+	first, _ := s.firsts.Next()
+	return earlier(first, s.nextRepeat())
+}
+
+// nextRepeat returns when something is due that waits for room, or the zero time.
+func (s schedule) nextRepeat() time.Time {
 	first, _ := s.bursts.Next()
 	second, _ := s.periods.Next()
 	return earlier(first, second)

@@ -3,11 +3,32 @@ package announcer
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
+
+// What a node does unless it is told otherwise.
+var (
+	burst         = announcement.DefaultPacing().Repeat
+	burstInterval = announcement.DefaultPacing().Interval
+	period        = announcement.DefaultPacing().Refresh
+)
+
+// swiftly is for tests in which nothing is to wait for room on the LAN.
+var swiftly = announcement.Pacing{Burst: 1 << 20, Interval: burstInterval, Repeat: burst, Refresh: period}
+
+// take takes what is due, sorted.
+func (s schedule) take(now time.Time, most int) []netip.Addr {
+	due := s.takeFirst(now, most)
+	due = append(due, s.takeRepeats(now, most-len(due))...)
+	slices.SortFunc(due, netip.Addr.Compare)
+	return due
+}
 
 func TestScheduleOfOne(t *testing.T) {
 	s := newSchedule()

@@ -68,10 +68,13 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	} else {
 		a.neighbours.send(end, a.core.sight)
 	}
-	a.ask(a.core.sight.Ask())
+	for _, address := range a.core.sight.Ask() {
+		a.core.unasked.Add(address)
+	}
+	a.ask(a.core.takeUnasked(now))
 	a.core.regain(now)
 	a.insist(now)
-	a.probeAhead(boot)
+	a.probeAhead(now, boot)
 	a.defend(now, defend)
 	a.announce(now)
 	a.write(a.core.journal.take(now, a.core.plan.String()))
@@ -200,31 +203,47 @@ func (a *Announcer) conclude(report *announcement.Report) {
 }
 
 // announce sends announcements that are due: some, and the others with the next turns. All
-// addresses are announced in one form before any is in another, unless that takes long.
+// addresses are announced in one form before any is in another, unless that takes long. What is
+// not the first announcement of an address that the node has begun to answer for waits until
+// frames leave room.
 func (a *Announcer) announce(now time.Time) {
-	most := a.core.pace.portion()
-	due := a.core.schedule.take(now, most)
-	for f, addresses := range byFamily(due) {
-		if err := a.responders[f].Announce(addresses); err != nil {
-			a.logLimit.Log(a.log, now, slog.LevelWarn, "announce", "announcing addresses failed; it is repeated", "addresses", len(addresses), "error", err)
-		}
-		for _, address := range addresses {
-			a.otherwise.Add(address)
-		}
-	}
+	c := a.core
+	most := c.pace.portion()
+	first := c.schedule.takeFirst(now, most)
+	a.announceFirstForm(now, first)
 	if a.withheld.IsZero() {
 		a.withheld = now
 	}
-	if (len(due) == most || a.core.pending()) && now.Sub(a.withheld) < burstInterval {
+	if (len(first) == most || c.pending()) && now.Sub(a.withheld) < c.frames.pacing.Interval {
 		return
 	}
-	for f, addresses := range byFamily(a.otherwise.Take(most)) {
+	otherwise := a.otherwise.Take(min(most, c.frames.left(now, c.reserved())))
+	c.frames.spend(now, len(otherwise))
+	for f, addresses := range byFamily(otherwise) {
 		if err := a.responders[f].AnnounceOtherwise(addresses); err != nil {
 			a.logLimit.Log(a.log, now, slog.LevelWarn, "announce otherwise", "announcing addresses in the other form failed; it is repeated", "addresses", len(addresses), "error", err)
 		}
 	}
+	a.announceFirstForm(now, c.schedule.takeRepeats(now, min(most-len(first), c.frames.left(now, c.reserved()))))
 	if a.otherwise.Len() == 0 {
 		a.withheld = time.Time{}
+	}
+}
+
+// announceFirstForm announces addresses in the form that most hosts heed, and has those that
+// there are others for wait for these.
+func (a *Announcer) announceFirstForm(now time.Time, addresses []netip.Addr) {
+	a.core.frames.spend(now, len(addresses))
+	for f, of := range byFamily(addresses) {
+		if err := a.responders[f].Announce(of); err != nil {
+			a.logLimit.Log(a.log, now, slog.LevelWarn, "announce", "announcing addresses failed; it is repeated", "addresses", len(of), "error", err)
+		}
+		if f != ipv4 {
+			continue
+		}
+		for _, address := range of {
+			a.otherwise.Add(address)
+		}
 	}
 }
 

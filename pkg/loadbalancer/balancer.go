@@ -32,6 +32,7 @@ type Balancer struct {
 	sight   Sight
 	secret  []byte
 	health  announcement.Health
+	pacing  announcement.Pacing
 	// drainOnCordon says that cordoned nodes are reluctant.
 	drainOnCordon bool
 	sessions      sessions
@@ -101,8 +102,8 @@ func (b *Balancer) Configure(config Config) error {
 	}
 	b.plan.moved = true // a selector makes neighbours
 	b.plan.routing.renew = true
-	if b.sight != config.Sight || b.health != config.Health {
-		b.sight, b.health = config.Sight, config.Health
+	if b.sight != config.Sight || b.health != config.Health || b.pacing != config.Announce {
+		b.sight, b.health, b.pacing = config.Sight, config.Health, config.Announce
 		b.watchAll()
 	}
 	b.drainOnCordon = config.DrainOnCordon

@@ -25,6 +25,8 @@ type Config struct {
 	MaxMovesPerMinute int
 	// Health is how nodes learn whether they serve traffic; with the zero value they do not.
 	Health announcement.Health
+	// Announce is how nodes announce addresses to their network unasked.
+	Announce announcement.Pacing
 	// DrainOnCordon has a node give its addresses to others while it is cordoned.
 	DrainOnCordon bool
 	// Conflicts is how addresses are checked for other machines; with the zero value they are

@@ -158,7 +158,7 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	for name, addresses := range changed {
 		slices.SortFunc(addresses, netip.Addr.Compare)
 		set := p.set(name, next, slices.Compact(addresses))
-		set.Health = b.health
+		set.Health, set.Pacing = b.health, b.pacing
 		set.BGP = b.said(name, routes[name])
 		set.Probing = b.probing.of[name]
 		p.sets[name] = set

@@ -116,7 +116,9 @@ func (b *Balancer) watch(changed changes) {
 			continue
 		}
 		now := b.sightOf(name)
-		if (!sightEqual(p.sets[name].Sight, now) || p.sets[name].Health != b.health) && changed[name] == nil {
+		last := p.sets[name]
+		news := !sightEqual(last.Sight, now) || last.Health != b.health || last.Pacing != b.pacing
+		if news && changed[name] == nil {
 			changed[name] = []netip.Addr{}
 		}
 		p.sights[name] = now

@@ -71,6 +71,8 @@ type Set struct {
 	Probing Probing
 	// Health says how this node learns whether it serves traffic.
 	Health Health
+	// Pacing is how this node announces addresses unasked.
+	Pacing Pacing
 }
 
 // Health is how a node learns whether its service proxy works. The zero value is not at all.

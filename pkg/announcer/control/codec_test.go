@@ -71,6 +71,7 @@ func (d dice) set() announcement.Set {
 			}
 		})...),
 		Sight:   d.sight(),
+		Pacing:  pick(d, announcement.Pacing{}, announcement.Pacing{Burst: 10, Interval: time.Second, Repeat: 3, Refresh: time.Minute}),
 		Health:  pick(d, announcement.Health{}, announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}),
 		Probing: d.probing(),
 	}

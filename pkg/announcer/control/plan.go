@@ -30,6 +30,7 @@ func planSnapshot(set announcement.Set) *pb.Plan {
 	}
 	sightSnapshot(plan, set.Sight)
 	plan.Health = encodeHealth(set.Health)
+	plan.Pacing = encodePacing(set.Pacing)
 	plan.Probing = encodeProbing(set.Probing)
 	bgpSnapshot(plan, set.BGP)
 	return plan
@@ -48,6 +49,9 @@ func planDifference(base, want announcement.Set) *pb.Plan {
 	sightDifference(plan, base.Sight, want.Sight)
 	if base.Health != want.Health {
 		plan.Health = encodeHealth(want.Health)
+	}
+	if base.Pacing != want.Pacing {
+		plan.Pacing = encodePacing(want.Pacing)
 	}
 	if !base.Probing.Equal(want.Probing) {
 		plan.Probing = encodeProbing(want.Probing)

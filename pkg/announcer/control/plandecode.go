@@ -34,6 +34,9 @@ func applyPlan(have announcement.Set, p *pb.Plan) (announcement.Set, error) {
 	if p.GetHealth() == nil {
 		set.Health = have.Health
 	}
+	if p.GetPacing() == nil {
+		set.Pacing = have.Pacing
+	}
 	if p.GetProbing() == nil {
 		set.Probing = have.Probing
 	}
@@ -74,6 +77,9 @@ func decodePlan(p *pb.Plan) (set announcement.Set, announced []announcement.Anno
 		return set, nil, nil, err
 	}
 	if set.Health, err = decodeHealth(p.GetHealth()); err != nil {
+		return set, nil, nil, err
+	}
+	if set.Pacing, err = decodePacing(p.GetPacing()); err != nil {
 		return set, nil, nil, err
 	}
 	if set.Probing, err = decodeProbing(p.GetProbing()); err != nil {

@@ -34,6 +34,8 @@ type Config struct {
 	MaxMovesPerMinute int
 	// NodeHealth is how nodes learn whether they serve traffic.
 	NodeHealth NodeHealth
+	// Announce is how nodes announce addresses to their network unasked.
+	Announce Announce
 	// Conflicts is how addresses are checked for other machines that use them.
 	Conflicts Conflicts
 	// Nodes is nil where nodes are not initialised.
@@ -72,7 +74,7 @@ const (
 
 // defaultConfig holds the value of each key that a file leaves out.
 func defaultConfig() Config {
-	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight(), NodeHealth: defaultNodeHealth(), Conflicts: defaultConflicts()}
+	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight(), NodeHealth: defaultNodeHealth(), Announce: announcement.DefaultPacing(), Conflicts: defaultConflicts()}
 }
 
 // defaultSight finds a node down after 300 ms of silence.

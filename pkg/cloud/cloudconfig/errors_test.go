@@ -92,6 +92,13 @@ func TestErrors(t *testing.T) {
 		"sight of wrong types": {"sight: {transmitInterval: soon, detectMultiplier: 3.5}\n",
 			`c.yaml:3:27: sight.transmitInterval: "soon" is not a duration; write a number with a unit, like "10m" or "1h30m"` + "\n" +
 				"c.yaml:3:51: sight.detectMultiplier: want a whole number, got the number 3.5"},
+		"announce out of bounds": {"announce: {burst: 4, interval: 99ms, repeat: 0, refresh: 9s}\n",
+			"c.yaml:3:19: announce.burst: 4 is not between 5 and 10000\n" +
+				"c.yaml:3:32: announce.interval: 99ms is not between 100ms and 1m0s\n" +
+				"c.yaml:3:46: announce.repeat: 0 is not between 1 and 100\n" +
+				"c.yaml:3:58: announce.refresh: 9s is not between 10s and 1h0m0s"},
+		"announce unknown key": {"announce: {pause: 1s}\n",
+			"c.yaml:3:12: announce.pause: unknown key; known are burst, interval, refresh, repeat"},
 		"rebalance out of bounds": {"rebalance: {maxMovesPerMinute: 601}\n",
 			"c.yaml:3:32: rebalance.maxMovesPerMinute: 601 is not between 0 and 600"},
 		"rebalance unknown key": {"rebalance: {perMinute: 1}\n",

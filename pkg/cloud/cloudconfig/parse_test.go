@@ -29,6 +29,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, &Config{
 		OnShrink:  ShrinkRefuse,
 		Sight:     Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		Announce:  Announce{Burst: 100, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute},
 		Conflicts: Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute},
 		NodeHealth: NodeHealth{
 			KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second,
@@ -143,6 +144,17 @@ func TestSight(t *testing.T) {
 		"sight: {transmitInterval: 10s}":                       {10 * time.Second, 3},
 	} {
 		require.Equal(t, want, parse(t, pool+text).Sight, text)
+	}
+}
+
+func TestFault_K1_9_AnnounceIsConfigured(t *testing.T) {
+	const second = time.Second
+	for text, want := range map[string]Announce{
+		"":                       {Burst: 100, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute},
+		"announce: {burst: 5}\n": {Burst: 5, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute},
+		"announce: {interval: 2s, repeat: 1, refresh: 1h}\n": {Burst: 100, Interval: 2 * second, Repeat: 1, Refresh: time.Hour},
+	} {
+		require.Equal(t, want, parse(t, pool+text).Announce, text)
 	}
 }
 

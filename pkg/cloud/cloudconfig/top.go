@@ -17,6 +17,7 @@ func (w *walker) config(n *yaml.Node) Config {
 		"sight":             func(v *yaml.Node, at string) { c.Sight = w.sight(v, at) },
 		"rebalance":         func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
 		"nodeHealth":        func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
+		"announce":          func(v *yaml.Node, at string) { c.Announce = w.announce(v, at) },
 		"conflicts":         func(v *yaml.Node, at string) { c.Conflicts = w.conflicts(v, at) },
 		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
 		// Read before the pools, which refer to it, and after them, which they refer to: they

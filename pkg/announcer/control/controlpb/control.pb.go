@@ -521,6 +521,79 @@ func (x *Health) GetUnwellAfterMs() uint64 {
 	return 0
 }
 
+// Pacing is how a node announces addresses unasked. All of it is zero or none: then the node
+// has its own defaults.
+type Pacing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// burst is how many frames leave within an interval.
+	Burst uint32 `protobuf:"varint,1,opt,name=burst,proto3" json:"burst,omitempty"`
+	// interval_ms is the time between two rounds, in milliseconds, and repeat how many there are.
+	IntervalMs uint64 `protobuf:"varint,2,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"`
+	Repeat     uint32 `protobuf:"varint,3,opt,name=repeat,proto3" json:"repeat,omitempty"`
+	// refresh_ms is the time between two announcements after that, in milliseconds.
+	RefreshMs     uint64 `protobuf:"varint,4,opt,name=refresh_ms,json=refreshMs,proto3" json:"refresh_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pacing) Reset() {
+	*x = Pacing{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pacing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pacing) ProtoMessage() {}
+
+func (x *Pacing) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pacing.ProtoReflect.Descriptor instead.
+func (*Pacing) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Pacing) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+func (x *Pacing) GetIntervalMs() uint64 {
+	if x != nil {
+		return x.IntervalMs
+	}
+	return 0
+}
+
+func (x *Pacing) GetRepeat() uint32 {
+	if x != nil {
+		return x.Repeat
+	}
+	return 0
+}
+
+func (x *Pacing) GetRefreshMs() uint64 {
+	if x != nil {
+		return x.RefreshMs
+	}
+	return 0
+}
+
 // Sight is how a node and those that it shares candidate lists with watch each other.
 type Sight struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -534,7 +607,7 @@ type Sight struct {
 
 func (x *Sight) Reset() {
 	*x = Sight{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -546,7 +619,7 @@ func (x *Sight) String() string {
 func (*Sight) ProtoMessage() {}
 
 func (x *Sight) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[7]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -559,7 +632,7 @@ func (x *Sight) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sight.ProtoReflect.Descriptor instead.
 func (*Sight) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{7}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Sight) GetTransmitIntervalUs() uint64 {
@@ -592,7 +665,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +677,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +690,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Peer) GetNode() string {
@@ -683,7 +756,7 @@ type BGPPeer struct {
 
 func (x *BGPPeer) Reset() {
 	*x = BGPPeer{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +768,7 @@ func (x *BGPPeer) String() string {
 func (*BGPPeer) ProtoMessage() {}
 
 func (x *BGPPeer) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[9]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +781,7 @@ func (x *BGPPeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BGPPeer.ProtoReflect.Descriptor instead.
 func (*BGPPeer) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{9}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *BGPPeer) GetName() string {
@@ -859,7 +932,7 @@ type BFD struct {
 
 func (x *BFD) Reset() {
 	*x = BFD{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +944,7 @@ func (x *BFD) String() string {
 func (*BFD) ProtoMessage() {}
 
 func (x *BFD) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[10]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +957,7 @@ func (x *BFD) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BFD.ProtoReflect.Descriptor instead.
 func (*BFD) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{10}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BFD) GetTransmitInterval() uint32 {
@@ -932,7 +1005,7 @@ type Advertisement struct {
 
 func (x *Advertisement) Reset() {
 	*x = Advertisement{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -944,7 +1017,7 @@ func (x *Advertisement) String() string {
 func (*Advertisement) ProtoMessage() {}
 
 func (x *Advertisement) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[11]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -957,7 +1030,7 @@ func (x *Advertisement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Advertisement.ProtoReflect.Descriptor instead.
 func (*Advertisement) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{11}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Advertisement) GetName() string {
@@ -1020,7 +1093,7 @@ type BGP struct {
 
 func (x *BGP) Reset() {
 	*x = BGP{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1105,7 @@ func (x *BGP) String() string {
 func (*BGP) ProtoMessage() {}
 
 func (x *BGP) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[12]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1118,7 @@ func (x *BGP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BGP.ProtoReflect.Descriptor instead.
 func (*BGP) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{12}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BGP) GetPeers() []*BGPPeer {
@@ -1076,7 +1149,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1161,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[13]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1174,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{13}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Route) GetPrefix() *Prefix {
@@ -1136,7 +1209,7 @@ type Prefix struct {
 
 func (x *Prefix) Reset() {
 	*x = Prefix{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1221,7 @@ func (x *Prefix) String() string {
 func (*Prefix) ProtoMessage() {}
 
 func (x *Prefix) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[14]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1234,7 @@ func (x *Prefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prefix.ProtoReflect.Descriptor instead.
 func (*Prefix) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{14}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Prefix) GetAddress() []byte {
@@ -1191,7 +1264,7 @@ type Probing struct {
 
 func (x *Probing) Reset() {
 	*x = Probing{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1203,7 +1276,7 @@ func (x *Probing) String() string {
 func (*Probing) ProtoMessage() {}
 
 func (x *Probing) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[15]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1216,7 +1289,7 @@ func (x *Probing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probing.ProtoReflect.Descriptor instead.
 func (*Probing) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{15}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Probing) GetStamp() *Stamp {
@@ -1251,7 +1324,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1336,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[16]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1349,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Probe) GetAddress() []byte {
@@ -1319,14 +1392,16 @@ type Plan struct {
 	// withdrawn_routes are prefixes of base that are no longer in the plan.
 	WithdrawnRoutes []*Prefix `protobuf:"bytes,13,rep,name=withdrawn_routes,json=withdrawnRoutes,proto3" json:"withdrawn_routes,omitempty"`
 	// probing is unchanged where a difference does not have it.
-	Probing       *Probing `protobuf:"bytes,14,opt,name=probing,proto3" json:"probing,omitempty"`
+	Probing *Probing `protobuf:"bytes,14,opt,name=probing,proto3" json:"probing,omitempty"`
+	// pacing is unchanged where a difference does not have it.
+	Pacing        *Pacing `protobuf:"bytes,15,opt,name=pacing,proto3" json:"pacing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1413,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[17]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1426,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{17}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Plan) GetCluster() string {
@@ -1452,6 +1527,13 @@ func (x *Plan) GetProbing() *Probing {
 	return nil
 }
 
+func (x *Plan) GetPacing() *Pacing {
+	if x != nil {
+		return x.Pacing
+	}
+	return nil
+}
+
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -1462,7 +1544,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1474,7 +1556,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[18]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1487,7 +1569,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{18}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Claim) GetAddress() []byte {
@@ -1515,7 +1597,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1609,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[19]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1622,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{19}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Problem) GetAddress() []byte {
@@ -1583,7 +1665,7 @@ type BGPSession struct {
 
 func (x *BGPSession) Reset() {
 	*x = BGPSession{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1677,7 @@ func (x *BGPSession) String() string {
 func (*BGPSession) ProtoMessage() {}
 
 func (x *BGPSession) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[20]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1690,7 @@ func (x *BGPSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BGPSession.ProtoReflect.Descriptor instead.
 func (*BGPSession) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{20}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BGPSession) GetPeer() string {
@@ -1675,7 +1757,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1769,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[21]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1782,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{21}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Interface) GetName() string {
@@ -1753,7 +1835,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[22]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1847,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[22]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1860,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{22}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Finding) GetAddress() []byte {
@@ -1848,7 +1930,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +1942,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +1955,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{23}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -2005,7 +2087,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2099,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2112,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{24}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Kept) GetNode() string {
@@ -2091,7 +2173,14 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"healthPort\"F\n" +
 	"\x06Health\x12\x14\n" +
 	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12&\n" +
-	"\x0funwell_after_ms\x18\x02 \x01(\x04R\runwellAfterMs\"f\n" +
+	"\x0funwell_after_ms\x18\x02 \x01(\x04R\runwellAfterMs\"v\n" +
+	"\x06Pacing\x12\x14\n" +
+	"\x05burst\x18\x01 \x01(\rR\x05burst\x12\x1f\n" +
+	"\vinterval_ms\x18\x02 \x01(\x04R\n" +
+	"intervalMs\x12\x16\n" +
+	"\x06repeat\x18\x03 \x01(\rR\x06repeat\x12\x1d\n" +
+	"\n" +
+	"refresh_ms\x18\x04 \x01(\x04R\trefreshMs\"f\n" +
 	"\x05Sight\x120\n" +
 	"\x14transmit_interval_us\x18\x01 \x01(\x04R\x12transmitIntervalUs\x12+\n" +
 	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\"\x8b\x01\n" +
@@ -2158,7 +2247,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x06probes\x18\x03 \x03(\v2\x1b.baremetal.control.v1.ProbeR\x06probes\"?\n" +
 	"\x05Probe\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x1c\n" +
-	"\tinterface\x18\x02 \x01(\tR\tinterface\"\xb0\x05\n" +
+	"\tinterface\x18\x02 \x01(\tR\tinterface\"\xe6\x05\n" +
 	"\x04Plan\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1a\n" +
@@ -2174,7 +2263,8 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x03bgp\x18\v \x01(\v2\x19.baremetal.control.v1.BGPR\x03bgp\x123\n" +
 	"\x06routes\x18\f \x03(\v2\x1b.baremetal.control.v1.RouteR\x06routes\x12G\n" +
 	"\x10withdrawn_routes\x18\r \x03(\v2\x1c.baremetal.control.v1.PrefixR\x0fwithdrawnRoutes\x127\n" +
-	"\aprobing\x18\x0e \x01(\v2\x1d.baremetal.control.v1.ProbingR\aprobing\"T\n" +
+	"\aprobing\x18\x0e \x01(\v2\x1d.baremetal.control.v1.ProbingR\aprobing\x124\n" +
+	"\x06pacing\x18\x0f \x01(\v2\x1c.baremetal.control.v1.PacingR\x06pacing\"T\n" +
 	"\x05Claim\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\"U\n" +
@@ -2241,7 +2331,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -2250,68 +2340,70 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Stamp)(nil),          // 4: baremetal.control.v1.Stamp
 	(*Announcement)(nil),   // 5: baremetal.control.v1.Announcement
 	(*Health)(nil),         // 6: baremetal.control.v1.Health
-	(*Sight)(nil),          // 7: baremetal.control.v1.Sight
-	(*Peer)(nil),           // 8: baremetal.control.v1.Peer
-	(*BGPPeer)(nil),        // 9: baremetal.control.v1.BGPPeer
-	(*BFD)(nil),            // 10: baremetal.control.v1.BFD
-	(*Advertisement)(nil),  // 11: baremetal.control.v1.Advertisement
-	(*BGP)(nil),            // 12: baremetal.control.v1.BGP
-	(*Route)(nil),          // 13: baremetal.control.v1.Route
-	(*Prefix)(nil),         // 14: baremetal.control.v1.Prefix
-	(*Probing)(nil),        // 15: baremetal.control.v1.Probing
-	(*Probe)(nil),          // 16: baremetal.control.v1.Probe
-	(*Plan)(nil),           // 17: baremetal.control.v1.Plan
-	(*Claim)(nil),          // 18: baremetal.control.v1.Claim
-	(*Problem)(nil),        // 19: baremetal.control.v1.Problem
-	(*BGPSession)(nil),     // 20: baremetal.control.v1.BGPSession
-	(*Interface)(nil),      // 21: baremetal.control.v1.Interface
-	(*Finding)(nil),        // 22: baremetal.control.v1.Finding
-	(*Report)(nil),         // 23: baremetal.control.v1.Report
-	(*Kept)(nil),           // 24: baremetal.control.v1.Kept
+	(*Pacing)(nil),         // 7: baremetal.control.v1.Pacing
+	(*Sight)(nil),          // 8: baremetal.control.v1.Sight
+	(*Peer)(nil),           // 9: baremetal.control.v1.Peer
+	(*BGPPeer)(nil),        // 10: baremetal.control.v1.BGPPeer
+	(*BFD)(nil),            // 11: baremetal.control.v1.BFD
+	(*Advertisement)(nil),  // 12: baremetal.control.v1.Advertisement
+	(*BGP)(nil),            // 13: baremetal.control.v1.BGP
+	(*Route)(nil),          // 14: baremetal.control.v1.Route
+	(*Prefix)(nil),         // 15: baremetal.control.v1.Prefix
+	(*Probing)(nil),        // 16: baremetal.control.v1.Probing
+	(*Probe)(nil),          // 17: baremetal.control.v1.Probe
+	(*Plan)(nil),           // 18: baremetal.control.v1.Plan
+	(*Claim)(nil),          // 19: baremetal.control.v1.Claim
+	(*Problem)(nil),        // 20: baremetal.control.v1.Problem
+	(*BGPSession)(nil),     // 21: baremetal.control.v1.BGPSession
+	(*Interface)(nil),      // 22: baremetal.control.v1.Interface
+	(*Finding)(nil),        // 23: baremetal.control.v1.Finding
+	(*Report)(nil),         // 24: baremetal.control.v1.Report
+	(*Kept)(nil),           // 25: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	23, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	24, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
-	17, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	23, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	18, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
+	24, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
-	21, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
-	10, // 7: baremetal.control.v1.BGPPeer.bfd:type_name -> baremetal.control.v1.BFD
-	9,  // 8: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
-	11, // 9: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
-	14, // 10: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
+	22, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
+	11, // 7: baremetal.control.v1.BGPPeer.bfd:type_name -> baremetal.control.v1.BFD
+	10, // 8: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
+	12, // 9: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
+	15, // 10: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
 	4,  // 11: baremetal.control.v1.Probing.stamp:type_name -> baremetal.control.v1.Stamp
-	16, // 12: baremetal.control.v1.Probing.probes:type_name -> baremetal.control.v1.Probe
+	17, // 12: baremetal.control.v1.Probing.probes:type_name -> baremetal.control.v1.Probe
 	4,  // 13: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
 	4,  // 14: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
 	5,  // 15: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	7,  // 16: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
-	8,  // 17: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
+	8,  // 16: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	9,  // 17: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
 	6,  // 18: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
-	12, // 19: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
-	13, // 20: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
-	14, // 21: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
-	15, // 22: baremetal.control.v1.Plan.probing:type_name -> baremetal.control.v1.Probing
-	4,  // 23: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 24: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 25: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	18, // 26: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	19, // 27: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	21, // 28: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	4,  // 29: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
-	20, // 30: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
-	14, // 31: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
-	4,  // 32: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
-	22, // 33: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
-	17, // 34: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 35: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 36: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	36, // [36:37] is the sub-list for method output_type
-	35, // [35:36] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	13, // 19: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
+	14, // 20: baremetal.control.v1.Plan.routes:type_name -> baremetal.control.v1.Route
+	15, // 21: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
+	16, // 22: baremetal.control.v1.Plan.probing:type_name -> baremetal.control.v1.Probing
+	7,  // 23: baremetal.control.v1.Plan.pacing:type_name -> baremetal.control.v1.Pacing
+	4,  // 24: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 25: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 26: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	19, // 27: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	20, // 28: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	22, // 29: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	4,  // 30: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
+	21, // 31: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
+	15, // 32: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
+	4,  // 33: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
+	23, // 34: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
+	18, // 35: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 36: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 37: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	37, // [37:38] is the sub-list for method output_type
+	36, // [36:37] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -2327,14 +2419,14 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 		(*FromController_Welcome)(nil),
 		(*FromController_Plan)(nil),
 	}
-	file_pkg_announcer_control_controlpb_control_proto_msgTypes[11].OneofWrappers = []any{}
+	file_pkg_announcer_control_controlpb_control_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

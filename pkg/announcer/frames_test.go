@@ -1,0 +1,159 @@
+package announcer
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// said is what left the node at once.
+type said struct {
+	at time.Time
+	n  int
+}
+
+// mostIn returns the most frames that left within a span of how.
+func mostIn(words []said, how time.Duration) (most int) {
+	for i, first := range words {
+		n := 0
+		for _, w := range words[i:] {
+			if w.at.Sub(first.at) < how {
+				n += w.n
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
+func fifty(fourth byte, family string) []netip.Addr {
+	var out []netip.Addr
+	for i := range byte(50) {
+		if family == "IPv6" {
+			out = append(out, netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: fourth, 15: i}))
+		} else {
+			out = append(out, netip.AddrFrom4([4]byte{192, 0, 2, fourth + i}))
+		}
+	}
+	return out
+}
+
+// TestFault_K1_9_AnnouncementsArePaced: a node that takes over fifty addresses announces each of
+// them once, at once. What follows keeps to the cloud-config's burst within any interval, and each
+// address is announced as often as it says, in each form.
+func TestFault_K1_9_AnnouncementsArePaced(t *testing.T) {
+	for family, forms := range map[string]int{"IPv4": 2, "IPv6": 1} {
+		t.Run(family, func(t *testing.T) {
+			pacing := announcement.Pacing{Burst: 12, Interval: time.Second, Repeat: 3, Refresh: 10 * time.Minute}
+			a, v4, v6 := faked(func(announcement.Report) {})
+			a.core.frames.pacing, a.core.schedule.pacing = pacing, pacing
+			var words []said
+			now := began
+			say := func(addresses []netip.Addr) { words = append(words, said{now, len(addresses)}) }
+			v4.announced, v4.otherwise, v6.announced = say, say, say
+			for _, address := range fifty(0, family) {
+				a.core.schedule.start(address, now)
+			}
+			total := func() (n int) {
+				for _, w := range words {
+					n += w.n
+				}
+				return n
+			}
+			a.announce(now)
+			require.Equal(t, 50, total(), "the first ones are never held back")
+			words = nil
+			for end := now.Add(2 * time.Minute); now.Before(end); {
+				if a.otherwise.Len() > 0 {
+					now = later(now.Add(time.Millisecond), a.core.frames.free(1, a.core.reserved()))
+				} else {
+					now = a.core.wake()
+				}
+				if now.Before(end) {
+					a.announce(now)
+				}
+			}
+			require.LessOrEqual(t, mostIn(words, pacing.Interval), pacing.Burst)
+			require.Equal(t, 50*(forms*pacing.Repeat-1), total())
+		})
+	}
+}
+
+// TestFault_K1_9_ProbesArePaced: fifty new addresses do not send 150 probes in 0.2 s, neither
+// those that are asked for before they are taken over nor those of a pool.
+func TestFault_K1_9_ProbesArePaced(t *testing.T) {
+	c := newCore("node0", 1)
+	c.frames.pacing.Burst = 60
+	var words []said
+	now, boot := began, time.Hour
+	for _, address := range fifty(0, "IPv4") {
+		c.unasked.Add(address)
+	}
+	var ahead announcement.Probing
+	for _, address := range fifty(100, "IPv4") {
+		ahead.Probes = append(ahead.Probes, announcement.Probe{Address: address})
+	}
+	ahead.Interval = time.Hour
+	c.conflicts.set(boot, ahead)
+	asked, probed := 0, 0
+	for range 10000 {
+		some := c.takeUnasked(now)
+		asked += len(some)
+		due := c.conflicts.take(boot, c.frames.left(now, 0)/probeFrames)
+		probed += len(due)
+		c.frames.spend(now, len(due)*probeFrames)
+		if n := len(some) + len(due); n > 0 {
+			words = append(words, said{now, n * probeFrames})
+		}
+		if len(due) > 0 {
+			c.conflicts.answer(boot, now, due, nil, false)
+		}
+		now, boot = now.Add(10*time.Millisecond), boot+10*time.Millisecond
+	}
+	require.Equal(t, 50, asked)
+	require.Equal(t, 50, probed)
+	require.LessOrEqual(t, mostIn(words, c.frames.pacing.Interval), 60)
+}
+
+// TestFault_K1_9_NothingStarves: where announcements alone would use up all that may leave,
+// probes get their part.
+func TestFault_K1_9_NothingStarves(t *testing.T) {
+	a, _, _ := faked(func(announcement.Report) {})
+	c := a.core
+	pacing := announcement.Pacing{Burst: 5, Interval: time.Second, Repeat: 100, Refresh: 10 * time.Second}
+	c.frames.pacing, c.schedule.pacing = pacing, pacing
+	now := began
+	for _, address := range fifty(0, "IPv4") {
+		c.schedule.insist(address, now)
+	}
+	for _, address := range fifty(100, "IPv4")[:5] {
+		c.unasked.Add(address)
+	}
+	for end := now.Add(time.Minute); now.Before(end) && c.unasked.Len() > 0; now = now.Add(50 * time.Millisecond) {
+		c.takeUnasked(now)
+		a.announce(now)
+	}
+	require.Zero(t, c.unasked.Len())
+}
+
+func TestFrames(t *testing.T) {
+	f := newFrames()
+	f.pacing = announcement.Pacing{Burst: 10, Interval: time.Second}
+	require.Equal(t, 10, f.left(began, 0))
+	require.True(t, f.free(10, 0).IsZero())
+	f.spend(began, 4)
+	f.spend(began.Add(100*time.Millisecond), 6)
+	require.Zero(t, f.left(began.Add(time.Second-1), 0))
+	require.Equal(t, began.Add(time.Second), f.free(1, 0))
+	require.Equal(t, began.Add(1100*time.Millisecond), f.free(1, 4))
+	require.Equal(t, 4, f.left(began.Add(time.Second), 0))
+	require.Equal(t, 1, f.left(began.Add(time.Second), 3))
+	f.spend(began.Add(time.Second), 3000) // takeovers
+	require.Zero(t, f.left(began.Add(time.Second), 0))
+	require.Equal(t, 10, f.left(began.Add(-time.Hour), 0), "the clock was set back")
+	require.Zero(t, f.total)
+}
