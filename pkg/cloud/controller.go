@@ -48,6 +48,7 @@ func (p *Provider) RunController(ctx context.Context) error {
 	group.Go(func() error { return p.followConfig(ctx, text) })
 	group.Go(func() error { return p.followMoves(ctx) })
 	group.Go(func() error { return p.followConflicts(ctx) })
+	group.Go(func() error { return p.followDepartures(ctx) })
 	for range workers {
 		group.Go(func() error { return p.work(ctx) })
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
@@ -27,6 +29,8 @@ type core struct {
 	moved chan struct{}
 	// conflicted has room for one: "there are conflicts to take".
 	conflicted chan struct{}
+	// departed has room for one: "there are departures to take".
+	departed chan struct{}
 
 	mu sync.Mutex
 	// lb is guarded by mu, and so is everything below.
@@ -35,10 +39,12 @@ type core struct {
 	keys map[string]string
 	// ledger knows who answers.
 	ledger ledger
+	// departures are the deleted nodes whose announcers are told so.
+	departures departures
 }
 
 func newCore(now func() time.Time, settle func(keys ...string)) *core {
-	return &core{now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), conflicted: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger()}
+	return &core{now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), conflicted: make(chan struct{}, 1), departed: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger(), departures: newDepartures()}
 }
 
 // kick wakes the publish loop.
@@ -158,14 +164,18 @@ func (c *core) misfits() []loadbalancer.Misfit {
 func (c *core) setNode(n loadbalancer.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.departures.back(n.Name)
 	c.lb.SetNode(n)
 	c.kick()
 }
 
-func (c *core) deleteNode(name string) {
+// deleteNode takes over that a Node object is gone; uid names it in Events.
+func (c *core) deleteNode(name string, uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lb.DeleteNode(name)
+	if c.lb.DeleteNode(name); c.lb.Departs(name) {
+		c.departures.deleted(name, uid)
+	}
 	c.retryLocked()
 	c.kick()
 }
@@ -211,10 +221,7 @@ func (c *core) plan(cluster string, term uint64, secret []byte) (plans map[strin
 	c.lb.SetLeader(cluster, term)
 	c.lb.SetSecret(secret)
 	c.retryLocked()
-	again = c.lb.Rebalance(c.now())
-	if soon := c.inspectLocked(); soon > 0 && (again == 0 || soon < again) {
-		again = soon
-	}
+	again = soonest(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked())
 	plans = c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
 	return plans, again

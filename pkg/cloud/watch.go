@@ -121,7 +121,7 @@ func (p *Provider) nodeChanged(obj any, gone bool) {
 		return
 	}
 	if gone {
-		p.core.deleteNode(n.Name)
+		p.core.deleteNode(n.Name, n.UID)
 		return
 	}
 	p.core.setNode(nodeOf(n))

@@ -39,8 +39,10 @@ type Balancer struct {
 	// maxMoves is how many addresses may move a minute for the sake of balance; 0 is none.
 	maxMoves    int
 	rebalancing rebalancing
-	probing     probing
-	conflicts   conflicts
+	// departing are the nodes that were deleted while their announcers have a stream.
+	departing map[string]*departure
+	probing   probing
+	conflicts conflicts
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
@@ -74,6 +76,7 @@ func New() *Balancer {
 		announcer:   map[string]*announcer{},
 		sessions:    newSessions(),
 		rebalancing: newRebalancing(),
+		departing:   map[string]*departure{},
 		probing:     newProbing(),
 		conflicts:   newConflicts(),
 		withdrawing: map[netip.Addr][]string{},

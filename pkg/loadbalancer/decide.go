@@ -19,7 +19,7 @@ func (b *Balancer) settle() {
 		return
 	}
 	p.moved = false
-	for _, name := range b.sessions.stand(neighbours(b.circles(), b.sessions.limit)) {
+	for _, name := range b.sessions.stand(neighbours(b.circles(""), b.sessions.limit)) {
 		for address := range p.members[name] {
 			p.touch(address)
 		}

@@ -10,6 +10,9 @@ import (
 
 // SetNode takes over a Node.
 func (b *Balancer) SetNode(n Node) {
+	if !n.Deleting {
+		b.stay(n.Name)
+	}
 	old, ok := b.nodes[n.Name]
 	if ok && old.equal(n) {
 		return
@@ -25,22 +28,6 @@ func (b *Balancer) SetNode(n Node) {
 	b.plan.moved, b.plan.routing.renew = true, true
 	b.conflicts.renew, b.probing.renew = true, true
 	b.nodeChanged(n.Name)
-}
-
-// DeleteNode forgets a Node; its addresses move.
-func (b *Balancer) DeleteNode(name string) {
-	b.countZone(b.nodes[name].Zone, -1)
-	b.ownAddresses(b.nodes[name].Addresses, nil)
-	delete(b.probing.of, name)
-	delete(b.nodes, name)
-	delete(b.peers, name)
-	for address := range b.withdrawing {
-		b.stopWaiting(address, name)
-	}
-	b.unroutes(name, true)
-	b.plan.moved, b.plan.routing.renew = true, true
-	b.conflicts.renew, b.probing.renew = true, true
-	b.nodeChanged(name)
 }
 
 func (b *Balancer) countZone(zone string, by int) {
@@ -89,6 +76,9 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 func (b *Balancer) Disconnect(node string) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
+		if b.Departs(node) {
+			b.forgetNode(node) // It can be told nothing, and may not come back.
+		}
 		b.conflicts.renew, b.probing.renew = true, true
 		b.react(node)
 		b.unroutes(node, true)

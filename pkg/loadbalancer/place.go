@@ -55,7 +55,11 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 	delete(p.withdrawn, f.address)
 	delete(p.leaving, f.address)
 	if present == "" {
-		return b.best(f.ranked(), f.address)
+		next = b.best(f.ranked(), f.address)
+		if from := b.leaver(f); from != "" && next != "" {
+			return b.handOver(f.address, from, next)
+		}
+		return next
 	}
 	if next != "" {
 		present, leaver = next, ""
@@ -109,10 +113,13 @@ func (b *Balancer) handOver(address netip.Addr, from, to string) string {
 	return to
 }
 
-// hear reports whether a session stands between two nodes, as far as is known.
+// hear reports whether a session stands between two nodes, as far as is known. A leader that has
+// told nobody anything believes so of all that do not find each other down: the leader before
+// had them watch each other if one claims what the other may take.
 func (b *Balancer) hear(x, y string) bool {
+	first := len(b.plan.sets) == 0
 	sees := func(from, to string) bool {
-		return b.connected(from) && watches(b.plan.sets[from].Sight, to) && !slices.Contains(b.announcer[from].report.Down, to)
+		return b.connected(from) && (first || watches(b.plan.sets[from].Sight, to)) && !slices.Contains(b.announcer[from].report.Down, to)
 	}
 	return sees(x, y) && sees(y, x)
 }

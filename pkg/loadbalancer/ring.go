@@ -21,12 +21,13 @@ type limits struct{ most, ring int }
 // circles returns, for each node selector of the configuration, the nodes that it picks
 // for announcing, in the order of their hash. Each selector makes a circle of its own, so
 // that ten nodes of a thousand that a pool is limited to are neighbours. A node that comes
-// or goes changes only the neighbourhoods around its place.
-func (b *Balancer) circles() [][]string {
+// or goes changes only the neighbourhoods around its place. One that is being deleted is in none,
+// unless it is also.
+func (b *Balancer) circles(also string) [][]string {
 	all := make([]string, 0, len(b.nodes))
 	hashes := make(map[string]uint64, len(b.nodes))
 	for name, n := range b.nodes {
-		if !n.Excluded && !n.Deleting {
+		if !n.Excluded && (!n.Deleting || name == also) {
 			all = append(all, name)
 			hashes[name] = weight(name, netip.Addr{})
 		}

@@ -35,6 +35,20 @@ func newWorld(t testing.TB) *world {
 	return &world{t: t, b: New(), now: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), plans: map[string]announcement.Set{}, ports: map[string][]announcement.Interface{}}
 }
 
+func (w *world) depart(args []string) string {
+	for _, arg := range args {
+		d, err := time.ParseDuration(arg)
+		require.NoError(w.t, err)
+		w.now = w.now.Add(d)
+	}
+	begun, ended, again := w.b.Depart(w.now)
+	out := fmt.Sprintf("begun %v, again %s\n", begun, again)
+	for _, e := range ended {
+		out += fmt.Sprintf("%s is forgotten: %s\n", e.Node, e.Cause)
+	}
+	return out
+}
+
 // play runs a scenario and returns it with the output as it really is.
 func (w *world) play(text string) string {
 	var out strings.Builder
@@ -74,6 +88,8 @@ func (w *world) command(name string, args []string) string {
 		w.b.SetNode(node(args))
 	case "delete-node":
 		w.b.DeleteNode(args[0])
+	case "depart": // depart [DURATION]: looks after deleted nodes after that time
+		return w.depart(args)
 	case "interfaces-gone":
 		w.ports[args[0]] = []announcement.Interface{}
 	case "interface":
@@ -455,6 +471,9 @@ func (w *world) newLeader() {
 		if a.connected {
 			w.b.Observe(name, a.report)
 		}
+	}
+	for name := range old.departing {
+		w.b.DeleteNode(name) // A standby saw that, too.
 	}
 }
 

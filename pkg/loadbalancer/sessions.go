@@ -12,6 +12,8 @@ type sessions struct {
 	lists map[string]map[string]int
 	// demanded counts, by node, those it shares lists with that are not its neighbours.
 	demanded map[string]int
+	// held are, by node that departs, those that it watches until it has.
+	held map[string][]string
 	// changed are the nodes that may watch others than they did.
 	changed map[string]bool
 	// freed says that a node may have room for another session that had none.
@@ -22,7 +24,7 @@ func newSessions() sessions {
 	return sessions{
 		limit:    limits{maxSessions, ringSessions},
 		standing: map[string][]string{}, lists: map[string]map[string]int{},
-		demanded: map[string]int{}, changed: map[string]bool{},
+		demanded: map[string]int{}, held: map[string][]string{}, changed: map[string]bool{},
 	}
 }
 
@@ -133,6 +135,16 @@ func (s *sessions) replaced(old, now []string) {
 
 // of returns whom x watches, sorted.
 func (s *sessions) of(x string) []string {
+	out := s.base(x)
+	if len(s.held) > 0 {
+		out = append(out, s.holding(x, out)...)
+		slices.Sort(out)
+	}
+	return out
+}
+
+// base returns whom x watches as a neighbour or by a list, sorted.
+func (s *sessions) base(x string) []string {
 	out := slices.Clone(s.standing[x])
 	for y := range s.lists[x] {
 		out = append(out, y)

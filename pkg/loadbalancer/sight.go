@@ -109,6 +109,7 @@ func (b *Balancer) key(x, y string) (out announcement.Key) {
 // whom that is news.
 func (b *Balancer) watch(changed changes) {
 	p := &b.plan
+	b.sessions.touchHeld()
 	for name := range b.sessions.changed {
 		_, exists := b.nodes[name]
 		if !exists && len(p.members[name]) == 0 {

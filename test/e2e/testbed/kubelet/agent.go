@@ -53,6 +53,10 @@ type Agent struct {
 	// Changed is called when a process has started or ended.
 	Changed func()
 
+	// hasRegistered reports whether the Node object was there once since Run began; heartbeat
+	// is its owner.
+	hasRegistered bool
+
 	mu sync.Mutex
 	// pods are those that run or are being ended, by UID.
 	pods map[types.UID]*pod
@@ -65,6 +69,7 @@ type Agent struct {
 
 // Run plays the node until ctx ends. Containers end with it.
 func (a *Agent) Run(ctx context.Context) error {
+	a.hasRegistered = false
 	a.mu.Lock()
 	a.pods, a.held, a.lastAddress = map[types.UID]*pod{}, map[string]bool{}, 1
 	a.mu.Unlock()

@@ -55,16 +55,22 @@ func (a *Agent) beat(ctx context.Context) error {
 	return nil
 }
 
-// postNode creates the Node object, or puts right the status that is ours.
+// postNode creates the Node object when it is called first, or puts right the status that is
+// ours. As a real kubelet does, which registers its node when it starts and never again, it
+// does not bring back a Node that was deleted since.
 func (a *Agent) postNode(ctx context.Context) error {
 	nodes := a.Client.CoreV1().Nodes()
 	node, err := nodes.Get(ctx, a.Node.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	switch {
+	case apierrors.IsNotFound(err) && a.hasRegistered:
+		return nil
+	case apierrors.IsNotFound(err):
 		node, err = nodes.Create(ctx, a.newNode(), metav1.CreateOptions{})
 	}
 	if err != nil {
 		return err
 	}
+	a.hasRegistered = true
 	if ready(node) {
 		return nil
 	}

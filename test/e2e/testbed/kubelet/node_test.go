@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 
@@ -52,6 +53,17 @@ func TestRegistration(t *testing.T) {
 	require.Equal(t, []corev1.Taint{{
 		Key: "node.cloudprovider.kubernetes.io/uninitialized", Value: "true", Effect: corev1.TaintEffectNoSchedule,
 	}}, node.Spec.Taints)
+}
+
+// A real kubelet registers its node when it starts, and never again.
+func TestDeletedNodeStaysDeleted(t *testing.T) {
+	a := newAgent(t, false, false)
+	a.registered(t)
+	nodes := a.Client.CoreV1().Nodes()
+	require.NoError(t, nodes.Delete(t.Context(), "node1", metav1.DeleteOptions{}))
+	require.NoError(t, a.postNode(t.Context()))
+	_, err := nodes.Get(t.Context(), "node1", metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err))
 }
 
 // What a cloud has written stays when a node comes back.

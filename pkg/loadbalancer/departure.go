@@ -1,0 +1,211 @@
+package loadbalancer
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// departurePatience is for how long a node whose Node object is gone is told to give up what it
+// answers for, before the plan goes on without it.
+const departurePatience = 10 * time.Second
+
+// departure is a node that was deleted while its announcer had a stream: it runs, answers, and
+// would go on for ever if it were forgotten. Until it has acknowledged an empty plan it stays in
+// Balancer.nodes, as one that is being deleted, and a peer of those that it was a peer of.
+type departure struct {
+	// begun reports whether a leader has told it so, and until is for how long it is waited for.
+	begun bool
+	until time.Time
+}
+
+// Cause is why a departure has ended.
+type Cause string
+
+// The causes.
+const (
+	// CauseAcknowledged is that the node carries out an empty plan.
+	CauseAcknowledged Cause = "it has acknowledged an empty plan"
+	// CauseStreamEnded is that its announcer has no stream any longer.
+	CauseStreamEnded Cause = "its announcer has no stream any longer"
+	// CauseSilent is that every peer with a stream finds it down.
+	CauseSilent Cause = "its peers do not hear it"
+	// CauseOverdue is that it did not acknowledge in time.
+	CauseOverdue Cause = "it did not acknowledge an empty plan in time"
+)
+
+// Departed is a node that is forgotten, and why.
+type Departed struct {
+	Node  string
+	Cause Cause
+}
+
+// DeleteNode takes over that a Node object is gone. One whose announcer has a stream departs:
+// its addresses move as of a node that is being deleted, and Depart forgets it in the end.
+func (b *Balancer) DeleteNode(name string) {
+	n, known := b.nodes[name]
+	if !known {
+		return
+	}
+	if !b.connected(name) {
+		b.forgetNode(name)
+		return
+	}
+	if b.departing[name] == nil {
+		b.departing[name] = &departure{}
+		b.sessions.hold(name)
+	}
+	n.Deleting = true
+	b.SetNode(n)
+}
+
+// stay ends the departure of a node that is there again.
+func (b *Balancer) stay(name string) {
+	if b.departing[name] != nil {
+		delete(b.departing, name)
+		b.sessions.release(name)
+	}
+}
+
+// Depart begins and ends the departures of deleted nodes, in the name of a leader; call it before
+// Plan. begun are those that begin to be told, sorted, and again is when to call it though nothing
+// has changed; 0 is never.
+func (b *Balancer) Depart(now time.Time) (begun []string, ended []Departed, again time.Duration) {
+	for _, name := range slices.Sorted(maps.Keys(b.departing)) {
+		d := b.departing[name]
+		if !d.begun {
+			d.begun, d.until = true, now.Add(departurePatience)
+			if b.sessions.held[name] == nil {
+				// A leader that has planned nothing yet: the one before had these watch each other.
+				b.sessions.held[name] = neighbours(b.circles(name), b.sessions.limit)[name]
+			}
+			begun = append(begun, name)
+		}
+		if cause := b.departed(name, d, now); cause != "" {
+			b.forgetNode(name)
+			ended = append(ended, Departed{name, cause})
+			continue
+		}
+		if left := d.until.Sub(now); again == 0 || left < again {
+			again = left
+		}
+	}
+	return begun, ended, again
+}
+
+// departed returns why a departing node is to be forgotten, or "". Where it has acknowledged
+// that it answers for nothing its peers are let go of first, so that it stops speaking to them.
+func (b *Balancer) departed(name string, d *departure, now time.Time) Cause {
+	set, told := b.plan.sets[name]
+	empty := told && set.Announcements.Len()+len(set.BGP.Peers)+len(set.BGP.Routes) == 0 && len(b.plan.members[name]) == 0
+	report := b.announcer[name].report
+	acknowledged := empty && !b.behind(name) && report.Claims.Len()+len(report.BGP.Sessions) == 0
+	switch {
+	case !b.connected(name):
+		return CauseStreamEnded
+	case acknowledged && len(set.Sight.Peers) == 0:
+		return CauseAcknowledged
+	case b.agreeDown(name, b.sessions.of(name)):
+		return CauseSilent
+	case !now.Before(d.until):
+		return CauseOverdue
+	case acknowledged:
+		b.sessions.release(name)
+	}
+	return ""
+}
+
+// Departs reports whether node was deleted and has yet to acknowledge it.
+func (b *Balancer) Departs(node string) bool { return b.departing[node] != nil }
+
+// forgetNode forgets a Node; its addresses move.
+func (b *Balancer) forgetNode(name string) {
+	b.stay(name)
+	b.countZone(b.nodes[name].Zone, -1)
+	b.ownAddresses(b.nodes[name].Addresses, nil)
+	delete(b.probing.of, name)
+	delete(b.nodes, name)
+	delete(b.peers, name)
+	for address := range b.withdrawing {
+		b.stopWaiting(address, name)
+	}
+	b.unroutes(name, true)
+	b.plan.moved, b.plan.routing.renew = true, true
+	b.conflicts.renew, b.probing.renew = true, true
+	b.nodeChanged(name)
+}
+
+// leaver returns the node that answers for an address which has no list yet, may not and is told
+// so only by this leader's first plan, or "": it hands the address over as in a planned move.
+func (b *Balancer) leaver(f *field) string {
+	var may []string
+	for name, n := range b.nodes {
+		if b.connected(name) && b.claims(name, f.address) && b.eligible(n, f.address, f.l2) != "" {
+			may = append(may, name)
+		}
+	}
+	slices.Sort(may)
+	return b.claimant(may, f.address)
+}
+
+// hold keeps the sessions of a node until release, as far as there is room.
+func (s *sessions) hold(x string) {
+	if others := s.of(x); len(others) > 0 {
+		s.held[x] = others
+		s.touchHeld()
+	}
+}
+
+// release ends hold.
+func (s *sessions) release(x string) {
+	s.touchHeld()
+	delete(s.held, x)
+}
+
+// touchHeld notes that nodes with sessions that are held may watch others than they did.
+func (s *sessions) touchHeld() {
+	for x, others := range s.held {
+		s.changed[x] = true
+		for _, y := range others {
+			s.changed[y] = true
+		}
+	}
+}
+
+// holding returns those whose sessions with x are held beside base, those that x watches in any
+// case: what it returns is the same for both ends, and no node watches more than it may.
+func (s *sessions) holding(x string, base []string) []string {
+	var out []string
+	if others, departs := s.held[x]; departs {
+		for _, y := range s.firsts(base, others) {
+			if s.held[y] == nil && slices.Contains(s.firsts(s.base(y), s.holders(y)), x) {
+				out = append(out, y)
+			}
+		}
+		return out
+	}
+	for _, y := range s.firsts(base, s.holders(x)) {
+		if slices.Contains(s.firsts(s.base(y), s.held[y]), x) {
+			out = append(out, y)
+		}
+	}
+	return out
+}
+
+// holders returns the nodes that hold sessions with x, sorted.
+func (s *sessions) holders(x string) []string {
+	var out []string
+	for y, others := range s.held {
+		if slices.Contains(others, x) {
+			out = append(out, y)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// firsts returns those of more, in their order, that a node has room for which watches base.
+func (s *sessions) firsts(base, more []string) []string {
+	out := slices.DeleteFunc(slices.Clone(more), func(y string) bool { return slices.Contains(base, y) })
+	return out[:min(len(out), max(s.limit.most-len(base), 0))]
+}

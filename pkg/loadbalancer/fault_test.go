@@ -1,0 +1,118 @@
+package loadbalancer
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+)
+
+// deletion returns three nodes of which node3, which answers for the address, was just deleted.
+func deletion(t *testing.T) *world {
+	w := newWorld(t)
+	w.run(`pool default 10.0.0.0/29
+node node1
+node node2
+node node3
+connect node1 node2 node3
+sight 100ms 3
+leader 1
+service a
+endpoints a node1
+plan
+ack node1 node2 node3
+delete-node node3
+`)
+	return w
+}
+
+// TestFault_K2_3_DeletedNodeMovesAsPlanned: a Node that is deleted while its announcer has a
+// stream is told so, and hears and is heard by the others until it has stopped.
+func TestFault_K2_3_DeletedNodeMovesAsPlanned(t *testing.T) {
+	w, vip := deletion(t), netip.MustParseAddr("10.0.0.0")
+	w.run("depart\nplan\n")
+	list, _ := w.plans["node3"].Announcements.Find(vip)
+	require.Equal(t, []string{"node1", "node2", "node3"}, list.Candidates, "it goes on until it hears another one")
+	for _, node := range []string{"node1", "node2"} {
+		require.True(t, watches(w.plans[node].Sight, "node3"))
+		require.True(t, watches(w.plans["node3"].Sight, node))
+	}
+	w.run("ack node1\nplan\n")
+	require.Zero(t, w.plans["node3"].Announcements.Len())
+	require.True(t, watches(w.plans["node3"].Sight, "node1"), "a peer until it has acknowledged")
+	w.run("ack node3\ndepart\nplan\n")
+	require.Empty(t, w.plans["node3"].Sight.Peers, "it speaks to nobody any longer")
+	require.Equal(t, "begun [], again 0s\nnode3 is forgotten: it has acknowledged an empty plan\n", w.run("ack node3\ndepart\n"))
+}
+
+// TestFault_K2_3_DeletedWhileTheLeaderChanges: the leader ends before it has told the node. The
+// next one saw the deletion as a standby, and it too moves the address as planned.
+func TestFault_K2_3_DeletedWhileTheLeaderChanges(t *testing.T) {
+	w, vip := deletion(t), netip.MustParseAddr("10.0.0.0")
+	w.run("new-leader\nleader 2\n")
+	require.Equal(t, "begun [node3], again 10s\n", w.run("depart\n"))
+	w.run("plan\n")
+	list, _ := w.plans["node3"].Announcements.Find(vip)
+	require.Len(t, list.Candidates, 3)
+	require.Equal(t, "node3", list.Candidates[2], "it goes on until it hears another one")
+	require.Equal(t, announcement.Stamp{Term: 2, Revision: 2}, list.Stamp)
+	require.True(t, watches(w.plans["node3"].Sight, list.Candidates[0]))
+	w.run("ack " + list.Candidates[0] + "\nplan\nack node3\ndepart\nplan\nack node3\n")
+	require.Equal(t, "begun [], again 0s\nnode3 is forgotten: it has acknowledged an empty plan\n", w.run("depart\n"))
+}
+
+// TestFault_K2_3_DeletedNodeThatIsDead: silence of its stream alone forgets nothing too early,
+// and what its peers say does at once; 10 s do in any case.
+func TestFault_K2_3_DeletedNodeThatIsDead(t *testing.T) {
+	w := deletion(t)
+	w.run("depart\nplan\ndown node1 node3\n")
+	_, ended, _ := w.b.Depart(w.now)
+	require.Empty(t, ended, "one peer's word is not enough")
+	w.run("down node2 node3\n")
+	_, ended, _ = w.b.Depart(w.now)
+	require.Equal(t, []Departed{{"node3", CauseSilent}}, ended)
+
+	w = deletion(t)
+	w.run("depart\nplan\n")
+	_, ended, again := w.b.Depart(w.now.Add(departurePatience - time.Millisecond))
+	require.Empty(t, ended)
+	require.Equal(t, time.Millisecond, again)
+	_, ended, _ = w.b.Depart(w.now.Add(departurePatience))
+	require.Equal(t, []Departed{{"node3", CauseOverdue}}, ended)
+}
+
+// TestFault_K2_3_DeletedNodeWithRoutes: sessions to routers end with the Node, too.
+func TestFault_K2_3_DeletedNodeWithRoutes(t *testing.T) {
+	w := newWorld(t)
+	w.run(`pool default 10.0.0.0/29
+node node1
+node node2
+peer tor
+advertise default tor
+connect node1 node2
+sight 100ms 3
+leader 1
+service a
+endpoints a node1 node2
+plan
+ack node1 node2
+told node2 tor=up
+`)
+	require.NotEmpty(t, w.plans["node2"].BGP.Routes)
+	w.run("delete-node node2\ndepart\nplan\n")
+	require.Empty(t, w.plans["node2"].BGP.Routes)
+	require.Empty(t, w.plans["node2"].BGP.Peers)
+	report := w.b.announcer["node2"].report
+	report.Plan, report.Claims = w.plans["node2"].Stamp, announcement.Index[announcement.Claim]{}
+	require.NotEmpty(t, report.BGP.Sessions)
+	w.b.Observe("node2", report)
+	_, ended, _ := w.b.Depart(w.now)
+	require.Empty(t, ended, "its sessions have not ended yet")
+	report.BGP.Sessions = nil
+	w.b.Observe("node2", report)
+	_, ended, _ = w.b.Depart(w.now)
+	require.Equal(t, []Departed{{"node2", CauseAcknowledged}}, ended)
+}
