@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/errors"
@@ -13,21 +15,64 @@ import (
 	"k8s.io/cloud-provider/options"
 )
 
+const (
+	// dialTimeout bounds a TCP connection to the API server. It is a little longer than the
+	// kernel waits before it sends its request a second time, and short, so that the next
+	// attempt comes soon after the way there is restored.
+	dialTimeout = 1500 * time.Millisecond
+	// keepAlive is the time between two probes of an idle TCP connection.
+	keepAlive = 10 * time.Second
+)
+
+// dial connects to the API server.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	return dialer.DialContext(ctx, network, address)
+}
+
+// What client-go finds out by that an HTTP/2 connection is dead: a ping after that many
+// seconds of silence, and how long its answer is waited for. client-go's own 30 and 15
+// leave every watch silent for 45 seconds after a machine with an API server died.
+const (
+	readIdleSeconds = "5"
+	pingSeconds     = "5"
+)
+
+// setHealthChecks sets what the environment does not, from where client-go reads it.
+func setHealthChecks() error {
+	for name, seconds := range map[string]string{
+		"HTTP2_READ_IDLE_TIMEOUT_SECONDS": readIdleSeconds,
+		"HTTP2_PING_TIMEOUT_SECONDS":      pingSeconds,
+	} {
+		if _, given := os.LookupEnv(name); given {
+			continue
+		}
+		if err := os.Setenv(name, seconds); err != nil {
+			return fmt.Errorf("environment: %w", err)
+		}
+	}
+	return nil
+}
+
 // clients reach the API server, all unfenced.
 type clients struct {
 	// general is for what standbys do too.
 	general kubernetes.Interface
 	// election is for the Lease alone, so that a renewal never queues behind a burst of
-	// other requests.
+	// other requests, on a TCP connection of its own.
 	election kubernetes.Interface
 }
 
 // newClients builds clients from the stock app's flags. It asks the API server nothing.
 func newClients(o *options.CloudControllerManagerOptions) (clients, error) {
+	if err := setHealthChecks(); err != nil {
+		return clients{}, err
+	}
 	config, err := clientcmd.BuildConfigFromFlags(o.Master, o.Generic.ClientConnection.Kubeconfig)
 	if err != nil {
 		return clients{}, fmt.Errorf("where is the API server? Run this in a Pod or give --kubeconfig: %w", err)
 	}
+	config.Dial = dial
 	config.ContentType = o.Generic.ClientConnection.ContentType
 	config.AcceptContentTypes = o.Generic.ClientConnection.AcceptContentTypes
 	config.QPS, config.Burst = o.Generic.ClientConnection.QPS, int(o.Generic.ClientConnection.Burst)
@@ -35,6 +80,8 @@ func newClients(o *options.CloudControllerManagerOptions) (clients, error) {
 	if err != nil {
 		return clients{}, fmt.Errorf("client for the API server: %w", err)
 	}
+	// A transport belongs to the dial function that it was made for (client-go keeps one for
+	// each), and every client takes its own copy: they share no connection.
 	config.QPS, config.Burst = 0, 0 // client-go's defaults: 5 and 10, enough for renewals
 	config.Timeout = o.Generic.LeaderElection.RenewDeadline.Duration / 2
 	election, err := kubernetes.NewForConfig(rest.AddUserAgent(config, programName+"-election"))

@@ -79,8 +79,8 @@ func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
 			InitContext: stockNodes.InitContext,
 			Constructor: nodeController(stockNodes.Constructor),
 		},
-		"baremetal-controller": {
-			InitContext: app.ControllerInitContext{ClientName: "baremetal-controller"},
+		ownControllerName: {
+			InitContext: app.ControllerInitContext{ClientName: ownControllerName},
 			Constructor: p.ownController,
 		},
 	}
@@ -92,5 +92,6 @@ func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
 func (p *program) cloud(config *appconfig.CompletedConfig) cloudprovider.Interface {
 	config.SharedInformers = p.parts.informers
 	config.Kubeconfig.Wrap(p.parts.elector.Fence().Wrap)
+	config.Kubeconfig.Dial = dial
 	return p.parts.provider
 }

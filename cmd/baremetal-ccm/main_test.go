@@ -124,6 +124,20 @@ func TestBadFlags(t *testing.T) {
 	}
 }
 
+// K3.7: without our controller the process would lead and do nothing, without a word.
+func TestFault_K3_7_ControllersWithoutOurs(t *testing.T) {
+	path := write(t, goodConfig)
+	for _, chosen := range []string{"service-lb-controller", "*,-baremetal-controller", "-service-lb-controller", "service"} {
+		_, err := execute(t, "--cloud-config="+path, "--controllers="+chosen)
+		require.ErrorContains(t, err, "leaves out baremetal-controller", chosen)
+		require.ErrorContains(t, err, "use --controllers=*")
+	}
+	for _, chosen := range []string{"*", "*,-cloud-node-controller", "*,-service-lb-controller", "baremetal-controller"} {
+		_, err := execute(t, "--cloud-config="+path, "--controllers="+chosen, "--kubeconfig=/nowhere")
+		require.ErrorContains(t, err, "/nowhere", chosen)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	o, err := newOptions("somewhere")
 	require.NoError(t, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +24,11 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/cloud/identity"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
+	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
+
+// ownControllerName is how our controller is called among those of --controllers.
+const ownControllerName = "baremetal-controller"
 
 // Names of the announcers' side.
 const (
@@ -86,7 +91,28 @@ func (p *program) check() error {
 		app.AllWebhooks, app.DisabledByDefaultWebhooks); err != nil {
 		return err
 	}
+	if err := p.checkControllers(); err != nil {
+		return err
+	}
 	return checkUnsupported(p.options)
+}
+
+// checkControllers refuses a --controllers that leaves out ours: the process would lead and
+// do nothing, since plans, status and everything else are its work.
+func (p *program) checkControllers() error {
+	chosen := p.options.Generic.Controllers
+	enabled := func(name string) bool {
+		return genericcontrollermanager.IsControllerEnabled(name, app.ControllersDisabledByDefault, chosen)
+	}
+	if !enabled(ownControllerName) {
+		return fmt.Errorf("--controllers=%s: leaves out %s, without which no Service is served; use --controllers=* (the default), and -NAME for each controller to be left out",
+			strings.Join(chosen, ","), ownControllerName)
+	}
+	if !enabled(names.ServiceLBController) {
+		p.log.Warn("the stock service controller is left out: finalizers that it wrote before are not removed, and Services that have one cannot be deleted",
+			"controllers", strings.Join(chosen, ","))
+	}
+	return nil
 }
 
 // prepare reads the cloud-config and waits for the API server. A process whose file is
@@ -127,7 +153,8 @@ func (p *program) prepare() (cloud.Started, clients, error) {
 
 // build puts the parts together; it starts nothing.
 func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, error) {
-	elector, err := p.newElector(reach)
+	watches := livewatch.NewSet(p.log.With("component", "watch"))
+	elector, err := p.newElector(reach, watches)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +178,7 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 		ListenAddress: p.flags.listenAddress,
 		Client:        reach.general,
 		Informers:     shared,
+		Watches:       watches,
 		Namespace:     p.namespace,
 		Software:      programName + "/" + versionText(),
 		Logger:        p.log,
@@ -164,12 +192,15 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 
 // newElector takes the stock app's election flags for our own election, and switches
 // the stock app's off.
-func (p *program) newElector(reach clients) (*leader.Elector, error) {
+func (p *program) newElector(reach clients, watches *livewatch.Set) (*leader.Elector, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
 	election := p.options.Generic.LeaderElection
+	// After an outage who led has two attempts before another replica stands: it knows
+	// everything and serves at once.
+	settled := 5 * election.RetryPeriod.Duration / 2
 	p.options.Generic.LeaderElection.LeaderElect = false
 	return leader.New(leader.Options{
 		Leases:    reach.election.CoordinationV1(),
@@ -181,6 +212,7 @@ func (p *program) newElector(reach clients) (*leader.Elector, error) {
 		LeaseDuration: election.LeaseDuration.Duration,
 		RenewDeadline: election.RenewDeadline.Duration,
 		RetryPeriod:   election.RetryPeriod.Duration,
+		MayStand:      func() error { return watches.Steady(settled) },
 		Logger:        p.log.With("component", "leader"),
 	})
 }

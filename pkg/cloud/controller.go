@@ -35,6 +35,10 @@ func (p *Provider) RunController(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	// A watch may lag behind what the leader before wrote last.
+	if err := p.options.Watches.Refresh(ctx); err != nil {
+		return nil // ctx ended
+	}
 	cluster, err := p.listers.namespaces.Get(metav1.NamespaceSystem)
 	if err != nil {
 		return fmt.Errorf("the cluster's identity is the UID of namespace %s: %w", metav1.NamespaceSystem, err)
@@ -72,7 +76,11 @@ func (p *Provider) work(ctx context.Context) error {
 		if shutdown {
 			return nil
 		}
-		p.settle(ctx, key)
+		// Without the Lease no write is let out. Each would fail, and then wait for longer
+		// than the API server was away.
+		if p.options.Elector.Fence().WaitOpen(ctx) == nil {
+			p.settle(ctx, key)
+		}
 		p.queue.Done(key)
 	}
 }
@@ -81,6 +89,12 @@ func (p *Provider) settle(ctx context.Context, key string) {
 	err := p.sync(ctx, key)
 	if err == nil {
 		p.queue.Forget(key)
+		return
+	}
+	if errors.Is(err, errBehind) {
+		p.options.Logger.Info("nothing is released now", "service", key, "err", err)
+		p.queue.Forget(key)
+		p.queue.AddAfter(key, behindPeriod)
 		return
 	}
 	if ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
@@ -97,7 +111,9 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	}
 	svc, err := p.listers.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
-		p.core.releaseOthers(key, "")
+		if err := p.releaseOthers(ctx, key, ""); err != nil {
+			return err
+		}
 		p.said.forget(key, true, p.core.now())
 		return nil
 	}
@@ -106,7 +122,9 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	}
 	svc = p.said.newest(svc)
 	uid := string(svc.UID)
-	p.core.releaseOthers(key, uid)
+	if err := p.releaseOthers(ctx, key, uid); err != nil {
+		return err
+	}
 	switch {
 	case !wanted(svc, p.class()) || svc.DeletionTimestamp != nil:
 		return p.retire(ctx, svc)
@@ -128,6 +146,9 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 
 // retire lets go of a Service that wants no load balancer any more.
 func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
+	if err := p.mayRelease(ctx, svc.Namespace+"/"+svc.Name, string(svc.UID)); err != nil {
+		return err
+	}
 	p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
 	ours := slices.Contains(svc.Finalizers, Finalizer)
 	if ours || !servicehelpers.HasLBFinalizer(svc) {

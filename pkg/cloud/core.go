@@ -3,7 +3,9 @@ package cloud
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,10 +43,18 @@ type core struct {
 	ledger ledger
 	// departures are the deleted nodes whose announcers are told so.
 	departures departures
+	// began is when this process began to listen to nodes, lost when the streams ended of
+	// those that have none now.
+	began time.Time
+	lost  map[string]time.Time
 }
 
 func newCore(now func() time.Time, settle func(keys ...string)) *core {
-	return &core{now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), conflicted: make(chan struct{}, 1), departed: make(chan struct{}, 1), settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger(), departures: newDepartures()}
+	return &core{
+		now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), conflicted: make(chan struct{}, 1), departed: make(chan struct{}, 1),
+		settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger(), departures: newDepartures(),
+		began: now(), lost: map[string]time.Time{},
+	}
 }
 
 // kick wakes the publish loop.
@@ -112,15 +122,11 @@ func (c *core) release(uid string) {
 	c.releaseLocked(uid)
 }
 
-// releaseOthers frees what Services with that key but another UID hold.
-func (c *core) releaseOthers(key, uid string) {
+// others returns the UIDs of the known Services with that key but another UID.
+func (c *core) others(key, uid string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, other := range c.lb.UIDs(key) {
-		if other != uid {
-			c.releaseLocked(other)
-		}
-	}
+	return slices.DeleteFunc(slices.Clone(c.lb.UIDs(key)), func(other string) bool { return other == uid })
 }
 
 func (c *core) releaseLocked(uid string) {
@@ -192,6 +198,7 @@ func (c *core) setEndpoints(key string, e loadbalancer.Endpoints) {
 func (c *core) observe(node string, report announcement.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	delete(c.lost, node)
 	changed := c.lb.Observe(node, report)
 	c.ledger.heard(node, report, changed, c.now())
 	c.retryLocked()
@@ -202,15 +209,32 @@ func (c *core) observe(node string, report announcement.Report) {
 func (c *core) disconnect(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := c.now()
+	maps.DeleteFunc(c.lost, func(_ string, lost time.Time) bool { return now.Sub(lost) > lately })
+	c.lost[node] = now
 	c.lb.Disconnect(node)
 	c.kick() // who answers, or why nobody does, may be another now
 }
 
-// awaited returns the nodes that have not reported since the leader began.
+// lately is for how long a node that lost its stream may still be claiming something that
+// it did not report.
+const lately = time.Minute
+
+// awaited returns the nodes whose word a new leader waits for: those that may hold an
+// address and have no stream, unless their peers report them down. Where this process has
+// been listening for long enough, a node without a stream has no announcer, unless it had
+// one lately.
 func (c *core) awaited() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lb.Awaited()
+	now := c.now()
+	if now.Sub(c.began) < gather {
+		return c.lb.Awaited()
+	}
+	return slices.DeleteFunc(c.lb.Awaited(), func(node string) bool {
+		lost, ok := c.lost[node]
+		return !ok || now.Sub(lost) > lately
+	})
 }
 
 // plan decides what is to be decided, in the name of a leader. The keys of nodes are made

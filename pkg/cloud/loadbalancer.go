@@ -64,6 +64,9 @@ func (p *Provider) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 	if err := p.waitRestored(ctx); err != nil {
 		return err
 	}
+	if err := p.mayRelease(ctx, svc.Namespace+"/"+svc.Name, string(svc.UID)); err != nil {
+		return err // the stock controller asks again
+	}
 	p.core.release(string(svc.UID))
 	p.queue.Add(svc.Namespace + "/" + svc.Name)
 	return nil

@@ -20,6 +20,7 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/cloud/identity"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
+	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
 
 // Options are what a Provider is built from. All are required.
@@ -42,6 +43,8 @@ type Options struct {
 	// Informers are made of Client and not started yet. The stock controllers are to be
 	// given the same, so that nothing is watched twice.
 	Informers informers.SharedInformerFactory
+	// Watches takes the Sources that feed the informers. The election asks it too.
+	Watches *livewatch.Set
 	// Namespace is our own.
 	Namespace string
 	Software  string
@@ -80,6 +83,8 @@ type Provider struct {
 	sessions sessions
 	listers  listers
 	synced   []func() bool
+	// services feeds the informer of Services.
+	services *livewatch.Source
 	// warm is closed once everything that is watched has been seen.
 	warm chan struct{}
 	// restored is closed once the core knows what every Service holds.

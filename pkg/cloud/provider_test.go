@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
+	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -82,6 +84,15 @@ func start(t *testing.T, objects ...runtime.Object) *cluster {
 // startWith is start with that cloud-config, and decisions are made by that clock.
 func startWith(t *testing.T, config string, now func() time.Time, objects ...runtime.Object) *cluster {
 	t.Helper()
+	c, lead := standby(t, config, now, func(*fake.Clientset) {}, objects...)
+	lead()
+	return c
+}
+
+// standby is startWith with a replica that does not lead before lead is called. The fake
+// API server is changed before anything asks it.
+func standby(t *testing.T, config string, now func() time.Time, change func(*fake.Clientset), objects ...runtime.Object) (c *cluster, lead func()) {
+	t.Helper()
 	objects = append(objects,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
@@ -90,7 +101,8 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 	if !slices.ContainsFunc(objects, func(o runtime.Object) bool { _, ok := o.(*corev1.ConfigMap); return ok }) {
 		objects = append(objects, lastGood(""))
 	}
-	c := &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
+	c = &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
+	change(c.client)
 	require.NoError(t, os.WriteFile(c.path, []byte(config), 0o600))
 	loaded, _, err := cloudconfig.Load(c.path)
 	require.NoError(t, err)
@@ -101,23 +113,28 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 	})
 	require.NoError(t, err)
 	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
-		Informers: informers.NewSharedInformerFactory(c.client, 0)})
+		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(logger)})
 	require.NoError(t, err)
 	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 3)
-	go func() { done <- elector.Run(ctx) }()
-	c.p.Initialize(builder{c.client}, ctx.Done())
-	go func() { done <- c.p.RunController(ctx) }()
-	go func() { done <- c.p.Watch(ctx) }()
+	var running sync.WaitGroup
+	run := func(part func(context.Context) error) { running.Go(func() { done <- part(ctx) }) }
+	run(c.p.Watch)
 	c.announce()
 	t.Cleanup(func() {
 		cancel()
-		for range cap(done) {
-			require.NoError(t, <-done)
+		running.Wait()
+		close(done)
+		for err := range done {
+			require.NoError(t, err)
 		}
 	})
-	return c
+	return c, func() {
+		run(elector.Run)
+		c.p.Initialize(builder{c.client}, ctx.Done())
+		run(c.p.RunController)
+	}
 }
 
 // knows reports whether the core knows the Service with that UID.

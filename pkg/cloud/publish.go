@@ -8,25 +8,37 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 )
 
-// gather is how long a new leader waits for the nodes to say what they answer for.
-const gather = 10 * time.Second
+// gather is how long a new leader waits for the nodes to say what they answer for, and how
+// long a node with an announcer takes at most to connect to a replica that has begun.
+// gatherPeriod is the time between two looks whether it has to wait any longer.
+const (
+	gather       = 10 * time.Second
+	gatherPeriod = 500 * time.Millisecond
+)
 
 // publish turns what the core decided into the nodes' plans, for as long as this replica
-// leads. It says nothing until every node has reported, or gather has passed: the nodes
-// that answer now are to go on.
+// leads. It says nothing until every node that may answer has reported, or gather has
+// passed: the nodes that answer now go on.
 func (p *Provider) publish(ctx context.Context, cluster string) error {
 	defer p.server.Publish(nil)
 	timeout := time.NewTimer(gather)
 	defer timeout.Stop()
+	look := time.NewTicker(gatherPeriod)
+	defer look.Stop()
 	gathered := false
 	_, secretKnown := p.options.Secret()
 	var again <-chan time.Time
 	for {
 		if !gathered && len(p.core.awaited()) == 0 {
 			gathered = true
+			look.Stop()
 		}
 		again = nil
-		if gathered {
+		settled := p.options.Watches.Changed()
+		if p.options.Watches.Settled() {
+			settled = nil
+		}
+		if gathered && settled == nil {
 			if wait := p.publishOnce(ctx, cluster); wait > 0 {
 				again = time.After(wait)
 			}
@@ -36,6 +48,8 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 			return nil
 		case <-p.core.wake:
 		case <-again:
+		case <-look.C:
+		case <-settled: // half of what a list brought says nothing
 		case <-p.options.Elector.Changed():
 		case <-secretKnown:
 			secretKnown = nil
@@ -44,6 +58,7 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 				p.options.Logger.Warn("some nodes have not reported; going on without them", "nodes", nodes, "waited", gather)
 			}
 			gathered = true
+			look.Stop()
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
@@ -19,8 +20,8 @@ import (
 // restore takes over every address in a status before the first is given out, and then
 // the cloud-config in the file, whose text it returns; nil where it cannot be read.
 //
-// What holds what is asked of the API server, although Services are watched: a watch may
-// lag behind what the leader before wrote last, and an address would be given out twice.
+// The cache of Services holds what a list returned that began after leading did: what the
+// leader before wrote last is in it, and no address is given out twice.
 //
 // The addresses are restored under the cloud-config that the leader before used. So a
 // file that leaves a Service's address out is refused by a leader that has just begun as
@@ -32,7 +33,7 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	services, err := p.listServices(ctx)
+	services, err := p.listers.services.List(labels.Everything())
 	if err != nil {
 		return nil, err
 	}
@@ -56,28 +57,6 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	close(p.restored)
 	p.queueAll(services)
 	return text, nil
-}
-
-// listServices returns the Services as they are now: a list that names no
-// resourceVersion is never older than its request (Kubernetes API concepts, "Semantics
-// for get and list"). It asks until the API server answers or ctx ends.
-func (p *Provider) listServices(ctx context.Context) ([]*corev1.Service, error) {
-	for {
-		list, err := p.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
-		if err == nil {
-			services := make([]*corev1.Service, len(list.Items))
-			for i := range list.Items {
-				services[i] = &list.Items[i]
-			}
-			return services, nil
-		}
-		p.options.Logger.Warn("Services cannot be listed; trying on", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(time.Second):
-		}
-	}
 }
 
 // queueAll queues every Service: first those that wait for an address, the oldest first,

@@ -6,12 +6,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+
+	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
 
 // listers read what is watched.
@@ -41,8 +47,26 @@ func (p *Provider) Watch(ctx context.Context) error {
 			"waited", time.Since(began).Round(time.Second))
 	}
 	close(p.warm)
-	<-ctx.Done()
+	p.followWatches(ctx)
 	return nil
+}
+
+// followWatches has the election retried as soon as a watch is restored: the API server is
+// back then, and the next attempt may be seconds away.
+func (p *Provider) followWatches(ctx context.Context) {
+	broken := 0
+	for {
+		changed := p.options.Watches.Changed()
+		before := broken
+		if broken = len(p.options.Watches.Broken()); broken < before {
+			p.options.Elector.Retry()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
 }
 
 // Warm is closed once Watch has seen everything that there is. A replica that leads
@@ -64,8 +88,17 @@ func syncFuncs(in []func() bool) []cache.InformerSynced {
 	return out
 }
 
-// watch registers the handlers that feed the core. The informers are started by Watch.
+// watch registers the handlers that feed the core. The informers are started by Watch;
+// those of the stock controllers are the same.
 func (p *Provider) watch(factory informers.SharedInformerFactory) {
+	core, discovery := p.options.Client.CoreV1(), p.options.Client.DiscoveryV1()
+	p.services = p.source(factory, "Services", &corev1.Service{},
+		listWatch(core.Services(metav1.NamespaceAll).List, core.Services(metav1.NamespaceAll).Watch))
+	nodeSource := p.source(factory, "Nodes", &corev1.Node{}, listWatch(core.Nodes().List, core.Nodes().Watch))
+	namespaceSource := p.source(factory, "Namespaces", &corev1.Namespace{}, listWatch(core.Namespaces().List, core.Namespaces().Watch))
+	sliceSource := p.source(factory, "EndpointSlices", &discoveryv1.EndpointSlice{},
+		listWatch(discovery.EndpointSlices(metav1.NamespaceAll).List, discovery.EndpointSlices(metav1.NamespaceAll).Watch))
+
 	services := factory.Core().V1().Services()
 	namespaces := factory.Core().V1().Namespaces()
 	nodes := factory.Core().V1().Nodes()
@@ -79,16 +112,42 @@ func (p *Provider) watch(factory informers.SharedInformerFactory) {
 		slices:     slices.Informer().GetIndexer(),
 		published:  services.Informer().GetIndexer(),
 	}
-	p.handle(services.Informer(), func(obj any, _ bool) { p.serviceChanged(obj) })
-	p.handle(nodes.Informer(), p.nodeChanged)
-	p.handle(slices.Informer(), func(obj any, _ bool) { p.sliceChanged(obj) })
-	p.handle(namespaces.Informer(), func(obj any, _ bool) { p.namespaceChanged(obj) })
+	p.handle(services.Informer(), p.services, func(obj any, _ bool) { p.serviceChanged(obj) })
+	p.handle(nodes.Informer(), nodeSource, p.nodeChanged)
+	p.handle(slices.Informer(), sliceSource, func(obj any, _ bool) { p.sliceChanged(obj) })
+	p.handle(namespaces.Informer(), namespaceSource, func(obj any, _ bool) { p.namespaceChanged(obj) })
+}
+
+// listWatch makes a ListerWatcher of two methods of a typed client.
+func listWatch[L runtime.Object](
+	list func(context.Context, metav1.ListOptions) (L, error),
+	follow func(context.Context, metav1.ListOptions) (watch.Interface, error),
+) cache.ListerWatcherWithContext {
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			return list(ctx, options)
+		},
+		WatchFuncWithContext: follow,
+	}
+}
+
+// source has the factory's informer of a kind fed by a Source, which repairs its watch and
+// knows how new its cache is.
+func (p *Provider) source(factory informers.SharedInformerFactory, kind string, example runtime.Object, server cache.ListerWatcherWithContext) *livewatch.Source {
+	source := p.options.Watches.Add(kind, server)
+	factory.InformerFor(example, func(_ kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
+		return cache.NewSharedIndexInformerWithOptions(source, example, cache.SharedIndexInformerOptions{
+			ResyncPeriod: resync,
+			Indexers:     cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc},
+		})
+	})
+	return source
 }
 
 // handle calls changed for each change of an object, and makes the controller wait
 // until it has seen those that exist.
-func (p *Provider) handle(informer cache.SharedIndexInformer, changed func(obj any, gone bool)) {
-	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+func (p *Provider) handle(informer cache.SharedIndexInformer, source *livewatch.Source, changed func(obj any, gone bool)) {
+	registration, err := informer.AddEventHandler(source.Handler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { changed(obj, false) },
 		UpdateFunc: func(_, obj any) { changed(obj, false) },
 		DeleteFunc: func(obj any) {
@@ -97,7 +156,7 @@ func (p *Provider) handle(informer cache.SharedIndexInformer, changed func(obj a
 			}
 			changed(obj, true)
 		},
-	})
+	}))
 	utilruntime.Must(err)
 	p.synced = append(p.synced, registration.HasSynced)
 }

@@ -93,22 +93,36 @@ func (b *Balancer) Disconnect(node string) {
 	}
 }
 
-// Awaited returns the nodes that may answer for an address and have not reported yet,
-// sorted; none where no Service holds an address. A node that is not eligible any more
-// may still be answering.
+// Awaited returns the nodes that may answer for an address and have no stream, sorted;
+// none where no Service holds an address. A node that is not eligible any more may still be
+// answering; one that its peers report down is not.
 func (b *Balancer) Awaited() []string {
 	if !b.addresses.InUse() {
 		return nil
 	}
+	connected, down := 0, map[string]int{}
+	for _, known := range b.announcer {
+		if known.connected {
+			connected++
+			for _, peer := range known.report.Down {
+				down[peer]++
+			}
+		}
+	}
 	var out []string
 	for name := range b.nodes {
-		if known, ok := b.announcer[name]; !ok || !known.connected {
-			out = append(out, name)
+		if b.connected(name) || down[name] > 0 && down[name] >= min(connected, witnesses) {
+			continue
 		}
+		out = append(out, name)
 	}
 	slices.Sort(out)
 	return out
 }
+
+// witnesses is how many nodes have to report a node down before a new leader does without
+// its word, where there are so many: one alone may be wrong, or lie.
+const witnesses = 2
 
 // Links returns the on-link prefixes of all interfaces that announcers reported, sorted,
 // each network once; without link-local ones, which are on every link.

@@ -21,7 +21,7 @@ import (
 // as a standby.
 var ErrSuperseded = errors.New("leadership was taken over")
 
-// Options are what an Elector needs. All fields but Clock are mandatory.
+// Options are what an Elector needs. All fields but MayStand and Clock are mandatory.
 type Options struct {
 	// Leases reaches the Lease. It must be a client of its own (so that it never waits
 	// for the controllers' rate limit) that is not behind the Fence.
@@ -37,6 +37,9 @@ type Options struct {
 	// the time between two renewals or attempts. They are checked without Elect too, where
 	// half of RenewDeadline bounds a request and RetryPeriod is the time between attempts.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+	// MayStand is asked before this replica takes a Lease that is not its own; an error
+	// says what keeps it from leading. Nil means always.
+	MayStand func() error
 	// Clock is the clock of the Fence; nil means BootClock.
 	Clock  func() time.Duration
 	Logger *slog.Logger
@@ -53,6 +56,7 @@ type Elector struct {
 	first   sync.Once       // guards leading
 	changed chan struct{}   // of one, for the owner
 	renewed chan struct{}   // of one, for watchFence
+	retry   chan struct{}   // of one, for stand
 	lost    context.Context // done, with the cause, once superseded
 	lose    context.CancelCauseFunc
 }
@@ -62,6 +66,9 @@ func New(options Options) (*Elector, error) {
 	if options.Clock == nil {
 		options.Clock = BootClock
 	}
+	if options.MayStand == nil {
+		options.MayStand = func() error { return nil }
+	}
 	e := &Elector{
 		options: options,
 		fence:   newFence(options.Clock, options.RenewDeadline),
@@ -69,6 +76,7 @@ func New(options Options) (*Elector, error) {
 		leading: make(chan struct{}),
 		changed: make(chan struct{}, 1),
 		renewed: make(chan struct{}, 1),
+		retry:   make(chan struct{}, 1),
 	}
 	e.lost, e.lose = context.WithCancelCause(context.Background())
 	e.lock = &lock{
@@ -81,6 +89,8 @@ func New(options Options) (*Elector, error) {
 		log:        options.Logger,
 		patience:   options.LeaseDuration,
 		missing:    -1,
+		mayStand:   options.MayStand,
+		renewEvery: options.RetryPeriod * 3 / 4,
 		changed:    e.wrote,
 		superseded: e.lose,
 		turn:       make(chan struct{}, 1),
@@ -88,20 +98,20 @@ func New(options Options) (*Elector, error) {
 	if !options.Elect {
 		e.lock.patience = 0 // nobody else may lead
 	}
-	if _, err := e.campaigner(); err != nil {
+	if _, err := e.campaigner(options.RetryPeriod); err != nil {
 		return nil, fmt.Errorf("leader election: %w", err)
 	}
 	return e, nil
 }
 
-// campaigner returns a client-go elector for one campaign.
-func (e *Elector) campaigner() (*leaderelection.LeaderElector, error) {
+// campaigner returns a client-go elector for one campaign, which tries so often.
+func (e *Elector) campaigner(every time.Duration) (*leaderelection.LeaderElector, error) {
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:          e.lock,
 		Name:          e.options.Name,
 		LeaseDuration: e.options.LeaseDuration,
 		RenewDeadline: e.options.RenewDeadline,
-		RetryPeriod:   e.options.RetryPeriod,
+		RetryPeriod:   every,
 		// What matters is done by the lock, in order; these are called at some time.
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(context.Context) {},
@@ -186,12 +196,14 @@ func (e *Elector) stand(ctx context.Context) error {
 
 	e.log.Info("standing for election", "lease", e.lock.Describe(), "identity", e.options.Identity)
 	for ctx.Err() == nil {
-		campaign, err := e.campaigner()
+		// Twice as often as the Lease is written: reads are cheap, and what a standby notices
+		// late is time without a leader. The lock leaves out every other renewal.
+		campaign, err := e.campaigner(e.options.RetryPeriod / 2)
 		if err != nil {
 			return err
 		}
-		campaign.Run(quiet)
-		if ctx.Err() == nil {
+		e.run(quiet, campaign)
+		if ctx.Err() == nil && e.fence.lead() {
 			e.fence.close()
 			e.kick()
 			e.log.Warn("the Lease could not be renewed in time; nothing is changed until it is ours again",
@@ -199,6 +211,39 @@ func (e *Elector) stand(ctx context.Context) error {
 		}
 	}
 	return context.Cause(e.lost)
+}
+
+// run campaigns, and renews once it leads, until ctx is done, the Lease is lost, or Retry
+// is called while it is.
+func (e *Elector) run(ctx context.Context, campaign *leaderelection.LeaderElector) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		campaign.Run(ctx)
+	}()
+	for {
+		select {
+		case <-done:
+			return
+		case <-e.retry:
+			if e.Term() > 0 && e.fence.Err() != nil {
+				cancel()
+				<-done
+				return
+			}
+		}
+	}
+}
+
+// Retry has a replica that led, and could not renew its Lease in time, try again now. It
+// is called when the API server is known to be back. Other replicas leave it the first try.
+func (e *Elector) Retry() {
+	select {
+	case e.retry <- struct{}{}:
+	default:
+	}
 }
 
 // rule takes the Lease without asking and leads until ctx is done.

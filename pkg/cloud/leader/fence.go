@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -23,7 +24,8 @@ type Fence struct {
 	renewed time.Duration // by clock, when the last successful renewal began
 	opens   time.Duration // by clock, when it may open at the earliest
 	acting  int           // writes that passed and have not been answered
-	idle    chan struct{} // closed when acting drops to 0; nil while nobody waits
+	idle    chan struct{} // closed when acting drops to 0; nil while nothing waits
+	opened  chan struct{} // closed at the next renewal; nil while nothing waits
 }
 
 func newFence(clock func() time.Duration, deadline time.Duration) *Fence {
@@ -55,6 +57,57 @@ func (f *Fence) errLocked() error {
 	return nil
 }
 
+// WaitOpen returns nil as soon as the fence is open, or the cause once ctx is done.
+func (f *Fence) WaitOpen(ctx context.Context) error {
+	for {
+		f.mu.Lock()
+		err, left := f.errLocked(), f.opens-f.clock()
+		if err == nil {
+			f.mu.Unlock()
+			return nil
+		}
+		if f.opened == nil {
+			f.opened = make(chan struct{})
+		}
+		opened := f.opened
+		f.mu.Unlock()
+		var due <-chan time.Time
+		if left > 0 {
+			due = time.After(left)
+		}
+		select {
+		case <-opened:
+		case <-due:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// age returns how old the last renewal is, and for ever while the Lease is not ours.
+func (f *Fence) age() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.leading {
+		return math.MaxInt64
+	}
+	return f.clock() - f.renewed
+}
+
+// lead reports whether the Lease is ours as far as is known.
+func (f *Fence) lead() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.leading
+}
+
+func (f *Fence) wakeLocked() {
+	if f.opened != nil {
+		close(f.opened)
+		f.opened = nil
+	}
+}
+
 // remaining returns for how long the fence stays open without a further renewal, and
 // false if only close will end that. A closed fence has 0 left.
 func (f *Fence) remaining() (time.Duration, bool) {
@@ -75,6 +128,7 @@ func (f *Fence) renew(start time.Duration) {
 	defer f.mu.Unlock()
 	f.leading = true
 	f.renewed = max(f.renewed, start)
+	f.wakeLocked()
 }
 
 // wait keeps the fence closed until then, by its clock, whatever is renewed.
@@ -89,6 +143,7 @@ func (f *Fence) open() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading, f.forever = true, true
+	f.wakeLocked()
 }
 
 // close closes the fence until the next renewal.

@@ -29,9 +29,13 @@ type lock struct {
 	name      string
 	identity  string
 	timeout   time.Duration // of one request
-	patience  time.Duration // after making another's Lease that was gone, before leading by it
-	fence     *Fence
-	log       *slog.Logger
+	// renewEvery is how old a renewal is at least when it is repeated.
+	renewEvery time.Duration
+	patience   time.Duration // after making another's Lease that was gone, before leading by it
+	fence      *Fence
+	log        *slog.Logger
+	// mayStand is asked before a Lease that is not ours is taken.
+	mayStand func() error
 	// changed is called after every successful write.
 	changed func()
 	// superseded is called once it is known that somebody else held the Lease.
@@ -50,12 +54,16 @@ type lock struct {
 	missing time.Duration
 	// failing is whether the last request of the elector failed.
 	failing bool
-	// waiting is whether it was logged that the Lease is gone.
-	waiting bool
+	// waiting is whether it was logged that the Lease is gone, refusing whether that this
+	// replica does not stand.
+	waiting, refusing bool
 }
 
 // errMissing is why a Lease that is gone is not made again at once.
 var errMissing = errors.New("the Lease is gone and whoever held it may still lead")
+
+// errNotStanding is why this replica leaves a Lease that is free to others.
+var errNotStanding = errors.New("this replica does not stand for election")
 
 // Identity implements resourcelock.Interface.
 func (l *lock) Identity() string { return l.identity }
@@ -118,6 +126,9 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 	if l.lease == nil {
 		return fmt.Errorf("update Lease %s: it was not read before", l.Describe())
 	}
+	if l.held != nil && l.heard.Load() < l.term.Load() && l.fence.age() < l.renewEvery {
+		return nil
+	}
 	return l.note(l.update(ctx, record))
 }
 
@@ -125,7 +136,12 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 // per retry, and returns err.
 func (l *lock) note(err error) error {
 	switch reached := err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
-		apierrors.IsAlreadyExists(err) || errors.Is(err, ErrSuperseded) || errors.Is(err, errMissing); {
+		apierrors.IsAlreadyExists(err) || errors.Is(err, ErrSuperseded) || errors.Is(err, errMissing) || errors.Is(err, errNotStanding); {
+	case errors.Is(err, errNotStanding):
+		if !l.refusing {
+			l.log.Warn("not standing for election", "lease", l.Describe(), "err", err)
+		}
+		l.refusing = true
 	case errors.Is(err, errMissing) && !l.waiting:
 		l.waiting = true
 		l.log.Warn("waiting for whoever may hold the Lease", "lease", l.Describe(), "err", err)
@@ -160,6 +176,9 @@ func (l *lock) read(ctx context.Context) error {
 
 // create makes the Lease that is not there. The caller has the turn.
 func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if err := l.stands(); err != nil {
+		return err
+	}
 	if err := l.mayCreate(); err != nil {
 		return err
 	}
@@ -182,6 +201,19 @@ func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRec
 		l.fence.wait(l.fence.clock() + l.patience)
 	}
 	l.wrote(lease, term, start)
+	return nil
+}
+
+// stands says why a Lease that is not ours must not be taken. What a leader knows must be
+// as new as its decisions; one that has led goes on with what it has.
+func (l *lock) stands() error {
+	if l.held != nil {
+		return nil
+	}
+	if err := l.mayStand(); err != nil {
+		return fmt.Errorf("%w: %w", errNotStanding, err)
+	}
+	l.refusing = false
 	return nil
 }
 
@@ -209,6 +241,9 @@ func (l *lock) mayCreate() error {
 
 // update writes record and the term over the Lease as last seen. The caller has the turn.
 func (l *lock) update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if err := l.stands(); err != nil {
+		return err
+	}
 	lease := l.lease.DeepCopy()
 	recorded, err := termOf(lease)
 	if err != nil {

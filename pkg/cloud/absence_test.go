@@ -1,0 +1,131 @@
+package cloud
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"baremetal.cloud/ccm/pkg/reason"
+)
+
+// oneAddress leaves nothing for a second Service.
+const oneAddress = `apiVersion: baremetal.cloud/v1alpha1
+kind: CloudConfig
+loadBalancerClass: baremetal.cloud/lb
+pools:
+- name: default
+  addresses: [10.0.0.0/32]
+`
+
+// silently has watches of those resources tell nothing, as over a connection that is dead
+// and has not been found out.
+func silently(resources ...string) func(*fake.Clientset) {
+	return func(client *fake.Clientset) {
+		for _, resource := range resources {
+			client.PrependWatchReactor(resource, func(clienttesting.Action) (bool, watch.Interface, error) {
+				return true, watch.NewRaceFreeFake(), nil
+			})
+		}
+	}
+}
+
+// K3.1: the watches of a standby showed nothing of a Service that the leader before gave an
+// address, nor that another one became a load balancer. It neither renumbers nor forgets
+// them when it leads, although a third one waits.
+func TestFault_K3_1_StandbyThatSawNothing(t *testing.T) {
+	turned := loadBalancer("turned", withStatus(), func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP })
+	c, lead := standby(t, pools, time.Now, silently("services", "nodes", "endpointslices", "namespaces"), turned, loadBalancer("gone", withStatus("10.0.0.2")))
+	<-c.p.Warm()
+	for _, svc := range []*corev1.Service{loadBalancer("new", withStatus("10.0.0.0")), loadBalancer("old", withStatus("10.0.0.3"))} {
+		_, err := c.client.CoreV1().Services("default").Create(t.Context(), svc, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	turned = loadBalancer("turned", withStatus("10.0.0.1"))
+	_, err := c.client.CoreV1().Services("default").Update(t.Context(), turned, metav1.UpdateOptions{})
+	require.NoError(t, err)
+	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "gone", metav1.DeleteOptions{}))
+	_, err = c.client.DiscoveryV1().EndpointSlices("default").Create(t.Context(), endpointsFor("new"), metav1.CreateOptions{})
+	require.NoError(t, err)
+	waiting := loadBalancer("waiting")
+	_, err = c.client.CoreV1().Services("default").Create(t.Context(), waiting, metav1.CreateOptions{})
+	require.NoError(t, err)
+	lead()
+	c.acknowledge("10.0.0.0") // its endpoint was not seen either
+	c.says("new", ConditionAnnounced, reason.Announced)
+	c.says("turned", ConditionAllocated, reason.Allocated)
+	c.says("waiting", ConditionAllocated, reason.Allocated)
+	c.published("new", "10.0.0.0")
+	c.published("turned", "10.0.0.1")
+	c.published("waiting", "10.0.0.2") // what no live Service holds
+	c.published("old", "10.0.0.3")
+}
+
+// K3.1: a cache that has lost a Service which the API server has is no ground to free its
+// address. One that is really gone is let go of.
+func TestFault_K3_1_AbsenceIsConfirmed(t *testing.T) {
+	var stream atomic.Pointer[watch.RaceFreeFakeWatcher]
+	c, lead := standby(t, oneAddress, time.Now, func(client *fake.Clientset) {
+		client.PrependWatchReactor("services", func(clienttesting.Action) (bool, watch.Interface, error) {
+			w := watch.NewRaceFreeFake()
+			stream.Store(w)
+			return true, w, nil
+		})
+	}, loadBalancer("web", withStatus("10.0.0.0")), loadBalancer("waiting"))
+	lead()
+	c.says("waiting", ConditionAllocated, reason.PoolExhausted)
+	stream.Load().Delete(c.service("web"))
+	require.Eventually(t, func() bool { return c.log.Count("is there after all") > 0 }, waitAtMost, 5*time.Millisecond)
+	c.published("web", "10.0.0.0")
+	require.Empty(t, publishedAddresses(c.service("waiting")))
+
+	gone := c.service("web")
+	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	stream.Load().Delete(gone)
+	c.published("waiting", "10.0.0.0")
+}
+
+// K3.1: while a watch is broken nothing is released, not even for the stock controller,
+// which reads the same cache.
+func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
+	var down atomic.Bool
+	var stream atomic.Pointer[watch.RaceFreeFakeWatcher]
+	c, lead := standby(t, oneAddress, time.Now, func(client *fake.Clientset) {
+		client.PrependReactor("list", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return down.Load(), nil, errors.New("connection refused")
+		})
+		client.PrependWatchReactor("services", func(action clienttesting.Action) (bool, watch.Interface, error) {
+			if down.Load() {
+				return true, nil, errors.New("connection refused")
+			}
+			w, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace(), action.(clienttesting.WatchActionImpl).ListOptions)
+			if err == nil {
+				stream.Store(w.(*watch.RaceFreeFakeWatcher))
+			}
+			return true, w, err
+		})
+	}, loadBalancer("web", withStatus("10.0.0.0")), loadBalancer("waiting"))
+	lead()
+	c.says("waiting", ConditionAllocated, reason.PoolExhausted)
+	down.Store(true)
+	stream.Load().Stop()
+	require.Eventually(t, func() bool { return !c.p.services.Current() }, waitAtMost, 5*time.Millisecond)
+	require.ErrorIs(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", c.service("web")), errBehind)
+	require.True(t, c.knows("uid-web"))
+
+	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	down.Store(false)
+	c.published("waiting", "10.0.0.0")
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		require.True(t, c.p.services.Current())
+	}, waitAtMost, 5*time.Millisecond)
+}
