@@ -60,6 +60,7 @@ func TestExternalCloudProvider(t *testing.T) {
 	t.Run("a node that joins again is initialised again", func(t *testing.T) {
 		l := l.with(t)
 		require.NoError(t, l.client.CoreV1().Nodes().Delete(t.Context(), "node3", metav1.DeleteOptions{}))
+		l.start("kubelet:node3")
 		l.eventually(func(t *assert.CollectT) {
 			_, err := l.client.CoreV1().Nodes().Get(l.Context(), "node3", metav1.GetOptions{})
 			require.NoError(t, err)

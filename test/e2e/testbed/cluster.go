@@ -58,7 +58,8 @@ func Attach(dir string) (*Cluster, error) {
 func (c *Cluster) Down(ctx context.Context) error { return Down(ctx, c.Dir) }
 
 // Stop ends what `what` names (ccm, ccm:NODE, apiserver, etcd, kcm, kube-proxy:NODE,
-// announcer:NODE) and keeps it from being started again. It returns once it is gone.
+// announcer:NODE) and keeps it from being started again. It returns once it is gone. To start
+// kubelet:NODE registers a Node that was deleted; to stop it does nothing.
 func (c *Cluster) Stop(ctx context.Context, what string) error {
 	return order(ctx, c.layout.ID, "stop", what)
 }

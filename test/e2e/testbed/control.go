@@ -189,11 +189,13 @@ func (s *supervisor) targets(what string) ([]target, error) {
 			targets = append(targets, containers(n, announcerImage))
 		case "kube-proxy":
 			targets = append(targets, held(n.proxy, nil))
+		case "kubelet": // Its Pods go on when it stops, and it registers its Node when it starts.
+			targets = append(targets, target{hold: func(context.Context) error { return nil }, release: n.agent.Register})
 		}
 	}
 	if len(targets) == 0 {
-		return nil, fmt.Errorf("%q is nothing that can be stopped or started: say ccm, apiserver, etcd, kcm, kube-proxy or announcer, "+
-			"the first and the last two with :NODE for a single one of %s", what, strings.Join(s.layout.NodeNames(), ", "))
+		return nil, fmt.Errorf("%q is nothing that can be stopped or started: say ccm, apiserver, etcd, kcm, kube-proxy, announcer or kubelet, "+
+			"the first and the last three with :NODE for a single one of %s", what, strings.Join(s.layout.NodeNames(), ", "))
 	}
 	return targets, nil
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,9 +54,8 @@ type Agent struct {
 	// Changed is called when a process has started or ended.
 	Changed func()
 
-	// hasRegistered reports whether the Node object was there once since Run began; heartbeat
-	// is its owner.
-	hasRegistered bool
+	// hasRegistered reports whether the Node object was there once since Run or Register.
+	hasRegistered atomic.Bool
 
 	mu sync.Mutex
 	// pods are those that run or are being ended, by UID.
@@ -69,7 +69,7 @@ type Agent struct {
 
 // Run plays the node until ctx ends. Containers end with it.
 func (a *Agent) Run(ctx context.Context) error {
-	a.hasRegistered = false
+	a.hasRegistered.Store(false)
 	a.mu.Lock()
 	a.pods, a.held, a.lastAddress = map[types.UID]*pod{}, map[string]bool{}, 1
 	a.mu.Unlock()

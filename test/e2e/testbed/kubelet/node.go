@@ -62,7 +62,7 @@ func (a *Agent) postNode(ctx context.Context) error {
 	nodes := a.Client.CoreV1().Nodes()
 	node, err := nodes.Get(ctx, a.Node.Name, metav1.GetOptions{})
 	switch {
-	case apierrors.IsNotFound(err) && a.hasRegistered:
+	case apierrors.IsNotFound(err) && a.hasRegistered.Load():
 		return nil
 	case apierrors.IsNotFound(err):
 		node, err = nodes.Create(ctx, a.newNode(), metav1.CreateOptions{})
@@ -70,7 +70,7 @@ func (a *Agent) postNode(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.hasRegistered = true
+	a.hasRegistered.Store(true)
 	if ready(node) {
 		return nil
 	}
@@ -78,6 +78,15 @@ func (a *Agent) postNode(ctx context.Context) error {
 	a.fill(node)
 	_, err = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
 	return err
+}
+
+// Register creates the Node object if it was deleted, as a kubelet does that is restarted.
+func (a *Agent) Register(ctx context.Context) error {
+	a.hasRegistered.Store(false)
+	if err := a.postNode(ctx); !apierrors.IsAlreadyExists(err) {
+		return err
+	}
+	return nil // The heartbeat was quicker.
 }
 
 func ready(node *corev1.Node) bool {

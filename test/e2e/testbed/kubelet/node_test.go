@@ -64,6 +64,8 @@ func TestDeletedNodeStaysDeleted(t *testing.T) {
 	require.NoError(t, a.postNode(t.Context()))
 	_, err := nodes.Get(t.Context(), "node1", metav1.GetOptions{})
 	require.True(t, apierrors.IsNotFound(err))
+	require.NoError(t, a.Register(t.Context()))
+	a.registered(t)
 }
 
 // What a cloud has written stays when a node comes back.
