@@ -15,6 +15,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/probe"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
 
@@ -143,4 +144,62 @@ func TestFault_K2_8_TaggedFramesAreNotHeard(t *testing.T) {
 	}
 	require.Empty(t, probed(1, func() { claim(0x81, 0, 0, 7) }).Findings)
 	require.Len(t, probed(2, func() { claim() }).Findings, 2)
+}
+
+// TestFault_K1_1_AFloodOfClaims: a machine claims an address of the node's under ever new hardware
+// addresses, twenty thousand times a second. That takes no more than a fifth of a core, four
+// machines are kept, the first of them among them, reports and log lines are few, and the
+// address is answered.
+func TestFault_K1_1_AFloodOfClaims(t *testing.T) {
+	for name, test := range map[string]struct {
+		protocol probe.Protocol
+		address  string
+		frame    func(i int) []byte
+	}{
+		"IPv4": {arp.Protocol{}, vip4, claims(arp.Protocol{}, vip4)},
+		"IPv6": {ndp.Protocol{}, vip6, claims(ndp.Protocol{}, vip6)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLAN(t)
+			l.plan(1, "eth0", vip4, vip6)
+			l.resolve(test.address, l.mac())
+			sender := l.host.Sender(t, "host0")
+			first := test.frame(0)
+			address, mac, ok := test.protocol.Holder(first)
+			require.True(t, ok)
+			require.Equal(t, test.address, address.String())
+			require.Eventually(t, func() bool {
+				sender.Send(first)
+				return len(l.lastReport().Findings) == 1
+			}, patience, 20*time.Millisecond)
+			l.mu.Lock()
+			before := len(l.reports)
+			l.mu.Unlock()
+			const how = 3 * time.Second
+			sent, core := sender.Flood(how, 20000, func(i int) []byte { return test.frame(1 + i) })
+			l.mu.Lock()
+			reports := len(l.reports) - before
+			l.mu.Unlock()
+			counts := l.announcer.Status().Conflicts
+			t.Logf("%d claims, %d heard, %d reports, %.1f %% of a core", sent, counts.Claimed, reports, 100*core)
+			require.LessOrEqual(t, core, 0.2)
+			require.LessOrEqual(t, reports, 10, "one a second at most")
+			require.Less(t, counts.Claimed, uint64(2000))
+			findings := l.lastReport().Findings
+			require.Len(t, findings, 4)
+			require.True(t, slices.ContainsFunc(findings, func(f announcement.Finding) bool { return f.MAC == mac.String() }))
+			l.resolve(test.address, l.mac())
+		})
+	}
+}
+
+// claims returns what machine i sends to claim address, of those that p knows.
+func claims(p responder.Protocol, address string) func(i int) []byte {
+	frames := make([][]byte, 4096)
+	for i := range frames {
+		mac := net.HardwareAddr{6, 0, 0, 0, byte(i >> 8), byte(i)}
+		port := &responder.Port{MAC: mac}
+		frames[i] = p.Announcement(port, netip.MustParseAddr(address))[0]
+	}
+	return func(i int) []byte { return frames[i%len(frames)] }
 }

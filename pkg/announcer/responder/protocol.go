@@ -69,6 +69,8 @@ const (
 	// Fenced says that a reply was due, and that the process overslept: another node may
 	// answer by now.
 	Fenced
+	// Limited says that a reply was due, and that so many were sent of late that it was not.
+	Limited
 
 	outcomes
 )
@@ -76,7 +78,7 @@ const (
 // String returns the outcome as the value of a metric label.
 func (o Outcome) String() string {
 	names := [outcomes]string{
-		"answered", "malformed", "not_request", "not_for_us", "not_ours", "bad_sender", "conflict", "own_frame", "fenced",
+		"answered", "malformed", "not_request", "not_for_us", "not_ours", "bad_sender", "conflict", "own_frame", "fenced", "limited",
 	}
 	if o >= outcomes {
 		return "unknown"

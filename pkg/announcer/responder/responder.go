@@ -27,7 +27,7 @@ type Options struct {
 	// The next Apply opens it anew.
 	OnFailure func()
 	// OnConflict, if not nil, is called from a reader's goroutine with each frame whose Outcome
-	// is Conflict. It must not keep the frame.
+	// is Conflict. It must not keep the frame. With it fewer frames a second are read.
 	OnConflict func(port *Port, frame []byte)
 	// Allowed, if not nil, is asked before anything is sent, from any goroutine.
 	Allowed func() bool
@@ -39,12 +39,17 @@ type Responder struct {
 	options Options
 	open    map[int]*socket
 	counts  counts
+	limit   *replyLimit
 	readers sync.WaitGroup
 }
 
 // New returns a Responder that has no socket and answers nothing until Apply.
 func New(options Options) *Responder {
-	if options.Listen == nil {
+	switch {
+	case options.Listen != nil:
+	case options.OnConflict != nil:
+		options.Listen = listenForClaims
+	default:
 		options.Listen = Listen
 	}
 	if options.OnFailure == nil {
@@ -56,7 +61,7 @@ func New(options Options) *Responder {
 	if options.Allowed == nil {
 		options.Allowed = func() bool { return true }
 	}
-	return &Responder{options: options, open: make(map[int]*socket)}
+	return &Responder{options: options, open: make(map[int]*socket), limit: newReplyLimit()}
 }
 
 // Apply makes ports, each interface once, the whole of what is answered; none means
@@ -177,8 +182,12 @@ func (r *Responder) read(s *socket) {
 			return
 		}
 		reply, outcome := r.options.Protocol.Decide(buffer[:n], port)
-		if reply != nil && !r.options.Allowed() {
+		switch {
+		case reply == nil:
+		case !r.options.Allowed():
 			reply, outcome = nil, Fenced
+		case !r.limit.allows(time.Now(), reply):
+			reply, outcome = nil, Limited
 		}
 		r.counts.outcomes[outcome].Add(1)
 		switch outcome {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/bpf"
+	"golang.org/x/time/rate"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
@@ -32,12 +33,28 @@ type Conn interface {
 // pass filter.
 type ListenFunc func(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error)
 
-var _ Conn = (*packet.Conn)(nil)
-
-// Listen is a ListenFunc: an AF_PACKET socket in the calling thread's network namespace.
+// Listen is a ListenFunc: an AF_PACKET socket in the calling thread's network namespace, which is
+// read at a bounded rate.
 func Listen(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error) {
+	return listen(port, etherType, filter, frameRate)
+}
+
+// listenForClaims is Listen where few frames are enough.
+func listenForClaims(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error) {
+	return listen(port, etherType, filter, claimFrameRate)
+}
+
+func listen(port *Port, etherType int, filter []bpf.RawInstruction, perSecond rate.Limit) (Conn, error) {
 	ifi := &net.Interface{Index: port.Index, Name: port.Name, HardwareAddr: port.MAC}
-	return packet.Listen(ifi, packet.Raw, etherType, &packet.Config{Filter: filter})
+	conn, err := packet.Listen(ifi, packet.Raw, etherType, &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, err
+	}
+	batch, err := newBatchConn(conn, perSecond)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return batch, nil
 }
 
 // socket is an open port. Its reader reads and closes conn; everything else is its
