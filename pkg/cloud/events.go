@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -27,7 +28,20 @@ func newRecorder(client kubernetes.Interface, stop <-chan struct{}) record.Event
 	broadcaster := record.NewBroadcaster()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
 	go func() { <-stop; broadcaster.Shutdown() }()
-	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: EventSource})
+	return bounded{broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: EventSource})}
+}
+
+// bounded is a recorder whose messages fit into what the API server takes.
+type bounded struct{ record.EventRecorder }
+
+// Event implements record.EventRecorder.
+func (b bounded) Event(object runtime.Object, kind, why, message string) {
+	b.EventRecorder.Event(object, kind, why, reason.Message(message, ""))
+}
+
+// Eventf implements record.EventRecorder.
+func (b bounded) Eventf(object runtime.Object, kind, why, format string, args ...any) {
+	b.Event(object, kind, why, fmt.Sprintf(format, args...))
 }
 
 // sayings remember what was told of each Service, so that an Event tells of a change

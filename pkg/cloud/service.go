@@ -11,6 +11,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // wanted reports whether svc asks for a load balancer and is of a class that is served:
@@ -121,7 +122,7 @@ func requestedAddresses(svc *corev1.Service) ([]netip.Addr, error) {
 	case err != nil:
 		return nil, fmt.Errorf("spec.loadBalancerIP: %w", err)
 	case len(out) > 0 && !slices.Contains(out, address):
-		return nil, fmt.Errorf("spec.loadBalancerIP asks for %s, annotation %s for %s; make them agree or remove one", address, AnnotationAddresses, svc.Annotations[AnnotationAddresses])
+		return nil, fmt.Errorf("spec.loadBalancerIP asks for %s, annotation %s for %s; make them agree or remove one", address, AnnotationAddresses, reason.Quote(svc.Annotations[AnnotationAddresses]))
 	case len(out) > 0:
 		return out, nil
 	}
@@ -132,7 +133,7 @@ func parseAddress(text string) (netip.Addr, error) {
 	text = strings.TrimSpace(text)
 	address, err := netip.ParseAddr(text)
 	if err != nil || address.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%q is not an IP address", text)
+		return netip.Addr{}, fmt.Errorf("%q is not an IP address", reason.Quote(text))
 	}
 	return address.Unmap(), nil
 }

@@ -75,7 +75,7 @@ func setCondition(svc *corev1.Service, kind string, v loadbalancer.Verdict, now 
 		Type:               kind,
 		Status:             status,
 		Reason:             string(v.Reason),
-		Message:            v.Message,
+		Message:            reason.Message(v.Message, ""),
 		LastTransitionTime: now,
 	})
 }

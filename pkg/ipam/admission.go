@@ -14,7 +14,7 @@ func (a *Allocator) mayTake(req *Request, address netip.Addr) *Refusal {
 		return refuse(reason.AddressOutsidePools, "address %s is in no pool", address)
 	}
 	if req.Pool != "" && req.Pool != p.Name {
-		return refuse(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, req.Pool)
+		return refuse(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, reason.Quote(req.Pool))
 	}
 	if refusal := a.admits(p, req, FamilyOf(address)); refusal != nil && !(refusal.Reason == reason.QuotaExceeded && of(a.holders[address], req.Holder.Namespace)) {
 		return refusal
@@ -94,7 +94,7 @@ func (a *Allocator) admitted(req *Request, f Family) ([]*pool, *Refusal) {
 func (a *Allocator) named(req *Request, f Family) ([]*pool, *Refusal) {
 	i := slices.IndexFunc(a.pools, func(p *pool) bool { return p.Name == req.Pool })
 	if i < 0 {
-		return nil, refuse(reason.PoolUnknown, "there is no pool %q", req.Pool)
+		return nil, refuse(reason.PoolUnknown, "there is no pool %q", reason.Quote(req.Pool))
 	}
 	if refusal := a.admits(a.pools[i], req, f); refusal != nil {
 		return nil, refusal

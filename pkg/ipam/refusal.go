@@ -21,7 +21,7 @@ type Refusal struct {
 func (r *Refusal) Error() string { return r.Message }
 
 func refuse(why reason.Reason, format string, args ...any) *Refusal {
-	return &Refusal{Reason: why, Message: fmt.Sprintf(format, args...)}
+	return &Refusal{Reason: why, Message: reason.Message(fmt.Sprintf(format, args...), "")}
 }
 
 // describe names holder to someone in namespace, or says only that it is elsewhere.

@@ -58,6 +58,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 		known.interfaces = report.Interfaces
 		b.conflicts.hardware = nil
 		b.watchers(node)
+		b.sessions.changed[node] = true // which prefixes it shares with others
 	}
 	if news {
 		b.nodeChanged(node)

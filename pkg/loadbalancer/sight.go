@@ -56,12 +56,16 @@ func (b *Balancer) sightOf(node string) announcement.Sight {
 	}
 	out := announcement.Sight{TransmitInterval: b.sight.TransmitInterval, DetectMultiplier: b.sight.DetectMultiplier}
 	last := b.plan.sights[node]
+	var own []netip.Prefix
+	if known := b.announcer[node]; known != nil {
+		own = networks(known.interfaces)
+	}
 	for _, name := range b.sessions.of(node) {
 		known, ok := b.announcer[name]
 		if !ok || len(known.interfaces) == 0 {
 			continue
 		}
-		peer := announcement.Peer{Node: name, Interfaces: known.interfaces, Addresses: b.lasting(name)}
+		peer := announcement.Peer{Node: name, Interfaces: shared(own, known.interfaces), Addresses: b.lasting(name)}
 		if i, ok := findPeer(last, name); ok {
 			peer.Key = last.Peers[i].Key
 		} else {
@@ -86,6 +90,48 @@ func (b *Balancer) lasting(name string) []netip.Addr {
 		if here && !slices.Contains(out, a) && len(out) < maxLasting {
 			out = append(out, a)
 		}
+	}
+	return out
+}
+
+// Bounds on what a node is told of a peer's interfaces: enough to reach it by two families
+// on two segments, with some to choose from. What a peer reports beyond it costs its peers
+// nothing.
+const (
+	maxPeerPrefixes = 16
+	maxOwnNetworks  = 64
+)
+
+// networks returns one prefix of each network that interfaces are on, with the own address.
+func networks(interfaces []announcement.Interface) []netip.Prefix {
+	seen := map[netip.Prefix]bool{}
+	var out []netip.Prefix
+	for _, i := range interfaces {
+		for _, prefix := range i.Prefixes {
+			if masked := prefix.Masked(); !seen[masked] && len(out) < maxOwnNetworks {
+				seen[masked] = true
+				out = append(out, prefix)
+			}
+		}
+	}
+	return out
+}
+
+// shared returns of a peer's interfaces what a node on the networks own needs: the prefixes
+// that both are on, to reach it, and the hardware addresses, to tell it from a stranger.
+func shared(own []netip.Prefix, interfaces []announcement.Interface) []announcement.Interface {
+	var out []announcement.Interface
+	left := maxPeerPrefixes
+	for _, i := range interfaces {
+		var prefixes []netip.Prefix
+		for _, its := range i.Prefixes {
+			if left > 0 && slices.ContainsFunc(own, func(mine netip.Prefix) bool { return mine.Contains(its.Addr()) && its.Contains(mine.Addr()) }) {
+				prefixes = append(prefixes, its)
+				left--
+			}
+		}
+		i.Prefixes = prefixes
+		out = append(out, i)
 	}
 	return out
 }

@@ -77,12 +77,15 @@ func fleetToken(i int) (string, error) {
 		"sub": "system:serviceaccount:" + system + ":" + fleetAccount,
 		"aud": []string{fleetAudience},
 		"exp": time.Now().Add(24 * time.Hour).Unix(),
+		"kubernetes.io": map[string]any{
+			"namespace": system, "node": map[string]any{"name": fleetNode(i)}, "pod": map[string]any{"name": fleetPod(i), "uid": fleetPodUID(i)},
+		},
 	})
 	if err != nil {
 		return "", err
 	}
 	encode := base64.RawURLEncoding.EncodeToString
-	return encode([]byte(`{"alg":"none"}`)) + "." + encode(payload) + "." + encode([]byte(fmt.Sprint(i))), nil
+	return encode([]byte(`{"alg":"ES256"}`)) + "." + encode(payload) + "." + encode(fmt.Appendf(nil, "%064d", i)), nil
 }
 
 // fleetReview answers as the API server does when it is asked whose token that is.

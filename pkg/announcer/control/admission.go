@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -17,21 +17,27 @@ import (
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 )
 
-// admission is the outcome of the first message of a stream.
+// Metadata of a stream, beside "authorization".
+const (
+	nodeMetadata     = "baremetal-node"
+	protocolMetadata = "baremetal-protocol"
+)
+
+// admission is the outcome of the metadata and the first message of a stream.
 type admission struct {
 	node     string // as the peer names it; proven once identity is set
+	token    string
 	identity Identity
 	protocol uint32
 	software string
 	report   announcement.Report
 }
 
-// admit hears a new stream's Hello and decides whether it is taken. The order is from
-// cheap to dear: nothing is read from a peer without a token, and the report is looked at
-// only when the peer has proven who it is.
+// admit decides by its metadata whether a new stream is taken, and hears its Hello. The
+// order is from cheap to dear. No message is read from a peer that has not proven who it
+// is: until then a stream costs no more than its metadata and its flow control window.
 func (s *Server) admit(st *serverStream) (a admission, err error) {
-	token, err := bearerToken(st.ctx)
-	if err != nil {
+	if a.node, a.token, a.protocol, err = readMetadata(st.ctx); err != nil {
 		return a, err
 	}
 	ctx, cancel := context.WithTimeout(st.ctx, s.options.Limits.HelloTimeout)
@@ -41,24 +47,39 @@ func (s *Server) admit(st *serverStream) (a admission, err error) {
 	if err != nil {
 		return a, err
 	}
+	if a.identity, err = s.authenticate(st, a.token, a.node, s.options.Authenticator.Authenticate); err != nil {
+		return a, err
+	}
+	s.strangers.admitted(st.ctx)
+	ctx, cancel = context.WithTimeout(st.ctx, s.options.Limits.HelloTimeout)
+	defer cancel()
 	hello, err := st.receiveHello(ctx)
 	if err != nil {
 		return a, err
 	}
-	a.node, a.software = boundText(hello.GetNode(), maxName), boundText(hello.GetSoftware(), maxMessage)
-	if a.protocol, err = negotiate(hello); err != nil {
-		return a, err
-	}
-	if a.identity, err = s.authenticate(st, token, hello.GetNode()); err != nil {
-		return a, err
-	}
+	a.software = boundText(hello.GetSoftware(), maxSoftware)
 	a.report, err = helloReport(hello)
 	return a, err
 }
 
-// bearerToken finds the token in the metadata (RFC 6750 section 2.1).
-func bearerToken(ctx context.Context) (string, error) {
+// readMetadata returns what a stream says of itself before its first message.
+func readMetadata(ctx context.Context) (node, token string, protocol uint32, err error) {
 	md, _ := metadata.FromIncomingContext(ctx)
+	if token, err = bearerToken(md); err != nil {
+		return "", "", 0, err
+	}
+	if values := md.Get(nodeMetadata); len(values) == 1 {
+		node = values[0]
+	}
+	if err := checkName("metadata: node", node); err != nil {
+		return "", "", 0, malformed(err)
+	}
+	protocol, err = negotiate(strings.Join(md.Get(protocolMetadata), ","))
+	return node, token, protocol, err
+}
+
+// bearerToken finds the token in the metadata (RFC 6750 section 2.1).
+func bearerToken(md metadata.MD) (string, error) {
 	if values := md.Get("authorization"); len(values) == 1 {
 		scheme, token, _ := strings.Cut(values[0], " ")
 		if strings.EqualFold(scheme, "Bearer") && token != "" {
@@ -83,9 +104,6 @@ func (st *serverStream) receiveHello(ctx context.Context) (*pb.Hello, error) {
 		if hello == nil {
 			return nil, malformed(errors.New("the first message is not Hello"))
 		}
-		if err := checkName("node", hello.GetNode()); err != nil {
-			return nil, malformed(fmt.Errorf("hello: %w", err))
-		}
 		return hello, nil
 	}
 }
@@ -97,24 +115,33 @@ func noHello(err error) error {
 	return receiveError(err)
 }
 
+// protocolRange is the value of protocolMetadata.
+func protocolRange(low, high uint32) string { return fmt.Sprintf("%d-%d", low, high) }
+
 // negotiate picks the highest protocol version that both sides speak.
-func negotiate(hello *pb.Hello) (uint32, error) {
-	low, high := hello.GetProtocolMin(), hello.GetProtocolMax()
-	if low == 0 || low > high {
-		return 0, malformed(fmt.Errorf("hello: protocol versions %d to %d are no range", low, high))
+func negotiate(text string) (uint32, error) {
+	first, last, _ := strings.Cut(text, "-")
+	low, err1 := strconv.ParseUint(first, 10, 16)
+	high, err2 := strconv.ParseUint(last, 10, 16)
+	if err1 != nil || err2 != nil || low == 0 || low > high {
+		return 0, malformed(fmt.Errorf("metadata: protocol versions %q are no range", boundText(text, maxReason)))
 	}
 	if low > protocolMax || high < protocolMin {
 		return 0, refuse(CauseProtocol, codes.FailedPrecondition, fmt.Errorf(
 			"this replica speaks protocol versions %d to %d and the announcer %d to %d; bring the older of the two within one release of the other",
 			protocolMin, protocolMax, low, high))
 	}
-	return min(high, protocolMax), nil
+	return uint32(min(high, protocolMax)), nil
 }
 
-func (s *Server) authenticate(st *serverStream, token, node string) (Identity, error) {
+// askFunc is one of an Authenticator's methods.
+type askFunc = func(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
+
+// authenticate asks an Authenticator's method and gives its answer as a refusal.
+func (s *Server) authenticate(st *serverStream, token, node string, ask askFunc) (Identity, error) {
 	ctx, cancel := context.WithTimeout(st.ctx, s.options.Limits.AuthenticateTimeout)
 	defer cancel()
-	identity, err := s.options.Authenticator.Authenticate(ctx, token, node, st.remote)
+	identity, err := ask(ctx, token, node, st.remote)
 	if err != nil {
 		if gone := st.ctx.Err(); gone != nil {
 			return Identity{}, gone
@@ -146,9 +173,5 @@ func remoteAddress(ctx context.Context) netip.Addr {
 	if !ok {
 		return netip.Addr{}
 	}
-	tcp, ok := p.Addr.(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}
-	}
-	return tcp.AddrPort().Addr().Unmap().WithZone("")
+	return remotePort(p.Addr).Addr()
 }

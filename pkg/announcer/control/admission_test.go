@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -24,6 +25,12 @@ import (
 // raw opens a stream that the test speaks on by hand.
 func raw(t *testing.T, r *replica, token string, options ...grpc.CallOption) pb.Control_ConnectClient {
 	t.Helper()
+	return rawOf(t, r, "a", protocolRange(protocolMin, protocolMax), token, options...)
+}
+
+// rawOf is raw for another node or other protocol versions.
+func rawOf(t *testing.T, r *replica, node, versions, token string, options ...grpc.CallOption) pb.Control_ConnectClient {
+	t.Helper()
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(r.authority.ca))
 	conn, err := grpc.NewClient("passthrough:///"+r.address, grpc.WithNoProxy(),
@@ -32,6 +39,7 @@ func raw(t *testing.T, r *replica, token string, options ...grpc.CallOption) pb.
 	t.Cleanup(func() { conn.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
+	ctx = metadata.AppendToOutgoingContext(ctx, nodeMetadata, node, protocolMetadata, versions)
 	if token != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
 	}
@@ -40,10 +48,16 @@ func raw(t *testing.T, r *replica, token string, options ...grpc.CallOption) pb.
 	return stream
 }
 
-func helloFrom(node string) *pb.FromNode {
-	return &pb.FromNode{Message: &pb.FromNode_Hello{Hello: &pb.Hello{
-		ProtocolMin: protocolMin, ProtocolMax: protocolMax, Node: node, Report: reportSnapshot(announcement.Report{}),
-	}}}
+func helloMessage() *pb.FromNode {
+	return &pb.FromNode{Message: &pb.FromNode_Hello{Hello: &pb.Hello{Report: reportSnapshot(announcement.Report{})}}}
+}
+
+// say sends a message. The replica may have ended the stream by then; Recv says why.
+func say(t *testing.T, stream pb.Control_ConnectClient, message *pb.FromNode) {
+	t.Helper()
+	if err := stream.Send(message); !errors.Is(err, io.EOF) {
+		require.NoError(t, err)
+	}
 }
 
 func reportFrom(p *pb.Report) *pb.FromNode {
@@ -114,7 +128,7 @@ func TestNoAnswerClosesNothing(t *testing.T) {
 	down.Store(true)
 
 	stream := raw(t, r, "pod-a")
-	require.NoError(t, stream.Send(helloFrom("a")))
+	say(t, stream, helloMessage())
 	requireRefused(t, r, stream, codes.Unavailable, CauseNoAnswer)
 	newcomer := startNode(t, "b", r)
 	eventually(t, func() bool { return r.Counters().Refused[CauseNoAnswer] >= 3 }, "refused for now")
@@ -139,7 +153,7 @@ func TestAuthenticatorIsAsked(t *testing.T) {
 		return Identity{Node: "another"}, nil
 	}))
 	stream := raw(t, r, "secret")
-	require.NoError(t, stream.Send(helloFrom("a")))
+	say(t, stream, helloMessage())
 	require.Equal(t, question{"secret", "a", netip.MustParseAddr("127.0.0.1")}, <-asked)
 	requireRefused(t, r, stream, codes.PermissionDenied, CauseNodeMismatch)
 }
@@ -154,7 +168,7 @@ func TestAuthenticatorThatHangs(t *testing.T) {
 		})
 	}))
 	stream := raw(t, r, "token")
-	require.NoError(t, stream.Send(helloFrom("a")))
+	say(t, stream, helloMessage())
 	requireRefused(t, r, stream, codes.Unavailable, CauseNoAnswer)
 }
 
@@ -172,11 +186,11 @@ func TestSecondStream(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := startReplica(t)
 			first := raw(t, r, tt.first)
-			require.NoError(t, first.Send(helloFrom("a")))
+			say(t, first, helloMessage())
 			_, err := first.Recv() // Welcome
 			require.NoError(t, err)
 			second := raw(t, r, tt.second)
-			require.NoError(t, second.Send(helloFrom("a")))
+			say(t, second, helloMessage())
 			if !tt.wins {
 				requireRefused(t, r, second, codes.AlreadyExists, CauseOlderPod)
 				require.Equal(t, []string{"connected"}, r.history("a"))
@@ -186,7 +200,11 @@ func TestSecondStream(t *testing.T) {
 			require.NoError(t, err)
 			_, err = first.Recv()
 			require.Equal(t, codes.Aborted, status.Code(err))
-			require.Equal(t, []string{"connected", "disconnected", "connected"}, r.history("a"))
+			if tt.name == "same Pod" {
+				require.Equal(t, []string{"connected", "reported"}, r.history("a"))
+			} else {
+				require.Equal(t, []string{"connected", "disconnected", "connected"}, r.history("a"))
+			}
 			require.EqualValues(t, 1, r.Counters().Superseded)
 		})
 	}
@@ -230,11 +248,12 @@ func TestHelloTimeout(t *testing.T) {
 // TestStrangersAreBounded: one source cannot occupy the door.
 func TestStrangersAreBounded(t *testing.T) {
 	r := startReplica(t, withServer(func(o *ServerOptions) { o.Limits.PendingPerSource = 2 }))
-	silent := []pb.Control_ConnectClient{raw(t, r, "token"), raw(t, r, "token")}
+	one := protocolRange(protocolMin, protocolMax)
+	silent := []pb.Control_ConnectClient{rawOf(t, r, "a", one, "token"), rawOf(t, r, "b", one, "token")}
 	eventually(t, func() bool { return r.Counters().Pending == 2 }, "two pending")
 	requireRefused(t, r, raw(t, r, "token"), codes.ResourceExhausted, CauseBusy)
-	for i, stream := range silent {
-		require.NoError(t, stream.Send(helloFrom(string(rune('a'+i)))))
+	for _, stream := range silent {
+		say(t, stream, helloMessage())
 		_, err := stream.Recv()
 		require.NoError(t, err)
 	}
@@ -263,28 +282,24 @@ func TestQueueAtTheDoor(t *testing.T) {
 
 // TestVersions: the highest common one is taken, and no common one is said clearly.
 func TestVersions(t *testing.T) {
-	hello := func(low, high uint32) *pb.FromNode {
-		h := helloFrom("a")
-		h.GetHello().ProtocolMin, h.GetHello().ProtocolMax = low, high
-		return h
-	}
 	for _, tt := range []struct {
-		low, high uint32
-		code      codes.Code
-		cause     string
+		versions string
+		code     codes.Code
+		cause    string
 	}{
-		{protocolMax + 1, protocolMax + 2, codes.FailedPrecondition, CauseProtocol},
-		{0, protocolMax, codes.InvalidArgument, CauseMalformed},
-		{3, 2, codes.InvalidArgument, CauseMalformed},
+		{protocolRange(protocolMax+1, protocolMax+2), codes.FailedPrecondition, CauseProtocol},
+		{protocolRange(1, protocolMin-1), codes.FailedPrecondition, CauseProtocol},
+		{protocolRange(0, protocolMax), codes.InvalidArgument, CauseMalformed},
+		{"3-2", codes.InvalidArgument, CauseMalformed},
+		{"", codes.InvalidArgument, CauseMalformed},
+		{"2", codes.InvalidArgument, CauseMalformed},
 	} {
 		r := startReplica(t)
-		stream := raw(t, r, "token")
-		require.NoError(t, stream.Send(hello(tt.low, tt.high)))
-		requireRefused(t, r, stream, tt.code, tt.cause)
+		requireRefused(t, r, rawOf(t, r, "a", tt.versions, "token"), tt.code, tt.cause)
 	}
 	r := startReplica(t)
-	stream := raw(t, r, "token")
-	require.NoError(t, stream.Send(hello(protocolMin, protocolMax+5)))
+	stream := rawOf(t, r, "a", protocolRange(protocolMin, protocolMax+5), "token")
+	say(t, stream, helloMessage())
 	message, err := stream.Recv()
 	require.NoError(t, err)
 	require.EqualValues(t, protocolMax, message.GetWelcome().GetProtocol())

@@ -48,15 +48,15 @@ func TestMisbehavingReplica(t *testing.T) {
 		first []*pb.FromController
 		log   string
 	}{
-		"a difference to another plan":     {[]*pb.FromController{welcomeMessage(1), planOf(planSnapshot(set(1, 4))), planOf(misfit)}, "does not fit"},
-		"a difference to nothing":          {[]*pb.FromController{welcomeMessage(1), planOf(misfit)}, "does not fit"},
-		"a malformed plan":                 {[]*pb.FromController{welcomeMessage(1), planOf(&pb.Plan{Snapshot: true})}, "no stamp"},
+		"a difference to another plan":     {[]*pb.FromController{welcomeMessage(protocolMax), planOf(planSnapshot(set(1, 4))), planOf(misfit)}, "does not fit"},
+		"a difference to nothing":          {[]*pb.FromController{welcomeMessage(protocolMax), planOf(misfit)}, "does not fit"},
+		"a malformed plan":                 {[]*pb.FromController{welcomeMessage(protocolMax), planOf(&pb.Plan{Snapshot: true})}, "no stamp"},
 		"a protocol that nobody asked for": {[]*pb.FromController{welcomeMessage(99)}, "protocol version 99"},
 		"a plan before Welcome":            {[]*pb.FromController{planOf(planSnapshot(whole))}, "not Welcome"},
-		"a second Welcome":                 {[]*pb.FromController{welcomeMessage(1), welcomeMessage(1)}, "no plan"},
+		"a second Welcome":                 {[]*pb.FromController{welcomeMessage(protocolMax), welcomeMessage(protocolMax)}, "no plan"},
 		"a message beyond all bounds": {[]*pb.FromController{{Message: &pb.FromController_Welcome{
-			Welcome: &pb.Welcome{Protocol: 1, Software: strings.Repeat("x", maxPlanBytes+1)}}}}, "larger than max"},
-		"an unknown kind of message": {[]*pb.FromController{welcomeMessage(1), {}}, "no plan"},
+			Welcome: &pb.Welcome{Protocol: protocolMax, Software: strings.Repeat("x", maxPlanBytes+1)}}}}, "larger than max"},
+		"an unknown kind of message": {[]*pb.FromController{welcomeMessage(protocolMax), {}}, "no plan"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAuthority(t)
@@ -68,7 +68,7 @@ func TestMisbehavingReplica(t *testing.T) {
 				if attempt == 1 {
 					return tt.first
 				}
-				return []*pb.FromController{welcomeMessage(1), planOf(planSnapshot(whole))}
+				return []*pb.FromController{welcomeMessage(protocolMax), planOf(planSnapshot(whole))}
 			}}
 			pb.RegisterControlServer(server, s)
 			go func() { _ = server.Serve(l) }()

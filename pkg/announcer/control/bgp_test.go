@@ -126,8 +126,8 @@ func TestBGPReport(t *testing.T) {
 		{Peer: "a", State: announcement.BGPEstablished, IPv4: true, IPv6: true, BFD: announcement.BFDUp},
 		{Peer: "b", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "refused"},
 	}, Withheld: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::7/128")}}
-	base := normalReport(announcement.Report{})
-	full := normalReport(announcement.Report{BGP: want})
+	base, _ := normalReport(announcement.Report{})
+	full, _ := normalReport(announcement.Report{BGP: want})
 	got, err := applyReport(announcement.Report{}, reportSnapshot(full))
 	require.NoError(t, err)
 	require.Equal(t, want, got.BGP)

@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -64,7 +66,8 @@ type Client struct {
 	log     *slog.Logger
 	reports *mailbox[announcement.Report]
 	doors   *doors
-	failed  chan struct{} // of one: a stream failed, look the names up again
+	failed  chan struct{}          // of one: a stream failed, look the names up again
+	cut     atomic.Pointer[string] // what was left out of the last report
 
 	lookup lookupFunc
 	random func() float64
@@ -96,8 +99,16 @@ func NewClient(options ClientOptions) *Client {
 }
 
 // SetReport replaces what replicas are told about this node. The newest call wins; it
-// never waits for a replica. The report is copied, sorted and cut to the channel's bounds.
-func (c *Client) SetReport(r announcement.Report) { c.reports.put(normalReport(r)) }
+// never waits for a replica. The report is copied, sorted and cut to the channel's bounds;
+// what was cut is logged when it changes.
+func (c *Client) SetReport(r announcement.Report) {
+	normal, cut := normalReport(r)
+	c.reports.put(normal)
+	text := strings.Join(cut, "; ")
+	if was := c.cut.Swap(&text); text != "" && (was == nil || *was != text) {
+		c.log.Warn("report cut to the limits of the control channel", "cut", text)
+	}
+}
 
 // Run keeps a stream to every replica until ctx is done. It dials nobody before the first
 // SetReport, because Hello carries what the node claims, and an empty report would say
@@ -137,10 +148,7 @@ func (c *Client) awaitReport(ctx context.Context) bool {
 func (c *Client) awaitCredentials(ctx context.Context) bool {
 	waiting := trouble{logger: c.log}
 	for failures := 1; ; failures++ {
-		_, err := loadTLS(c.options.CAFile, c.options.ServerName)
-		if err == nil {
-			_, err = loadToken(c.options.TokenFile)
-		}
+		_, err := readCredentials(c.options)
 		if err == nil {
 			if waiting.over() {
 				c.log.Info("CA and token are there")

@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 )
@@ -21,48 +24,92 @@ import (
 // errNoWelcome ends an attempt that took too long.
 var errNoWelcome = errors.New("no Welcome in time")
 
+// errUntrusted ends a stream whose replica's certificate no CA in the file has signed.
+var errUntrusted = errors.New("the CA file has changed and does not vouch for this replica's certificate")
+
 // clientStream is one stream at the announcer's end.
 type clientStream struct {
 	follower *follower
+	conn     *grpc.ClientConn
 	ctx      context.Context // outlives the follower's by leaveTimeout
 	cancel   context.CancelCauseFunc
+	unleave  func() bool
 	rpc      pb.Control_ConnectClient
+	welcome  *pb.Welcome
 	sent     announcement.Report
+	began    time.Time
+	opened   credentialFiles // what it was opened with
+	tls      atomic.Pointer[tls.ConnectionState]
 }
 
-// attempt dials, and serves the stream until it ends. The error says why it did.
+// attempt dials, and serves the stream until it ends, and each stream that takes its place
+// meanwhile. The error says why the last one ended.
 func (f *follower) attempt() error {
-	var handshake atomic.Pointer[error]
-	conn, err := f.connect(&handshake)
+	st, err := f.open()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	token, err := loadToken(f.client.options.TokenFile)
+	f.trouble.over()
+	f.up.Store(true)
+	defer f.up.Store(false)
+	f.client.options.OnStream(f.address, true)
+	defer f.client.options.OnStream(f.address, false)
+	for {
+		next, err := st.serve()
+		if next == nil {
+			return &endedError{err: err}
+		}
+		st = next
+	}
+}
+
+// open dials and greets. The stream that it returns is to be served.
+func (f *follower) open() (*clientStream, error) {
+	opened, err := readCredentials(f.client.options)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	st := &clientStream{follower: f, began: time.Now(), opened: opened}
+	var handshake atomic.Pointer[error]
+	if st.conn, err = f.connect(opened, &handshake, &st.tls); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(f.ctx))
-	defer cancel(nil)
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-	st := &clientStream{follower: f, ctx: ctx, cancel: cancel}
+	st.ctx, st.cancel = f.announce(ctx, opened.token), cancel
 	timer := time.AfterFunc(welcomeTimeout, func() { cancel(errNoWelcome) })
 	defer timer.Stop()
-	if err := st.dial(pb.NewControlClient(conn)); err != nil {
+	if err := st.dial(pb.NewControlClient(st.conn)); err != nil {
+		err = st.explain(err)
 		if failed := handshake.Load(); failed != nil {
-			return &certificateError{err: st.explain(err), cause: *failed}
+			err = &certificateError{err: err, cause: *failed}
 		}
-		return st.explain(err)
+		st.close()
+		return nil, err
 	}
 	// From Hello on the replica knows what this node claims, so it is told the last report
 	// even if the follower is stopped before Welcome.
-	defer context.AfterFunc(f.ctx, st.leave)()
-	welcome, err := st.greet()
-	if err != nil {
-		return st.explain(err)
+	st.unleave = context.AfterFunc(f.ctx, st.leave)
+	if st.welcome, err = st.greet(); err != nil {
+		err = st.explain(err)
+		st.close()
+		return nil, err
 	}
-	timer.Stop()
-	return &endedError{err: st.exchange(welcome)}
+	return st, nil
+}
+
+// announce gives ctx the metadata by which a replica knows who dials, before any message.
+func (f *follower) announce(ctx context.Context, token string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token,
+		nodeMetadata, f.client.options.Node, protocolMetadata, protocolRange(protocolMin, protocolMax))
+}
+
+// close ends the stream and its connection.
+func (st *clientStream) close() {
+	if st.unleave != nil {
+		st.unleave()
+	}
+	st.cancel(nil)
+	_ = st.conn.Close()
 }
 
 // leave gives the stream leaveTimeout to end by itself.
@@ -74,14 +121,14 @@ func (st *clientStream) leave() {
 
 // connect prepares a connection; gRPC dials when the stream is opened. Each attempt has a
 // connection of its own, which makes the pause between attempts ours and reads the CA anew.
-// Why TLS failed goes to handshake.
-func (f *follower) connect(handshake *atomic.Pointer[error]) (*grpc.ClientConn, error) {
-	tlsConfig, err := loadTLS(f.client.options.CAFile, f.client.options.ServerName)
+// Why TLS failed goes to failed, and what it came to goes to state.
+func (f *follower) connect(opened credentialFiles, failed *atomic.Pointer[error], state *atomic.Pointer[tls.ConnectionState]) (*grpc.ClientConn, error) {
+	tlsConfig, err := newTLS(opened.ca, f.client.options.ServerName)
 	if err != nil {
 		return nil, err
 	}
 	return grpc.NewClient("passthrough:///"+f.address,
-		grpc.WithTransportCredentials(handshakes{TransportCredentials: credentials.NewTLS(tlsConfig), failed: handshake}),
+		grpc.WithTransportCredentials(handshakes{TransportCredentials: credentials.NewTLS(tlsConfig), failed: failed, state: state}),
 		grpc.WithContextDialer(f.client.options.Dial),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -106,8 +153,7 @@ func (st *clientStream) greet() (*pb.Welcome, error) {
 	options := st.follower.client.options
 	st.sent, _, _ = st.follower.client.reports.get()
 	hello := &pb.Hello{
-		ProtocolMin: protocolMin, ProtocolMax: protocolMax,
-		Node: options.Node, Software: boundText(options.Software, maxMessage), Report: reportSnapshot(st.sent),
+		Software: boundText(options.Software, maxSoftware), Report: reportSnapshot(st.sent),
 	}
 	// When the replica has ended the stream, Send says EOF and Recv why.
 	if err := st.rpc.Send(&pb.FromNode{Message: &pb.FromNode_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
@@ -138,29 +184,25 @@ func (st *clientStream) explain(err error) error {
 	return newStreamError(err, st.rpc.Trailer()) // complete, since the replica ended the stream
 }
 
-// exchange takes plans and sends reports until the stream ends.
-func (st *clientStream) exchange(welcome *pb.Welcome) error {
+// serve takes plans and sends reports until the stream ends. It returns why it did, and the
+// stream that takes its place, if there is one.
+func (st *clientStream) serve() (next *clientStream, err error) {
+	defer st.close()
 	f := st.follower
-	f.replica = welcome.GetReplica()
+	f.replica = st.welcome.GetReplica()
 	f.client.doors.enter(f.replica, f.address)
 	defer f.client.doors.leave(f.replica, f.address)
-	f.up.Store(true)
-	defer f.up.Store(false)
-	f.trouble.over()
 	f.client.log.Info("connected to baremetal-ccm", "replica", f.address,
-		"software", boundText(welcome.GetSoftware(), maxMessage), "protocol", welcome.GetProtocol())
-	f.client.options.OnStream(f.address, true)
-	defer f.client.options.OnStream(f.address, false)
+		"software", boundText(st.welcome.GetSoftware(), maxSoftware), "protocol", st.welcome.GetProtocol())
 
-	sending := make(chan struct{})
-	go func() { // ends with the stream, and exchange waits for it
-		defer close(sending)
-		st.sendReports()
-	}()
-	err := st.explain(st.takePlans())
+	var parts sync.WaitGroup // each ends with the stream
+	parts.Go(st.sendReports)
+	renewed := make(chan *clientStream, 1)
+	parts.Go(func() { renewed <- st.renew() })
+	err = st.explain(st.takePlans())
 	st.cancel(nil)
-	<-sending
-	return err
+	parts.Wait()
+	return <-renewed, err
 }
 
 // takePlans hands every plan over, whole.
@@ -188,6 +230,7 @@ func (st *clientStream) takePlans() error {
 // it sends what is not sent yet, and asks the replica to end the stream.
 func (st *clientStream) sendReports() {
 	leaving := st.follower.ctx.Done()
+	var sent ratelimit.Bucket
 	for {
 		// Stopping is looked at first: a report set before is seen after.
 		stopped := st.follower.ctx.Err() != nil
@@ -195,6 +238,7 @@ func (st *clientStream) sendReports() {
 		if !st.sendReport(report) {
 			return
 		}
+		pause := sent.Spend(reportLimit(), time.Now(), 1)
 		if stopped {
 			st.rpc.CloseSend() //nolint:errcheck // always nil
 			return
@@ -203,6 +247,9 @@ func (st *clientStream) sendReports() {
 		case <-changed:
 		case <-leaving:
 		case <-st.ctx.Done():
+			return
+		}
+		if pause > 0 && st.follower.ctx.Err() == nil && !sleep(st.ctx, pause) {
 			return
 		}
 	}

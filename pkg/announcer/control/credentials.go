@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -17,26 +18,67 @@ import (
 // errNotFilled says that a file holds nothing yet.
 var errNotFilled = errors.New("the file is empty")
 
-// loadTLS reads the CA file and returns the TLS configuration to dial with. The file is a
-// mounted ConfigMap that the cloud-controller-manager fills when it first runs, and
-// refills when the CA changes.
-func loadTLS(caFile, serverName string) (*tls.Config, error) {
-	pem, err := readFilled(caFile)
-	if err != nil {
-		return nil, fmt.Errorf("CA: %w", err)
-	}
+// errNoCertificate says that a CA file holds something else.
+var errNoCertificate = errors.New("no PEM certificate in it")
+
+// newTLS returns the TLS configuration to dial with. ca is in a mounted ConfigMap that the
+// cloud-controller-manager fills when it first runs, and refills when the CA changes.
+func newTLS(ca, serverName string) (*tls.Config, error) {
 	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(pem)) {
-		return nil, fmt.Errorf("CA: %s: no PEM certificate in it", caFile)
+	if !roots.AppendCertsFromPEM([]byte(ca)) {
+		return nil, errNoCertificate
 	}
 	return &tls.Config{RootCAs: roots, ServerName: serverName, MinVersion: tls.VersionTLS13}, nil
 }
 
-// handshakes are TLS credentials that keep why the handshake failed: gRPC passes on the
-// sentence alone.
+// credentialFiles are the contents of the files by which the two sides know each other.
+type credentialFiles struct{ ca, token string }
+
+// readCredentials reads both files.
+func readCredentials(o ClientOptions) (credentialFiles, error) {
+	ca, err := readFilled(o.CAFile)
+	if err != nil {
+		return credentialFiles{}, fmt.Errorf("CA: %w", err)
+	}
+	if _, err := newTLS(ca, o.ServerName); err != nil {
+		return credentialFiles{}, fmt.Errorf("CA: %s: %w", o.CAFile, err)
+	}
+	token, err := readFilled(o.TokenFile)
+	if err != nil {
+		return credentialFiles{}, fmt.Errorf("token: %w", err)
+	}
+	return credentialFiles{ca, token}, nil
+}
+
+// vouches reports whether the CA still vouches for the replica at the other end of a
+// connection with that TLS state.
+//
+// That a certificate has expired since is no matter: the stream stands.
+func (c credentialFiles) vouches(state *tls.ConnectionState, serverName string) bool {
+	config, err := newTLS(c.ca, serverName)
+	if err != nil || state == nil || len(state.PeerCertificates) == 0 {
+		return false
+	}
+	leaf, between := state.PeerCertificates[0], x509.NewCertPool()
+	for _, certificate := range state.PeerCertificates[1:] {
+		between.AddCert(certificate)
+	}
+	now := time.Now()
+	if now.After(leaf.NotAfter) {
+		now = leaf.NotAfter
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{
+		DNSName: serverName, Roots: config.RootCAs, Intermediates: between, CurrentTime: now,
+	})
+	return err == nil
+}
+
+// handshakes are TLS credentials that keep why the handshake failed, of which gRPC passes on
+// the sentence alone, and the state of one that did not.
 type handshakes struct {
 	credentials.TransportCredentials
 	failed *atomic.Pointer[error]
+	state  *atomic.Pointer[tls.ConnectionState]
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
@@ -45,12 +87,15 @@ func (h handshakes) ClientHandshake(ctx context.Context, authority string, conn 
 	if err != nil {
 		h.failed.Store(&err)
 	}
+	if info, ok := info.(credentials.TLSInfo); ok {
+		h.state.Store(&info.State)
+	}
 	return secured, info, err
 }
 
 // Clone implements credentials.TransportCredentials.
 func (h handshakes) Clone() credentials.TransportCredentials {
-	return handshakes{TransportCredentials: h.TransportCredentials.Clone(), failed: h.failed}
+	return handshakes{TransportCredentials: h.TransportCredentials.Clone(), failed: h.failed, state: h.state}
 }
 
 // certificateHint says what to do about a replica's certificate that was not accepted, or "".
@@ -62,15 +107,6 @@ func certificateHint(err error) string {
 		return "the ConfigMap baremetal-ccm-ca must hold the CA in the Secret baremetal-ccm-tls; kubelet brings a change to the Pod within about two minutes"
 	}
 	return ""
-}
-
-// loadToken reads the projected ServiceAccount token, which kubelet replaces before it expires.
-func loadToken(file string) (string, error) {
-	token, err := readFilled(file)
-	if err != nil {
-		return "", fmt.Errorf("token: %w", err)
-	}
-	return token, nil
 }
 
 func readFilled(file string) (string, error) {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/internal/testlog"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
@@ -74,10 +75,14 @@ func (a authority) serverTLS() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{a.server}}
 }
 
-// authFunc is an Authenticator.
+// authFunc is an Authenticator, whose reviews are the same.
 type authFunc func(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
 
 func (f authFunc) Authenticate(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
+	return f(ctx, token, node, remote)
+}
+
+func (f authFunc) Review(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
 	return f(ctx, token, node, remote)
 }
 
@@ -181,6 +186,9 @@ func startReplica(t *testing.T, options ...replicaOption) *replica {
 	r := &replica{recorder: newRecorder(), address: "127.0.0.2:0"}
 	o := ServerOptions{Authenticator: authFunc(tokenNamesPod), Observer: r.recorder, Software: "ccm-test", Logger: testLogger(t)}
 	o.Limits.PendingPerSource = 32
+	o.Limits.StrangersPerSource = 1000
+	o.Limits.SourceRate = ratelimit.Limit{Rate: 1e6, Burst: 1e6} // all nodes of a test have one address
+	o.Limits.StrangerRate = o.Limits.SourceRate
 	for _, option := range options {
 		option(r, &o)
 	}

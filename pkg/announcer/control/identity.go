@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -39,6 +40,9 @@ const (
 	CauseBusy = "busy"
 )
 
+// ErrBusy is what an Authenticator's error wraps where a source address has asked too often.
+var ErrBusy = errors.New("busy")
+
 // Identity is who an Authenticator found at the other end of a stream.
 type Identity struct {
 	// Node is the name of the Node that the announcer's Pod is bound to.
@@ -47,6 +51,9 @@ type Identity struct {
 	PodUID string
 	// PodCreated is the Pod's creationTimestamp, which has a resolution of one second.
 	PodCreated time.Time
+	// Reviewed is when the token was last reviewed: a cache may answer for a while. The zero
+	// time is just now.
+	Reviewed time.Time
 }
 
 // Authenticator decides whether a token proves that the caller is the announcer on node,
@@ -56,6 +63,9 @@ type Identity struct {
 // the new stream out for now and closes no other.
 type Authenticator interface {
 	Authenticate(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
+	// Review is Authenticate for a stream that goes on: it asks anew, and no cache answers.
+	// A *DeniedError ends the stream; any other error leaves it as it is.
+	Review(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
 }
 
 // DeniedError is an Authenticator's final no.

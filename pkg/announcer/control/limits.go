@@ -3,26 +3,29 @@ package control
 import (
 	"cmp"
 	"time"
+
+	"baremetal.cloud/ccm/internal/ratelimit"
 )
 
 // Protocol versions that this build speaks. A change that an older peer could not
 // understand raises protocolMax; protocolMin follows one release later, so that
 // releases N and N±1 always share a version.
 const (
-	protocolMin = 1
-	protocolMax = 1
+	protocolMin = 2
+	protocolMax = 2
 )
 
 // Bounds on what a peer may make us hold. They are far above what a cluster needs, and
 // low enough that one peer cannot exhaust the memory of the process.
 const (
-	// maxAnnouncements bounds the addresses of one plan, and so the claims of one node.
-	maxAnnouncements = 1 << 16
+	// maxAnnouncements bounds the addresses of one plan, and so the claims of one node: two
+	// families of the 10 000 Services that Kubernetes supports, and half as many again.
+	maxAnnouncements = 1 << 15
 	// maxCandidates bounds an address's candidate list; a plan has an owner and two backups.
 	maxCandidates = 16
 	// maxPeers bounds the peers of one node, and so those that it may find down; a plan has
-	// at most 64.
-	maxPeers = 1 << 10
+	// at most 64, and while nodes are deleted some more.
+	maxPeers = 1 << 7
 	// maxNodeAddresses bounds the addresses at which one peer is looked for first; a leader
 	// sends at most loadbalancer's own, lower number.
 	maxNodeAddresses = 1 << 4
@@ -49,24 +52,59 @@ const (
 	maxProbeInterval = 24 * time.Hour
 	// maxFindings bounds the machines that one node found; the sender leaves out what exceeds
 	// it.
-	maxFindings = 1 << 12
+	maxFindings = 1 << 10
 	// maxName bounds node names (DNS subdomain, RFC 1123 section 2.1), cluster UIDs and
 	// interface selectors.
 	maxName = 253
 	// maxProblems bounds the problems of one report; the sender leaves out what exceeds it.
-	maxProblems = 1 << 13
+	maxProblems = 1 << 11
 	// maxReason bounds the name of a Reason, which becomes a metric label.
 	maxReason = 64
 	// maxMessage bounds a sentence for a person, in bytes; the sender cuts what exceeds it.
 	maxMessage = 256
-	// maxInterfaces and maxPrefixes bound what a node reports of its interfaces.
-	maxInterfaces = 1 << 10
-	maxPrefixes   = 1 << 10
+	// maxInterfaces and maxPrefixes bound what a node reports of its interfaces, and of each;
+	// the sender leaves out what exceeds them. Those of a machine that carries addresses are
+	// few: the virtual ones of containers are not reported.
+	maxInterfaces = 64
+	maxPrefixes   = 32
+	// maxInterfaceName is IFNAMSIZ without the zero byte (Linux if.h), maxMAC the text of an
+	// address of 20 bytes, InfiniBand's.
+	maxInterfaceName = 15
+	maxMAC           = 59
+	// maxSoftware bounds what a peer says of its version.
+	maxSoftware = 128
 	// maxPlanBytes is the largest message that the announcer takes.
 	maxPlanBytes = 16 << 20
-	// maxReportBytes is the largest message that a replica takes.
-	maxReportBytes = 8 << 20
+	// maxReportBytes is the largest message that a replica takes, and only from a peer that
+	// has proven who it is.
+	maxReportBytes = 4 << 20
 )
+
+// Bounds on a connection at a replica.
+const (
+	// handshakeTimeout is for TLS.
+	handshakeTimeout = 10 * time.Second
+	// maxStreams bounds the streams of one connection; an announcer needs one.
+	maxStreams = 2
+	// maxMetadata bounds what a stream brings before its first message: a token of a few KiB.
+	maxMetadata = 12 << 10
+	// maxIdle is how long a connection without a stream lasts.
+	maxIdle = 30 * time.Second
+	// maxAge is how long a connection lasts, a tenth more or less. The announcer opens the
+	// next one before it closes this one, within maxAgeGrace.
+	maxAge      = time.Hour
+	maxAgeGrace = 5 * time.Minute
+)
+
+// reportLimit is how often an announcer reports: what changes meanwhile is in the next one.
+func reportLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 10, Burst: 20} }
+
+// messageLimit and byteLimit are how much of one stream a replica reads; they are above
+// what an announcer of this build sends.
+func messageLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 15, Burst: 60} }
+func byteLimit() ratelimit.Limit {
+	return ratelimit.Limit{Rate: 1 << 20, Burst: 2 * maxReportBytes}
+}
 
 // A peer that died without a word is noticed within keepaliveTime + keepaliveTimeout by
 // both sides. gRPC clients do not ping more often than every 10 s. A replica tolerates
@@ -98,8 +136,19 @@ type Limits struct {
 	// Further ones wait. Default 32.
 	Pending int
 	// PendingPerSource is the same for one source address; further ones are refused, so
-	// that one machine cannot use up Pending. Default 4.
+	// that one machine cannot use up Pending. Default 8.
 	PendingPerSource int
+	// Strangers is how many connections may be without an admitted stream, of addresses that
+	// never had one, and StrangersPerSource how many of one address. Defaults 512 and 64.
+	Strangers, StrangersPerSource int
+	// SourceRate is how often one address may connect, and StrangerRate how often all may
+	// together that never had a stream: strangers cannot keep nodes from coming back. Half of
+	// a large cluster behind one address has to be in within seconds. Defaults 50 and 100 a
+	// second, 128 and 512 at once.
+	SourceRate, StrangerRate ratelimit.Limit
+	// ReviewEvery is how long after its last review a token is reviewed again, at most, while
+	// its stream lives. Default 5 min.
+	ReviewEvery time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -107,6 +156,11 @@ func (l Limits) withDefaults() Limits {
 		HelloTimeout:        cmp.Or(l.HelloTimeout, 10*time.Second),
 		AuthenticateTimeout: cmp.Or(l.AuthenticateTimeout, 10*time.Second),
 		Pending:             cmp.Or(l.Pending, 32),
-		PendingPerSource:    cmp.Or(l.PendingPerSource, 4),
+		PendingPerSource:    cmp.Or(l.PendingPerSource, 8),
+		Strangers:           cmp.Or(l.Strangers, 512),
+		StrangersPerSource:  cmp.Or(l.StrangersPerSource, 64),
+		SourceRate:          cmp.Or(l.SourceRate, ratelimit.Limit{Rate: 50, Burst: 128}),
+		StrangerRate:        cmp.Or(l.StrangerRate, ratelimit.Limit{Rate: 100, Burst: 512}),
+		ReviewEvery:         cmp.Or(l.ReviewEvery, 5*time.Minute),
 	}
 }

@@ -79,31 +79,28 @@ func TestMalformedStreams(t *testing.T) {
 	r := startReplica(t)
 	bystander := startNode(t, "bystander", r)
 	bystander.awaitUp(t)
-	noReport := helloFrom("a")
+	noReport := helloMessage()
 	noReport.GetHello().Report = nil
-	difference := helloFrom("a")
+	difference := helloMessage()
 	difference.GetHello().Report.Snapshot = false
-	longNode := helloFrom(strings.Repeat("n", maxName+1))
-	badClaims := helloFrom("a")
+	badClaims := helloMessage()
 	badClaims.GetHello().Report.Claims = claimsOf(v4b, v4a)
 	for name, messages := range map[string][]*pb.FromNode{
 		"report before hello":          {reportFrom(&pb.Report{Snapshot: true})},
 		"unknown kind of message":      {{}},
 		"hello without a report":       {noReport},
 		"hello with a difference":      {difference},
-		"hello without a node":         {helloFrom("")},
-		"hello with an endless node":   {longNode},
 		"hello with malformed claims":  {badClaims},
-		"second hello":                 {helloFrom("a"), helloFrom("b")},
-		"unknown kind after hello":     {helloFrom("a"), {}},
-		"malformed report after hello": {helloFrom("a"), reportFrom(malformedReports["unsorted"])},
-		"misfit after hello":           {helloFrom("a"), reportFrom(malformedReports["ended but not claimed"])},
+		"second hello":                 {helloMessage(), helloMessage()},
+		"unknown kind after hello":     {helloMessage(), {}},
+		"malformed report after hello": {helloMessage(), reportFrom(malformedReports["unsorted"])},
+		"misfit after hello":           {helloMessage(), reportFrom(malformedReports["ended but not claimed"])},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := r.Counters().Refused[CauseMalformed]
 			stream := raw(t, r, "pod-a")
 			for _, m := range messages {
-				require.NoError(t, stream.Send(m))
+				say(t, stream, m)
 			}
 			requireRefused(t, r, stream, codes.InvalidArgument, CauseMalformed)
 			require.Equal(t, before+1, r.Counters().Refused[CauseMalformed])
@@ -125,7 +122,7 @@ func TestNoHello(t *testing.T) {
 func TestOversized(t *testing.T) {
 	r := startReplica(t)
 	stream := raw(t, r, "pod-a")
-	huge := helloFrom("a")
+	huge := helloMessage()
 	huge.GetHello().Software = strings.Repeat("x", maxReportBytes+1)
 	_ = stream.Send(huge) // may fail already; Recv says why
 	_, err := stream.Recv()
@@ -137,7 +134,7 @@ func TestOversized(t *testing.T) {
 func TestGarbage(t *testing.T) {
 	r := startReplica(t)
 	stream := raw(t, r, "pod-a", grpc.ForceCodecV2(garbage{}))
-	require.NoError(t, stream.Send(helloFrom("a")))
+	say(t, stream, helloMessage())
 	_, err := stream.Recv()
 	require.Equal(t, codes.Internal, status.Code(err), "%v", err)
 	eventually(t, func() bool { return r.Counters().Refused[CauseMalformed] == 1 }, "counted")

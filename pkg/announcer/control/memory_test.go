@@ -16,13 +16,16 @@ import (
 type memoryListener struct {
 	*memnet.Listener
 	dials atomic.Int64
+	from  netip.Addr // where its connections seem to come from, each from another port
 
 	mu    sync.Mutex
 	conns []*memoryConn
 	down  bool
 }
 
-func newMemoryListener() *memoryListener { return &memoryListener{Listener: memnet.Listen()} }
+func newMemoryListener() *memoryListener {
+	return &memoryListener{Listener: memnet.Listen(), from: netip.MustParseAddr("192.0.2.10")}
+}
 
 func (l *memoryListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
@@ -45,9 +48,9 @@ func (l *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
 }
 
 func (l *memoryListener) wrap(conn net.Conn) net.Conn {
-	c := &memoryConn{Conn: conn}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	c := &memoryConn{Conn: conn, remote: netip.AddrPortFrom(l.from, uint16(1024+len(l.conns)))}
 	l.conns = append(l.conns, c)
 	return c
 }
@@ -86,7 +89,8 @@ func (l *memoryListener) end() {
 
 type memoryConn struct {
 	net.Conn
-	lost atomic.Bool
+	remote netip.AddrPort
+	lost   atomic.Bool
 }
 
 func (c *memoryConn) Write(p []byte) (int, error) {
@@ -104,5 +108,5 @@ func (c *memoryConn) Close() error {
 }
 
 func (c *memoryConn) RemoteAddr() net.Addr {
-	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.10:4711"))
+	return net.TCPAddrFromAddrPort(c.remote)
 }

@@ -44,6 +44,9 @@ func refuseAuthentication(err error) *refusal {
 	if denied, ok := errors.AsType[*DeniedError](err); ok {
 		return refuse(denied.Cause, codes.PermissionDenied, err)
 	}
+	if errors.Is(err, ErrBusy) {
+		return refuse(CauseBusy, codes.ResourceExhausted, err)
+	}
 	return refuse(CauseNoAnswer, codes.Unavailable, fmt.Errorf("the token could not be reviewed: %w", err))
 }
 

@@ -38,9 +38,16 @@ func (r *registry) join(st *serverStream, report announcement.Report) (supersede
 	}
 	if old != nil {
 		close(old.superseded)
-		r.observer.NodeDisconnected(node)
 	}
-	r.observer.NodeConnected(node, report)
+	switch {
+	case old != nil && old.identity.PodUID == st.identity.PodUID:
+		r.observer.NodeReported(node, report) // the node was never without a stream
+	case old != nil:
+		r.observer.NodeDisconnected(node)
+		r.observer.NodeConnected(node, report)
+	default:
+		r.observer.NodeConnected(node, report)
+	}
 	return old, nil
 }
 

@@ -151,6 +151,12 @@ func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
 	if err := checkName("name", decoded.Name); err != nil {
 		return decoded, err
 	}
+	if err := checkText("name", decoded.Name, maxInterfaceName); err != nil {
+		return decoded, err
+	}
+	if err := checkText("hardware address", decoded.MAC, maxMAC); err != nil {
+		return decoded, err
+	}
 	if decoded.MAC != "" {
 		if _, err := net.ParseMAC(decoded.MAC); err != nil {
 			return decoded, fmt.Errorf("hardware address: %w", err)

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,19 +14,25 @@ import (
 // normalReport returns a copy of r, which shares nothing that anybody writes to, in the form
 // that the channel carries: sorted, texts and lists within their bounds. What has no
 // address is left out.
-func normalReport(r announcement.Report) announcement.Report {
+func normalReport(r announcement.Report) (normal announcement.Report, cut []string) {
 	r.Cluster = boundText(r.Cluster, maxName)
 	r.Claims = r.Claims.Without(netip.Addr{})
+	if over := r.Claims.Len() - maxAnnouncements; over > 0 {
+		cut = append(cut, fmt.Sprintf("%d claims above %d", over, maxAnnouncements))
+	}
 	for r.Claims.Len() > maxAnnouncements {
 		r.Claims = r.Claims.Without(r.Claims.Nth(maxAnnouncements).Address)
 	}
 	r.Problems = normalProblems(r.Problems)
-	r.Interfaces = normalInterfaces(r.Interfaces)
+	var left string
+	if r.Interfaces, left = normalInterfaces(r.Interfaces); left != "" {
+		cut = append(cut, left)
+	}
 	r.Down = normalNames(r.Down)
 	r.Findings = normalFindings(r.Findings)
 	r.BGP.Sessions = normalSessions(r.BGP.Sessions)
 	r.BGP.Withheld = normalPrefixes(r.BGP.Withheld)
-	return r
+	return r, cut
 }
 
 func normalNames(names []string) []string {
@@ -45,14 +53,60 @@ func normalProblems(problems []announcement.Problem) []announcement.Problem {
 	return problems
 }
 
-func normalInterfaces(interfaces []announcement.Interface) []announcement.Interface {
-	interfaces = slices.Clone(interfaces)
-	for i := range interfaces {
-		interfaces[i].Name = boundText(interfaces[i].Name, maxName)
-		prefixes := slices.DeleteFunc(slices.Clone(interfaces[i].Prefixes), func(p netip.Prefix) bool { return !p.IsValid() })
-		interfaces[i].Prefixes = prefixes[:min(len(prefixes), maxPrefixes)]
-	}
+// normalInterfaces keeps within the bounds what matters most. cut says what it left out.
+func normalInterfaces(interfaces []announcement.Interface) (out []announcement.Interface, cut string) {
+	interfaces = slices.DeleteFunc(slices.Clone(interfaces), func(i announcement.Interface) bool {
+		return i.Name == "" || len(i.Name) > maxInterfaceName || len(i.MAC) > maxMAC
+	})
 	slices.SortFunc(interfaces, func(a, b announcement.Interface) int { return strings.Compare(a.Name, b.Name) })
 	interfaces = slices.CompactFunc(interfaces, func(a, b announcement.Interface) bool { return a.Name == b.Name })
-	return interfaces[:min(len(interfaces), maxInterfaces)]
+	dropped, prefixes := max(len(interfaces)-maxInterfaces, 0), 0
+	if dropped > 0 {
+		slices.SortStableFunc(interfaces, func(a, b announcement.Interface) int { return cmp.Compare(rankInterface(a), rankInterface(b)) })
+		interfaces = interfaces[:maxInterfaces]
+		slices.SortFunc(interfaces, func(a, b announcement.Interface) int { return strings.Compare(a.Name, b.Name) })
+	}
+	for i := range interfaces {
+		kept := normalInterfacePrefixes(interfaces[i].Prefixes)
+		prefixes += len(interfaces[i].Prefixes) - len(kept)
+		interfaces[i].Prefixes = kept
+	}
+	if dropped+prefixes > 0 {
+		cut = fmt.Sprintf("%d interfaces above %d, %d prefixes above %d of an interface", dropped, maxInterfaces, prefixes, maxPrefixes)
+	}
+	return interfaces, cut
+}
+
+// rankInterface orders interfaces by how much they matter: those that are up, with a default
+// route, with prefixes.
+func rankInterface(i announcement.Interface) int {
+	switch {
+	case i.Down:
+		return 3
+	case i.Default:
+		return 0
+	case len(i.Prefixes) > 0:
+		return 1
+	}
+	return 2
+}
+
+// normalInterfacePrefixes keeps, of more prefixes than the channel carries, one of each
+// network before a second one: networks and link-local addresses are what peers look for.
+func normalInterfacePrefixes(list []netip.Prefix) []netip.Prefix {
+	list = slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return !p.IsValid() })
+	if len(list) <= maxPrefixes {
+		return list
+	}
+	seen := map[netip.Prefix]bool{}
+	var first, second []netip.Prefix
+	for _, p := range list {
+		if masked := p.Masked(); !seen[masked] {
+			seen[masked] = true
+			first = append(first, p)
+		} else {
+			second = append(second, p)
+		}
+	}
+	return slices.Concat(first, second)[:maxPrefixes]
 }

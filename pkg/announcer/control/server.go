@@ -8,16 +8,20 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 )
+
+// errTooManyConnections is why a connection is closed before it says anything.
+var errTooManyConnections = errors.New("too many connections from there await admission, or come too fast")
 
 // ServerOptions are what a Server needs.
 type ServerOptions struct {
@@ -39,15 +43,16 @@ type ServerOptions struct {
 // Server is the half of the control channel that runs in every replica of the
 // cloud-controller-manager, leading or not. Its methods may be called from any goroutine.
 type Server struct {
-	options  ServerOptions
-	log      *slog.Logger
-	replica  string // identifies this process to announcers, see Welcome
-	plans    *pigeonholes
-	pending  *pending
-	registry *registry
-	tally    *tally
-	refusals *refusalLog
-	streams  sync.WaitGroup // goroutines of streams
+	options   ServerOptions
+	log       *slog.Logger
+	replica   string // identifies this process to announcers, see Welcome
+	plans     *pigeonholes
+	pending   *pending
+	strangers *strangers
+	registry  *registry
+	tally     *tally
+	refusals  *refusalLog
+	streams   sync.WaitGroup // goroutines of streams
 }
 
 // NewServer returns a Server that says nothing until Publish.
@@ -56,7 +61,7 @@ func NewServer(options ServerOptions) *Server {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
+	s := &Server{
 		options:  options,
 		log:      options.Logger,
 		replica:  rand.Text(),
@@ -66,6 +71,14 @@ func NewServer(options ServerOptions) *Server {
 		tally:    newTally(),
 		refusals: newRefusalLog(options.Logger),
 	}
+	s.strangers = newStrangers(options.Limits, s.refuseConnection)
+	return s
+}
+
+// refuseConnection counts and logs a connection that was not served.
+func (s *Server) refuseConnection(remote netip.Addr) {
+	s.tally.add(func(c *Counters) { c.Refused[CauseBusy]++ })
+	s.refusals.refused(refuse(CauseBusy, codes.ResourceExhausted, errTooManyConnections), "", remote)
 }
 
 // Publish replaces what nodes are to be told: the whole plan of each node. The newest
@@ -100,7 +113,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener, tlsConfig *tls.Config)
 	pb.RegisterControlServer(server, service{server: s})
 
 	stop := context.AfterFunc(ctx, server.Stop)
-	err := server.Serve(l) // waits for handlers when it ends because of Stop
+	err := server.Serve(listener{Listener: l, door: s.strangers}) // waits for handlers when it ends because of Stop
 	if stop() {
 		server.Stop()
 	}
@@ -114,17 +127,19 @@ func (s *Server) Run(ctx context.Context, l net.Listener, tlsConfig *tls.Config)
 func serverOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.WaitForHandlers(true),
-		grpc.ConnectionTimeout(10 * time.Second), // for the TLS handshake
-		grpc.MaxConcurrentStreams(4),             // per connection; an announcer needs one
-		grpc.MaxHeaderListSize(32 << 10),         // holds a token
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxMetadata),
 		grpc.MaxRecvMsgSize(maxReportBytes),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(streamWindow),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle: 30 * time.Second, // no stream: nobody we know
-			Time:              keepaliveTime,
-			Timeout:           keepaliveTimeout,
+			MaxConnectionIdle:     maxIdle,
+			MaxConnectionAge:      maxAge,
+			MaxConnectionAgeGrace: maxAgeGrace,
+			Time:                  keepaliveTime,
+			Timeout:               keepaliveTimeout,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             keepaliveMinTime,

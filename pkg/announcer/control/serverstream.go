@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 )
@@ -53,7 +55,7 @@ func (s *Server) serve(rpc pb.Control_ConnectServer) error {
 	defer s.registry.leave(st)
 	log := s.log.With("node", a.node, "pod", st.identity.PodUID, "remote", st.remote)
 	log.Info("announcer connected", "software", a.software, "protocol", a.protocol)
-	err = st.exchange(a.protocol)
+	err = st.exchange(a)
 	log.Info("announcer disconnected", "cause", causeText(err))
 	return s.end(st, a.node, err)
 }
@@ -98,15 +100,21 @@ func causeText(err error) string {
 
 // exchange sends plans and takes reports until either side ends. Sending has a goroutine
 // of its own, so that a node that does not read can still report and be superseded.
-func (st *serverStream) exchange(protocol uint32) error {
-	sent := make(chan error, 1)
-	st.server.streams.Go(func() { sent <- st.sendPlans(protocol) })
+func (st *serverStream) exchange(a admission) error {
+	sent, reviewed := make(chan error, 1), make(chan error, 1)
+	st.server.streams.Go(func() { sent <- st.sendPlans(a.protocol) })
+	st.server.streams.Go(func() { reviewed <- st.reviewLoop(a.token) })
 	for {
 		select {
 		case <-st.superseded:
 			return status.Error(codes.Aborted, errSuperseded.Error())
 		case err := <-sent:
 			if st.ctx.Err() != nil { // then receiving knows better why
+				return receiveError(<-st.ended)
+			}
+			return err
+		case err := <-reviewed:
+			if st.ctx.Err() != nil {
 				return receiveError(<-st.ended)
 			}
 			return err
@@ -122,14 +130,24 @@ func (st *serverStream) exchange(protocol uint32) error {
 
 // receive hands every message over until there are no more, and says why there are none.
 // It ends when the stream does.
+//
+// A node that reports more than it needs is read more slowly, and at last waits for us.
 func (st *serverStream) receive() {
+	var messages, bytes ratelimit.Bucket
 	for {
 		message, err := st.rpc.Recv()
 		if err != nil {
 			st.ended <- err
 			return
 		}
-		st.countReceived(message)
+		size := proto.Size(message)
+		st.server.tally.add(func(c *Counters) { c.ReportBytes += uint64(size) })
+		now := time.Now()
+		pause := max(messages.Spend(messageLimit(), now, 1), bytes.Spend(byteLimit(), now, float64(size)))
+		if pause > 0 && !sleep(st.ctx, pause) {
+			st.ended <- st.ctx.Err()
+			return
+		}
 		select {
 		case st.incoming <- message:
 		case <-st.ctx.Done():
@@ -137,10 +155,6 @@ func (st *serverStream) receive() {
 			return
 		}
 	}
-}
-
-func (st *serverStream) countReceived(message *pb.FromNode) {
-	st.server.tally.add(func(c *Counters) { c.ReportBytes += uint64(proto.Size(message)) })
 }
 
 func (st *serverStream) takeReport(message *pb.FromNode) error {

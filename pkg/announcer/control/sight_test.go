@@ -35,7 +35,7 @@ func TestMalformedSight(t *testing.T) {
 		"no peer":                     {&pb.Plan{Peers: []*pb.Peer{nil}}, "plan: peer 0: node is empty"},
 		"unsorted":                    {&pb.Plan{Peers: peers("b", "a")}, `plan: peer 1: "a" comes after "b"`},
 		"twice":                       {&pb.Plan{Peers: peers("b", "b")}, `plan: peer 1: "b" comes after "b"`},
-		"too many":                    {&pb.Plan{Peers: make([]*pb.Peer, maxPeers+1)}, "plan: peers: 1025 entries"},
+		"too many":                    {&pb.Plan{Peers: make([]*pb.Peer, maxPeers+1)}, "plan: peers: 129 entries"},
 		"no key":                      {&pb.Plan{Peers: []*pb.Peer{{Node: "b"}}}, "plan: peer 0: key of 0 bytes; it has 32"},
 		"long key":                    {&pb.Plan{Peers: []*pb.Peer{{Node: "b", Key: make([]byte, 33)}}}, "key of 33 bytes"},
 		"bad interface":               {&pb.Plan{Peers: []*pb.Peer{{Node: "b", Key: key, Interfaces: []*pb.Interface{{}}}}}, "plan: peer 0: interface 0: name is empty"},
@@ -45,7 +45,7 @@ func TestMalformedSight(t *testing.T) {
 		"withdrawn but not held":      {&pb.Plan{WithdrawnPeers: []string{"b"}}, `plan: peer "b" is withdrawn but not held`},
 		"withdrawn and there":         {&pb.Plan{WithdrawnPeers: []string{"a"}, Peers: peers("a")}, `plan: peer "a" is both there and withdrawn`},
 		"withdrawn twice":             {&pb.Plan{WithdrawnPeers: []string{"a", "a"}}, "plan: withdrawn peers 1:"},
-		"too many withdrawn":          {&pb.Plan{WithdrawnPeers: make([]string, maxPeers+1)}, "plan: withdrawn peers: 1025 entries"},
+		"too many withdrawn":          {&pb.Plan{WithdrawnPeers: make([]string, maxPeers+1)}, "plan: withdrawn peers: 129 entries"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			have := fuzzBase()
@@ -69,7 +69,7 @@ func TestPeersByDifferencesStayBounded(t *testing.T) {
 		Peers: []*pb.Peer{{Node: "z", Key: make([]byte, len(announcement.Key{}))}},
 	}
 	_, err := applyPlan(have, one)
-	require.ErrorContains(t, err, "plan: peers: 1025 entries; the limit is 1024")
+	require.ErrorContains(t, err, "plan: peers: 129 entries; the limit is 128")
 }
 
 // TestMalformedDown is refused with its position.
@@ -78,7 +78,7 @@ func TestMalformedDown(t *testing.T) {
 		"report: down 0: node is empty":                       {""},
 		`report: down 1: "a" comes after "b"`:                 {"b", "a"},
 		`report: down 1: "a" comes after "a"`:                 {"a", "a"},
-		"report: down: 1025 entries; the limit is 1024":       make([]string, maxPeers+1),
+		"report: down: 129 entries; the limit is 128":         make([]string, maxPeers+1),
 		"report: down 0: node of 254 bytes; the limit is 253": {strings.Repeat("n", maxName+1)},
 	} {
 		_, err := applyReport(announcement.Report{}, &pb.Report{Snapshot: true, Down: down})

@@ -30,8 +30,8 @@ func bigSet(term, revision uint64) announcement.Set {
 // when it reads again it skips what was superseded meanwhile.
 func TestSlowNode(t *testing.T) {
 	r := startReplica(t)
-	slow := raw(t, r, "pod-slow")
-	require.NoError(t, slow.Send(helloFrom("slow")))
+	slow := rawOf(t, r, "slow", protocolRange(protocolMin, protocolMax), "pod-slow")
+	say(t, slow, helloMessage())
 	eventually(t, func() bool { return len(r.history("slow")) == 1 }, "connected")
 	quick := startNode(t, "quick", r)
 
@@ -41,7 +41,7 @@ func TestSlowNode(t *testing.T) {
 		eventually(t, func() bool { return quick.plan(r.address).Stamp.Revision == i+1 }, "quick at %d", i+1)
 	}
 	// It can still report, and is heard.
-	require.NoError(t, slow.Send(reportFrom(reportDifference(announcement.Report{}, claims("192.0.2.7")))))
+	say(t, slow, reportFrom(reportDifference(announcement.Report{}, claims("192.0.2.7"))))
 	eventually(t, func() bool { report, _ := r.report("slow"); return report.Claims.Len() == 1 }, "slow is heard")
 
 	var have announcement.Set
@@ -63,11 +63,11 @@ func TestSlowNode(t *testing.T) {
 func TestSlowNodeIsSuperseded(t *testing.T) {
 	r := startReplica(t)
 	slow := raw(t, r, "pod/1")
-	require.NoError(t, slow.Send(helloFrom("a")))
+	say(t, slow, helloMessage())
 	eventually(t, func() bool { return len(r.history("a")) == 1 }, "connected")
 	r.Publish(plans{"a": bigSet(1, 1)})
 	again := raw(t, r, "pod/1")
-	require.NoError(t, again.Send(helloFrom("a")))
+	say(t, again, helloMessage())
 	_, err := again.Recv()
 	require.NoError(t, err)
 	for err == nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
@@ -40,7 +41,10 @@ func TestSlowAndDeadAmongAThousand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		seen := newRecorder()
 		server := NewServer(ServerOptions{
-			Authenticator: authFunc(tokenNamesPod), Observer: seen, Limits: Limits{PendingPerSource: count},
+			Authenticator: authFunc(tokenNamesPod), Observer: seen, Limits: Limits{
+				PendingPerSource: count, StrangersPerSource: count, Strangers: count,
+				SourceRate: ratelimit.Limit{Rate: 1, Burst: 2 * count}, StrangerRate: ratelimit.Limit{Rate: 1, Burst: 2 * count},
+			},
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
@@ -48,6 +52,7 @@ func TestSlowAndDeadAmongAThousand(t *testing.T) {
 		for _, l := range []*memoryListener{wire, dying} {
 			running.Go(func() { _ = server.Run(ctx, l, &tls.Config{Certificates: []tls.Certificate{a.server}}) })
 		}
+		dying.from = dying.from.Next()
 		release := make(chan struct{})
 		held := make([]atomic.Uint64, count) // the revision that each node has
 		for i := range count {

@@ -103,7 +103,7 @@ func (b *bubble) streams() []bool {
 // comes back as soon as there is a way.
 func TestDeadPeer(t *testing.T) {
 	inBubble(t, func(b *bubble) {
-		time.Sleep(time.Hour) // synctest's clock; an idle stream lives
+		time.Sleep(maxAge / 2) // synctest's clock; an idle stream lives
 		synctest.Wait()
 		require.Equal(t, []bool{true}, b.streams())
 		require.Equal(t, []string{"connected"}, b.history("a"))

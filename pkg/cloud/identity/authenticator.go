@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,7 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 var _ control.Authenticator = (*Authenticator)(nil)
@@ -27,16 +30,25 @@ const (
 )
 
 const (
-	// trustFor is how long an accepted token is not reviewed again, at most: after that
-	// the token of a deleted Pod is not accepted any more.
-	trustFor = 10 * time.Minute
+	// trustFor is how long an accepted token is not reviewed again for a new stream, at
+	// most: after that the token of a deleted Pod is not accepted any more. A stream that
+	// stands is reviewed without regard to it.
+	trustFor = 4 * time.Minute
 	// trustWithoutExpiry is the same for a token that does not say when it expires.
 	trustWithoutExpiry = time.Minute
 	// reviewsAtOnce bounds the questions asked of the API server at the same time.
 	reviewsAtOnce = 16
 	// tokensKnown bounds the accepted tokens that are remembered.
 	tokensKnown = 16384
+	// sourcesKnown bounds the source addresses that are remembered.
+	sourcesKnown = 8192
 )
+
+// sourceLimit is how often questions of one source address may end in a refusal, and
+// strangerLimit the same for all addresses together that never had an accepted one. What is
+// accepted costs nothing: half of a large cluster may be behind one address.
+func sourceLimit() ratelimit.Limit   { return ratelimit.Limit{Rate: 0.5, Burst: 32} }
+func strangerLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 5, Burst: 128} }
 
 // AuthenticatorOptions are what an Authenticator needs.
 type AuthenticatorOptions struct {
@@ -55,6 +67,7 @@ type Authenticator struct {
 	options AuthenticatorOptions
 	user    string
 	known   *cache
+	budget  *budget
 	asking  chan struct{} // held while the API server is asked
 }
 
@@ -64,6 +77,7 @@ type reviewed struct {
 	podUID     string
 	podCreated time.Time
 	addresses  []netip.Addr // the Node's
+	at         time.Time    // when it was said
 }
 
 // NewAuthenticator returns an Authenticator.
@@ -75,15 +89,16 @@ func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
 		options: options,
 		user:    "system:serviceaccount:" + options.Namespace + ":" + options.ServiceAccount,
 		known:   newCache(tokensKnown),
+		budget:  newBudget(),
 		asking:  make(chan struct{}, reviewsAtOnce),
 	}
 }
 
 // Authenticate implements control.Authenticator. The token must be one of the announcers'
 // ServiceAccount, issued for our audience and bound to a living Pod on node, and remote
-// must be an address of that Node. A token is reviewed once; the address is held against
-// the Node each time. Errors other than a *control.DeniedError mean that the API server
-// gave no answer.
+// must be an address of that Node. A token is reviewed once in a while; the address is held
+// against the Node each time. Errors other than a *control.DeniedError mean that there is
+// no answer now.
 func (a *Authenticator) Authenticate(ctx context.Context, token, node string, remote netip.Addr) (control.Identity, error) {
 	remote = remote.Unmap().WithZone("")
 	now := a.options.Now()
@@ -91,43 +106,101 @@ func (a *Authenticator) Authenticate(ctx context.Context, token, node string, re
 	if ok && found.node == node && slices.Contains(found.addresses, remote) {
 		return found.identity(), nil
 	}
-	said, err := a.precheck(token, now)
+	said, err := a.precheck(token, node, now)
 	if err != nil {
 		return control.Identity{}, err
 	}
-	select {
-	case a.asking <- struct{}{}:
-		defer func() { <-a.asking }()
-	case <-ctx.Done():
-		return control.Identity{}, fmt.Errorf("wait for other reviews: %w", ctx.Err())
+	if !a.budget.take(remote, now) {
+		return control.Identity{}, fmt.Errorf("%w: too many tokens from %s were refused", control.ErrBusy, remote)
 	}
 	if !ok {
-		if found, err = a.review(ctx, token); err != nil {
-			return control.Identity{}, err
-		}
+		found, err = a.ask(ctx, token, node, remote)
+	} else {
+		found.addresses, err = a.askAddress(ctx, node, remote)
 	}
-	if found.node != node {
-		return control.Identity{}, denied(control.CauseNodeMismatch, "the token's Pod is on node %q, the stream claims %q", found.node, node)
-	}
-	if found.addresses, err = a.nodeAddresses(ctx, node); err != nil {
+	if err != nil {
 		return control.Identity{}, err
 	}
+	a.budget.accepted(remote)
 	if !ok {
 		a.known.put(token, found, now, trustUntil(said, now))
-	}
-	if !slices.Contains(found.addresses, remote) {
-		return control.Identity{}, denied(control.CauseSourceAddress,
-			"the stream comes from %s, but Node %q has %v", remote, node, found.addresses)
 	}
 	return found.identity(), nil
 }
 
+// Review implements control.Authenticator: the API server is asked, whatever is remembered.
+// A denial is remembered in that the token is forgotten.
+func (a *Authenticator) Review(ctx context.Context, token, node string, remote netip.Addr) (control.Identity, error) {
+	remote = remote.Unmap().WithZone("")
+	now := a.options.Now()
+	said, err := a.precheck(token, node, now)
+	var found reviewed
+	if err == nil {
+		found, err = a.ask(ctx, token, node, remote)
+	}
+	if err != nil {
+		if _, denied := errors.AsType[*control.DeniedError](err); denied {
+			a.known.drop(token)
+		}
+		return control.Identity{}, err
+	}
+	a.known.put(token, found, now, trustUntil(said, now))
+	return found.identity(), nil
+}
+
+// ask has the API server say whose the token is. The address comes first: it is the cheaper
+// question, and the only one that a machine which is no node can have asked.
+func (a *Authenticator) ask(ctx context.Context, token, node string, remote netip.Addr) (reviewed, error) {
+	addresses, err := a.askAddress(ctx, node, remote)
+	if err != nil {
+		return reviewed{}, err
+	}
+	leave, err := a.enter(ctx)
+	if err != nil {
+		return reviewed{}, err
+	}
+	defer leave()
+	found, err := a.review(ctx, token)
+	if err != nil {
+		return reviewed{}, err
+	}
+	if found.node != node {
+		return reviewed{}, denied(control.CauseNodeMismatch, "the token's Pod is on node %q, the stream claims %q", clip(found.node), clip(node))
+	}
+	found.addresses, found.at = addresses, a.options.Now()
+	return found, nil
+}
+
+// askAddress returns the addresses of the Node, of which remote is one.
+func (a *Authenticator) askAddress(ctx context.Context, node string, remote netip.Addr) ([]netip.Addr, error) {
+	leave, err := a.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	addresses, err := a.nodeAddresses(ctx, node)
+	if err == nil && !slices.Contains(addresses, remote) {
+		err = denied(control.CauseSourceAddress, "the stream comes from %s, but Node %q has %s", remote, clip(node), clip(fmt.Sprint(addresses)))
+	}
+	return addresses, err
+}
+
+// enter waits until the API server may be asked.
+func (a *Authenticator) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case a.asking <- struct{}{}:
+		return func() { <-a.asking }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for other reviews: %w", ctx.Err())
+	}
+}
+
 func (r reviewed) identity() control.Identity {
-	return control.Identity{Node: r.node, PodUID: r.podUID, PodCreated: r.podCreated}
+	return control.Identity{Node: r.node, PodUID: r.podUID, PodCreated: r.podCreated, Reviewed: r.at}
 }
 
 // precheck refuses what the API server would refuse as well, and says why more exactly.
-func (a *Authenticator) precheck(token string, now time.Time) (claims, error) {
+func (a *Authenticator) precheck(token, node string, now time.Time) (claims, error) {
 	if token == "" {
 		return claims{}, denied(control.CauseToken, "there is no token")
 	}
@@ -142,6 +215,11 @@ func (a *Authenticator) precheck(token string, now time.Time) (claims, error) {
 	case !said.expiry().IsZero() && !now.Before(said.expiry().Add(time.Minute)): // clocks differ; the review is exact
 		return said, denied(control.CauseToken, "the token expired at %s, and it is %s at this replica",
 			said.expiry().UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	case said.Kubernetes.Namespace != a.options.Namespace || said.Kubernetes.Pod.UID == "" || said.Kubernetes.Node.Name == "":
+		return said, denied(control.CauseToken,
+			"the token names no Pod of namespace %s and node: it must be projected into the announcer's Pod, by Kubernetes 1.30 or newer", a.options.Namespace)
+	case said.Kubernetes.Node.Name != node:
+		return said, denied(control.CauseNodeMismatch, "the token's Pod is on node %q, the stream claims %q", clip(said.Kubernetes.Node.Name), clip(node))
 	}
 	return said, nil
 }
@@ -159,9 +237,9 @@ func (a *Authenticator) review(ctx context.Context, token string) (reviewed, err
 	case !status.Authenticated:
 		return reviewed{}, denied(control.CauseToken, "the API server does not accept the token: %s", clip(status.Error))
 	case !slices.Contains(status.Audiences, a.options.Audience):
-		return reviewed{}, denied(control.CauseAudience, "the API server does not know audiences, or accepts the token for %q only", status.Audiences)
+		return reviewed{}, denied(control.CauseAudience, "the API server does not know audiences, or accepts the token for %s only", clip(fmt.Sprintf("%q", status.Audiences)))
 	case status.User.Username != a.user:
-		return reviewed{}, denied(control.CauseServiceAccount, "the token is one of %q, not of %q", status.User.Username, a.user)
+		return reviewed{}, denied(control.CauseServiceAccount, "the token is one of %q, not of %q", clip(status.User.Username), a.user)
 	}
 	return a.podOf(ctx, status.User)
 }
@@ -224,13 +302,7 @@ func trustUntil(said claims, now time.Time) time.Time {
 }
 
 // clip shortens text that comes from outside.
-func clip(text string) string {
-	const most = 300
-	if len(text) > most {
-		return text[:most] + "…"
-	}
-	return text
-}
+func clip(text string) string { return reason.Quote(text) }
 
 func denied(cause, format string, arguments ...any) error {
 	return &control.DeniedError{Cause: cause, Message: fmt.Sprintf(format, arguments...)}

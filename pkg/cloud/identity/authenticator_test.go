@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,11 +33,23 @@ var (
 	testRemote = netip.MustParseAddr("192.0.2.1")
 )
 
-// token makes what looks like a token of the API server; nobody checks its signature here.
+// token makes what looks like a token of the API server for the announcer's Pod on node1;
+// its signature is not checked here.
 func token(t testing.TB, subject string, expires time.Time, audience ...string) string {
-	payload, err := json.Marshal(map[string]any{"sub": subject, "aud": audience, "exp": expires.Unix()})
+	t.Helper()
+	return tokenOf(t, `{"alg":"RS256","kid":"1"}`, make([]byte, 256), map[string]any{"sub": subject, "aud": audience, "exp": expires.Unix()}, "node1")
+}
+
+func tokenOf(t testing.TB, header string, signature []byte, claims map[string]any, node string) string {
+	t.Helper()
+	claims["kubernetes.io"] = map[string]any{
+		"namespace": "baremetal-ccm", "node": map[string]any{"name": node, "uid": "n"},
+		"pod": map[string]any{"name": "announcer-x", "uid": "pod-1"}, "serviceaccount": map[string]any{"name": "baremetal-announcer"},
+	}
+	payload, err := json.Marshal(claims)
 	require.NoError(t, err)
-	return "e30." + base64.RawURLEncoding.EncodeToString(payload) + ".c2ln"
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte(header)) + "." + encode(payload) + "." + encode(signature)
 }
 
 // review is what the API server of these tests says of every token.
@@ -87,7 +100,7 @@ func TestAcceptedTokenIsReviewedOnce(t *testing.T) {
 	for _, remote := range []string{"192.0.2.1", "::ffff:192.0.2.1", "2001:db8::1"} {
 		id, err := a.Authenticate(t.Context(), good, "node1", netip.MustParseAddr(remote))
 		require.NoError(t, err)
-		require.Equal(t, control.Identity{Node: "node1", PodUID: "pod-1", PodCreated: testNow.Add(-time.Hour)}, normal(id))
+		require.Equal(t, control.Identity{Node: "node1", PodUID: "pod-1", PodCreated: testNow.Add(-time.Hour), Reviewed: testNow}, normal(id))
 	}
 	require.Equal(t, int32(1), r.asked.Load())
 
@@ -96,6 +109,9 @@ func TestAcceptedTokenIsReviewedOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int32(2), r.asked.Load(), "after a while it is reviewed again")
 }
+
+// part returns one of the three parts of a token.
+func part(token string, i int) string { return strings.Split(token, ".")[i] }
 
 func normal(id control.Identity) control.Identity {
 	id.PodCreated = id.PodCreated.UTC()
@@ -116,14 +132,14 @@ func TestDenials(t *testing.T) {
 	}{
 		"no token":                  {token: "-", cause: control.CauseToken, text: "no token"},
 		"garbage":                   {token: "a.b", cause: control.CauseToken, text: "not a JWT"},
-		"not base64":                {token: "a.!.c", cause: control.CauseToken, text: "base64url"},
-		"not JSON":                  {token: "a.e.c", cause: control.CauseToken},
-		"long":                      {token: string(make([]byte, maxToken+1)), cause: control.CauseToken, text: "more than 16384"},
+		"not base64":                {token: part(good, 0) + ".!." + part(good, 2), cause: control.CauseToken, text: "base64url"},
+		"not JSON":                  {token: part(good, 0) + ".e." + part(good, 2), cause: control.CauseToken},
+		"long":                      {token: string(make([]byte, maxToken+1)), cause: control.CauseToken, text: "more than 8192"},
 		"another audience":          {token: token(t, testUser, testNow.Add(time.Hour), "https://kubernetes.default.svc"), cause: control.CauseAudience},
 		"another service account":   {token: token(t, "system:serviceaccount:web:default", testNow.Add(time.Hour), testAudience), cause: control.CauseServiceAccount, text: `"system:serviceaccount:web:default"`},
 		"expired":                   {token: token(t, testUser, testNow.Add(-2*time.Minute), testAudience), cause: control.CauseToken, text: "expired at 2026-11-21T11:58:00Z"},
 		"another node's token":      {node: "node2", cause: control.CauseNodeMismatch, text: `Pod is on node "node1", the stream claims "node2"`},
-		"node unknown":              {node: "node9", status: accepted("node9"), cause: control.CauseNodeMismatch, text: `no Node "node9"`},
+		"node unknown":              {token: tokenOf(t, `{"alg":"ES256"}`, make([]byte, 64), map[string]any{"sub": testUser, "aud": testAudience}, "node9"), node: "node9", status: accepted("node9"), cause: control.CauseNodeMismatch, text: `no Node "node9"`},
 		"from elsewhere":            {remote: "192.0.2.99", cause: control.CauseSourceAddress, text: "192.0.2.99"},
 		"forged":                    {status: authenticationv1.TokenReviewStatus{Error: "invalid signature"}, cause: control.CauseToken, text: "invalid signature"},
 		"no audience in the answer": {status: status(func(s *authenticationv1.TokenReviewStatus) { s.Audiences = nil }), cause: control.CauseAudience},

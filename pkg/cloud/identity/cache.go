@@ -45,6 +45,13 @@ func (c *cache) put(token string, r reviewed, now, until time.Time) {
 	c.entries[sha256.Sum256([]byte(token))] = entry{reviewed: r, until: until}
 }
 
+// drop forgets a token.
+func (c *cache) drop(token string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, sha256.Sum256([]byte(token)))
+}
+
 // makeRoomLocked drops what expired, or any entry if nothing has: losing one costs no
 // more than another review.
 func (c *cache) makeRoomLocked(now time.Time) {

@@ -1,0 +1,342 @@
+package control
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+)
+
+// TestFault_K1_6_StrangersMessagesAreNotRead: who has not proven who it is makes a replica
+// hold its metadata and a window of its message, however large that is.
+func TestFault_K1_6_StrangersMessagesAreNotRead(t *testing.T) {
+	asked := make(chan struct{})
+	var once sync.Once
+	r := startReplica(t, withAuth(func(ctx context.Context, _, _ string, _ netip.Addr) (Identity, error) {
+		once.Do(func() { close(asked) })
+		<-ctx.Done() // the review takes as long as it may
+		return Identity{}, &DeniedError{Cause: CauseToken, Message: "forged"}
+	}), withServer(func(o *ServerOptions) { o.Limits.AuthenticateTimeout = time.Second }))
+	huge := helloMessage()
+	for i := range 1 << 16 {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		huge.GetHello().Report.Claims = append(huge.GetHello().Report.Claims, &pb.Claim{Address: address.AsSlice()})
+	}
+	huge.GetHello().Software = strings.Repeat("x", maxReportBytes/2)
+	before := heap()
+	const count = 8
+	streams := make([]pb.Control_ConnectClient, count)
+	for i := range streams {
+		streams[i] = raw(t, r, "forged")
+		go func() { _ = streams[i].Send(huge) }() // blocks on the window until the stream ends
+	}
+	<-asked
+	require.Zero(t, r.Counters().ReportBytes, "nothing was read")
+	for _, stream := range streams {
+		requireRefused(t, r, stream, codes.PermissionDenied, CauseToken)
+	}
+	require.Zero(t, r.Counters().ReportBytes, "nothing was read")
+	runtime.KeepAlive(huge)
+	require.Less(t, heap()-before, int64(count*(maxReportBytes)), "the senders' buffers are in this process too")
+}
+
+// TestFault_K1_6_ConnectionsOfStrangers: one address cannot fill the replica with
+// connections, nor all strangers together, and a node that had a stream comes back.
+func TestFault_K1_6_ConnectionsOfStrangers(t *testing.T) {
+	limits := Limits{Strangers: 8, StrangersPerSource: 4}.withDefaults()
+	var refused atomic.Int32
+	door := newStrangers(limits, func(netip.Addr) { refused.Add(1) })
+	now := time.Unix(1000, 0)
+	connect := func(address string, port int) *connection {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		c := door.enter(ours, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)), now)
+		if c != nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return c
+	}
+	var first []*connection
+	for port := range 10 {
+		if c := connect("192.0.2.1", port); c != nil {
+			first = append(first, c)
+		}
+	}
+	require.Len(t, first, 4)
+	for port := range 10 {
+		connect("2001:db8::1", port)
+	}
+	require.Equal(t, 8, door.len())
+	require.Nil(t, connect("192.0.2.3", 1), "all strangers together")
+
+	door.known[netip.MustParseAddr("192.0.2.9")] = struct{}{}
+	require.NotNil(t, connect("192.0.2.9", 1), "strangers do not keep out who had a stream")
+	require.NoError(t, first[0].Close())
+	require.NotNil(t, connect("192.0.2.3", 1), "a place that was left is free")
+
+	// Fast ones are refused although each is gone at once.
+	fast := newStrangers(Limits{}.withDefaults(), func(netip.Addr) {})
+	taken := 0
+	for i := range 10_000 {
+		ours, _ := net.Pipe()
+		if c := fast.enter(ours, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1), now); c != nil {
+			taken++
+			require.NoError(t, c.Close())
+		}
+	}
+	require.EqualValues(t, Limits{}.withDefaults().StrangerRate.Burst, taken)
+	require.LessOrEqual(t, fast.rates.Len(), maxSources)
+}
+
+// TestFault_K1_6_SilentConnectionsEnd: a connection that never has an admitted stream ends.
+func TestFault_K1_6_SilentConnectionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		door := newStrangers(Limits{}.withDefaults(), func(netip.Addr) {})
+		ours, theirs := net.Pipe()
+		c := door.enter(ours, netip.MustParseAddrPort("192.0.2.1:1"), time.Now())
+		require.NotNil(t, c)
+		began := time.Now()
+		_, err := theirs.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.Equal(t, door.patience, time.Since(began))
+		require.NoError(t, c.Close())
+		require.Zero(t, door.len())
+	})
+}
+
+// TestFault_K1_6_StreamsSurviveTheirConnection: when the replica asks for a new connection,
+// and when the token or the CA has changed, the next stream is there before this one ends:
+// the node is never without, no plan is missed, and no move could follow.
+func TestFault_K1_6_StreamsSurviveTheirConnection(t *testing.T) {
+	b := newBubbleFiles(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := b.start(t)
+		for revision := uint64(1); revision <= 4; revision++ {
+			r.server.Publish(plans{"a": set(1, revision, "192.0.2.1")})
+			time.Sleep(maxAge + maxAge/5) // an age is at most a tenth more
+			synctest.Wait()
+			require.Equal(t, revision, r.held.Load())
+		}
+		require.GreaterOrEqual(t, int(r.server.Counters().Superseded), 3)
+		require.Zero(t, r.seen.count("a", "disconnected"), "%v", r.seen.history("a"))
+		require.EqualValues(t, 1, r.ups.Load(), "the announcer saw one stream")
+
+		replaced := r.server.Counters().Superseded
+		b.write(t, "token", "pod-a/2")
+		time.Sleep(2 * renewCheck)
+		synctest.Wait()
+		require.Equal(t, replaced+1, r.server.Counters().Superseded, "a new token is presented")
+		require.Zero(t, r.seen.count("a", "disconnected"))
+		r.end()
+	})
+}
+
+// TestFault_K4_3_ImpostorsStreamEnds: once the CA of a stolen key is replaced, no stream to
+// its holder goes on, without any restart.
+func TestFault_K4_3_ImpostorsStreamEnds(t *testing.T) {
+	b := newBubbleFiles(t)
+	another := newAuthority(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := b.start(t)
+		b.write(t, "ca.crt", string(another.ca))
+		time.Sleep(2 * renewCheck)
+		synctest.Wait()
+		require.Equal(t, 1, r.seen.count("a", "disconnected"))
+		require.Zero(t, r.server.Counters().Silent+r.server.Counters().Planned)
+		b.write(t, "ca.crt", string(another.ca)+string(b.authority.ca)) // a rotation under way
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Equal(t, 1, r.server.Counters().Silent)
+		b.write(t, "ca.crt", string(b.authority.ca))
+		time.Sleep(2 * renewCheck)
+		synctest.Wait()
+		require.Equal(t, 1, r.seen.count("a", "disconnected"), "a replica that is still vouched for keeps its stream")
+		r.end()
+	})
+}
+
+// TestFault_K4_5_TokenIsReviewedAgain: a stream outlives its Pod by ReviewEvery at most,
+// and reviews without an answer end nothing.
+func TestFault_K4_5_TokenIsReviewedAgain(t *testing.T) {
+	b := newBubbleFiles(t)
+	synctest.Test(t, func(t *testing.T) {
+		var verdict atomic.Pointer[error]
+		var reviews atomic.Int32
+		b.review = func() error {
+			reviews.Add(1)
+			if err := verdict.Load(); err != nil {
+				return *err
+			}
+			return nil
+		}
+		r := b.start(t)
+		every := Limits{}.withDefaults().ReviewEvery
+		require.Equal(t, 5*time.Minute, every)
+		time.Sleep(10 * every)
+		require.InDelta(t, 11, int(reviews.Load()), 2)
+
+		lost := errors.New("the API server does not answer")
+		verdict.Store(&lost)
+		time.Sleep(10 * every)
+		require.Zero(t, r.seen.count("a", "disconnected"), "no answer ends nothing")
+
+		verdict.Store(nil)
+		time.Sleep(every)
+		gone := error(&DeniedError{Cause: CauseToken, Message: "the Pod is gone"})
+		verdict.Store(&gone)
+		b.deny.Store(true)
+		time.Sleep(every)
+		synctest.Wait()
+		require.Equal(t, 1, r.seen.count("a", "disconnected"))
+		require.GreaterOrEqual(t, r.server.Counters().Refused[CauseToken], uint64(1))
+		r.end()
+	})
+}
+
+// TestFault_K4_5_ReviewsAreSpread: streams that began together are not reviewed together,
+// none later than every, and one that a cache admitted is reviewed as if it had been asked.
+func TestFault_K4_5_ReviewsAreSpread(t *testing.T) {
+	every := 5 * time.Minute
+	require.Equal(t, 4*time.Minute, reviewPause(every, 0, 0, false))
+	require.Less(t, reviewPause(every, 0, 0.999, false), every)
+	require.Equal(t, time.Minute, reviewPause(every, 3*time.Minute, 0, false))
+	require.Zero(t, reviewPause(every, time.Hour, 0.5, false))
+	require.LessOrEqual(t, reviewPause(every, time.Hour, 0.999, true), every/5)
+}
+
+// TestFault_K1_2_InterfacesAreBounded at both ends: the announcer leaves out what matters
+// least and says so, and a replica refuses more.
+func TestFault_K1_2_InterfacesAreBounded(t *testing.T) {
+	var r announcement.Report
+	for i := range 1000 {
+		f := announcement.Interface{Name: fmt.Sprintf("virt%d", i)}
+		if i == 999 { // the last by name and the first by weight
+			f = announcement.Interface{Name: "zz-uplink", Default: true}
+			for p := range 500 {
+				f.Prefixes = append(f.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(p >> 8), byte(p)}), 16))
+			}
+			f.Prefixes = append(f.Prefixes, netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("2001:db8::1/64"))
+		}
+		r.Interfaces = append(r.Interfaces, f)
+	}
+	normal, cut := normalReport(r)
+	require.Len(t, normal.Interfaces, maxInterfaces)
+	uplink := normal.Interfaces[maxInterfaces-1]
+	require.Equal(t, "zz-uplink", uplink.Name)
+	require.Len(t, uplink.Prefixes, maxPrefixes)
+	require.Contains(t, uplink.Prefixes, netip.MustParsePrefix("fe80::1/64"))
+	require.Contains(t, uplink.Prefixes, netip.MustParsePrefix("2001:db8::1/64"))
+	require.Equal(t, []string{"936 interfaces above 64, 470 prefixes above 32 of an interface"}, cut)
+	_, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(normal), &pb.Report{}))
+	require.NoError(t, err)
+
+	for name, interfaces := range map[string][]announcement.Interface{
+		"interfaces": r.Interfaces[:maxInterfaces+1], "prefixes": r.Interfaces[999:],
+		"name": {{Name: strings.Repeat("n", maxInterfaceName+1)}}, "hardware address": {{Name: "a", MAC: strings.Repeat("0", maxMAC+1)}},
+	} {
+		_, err := applyReport(announcement.Report{}, reportSnapshot(announcement.Report{Interfaces: interfaces}))
+		require.ErrorContains(t, err, name)
+	}
+}
+
+// bubbleFiles are the files of a node, made outside of the bubble that time is faked in.
+type bubbleFiles struct {
+	*node
+	authority authority
+	review    func() error
+	deny      atomic.Bool // new streams
+}
+
+func newBubbleFiles(t *testing.T) *bubbleFiles {
+	t.Helper()
+	b := &bubbleFiles{node: &node{dir: t.TempDir()}, authority: newAuthority(t)}
+	b.write(t, "ca.crt", string(b.authority.ca))
+	b.write(t, "token", "pod-a/1")
+	return b
+}
+
+func (b *bubbleFiles) Authenticate(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
+	if b.deny.Load() {
+		return Identity{}, &DeniedError{Cause: CauseToken, Message: "the Pod is gone"}
+	}
+	identity, err := tokenNamesPod(ctx, token, node, remote)
+	identity.Reviewed = time.Now()
+	return identity, err
+}
+
+func (b *bubbleFiles) Review(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
+	if b.review != nil {
+		if err := b.review(); err != nil {
+			return Identity{}, err
+		}
+	}
+	return tokenNamesPod(ctx, token, node, remote)
+}
+
+// faultBubble is a replica with one node in a bubble of time.
+type faultBubble struct {
+	server *Server
+	seen   *recorder
+	held   atomic.Uint64 // the revision that the node has
+	ups    atomic.Int32
+	end    func()
+}
+
+func (b *bubbleFiles) start(t *testing.T) *faultBubble {
+	t.Helper()
+	r := &faultBubble{seen: newRecorder()}
+	r.server = NewServer(ServerOptions{Authenticator: b, Observer: r.seen})
+	wire := newMemoryListener()
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		_ = r.server.Run(ctx, wire, &tls.Config{Certificates: []tls.Certificate{b.authority.server}})
+	})
+	c := NewClient(ClientOptions{
+		Node: "a", Controllers: []string{"192.0.2.1:1"}, ServerName: "baremetal-ccm",
+		CAFile: filepath.Join(b.dir, "ca.crt"), TokenFile: filepath.Join(b.dir, "token"),
+		OnPlan: func(_ string, s announcement.Set) { r.held.Store(s.Stamp.Revision) },
+		OnStream: func(_ string, up bool) {
+			if up {
+				r.ups.Add(1)
+			}
+		},
+	})
+	c.options.Dial = wire.dial
+	c.SetReport(announcement.Report{})
+	running.Go(func() { _ = c.Run(ctx) })
+	r.end = func() {
+		cancel()
+		wire.end()
+		running.Wait()
+		require.Empty(t, r.seen.faults)
+	}
+	synctest.Wait()
+	return r
+}
+
+// count is how often an event of a node was seen.
+func (r *recorder) count(node, event string) (n int) {
+	for _, e := range r.history(node) {
+		if e == event {
+			n++
+		}
+	}
+	return n
+}

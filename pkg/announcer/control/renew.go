@@ -1,0 +1,78 @@
+package control
+
+import (
+	"time"
+
+	"google.golang.org/grpc/connectivity"
+)
+
+const (
+	// renewCheck is how often the files are looked at while a stream stands.
+	renewCheck = 20 * time.Second
+	// renewAfter is the age at which a stream is replaced, whatever the replica says: an
+	// impostor does not.
+	renewAfter = 2 * time.Hour
+)
+
+// renew opens the stream that is to take this one's place, and ends this one: when the
+// replica asks for it, as it does at maxAge, when the token or the CA has changed, or at
+// renewAfter. The replica is never without a stream of this node meanwhile. renew returns nil
+// if this stream ends before that.
+//
+// A replica for which a changed CA does not vouch loses its stream at once.
+func (st *clientStream) renew() *clientStream {
+	due := make(chan struct{})
+	go func() { // ends with the stream
+		defer close(due)
+		st.awaitDraining()
+	}()
+	defer func() { <-due }()
+	check := time.NewTicker(renewCheck)
+	defer check.Stop()
+	for failures := 0; ; {
+		draining := false
+		select {
+		case <-st.ctx.Done():
+			return nil
+		case <-due:
+			draining = true
+		case <-check.C:
+		}
+		if !draining && !st.changed() && time.Since(st.began) < renewAfter {
+			continue
+		}
+		next, err := st.follower.open()
+		if err == nil {
+			st.cancel(nil)
+			return next
+		}
+		failures++
+		st.follower.client.log.Debug("stream not replaced yet; it goes on", "replica", st.follower.address, "err", err)
+		if !sleep(st.ctx, backoff(failures, pauseLimit(err), st.follower.client.random())) {
+			return nil
+		}
+	}
+}
+
+// changed reports whether a file holds something else than when the stream was opened. It
+// ends the stream where the CA does not vouch for the replica.
+func (st *clientStream) changed() bool {
+	now, err := readCredentials(st.follower.client.options)
+	if err != nil || now == st.opened {
+		return false
+	}
+	if now.ca != st.opened.ca && !now.vouches(st.tls.Load(), st.follower.client.options.ServerName) {
+		st.cancel(errUntrusted)
+	}
+	return true
+}
+
+// awaitDraining waits until the replica says that the connection takes no further stream
+// (GOAWAY, RFC 9113 section 6.8), or the stream ends. gRPC takes such a connection for idle.
+func (st *clientStream) awaitDraining() {
+	for state := connectivity.Ready; state == connectivity.Ready; state = st.conn.GetState() {
+		if !st.conn.WaitForStateChange(st.ctx, state) {
+			return
+		}
+	}
+}
