@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"time"
@@ -99,6 +100,9 @@ type core struct {
 	journal *journal
 	// started and ended count claims by cause.
 	started, ended map[string]uint64
+	// terms bounds how fast the term grows, and implausible is the highest stamp refused.
+	terms       terms
+	implausible announcement.Stamp
 }
 
 // newCore returns the core of node; boot names this life of it.
@@ -112,6 +116,21 @@ func newCore(node string, boot uint64) *core {
 	}
 }
 
+// offerAt is offer for a plan that has just come. revoked reports whether the plan before
+// was one of an authority that is not trusted any longer.
+func (c *core) offerAt(boot time.Duration, set announcement.Set) (revoked bool, err error) {
+	revoked = announcement.Overturns(c.set, set)
+	if !c.terms.allow(boot, c.set, set) {
+		err = &announcement.ImplausibleError{Have: c.set.Stamp, Got: set.Stamp}
+	} else {
+		err = c.offer(set)
+	}
+	if _, ok := errors.AsType[*announcement.ImplausibleError](err); ok && c.implausible.Compare(set.Stamp) < 0 {
+		c.implausible = set.Stamp
+	}
+	return revoked && err == nil, err
+}
+
 // offer takes a plan, or says why not; see announcement.Accept.
 func (c *core) offer(set announcement.Set) error {
 	accept := announcement.Accept
@@ -119,6 +138,9 @@ func (c *core) offer(set announcement.Set) error {
 		accept = announcement.Supersede
 	}
 	if err := accept(c.set, set); err != nil {
+		if stale, ok := errors.AsType[*announcement.StaleError](err); ok && stale.Duplicate() && set.Voucher.Authority != "" {
+			c.set.Voucher = set.Voucher // another authority may vouch for it now
+		}
 		return err
 	}
 	if c.set = set; c.kept.unconfirmed {
@@ -126,6 +148,28 @@ func (c *core) offer(set announcement.Set) error {
 		c.reconsiderAll()
 	}
 	return nil
+}
+
+// terms bounds how far the term that is held may grow in a minute.
+type terms struct {
+	from uint64        // the term that was held then
+	held bool          // whether from counts
+	at   time.Duration // when
+}
+
+// allow reports whether a plan may take the place of what is held, as far as terms go.
+func (t *terms) allow(boot time.Duration, have, got announcement.Set) bool {
+	if have.Stamp.IsZero() || have.Cluster != got.Cluster || announcement.Overturns(have, got) {
+		*t = terms{}
+		return true
+	}
+	if got.Stamp.Term == have.Stamp.Term {
+		return true
+	}
+	if !t.held || boot-t.at >= time.Minute {
+		*t = terms{from: have.Stamp.Term, held: true, at: boot}
+	}
+	return got.Stamp.Term <= t.from+announcement.MaxLeap
 }
 
 // see takes the state of the interfaces. One that could not carry anything until now has
@@ -282,7 +326,7 @@ func (c *core) report() *announcement.Report {
 		return nil
 	}
 	r := announcement.Report{
-		Plan: c.plan, Highest: c.set.Stamp, Cluster: c.set.Cluster,
+		Plan: c.plan, Highest: c.set.Stamp, Implausible: c.implausible, Cluster: c.set.Cluster,
 		Claims: c.claimed, Problems: c.listed, Interfaces: c.interfaces(), Down: c.sight.Peers(sight.Down),
 		Unwell: c.fitness.unwell,
 		BGP:    announcement.BGPReport{Plan: c.bgp.Plan, Withheld: c.bgp.Withheld},

@@ -2,7 +2,9 @@ package announcer
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
@@ -12,10 +14,14 @@ const (
 	refusedStale      = "stale"
 	refusedForeign    = "foreign"
 	refusedIncomplete = "incomplete"
+	// refusedImplausible is for a term that no history of leaders can have reached.
+	refusedImplausible = "implausible"
 )
 
 // RefusalCauses returns the keys that Status.Refused may have.
-func RefusalCauses() []string { return []string{refusedStale, refusedForeign, refusedIncomplete} }
+func RefusalCauses() []string {
+	return []string{refusedStale, refusedForeign, refusedIncomplete, refusedImplausible}
+}
 
 // refusalCause returns the cause of an error of announcement.Accept, or "" for a plan
 // that was accepted before: every new stream begins with one.
@@ -25,6 +31,9 @@ func refusalCause(err error) string {
 			return ""
 		}
 		return refusedStale
+	}
+	if _, ok := errors.AsType[*announcement.ImplausibleError](err); ok {
+		return refusedImplausible
 	}
 	if _, ok := errors.AsType[*announcement.ForeignError](err); ok {
 		return refusedForeign
@@ -41,9 +50,15 @@ func (a *Announcer) refuse(replica string, err error) {
 	// A Status that was handed out keeps its own map.
 	a.refused = maps.Clone(a.refused)
 	a.refused[cause]++
-	a.publish()
-	if a.told[replica] != err.Error() {
-		a.told[replica] = err.Error()
-		a.log.Warn("plan refused", "replica", replica, "error", err)
+	if cause == refusedImplausible {
+		a.conclude(a.core.report())
+	} else {
+		a.publish()
 	}
+	if a.told[replica] == err.Error() {
+		return
+	}
+	a.told[replica] = err.Error()
+	// A replica could make up another text each time, for as many plans as it can send.
+	a.logLimit.Log(a.log, time.Now(), slog.LevelWarn, replica+cause, "plan refused", "replica", replica, "error", err)
 }

@@ -139,18 +139,25 @@ func (a *Announcer) listen(boot time.Duration, packets []sight.Arrival) {
 
 // accept offers plans to the core and reports whether one was taken.
 func (a *Announcer) accept(boot time.Duration, plans map[string]announcement.Set) bool {
-	taken, before := false, a.core.set.Cluster
+	taken, revoked, before, voucher := false, false, a.core.set.Cluster, a.core.set.Voucher.Authority
 	for replica, set := range plans {
-		err := a.core.offer(set)
+		void, err := a.core.offerAt(boot, set)
 		if err == nil {
-			taken = true
+			taken, revoked = true, revoked || void
 			delete(a.told, replica)
 			continue
 		}
 		a.refuse(replica, err)
 	}
 	if !taken {
+		if a.options.Keeper != nil && a.core.set.Voucher.Authority != voucher {
+			a.options.Keeper.Keep(a.core.set)
+		}
 		return false
+	}
+	if revoked {
+		a.log.Warn("the plan held was accepted from a replica whose authority is revoked; it does not count any more", "plan", a.core.set.Stamp)
+		a.core.sight.Restart(boot, newBoot()) // Its stamps are above those of the leader.
 	}
 	if before != "" && before != a.core.set.Cluster {
 		a.log.Warn("the plan that was kept is another cluster's and is discarded", "kept", before, "cluster", a.core.set.Cluster)

@@ -28,6 +28,7 @@ var (
 	descMoves      = prometheus.NewDesc("baremetal_ccm_address_moves_total", "Addresses that another node answers for than before, by why they left that one.", []string{"reason"}, nil)
 	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
 	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
+	descTerms      = prometheus.NewDesc("baremetal_ccm_implausible_terms_total", "Terms that nodes were told, as they report, and that no history of leaders can have reached.", nil, nil)
 	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
 	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
 	descExpiry     = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
@@ -47,7 +48,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		descPublishing, descTerm, descConfig, descServices, descHeld, descSize,
 		descAnswered, descAddresses, descShort, descMoves,
 		descQuarantine, descConflict, descConflicts, descProxies,
-		descStreams, descRefused, descPlans, descPlanBytes, descReports, descExpiry, descMisfit,
+		descStreams, descRefused, descTerms, descPlans, descPlanBytes, descReports, descExpiry, descMisfit,
 	} {
 		out <- d
 	}
@@ -83,6 +84,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for cause, n := range control.Refused {
 		count(descRefused, n, cause)
 	}
+	count(descTerms, c.p.implausible.Load())
 	count(descPlans, control.Snapshots, "snapshot")
 	count(descPlans, control.Differences, "difference")
 	count(descPlanBytes, control.PlanBytes)

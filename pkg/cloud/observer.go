@@ -1,6 +1,13 @@
 package cloud
 
-import "baremetal.cloud/ccm/pkg/announcer/announcement"
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
+)
 
 // NodeConnected takes over what a node that just connected reports. Standbys listen
 // too, so that a new leader knows at once who answers for what.
@@ -10,18 +17,31 @@ func (p *Provider) NodeConnected(node string, report announcement.Report) {
 
 // NodeReported takes over what a node reports.
 func (p *Provider) NodeReported(node string, report announcement.Report) {
-	least := report.Highest.Term
-	if !p.spoke(report.Highest) {
-		least++
-	}
-	for {
-		known := p.leastTerm.Load()
-		if least <= known || p.leastTerm.CompareAndSwap(known, least) {
-			break
-		}
-	}
+	p.heardTerm(node, report)
 	p.core.observe(node, report)
 	p.tellSessions(node, report.BGP.Sessions)
+}
+
+// heardTerm takes the terms that a node reports. An implausible one raises nothing.
+func (p *Provider) heardTerm(node string, report announcement.Report) {
+	least := report.Highest.Term
+	if least <= announcement.MaxTerm && !p.spoke(report.Highest) {
+		least++
+	}
+	highest := max(report.Highest.Term, report.Implausible.Term)
+	term := p.options.Elector.Term()
+	p.terms.heard(node, least)
+	if plausible(highest, term) || !p.publishing.Load() {
+		return
+	}
+	p.implausible.Add(1)
+	if !p.terms.tell(node, p.core.now()) {
+		return
+	}
+	message := fmt.Sprintf("the node was told a plan of term %d, and the leader has term %d: no history of leaders leads there. "+
+		"If the key of baremetal-ccm may have leaked, replace its authority: see docs/security.md", highest, term)
+	p.recorder.Event(p.nodeObject(node), corev1.EventTypeWarning, string(reason.TermImplausible), message)
+	p.options.Logger.Warn("implausible term", "node", node, "heard", highest, "term", term)
 }
 
 // spoke reports whether this replica may have said what bears stamp. Where the Lease was

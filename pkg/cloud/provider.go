@@ -65,9 +65,10 @@ type Provider struct {
 	// stranded says that the only fault of the file is that somebody holds an address
 	// that it leaves out.
 	stranded atomic.Bool
-	// leastTerm is the least term that this replica may lead under: above what any other
-	// leader said to a node.
-	leastTerm atomic.Uint64
+	// terms are the least terms that this replica may lead under: above what any other
+	// leader said to a node. implausible counts those that nothing is raised for.
+	terms       terms
+	implausible atomic.Uint64
 	// newest is the stamp of the newest plan that this replica published; nil before.
 	newest atomic.Pointer[announcement.Stamp]
 

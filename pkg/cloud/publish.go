@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"time"
-
-	"baremetal.cloud/ccm/pkg/cloud/leader"
 )
 
 // gather is how long a new leader waits for the nodes to say what they answer for, and how
@@ -67,7 +65,7 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 // doubt. It returns when to do so again though nothing has changed; 0 is never.
 func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.Duration) {
 	elector := p.options.Elector
-	p.raise(ctx)
+	raiseAgain := p.raise(ctx)
 	if err := elector.Fence().Err(); err != nil {
 		if p.publishing.Swap(false) {
 			p.options.Logger.Warn("plans are withheld", "reason", err)
@@ -87,22 +85,24 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.
 		}
 	}
 	p.server.Publish(plans)
+	if raiseAgain > 0 && (again == 0 || raiseAgain < again) {
+		again = raiseAgain
+	}
 	return again
 }
 
-// raise makes the term greater than any under which a node obeyed somebody else.
-func (p *Provider) raise(ctx context.Context) {
+// raise makes the term greater than any under which a node obeyed another leader, as often
+// as one node may have that done. It returns when to do so again; 0 is not at all.
+func (p *Provider) raise(ctx context.Context) (again time.Duration) {
 	elector := p.options.Elector
-	least := p.leastTerm.Load()
-	if least <= elector.Term() {
-		return
+	least, again := p.terms.next(elector.Term(), p.core.now())
+	if least == 0 {
+		return again
 	}
 	err := elector.Raise(ctx, least-1)
-	if errors.Is(err, leader.ErrImplausible) {
-		p.leastTerm.CompareAndSwap(least, 0) // it must not hide what honest announcers say
-	}
 	if err != nil && !errors.Is(err, context.Canceled) {
 		p.options.Logger.Warn("an announcer obeyed another leader and our term could not be raised above that one's",
 			"heard", least-1, "term", elector.Term(), "err", err)
 	}
+	return again
 }

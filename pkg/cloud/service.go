@@ -101,6 +101,10 @@ func selectorOf(svc *corev1.Service) string {
 	return svc.Namespace + "/" + labels.Set(svc.Spec.Selector).String()
 }
 
+// maxRequested bounds the addresses that a Service asks for; more than one of each family is
+// refused anyhow.
+const maxRequested = 16
+
 // requestedAddresses reads the addresses annotation and spec.loadBalancerIP, which must
 // agree where both are set.
 func requestedAddresses(svc *corev1.Service) ([]netip.Addr, error) {
@@ -111,7 +115,9 @@ func requestedAddresses(svc *corev1.Service) ([]netip.Addr, error) {
 			if err != nil {
 				return nil, fmt.Errorf("annotation %s: %w", AnnotationAddresses, err)
 			}
-			out = append(out, address)
+			if out = append(out, address); len(out) > maxRequested {
+				return nil, fmt.Errorf("annotation %s asks for more than %d addresses; ask for one of each family", AnnotationAddresses, maxRequested)
+			}
 		}
 	}
 	if svc.Spec.LoadBalancerIP == "" {

@@ -181,6 +181,7 @@ func (p *Provider) nodeChanged(obj any, gone bool) {
 	}
 	if gone {
 		p.core.deleteNode(n.Name, n.UID)
+		p.terms.forget(n.Name)
 		return
 	}
 	p.core.setNode(nodeOf(n))

@@ -103,6 +103,9 @@ const (
 	NodeUnwell Reason = "NodeUnwell"
 	// NodeCordoned says that the node is cordoned, and drainOnCordon is set.
 	NodeCordoned Reason = "NodeCordoned"
+	// TermImplausible says that a node was told a plan of a term that no history of leaders
+	// can have reached.
+	TermImplausible Reason = "TermImplausible"
 	// SocketFailed says that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )

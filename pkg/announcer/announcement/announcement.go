@@ -73,6 +73,17 @@ type Set struct {
 	Health Health
 	// Pacing is how this node announces addresses unasked.
 	Pacing Pacing
+	// Voucher says by which authority the speaker of this plan was known. It is the receiver's
+	// own knowledge and never comes with the plan.
+	Voucher Voucher
+}
+
+// Voucher is by which certificate authority the speaker of a plan was known.
+type Voucher struct {
+	// Authority names it; "" is none, in a test.
+	Authority string
+	// Trusted are all authorities that were trusted then, this one included.
+	Trusted []string
 }
 
 // Health is how a node learns whether its service proxy works. The zero value is not at all.
@@ -183,6 +194,9 @@ type Report struct {
 	Plan Stamp
 	// Highest is the highest stamp that the node ever accepted from any leader.
 	Highest Stamp
+	// Implausible is the highest stamp that the node refused because no history of leaders
+	// can have reached its term; zero is none in this life.
+	Implausible Stamp
 	// Cluster is the cluster whose plan the node carries out, or "".
 	Cluster string
 	Claims  Index[Claim]
@@ -206,7 +220,7 @@ type Report struct {
 
 // Equal reports whether r and s say the same.
 func (r Report) Equal(s Report) bool {
-	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
+	return r.Unwell == s.Unwell && r.Plan == s.Plan && r.Highest == s.Highest && r.Implausible == s.Implausible && r.Cluster == s.Cluster && r.Claims.Equal(s.Claims) &&
 		slices.Equal(r.Problems, s.Problems) && slices.EqualFunc(r.Interfaces, s.Interfaces, Interface.Equal) &&
 		slices.Equal(r.Down, s.Down) && r.BGP.Plan == s.BGP.Plan && slices.Equal(r.BGP.Sessions, s.BGP.Sessions) &&
 		slices.Equal(r.BGP.Withheld, s.BGP.Withheld) &&

@@ -3,7 +3,30 @@ package announcement
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
+
+// Bounds on terms. An honest one is the number of leaders that there were, so that no party
+// that has a leader's key for a while can use up what is left.
+const (
+	// MaxTerm is beyond what any honest history reaches and far from overflow.
+	MaxTerm = uint64(1) << 62
+	// MaxLeap is how far the term of a plan may be above the one that a node holds, and above
+	// the one that it held a minute ago. A leader raises its own by half of it at once, so
+	// that what one node accepts no other one refuses.
+	MaxLeap = uint64(1) << 20
+)
+
+// ImplausibleError says that no history of leaders can have reached a plan's term.
+type ImplausibleError struct {
+	// Have is the newest stamp accepted so far, Got the one that was offered.
+	Have, Got Stamp
+}
+
+// Error implements error.
+func (e *ImplausibleError) Error() string {
+	return fmt.Sprintf("plan %s refused: plan %s is held, and no history of leaders leads to that term; a stranger may have the key of baremetal-ccm", e.Got, e.Have)
+}
 
 // ErrIncomplete says that a plan names no cluster or carries no stamp, so that nobody
 // can tell what it supersedes.
@@ -53,12 +76,38 @@ func Supersede(kept, got Set) error {
 	return err
 }
 
+// Overturns reports whether got may replace have only because the authority by which the
+// speaker of have was known is not trusted where got comes from: it was replaced since. Then
+// have fences nothing. It is the way back from a stolen key: replacing the authority is the
+// administrator's, and the API server's audit log has it. Where the authority is replaced in
+// the usual course, what a leader says is newer than what is held, and nothing is overturned.
+func Overturns(have, got Set) bool {
+	err := accept(have, got)
+	stale, _ := errors.AsType[*StaleError](err)
+	return err != nil && (stale == nil || !stale.Duplicate()) && revoked(have, got) && accept(Set{}, got) == nil
+}
+
+func revoked(have, got Set) bool {
+	return have.Voucher.Authority != "" && got.Voucher.Authority != "" && !slices.Contains(got.Voucher.Trusted, have.Voucher.Authority)
+}
+
 // Accept is the fencing rule: it says whether a node that holds the plan have, the zero
 // Set if it holds none, may replace it by got. Nil means yes. Otherwise the error is
-// ErrIncomplete, a *ForeignError or a *StaleError, and have stays in force untouched.
+// ErrIncomplete, a *ForeignError, a *StaleError or an *ImplausibleError, and have stays in
+// force untouched.
 func Accept(have, got Set) error {
+	if Overturns(have, got) {
+		return nil
+	}
+	return accept(have, got)
+}
+
+func accept(have, got Set) error {
 	if got.Cluster == "" || got.Stamp.IsZero() {
 		return ErrIncomplete
+	}
+	if got.Stamp.Term > MaxTerm || !have.Stamp.IsZero() && have.Cluster == got.Cluster && got.Stamp.Term > have.Stamp.Term+MaxLeap {
+		return &ImplausibleError{Have: have.Stamp, Got: got.Stamp}
 	}
 	if have.Cluster != "" && have.Cluster != got.Cluster {
 		return &ForeignError{Have: have.Cluster, Got: got.Cluster}

@@ -39,6 +39,7 @@ type clientStream struct {
 	sent     announcement.Report
 	began    time.Time
 	opened   credentialFiles // what it was opened with
+	voucher  announcement.Voucher
 	tls      atomic.Pointer[tls.ConnectionState]
 }
 
@@ -208,6 +209,7 @@ func (st *clientStream) serve() (next *clientStream, err error) {
 // takePlans hands every plan over, whole.
 func (st *clientStream) takePlans() error {
 	var have announcement.Set
+	st.voucher = vouchers(st.opened.ca, st.tls.Load())
 	for {
 		message, err := st.rpc.Recv()
 		if err != nil {
@@ -222,6 +224,7 @@ func (st *clientStream) takePlans() error {
 			return err
 		}
 		have = set
+		set.Voucher = st.voucher
 		st.follower.client.options.OnPlan(st.follower.address, set)
 	}
 }

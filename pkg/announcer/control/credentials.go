@@ -2,8 +2,11 @@ package control
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -13,6 +16,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/credentials"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // errNotFilled says that a file holds nothing yet.
@@ -107,6 +112,30 @@ func certificateHint(err error) string {
 		return "the ConfigMap baremetal-ccm-ca must hold the CA in the Secret baremetal-ccm-tls; kubelet brings a change to the Pod within about two minutes"
 	}
 	return ""
+}
+
+// vouchers returns which of the authorities in the file ca vouched for a replica, and all
+// of them. Each is named by the hash of its key, so that a renewed certificate is the same.
+func vouchers(ca string, state *tls.ConnectionState) (v announcement.Voucher) {
+	for rest := []byte(ca); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if certificate, err := x509.ParseCertificate(block.Bytes); err == nil {
+			v.Trusted = append(v.Trusted, authorityName(certificate))
+		}
+	}
+	if state != nil && len(state.VerifiedChains) > 0 {
+		chain := state.VerifiedChains[0]
+		v.Authority = authorityName(chain[len(chain)-1])
+	}
+	return v
+}
+
+func authorityName(certificate *x509.Certificate) string {
+	sum := sha256.Sum256(certificate.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:16])
 }
 
 func readFilled(file string) (string, error) {

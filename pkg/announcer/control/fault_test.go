@@ -19,8 +19,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
 
+	"baremetal.cloud/ccm/internal/testlog"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/internal/lograte"
 )
 
 // TestFault_K1_6_StrangersMessagesAreNotRead: who has not proven who it is makes a replica
@@ -147,6 +149,25 @@ func TestFault_K1_6_StreamsSurviveTheirConnection(t *testing.T) {
 	})
 }
 
+// TestFault_K1_6_ReportsArePaced: an announcer whose state changes a thousand times a second
+// sends few reports, and the last one always.
+func TestFault_K1_6_ReportsArePaced(t *testing.T) {
+	b := newBubbleFiles(t)
+	synctest.Test(t, func(t *testing.T) {
+		r := b.start(t)
+		const seconds = 20
+		for i := range 1000 * seconds {
+			r.client.SetReport(announcement.Report{Plan: announcement.Stamp{Term: 1, Revision: uint64(i)}})
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.EqualValues(t, 1000*seconds-1, r.seen.last("a").Plan.Revision)
+		require.LessOrEqual(t, r.server.Counters().Reports, uint64(reportLimit().Burst+(seconds+1)*reportLimit().Rate)+1)
+		r.end()
+	})
+}
+
 // TestFault_K4_3_ImpostorsStreamEnds: once the CA of a stolen key is replaced, no stream to
 // its holder goes on, without any restart.
 func TestFault_K4_3_ImpostorsStreamEnds(t *testing.T) {
@@ -169,6 +190,29 @@ func TestFault_K4_3_ImpostorsStreamEnds(t *testing.T) {
 		require.Equal(t, 1, r.seen.count("a", "disconnected"), "a replica that is still vouched for keeps its stream")
 		r.end()
 	})
+}
+
+// TestFault_K4_3_PlansNameTheirVoucher: with each plan comes the authority that vouched for
+// its speaker, by key, and all that are trusted; the disk keeps the first.
+func TestFault_K4_3_PlansNameTheirVoucher(t *testing.T) {
+	another := newAuthority(t)
+	got := make(chan announcement.Set, 1)
+	r := startReplica(t)
+	startNode(t, "a", r, func(n *node, o *ClientOptions) {
+		n.write(t, "ca.crt", string(another.ca)+string(r.authority.ca))
+		o.OnPlan = func(_ string, s announcement.Set) { got <- s }
+	})
+	r.Publish(plans{"a": set(1, 1, "192.0.2.1")})
+	plan := <-got
+	require.Len(t, plan.Voucher.Trusted, 2)
+	require.Equal(t, plan.Voucher.Trusted[1], plan.Voucher.Authority)
+	require.NotEqual(t, plan.Voucher.Trusted[0], plan.Voucher.Authority)
+
+	data, err := EncodeKept(Kept{Node: "a", Plan: plan})
+	require.NoError(t, err)
+	kept, err := DecodeKept(data)
+	require.NoError(t, err)
+	require.Equal(t, plan.Voucher.Authority, kept.Plan.Voucher.Authority)
 }
 
 // TestFault_K4_5_TokenIsReviewedAgain: a stream outlives its Pod by ReviewEvery at most,
@@ -218,6 +262,24 @@ func TestFault_K4_5_ReviewsAreSpread(t *testing.T) {
 	require.Equal(t, time.Minute, reviewPause(every, 3*time.Minute, 0, false))
 	require.Zero(t, reviewPause(every, time.Hour, 0.5, false))
 	require.LessOrEqual(t, reviewPause(every, time.Hour, 0.999, true), every/5)
+}
+
+// TestFault_K1_7_RefusalsLogIsBounded: a stranger with ten thousand addresses and causes is
+// worth 60 lines a minute, none of which repeats much of what it said.
+func TestFault_K1_7_RefusalsLogIsBounded(t *testing.T) {
+	var log testlog.Log
+	l := newRefusalLog(log.Logger())
+	text, node := errors.New(strings.Repeat("x", 10_000)), strings.Repeat("n", 200_000)
+	for i := range 10_000 {
+		remote := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		for _, cause := range []string{CauseToken, CauseBusy} {
+			l.refused(refuse(cause, codes.PermissionDenied, text), node, remote)
+		}
+	}
+	require.LessOrEqual(t, log.Count("level=WARN"), lograte.Lines)
+	require.Greater(t, log.Count("level=WARN"), lograte.Lines/2)
+	require.Zero(t, log.Count(strings.Repeat("x", 300)))
+	require.Zero(t, log.Count(strings.Repeat("n", 300)))
 }
 
 // TestFault_K1_2_InterfacesAreBounded at both ends: the announcer leaves out what matters
@@ -292,6 +354,7 @@ func (b *bubbleFiles) Review(ctx context.Context, token, node string, remote net
 // faultBubble is a replica with one node in a bubble of time.
 type faultBubble struct {
 	server *Server
+	client *Client
 	seen   *recorder
 	held   atomic.Uint64 // the revision that the node has
 	ups    atomic.Int32
@@ -320,6 +383,7 @@ func (b *bubbleFiles) start(t *testing.T) *faultBubble {
 	})
 	c.options.Dial = wire.dial
 	c.SetReport(announcement.Report{})
+	r.client = c
 	running.Go(func() { _ = c.Run(ctx) })
 	r.end = func() {
 		cancel()

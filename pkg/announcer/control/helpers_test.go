@@ -284,6 +284,7 @@ func (n *node) write(t *testing.T, file, content string) {
 func (n *node) onPlan(replica string, set announcement.Set) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	set.Voucher = announcement.Voucher{} // what was sent
 	n.plans[replica] = append(n.plans[replica], set)
 }
 

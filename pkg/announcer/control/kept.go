@@ -23,7 +23,7 @@ type Kept struct {
 // EncodeKept returns k in the form of the control channel, which newer and older builds
 // read too.
 func EncodeKept(k Kept) ([]byte, error) {
-	return proto.Marshal(&pb.Kept{Node: k.Node, Account: k.Account, Plan: planSnapshot(k.Plan)})
+	return proto.Marshal(&pb.Kept{Node: k.Node, Account: k.Account, Plan: planSnapshot(k.Plan), Authority: k.Plan.Voucher.Authority})
 }
 
 // DecodeKept returns what EncodeKept was given. The plan is checked as one that a replica
@@ -42,6 +42,9 @@ func DecodeKept(data []byte) (Kept, error) {
 	if !message.GetPlan().GetSnapshot() {
 		return Kept{}, errors.New("plan: not a whole one")
 	}
+	if err := checkText("authority", message.GetAuthority(), maxName); err != nil {
+		return Kept{}, err
+	}
 	set, err := applyPlan(announcement.Set{}, message.GetPlan())
 	if err != nil {
 		return Kept{}, err
@@ -49,5 +52,6 @@ func DecodeKept(data []byte) (Kept, error) {
 	if err := announcement.Accept(announcement.Set{}, set); err != nil {
 		return Kept{}, fmt.Errorf("plan: %w", err)
 	}
+	set.Voucher.Authority = message.GetAuthority()
 	return Kept{Node: message.GetNode(), Account: message.GetAccount(), Plan: set}, nil
 }

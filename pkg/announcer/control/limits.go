@@ -90,10 +90,9 @@ const (
 	maxMetadata = 12 << 10
 	// maxIdle is how long a connection without a stream lasts.
 	maxIdle = 30 * time.Second
-	// maxAge is how long a connection lasts, a tenth more or less. The announcer opens the
-	// next one before it closes this one, within maxAgeGrace.
-	maxAge      = time.Hour
-	maxAgeGrace = 5 * time.Minute
+	// maxAge is when the announcer is asked to open another connection, a tenth more or less;
+	// it closes this one after that.
+	maxAge = time.Hour
 )
 
 // reportLimit is how often an announcer reports: what changes meanwhile is in the next one.

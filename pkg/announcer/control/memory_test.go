@@ -17,6 +17,7 @@ type memoryListener struct {
 	*memnet.Listener
 	dials atomic.Int64
 	from  netip.Addr // where its connections seem to come from, each from another port
+	apart bool       // and from another address
 
 	mu    sync.Mutex
 	conns []*memoryConn
@@ -52,6 +53,9 @@ func (l *memoryListener) wrap(conn net.Conn) net.Conn {
 	defer l.mu.Unlock()
 	c := &memoryConn{Conn: conn, remote: netip.AddrPortFrom(l.from, uint16(1024+len(l.conns)))}
 	l.conns = append(l.conns, c)
+	if l.apart {
+		l.from = l.from.Next()
+	}
 	return c
 }
 

@@ -1,16 +1,19 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"baremetal.cloud/ccm/pkg/announcer/internal/lograte"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // causeTrailer is the gRPC trailer that carries a refusal's cause to the announcer.
@@ -67,8 +70,12 @@ func receiveError(err error) error {
 
 // refusalLog writes a refusal once, and again only when the same source is refused for
 // another cause: announcers try again every few seconds.
+//
+// A stranger that comes from many addresses, or for another cause each time, is worth no
+// more lines than lograte allows in all.
 type refusalLog struct {
 	logger *slog.Logger
+	limit  *lograte.Limiter
 
 	mu   sync.Mutex
 	last map[netip.Addr]string
@@ -79,16 +86,17 @@ type refusalLog struct {
 const refusalLogSize = 4096
 
 func newRefusalLog(logger *slog.Logger) *refusalLog {
-	return &refusalLog{logger: logger, last: map[netip.Addr]string{}}
+	return &refusalLog{logger: logger, limit: lograte.NewDefault(), last: map[netip.Addr]string{}}
 }
 
 func (l *refusalLog) refused(r *refusal, node string, remote netip.Addr) {
-	level := slog.LevelDebug
-	if l.isNews(r.cause, remote) {
-		level = slog.LevelWarn
+	const message = "refused an announcer's stream"
+	attrs := []any{"cause", r.cause, "node", reason.Quote(node), "remote", remote, "err", reason.Quote(r.Error())}
+	if !l.isNews(r.cause, remote) {
+		l.logger.Debug(message, attrs...)
+		return
 	}
-	l.logger.Log(context.Background(), level, "refused an announcer's stream",
-		"cause", r.cause, "node", node, "remote", remote, "err", r.err)
+	l.limit.Log(l.logger, time.Now(), slog.LevelWarn, r.cause+remote.String(), message, attrs...)
 }
 
 func (l *refusalLog) isNews(cause string, remote netip.Addr) bool {

@@ -45,7 +45,7 @@ func reportFrame(r announcement.Report) *pb.Report {
 	report := &pb.Report{
 		Plan: encodeStamp(r.Plan), Highest: encodeStamp(r.Highest), Cluster: r.Cluster, Down: r.Down, Unwell: r.Unwell,
 		BgpPlan: encodeStamp(r.BGP.Plan), BgpSessions: encodeSessions(r.BGP.Sessions), BgpWithheld: encodePrefixes(r.BGP.Withheld),
-		Probed: encodeStamp(r.Probed), Findings: encodeFindings(r.Findings),
+		Probed: encodeStamp(r.Probed), Findings: encodeFindings(r.Findings), Implausible: encodeStamp(r.Implausible),
 	}
 	for _, p := range r.Problems {
 		report.Problems = append(report.Problems, &pb.Problem{
@@ -56,7 +56,7 @@ func reportFrame(r announcement.Report) *pb.Report {
 }
 
 func equalFrame(a, b announcement.Report) bool {
-	return a.Plan == b.Plan && a.Highest == b.Highest && a.Cluster == b.Cluster && a.Unwell == b.Unwell &&
+	return a.Plan == b.Plan && a.Highest == b.Highest && a.Implausible == b.Implausible && a.Cluster == b.Cluster && a.Unwell == b.Unwell &&
 		slices.Equal(a.Problems, b.Problems) && slices.Equal(a.Down, b.Down) &&
 		a.BGP.Plan == b.BGP.Plan && slices.Equal(a.BGP.Sessions, b.BGP.Sessions) && slices.Equal(a.BGP.Withheld, b.BGP.Withheld) &&
 		a.Probed == b.Probed && slices.Equal(a.Findings, b.Findings)

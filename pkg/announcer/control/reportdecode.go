@@ -36,7 +36,7 @@ func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, e
 func decodeReport(p *pb.Report) (report announcement.Report, claims []announcement.Claim, ended []netip.Addr, err error) {
 	report = announcement.Report{
 		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(), Unwell: p.GetUnwell(),
-		Probed: decodeStamp(p.GetProbed()),
+		Probed: decodeStamp(p.GetProbed()), Implausible: decodeStamp(p.GetImplausible()),
 	}
 	if err := checkText("report: cluster", report.Cluster, maxName); err != nil {
 		return report, nil, nil, err

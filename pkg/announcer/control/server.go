@@ -135,11 +135,10 @@ func serverOptions() []grpc.ServerOption {
 		grpc.StaticConnWindowSize(streamWindow),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle:     maxIdle,
-			MaxConnectionAge:      maxAge,
-			MaxConnectionAgeGrace: maxAgeGrace,
-			Time:                  keepaliveTime,
-			Timeout:               keepaliveTimeout,
+			MaxConnectionIdle: maxIdle,
+			MaxConnectionAge:  maxAge, // its streams go on: a node's may not be replaceable just now
+			Time:              keepaliveTime,
+			Timeout:           keepaliveTimeout,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime:             keepaliveMinTime,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +27,60 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// TestFault_K1_6_AThousandReconnect at once, half of them from one address, to a replica that
+// has just started and knows none of them. All are in within 30 s.
+func TestFault_K1_6_AThousandReconnect(t *testing.T) {
+	const count, reviewsAtOnce, review = 1000, 16, 40 * time.Millisecond
+	a := newAuthority(t)
+	dir := t.TempDir()
+	ca, token := filepath.Join(dir, "ca"), filepath.Join(dir, "token")
+	require.NoError(t, os.WriteFile(ca, a.ca, 0o600))
+	require.NoError(t, os.WriteFile(token, []byte("pod"), 0o600))
+	synctest.Test(t, func(t *testing.T) {
+		asking := make(chan struct{}, reviewsAtOnce)
+		server := NewServer(ServerOptions{Observer: newRecorder(), Authenticator: authFunc(
+			func(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
+				select {
+				case asking <- struct{}{}:
+				case <-ctx.Done():
+					return Identity{}, ctx.Err()
+				}
+				time.Sleep(review) // three requests, of an API server that has much to do
+				<-asking
+				return tokenNamesPod(ctx, token, node, remote)
+			})})
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		together, apart := newMemoryListener(), newMemoryListener()
+		apart.from, apart.apart = netip.MustParseAddr("10.0.0.0"), true
+		for _, l := range []*memoryListener{together, apart} {
+			running.Go(func() { _ = server.Run(ctx, l, &tls.Config{Certificates: []tls.Certificate{a.server}}) })
+		}
+		began := time.Now()
+		for i := range count {
+			c := NewClient(ClientOptions{
+				Node: fmt.Sprint("node", i), Controllers: []string{"192.0.2.1:1"}, ServerName: "baremetal-ccm", CAFile: ca, TokenFile: token,
+			})
+			c.options.Dial = together.dial
+			if i%2 == 0 {
+				c.options.Dial = apart.dial
+			}
+			c.SetReport(announcement.Report{})
+			running.Go(func() { _ = c.Run(ctx) })
+		}
+		for server.Counters().Silent < count && time.Since(began) < time.Minute {
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Log("all in after", time.Since(began))
+		require.Equal(t, count, server.Counters().Silent)
+		require.LessOrEqual(t, time.Since(began), 30*time.Second)
+		cancel()
+		together.end()
+		apart.end()
+		running.Wait()
+	})
 }
 
 // TestSlowAndDeadAmongAThousand: one node does not read and one is dead. Every other node has

@@ -72,6 +72,7 @@ func inBubble(t *testing.T, f func(*bubble)) {
 			OnPlan: func(_ string, s announcement.Set) {
 				b.mu.Lock()
 				defer b.mu.Unlock()
+				s.Voucher = announcement.Voucher{} // what was sent
 				b.plans = append(b.plans, s)
 			},
 		})

@@ -14,9 +14,14 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/control"
 )
 
-// pause is the least time between two writes, except for a plan of another term, which is
-// written at once: which leader counts must not be forgotten.
-const pause = 5 * time.Second
+const (
+	// pause is the least time between two writes, except for a plan of another term, which
+	// is written at once: which leader counts must not be forgotten.
+	pause = 5 * time.Second
+	// termPause is the least time between two such exceptions: a leader whose term is raised
+	// again and again costs the disk no more than one that is not.
+	termPause = time.Minute
+)
 
 // Options are what a Keeper needs.
 type Options struct {
@@ -129,19 +134,23 @@ func (k *Keeper) Run(ctx context.Context) error {
 // writer is the part of a Keeper that its Run owns.
 type writer struct {
 	*Keeper
-	// tried is when it last wrote, or tried to, and term that of what it wrote.
-	tried time.Time
-	term  uint64
+	// tried is when it last wrote, or tried to, and term that of what it wrote. hurried is
+	// when it last wrote at once because of a term.
+	tried, hurried time.Time
+	term           uint64
 	// complaint is what was logged last.
 	complaint string
 }
 
 // wait returns how long what waits has to wait.
 func (w *writer) wait(now time.Time) time.Duration {
-	if w.next().Stamp.Term != w.term && w.complaint == "" {
+	wait := w.tried.Add(pause).Sub(now)
+	next := w.next().Stamp
+	if wait > 0 && !next.IsZero() && next.Term != w.term && w.complaint == "" && now.Sub(w.hurried) >= termPause {
+		w.hurried = now
 		return 0
 	}
-	return w.tried.Add(pause).Sub(now)
+	return wait
 }
 
 func (w *writer) next() announcement.Set {

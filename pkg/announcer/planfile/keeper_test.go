@@ -95,6 +95,27 @@ func TestWritesAreCoalesced(t *testing.T) {
 	})
 }
 
+// TestFault_K1_5_TermsKeepThePause: a term that is raised again and again is written at once
+// once a minute, and else with the usual pause.
+func TestFault_K1_5_TermsKeepThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "plan")
+		k, _ := newKeeper(path)
+		end := running(t, k)
+		const seconds = 60
+		for term := range uint64(5 * seconds) {
+			k.Keep(plan(term+1, 1, 2))
+			time.Sleep(time.Second / 5)
+		}
+		time.Sleep(pause)
+		synctest.Wait()
+		samePlan(t, plan(5*seconds, 1, 2), load(path))
+		written, _ := k.Counts()
+		require.LessOrEqual(t, written, uint64(seconds/5+4))
+		end()
+	})
+}
+
 // TestFailuresAreRetried: a directory that is not there is complained of once.
 func TestFailuresAreRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -41,7 +41,7 @@ func newCollector(status func() announcer.Status, process Process) *collector {
 		status: status, process: process,
 		planTerm:       describe("baremetal_announcer_plan_term", "Term of the newest plan that was carried out; 0 before any."),
 		planRevision:   describe("baremetal_announcer_plan_revision", "Revision of the newest plan that was carried out; 0 before any."),
-		plansRefused:   describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's) or incomplete.", "cause"),
+		plansRefused:   describe("baremetal_announcer_plans_refused_total", "Plans not accepted, by cause: stale, foreign (another cluster's), incomplete or implausible (of a term that no leader can have reached).", "cause"),
 		planKept:       describe("baremetal_announcer_plan_kept", "1 while the plan that is carried out is the one kept on disk, which no leader has confirmed since the start; else 0."),
 		planWrites:     describe("baremetal_announcer_plan_writes_total", "Writes of the plan to disk, by result: success or failure.", "result"),
 		working:        describe("baremetal_announcer_kube_proxy_working", "1 if the node's kube-proxy answered that it works when it was asked last, or is not asked; else 0."),

@@ -65,7 +65,7 @@ func TestFault_K1_7_ReviewsAreLimited(t *testing.T) {
 	// From many addresses, as one machine may have in IPv6: all together are bounded.
 	asked = 0
 	for i := range 14_000 {
-		source := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 14: byte(i >> 8), 15: byte(i)})
+		source := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb9, 14: byte(i >> 8), 15: byte(i)})
 		*now = testNow.Add(time.Minute + time.Duration(i)*30*time.Second/14_000)
 		_, _ = a.Authenticate(t.Context(), forged(i), "node1", source)
 	}

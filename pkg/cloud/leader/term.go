@@ -8,6 +8,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // TermAnnotation is the Lease's annotation that holds the term of its holder, or of the
@@ -16,11 +18,11 @@ const TermAnnotation = "baremetal.cloud/term"
 
 const (
 	// maxTerm is beyond what any honest history reaches and far from overflow.
-	maxTerm = uint64(1) << 62
-	// maxLeap is how far above our own term a term may be that somebody claims to have
+	maxTerm = announcement.MaxTerm
+	// maxLeap is how far above our own term a term may be that a node claims to have
 	// heard. Terms grow by one per leader; without a bound one lying node could use
-	// them all up.
-	maxLeap = uint64(1) << 32
+	// them all up, and announcers would refuse what is further above.
+	maxLeap = announcement.MaxLeap
 )
 
 // ErrImplausible is returned by Raise for a term that no history of leaders can have

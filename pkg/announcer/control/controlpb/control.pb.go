@@ -1902,7 +1902,9 @@ type Report struct {
 	// probed is the stamp of the newest probing of which every address was asked for.
 	Probed *Stamp `protobuf:"bytes,15,opt,name=probed,proto3" json:"probed,omitempty"`
 	// findings are always all that there are.
-	Findings      []*Finding `protobuf:"bytes,16,rep,name=findings,proto3" json:"findings,omitempty"`
+	Findings []*Finding `protobuf:"bytes,16,rep,name=findings,proto3" json:"findings,omitempty"`
+	// implausible is the highest stamp that the node refused for its term in this life.
+	Implausible   *Stamp `protobuf:"bytes,17,opt,name=implausible,proto3" json:"implausible,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2049,6 +2051,13 @@ func (x *Report) GetFindings() []*Finding {
 	return nil
 }
 
+func (x *Report) GetImplausible() *Stamp {
+	if x != nil {
+		return x.Implausible
+	}
+	return nil
+}
+
 // Kept is a plan as an announcer keeps it on its node's disk; package planfile knows the
 // file around it.
 type Kept struct {
@@ -2059,7 +2068,9 @@ type Kept struct {
 	// is another one.
 	Account string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
 	// plan is a snapshot.
-	Plan          *Plan `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	Plan *Plan `protobuf:"bytes,3,opt,name=plan,proto3" json:"plan,omitempty"`
+	// authority names the certificate authority that vouched for the speaker of the plan.
+	Authority     string `protobuf:"bytes,4,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2113,6 +2124,13 @@ func (x *Kept) GetPlan() *Plan {
 		return x.Plan
 	}
 	return nil
+}
+
+func (x *Kept) GetAuthority() string {
+	if x != nil {
+		return x.Authority
+	}
+	return ""
 }
 
 var File_pkg_announcer_control_controlpb_control_proto protoreflect.FileDescriptor
@@ -2267,7 +2285,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1c\n" +
 	"\tinterface\x18\x03 \x01(\tR\tinterface\x12\x14\n" +
-	"\x05since\x18\x04 \x01(\x03R\x05since\"\xf6\x05\n" +
+	"\x05since\x18\x04 \x01(\x03R\x05since\"\xb5\x06\n" +
 	"\x06Report\x12\x1a\n" +
 	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
 	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
@@ -2287,11 +2305,13 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\fbgp_sessions\x18\r \x03(\v2 .baremetal.control.v1.BGPSessionR\vbgpSessions\x12?\n" +
 	"\fbgp_withheld\x18\x0e \x03(\v2\x1c.baremetal.control.v1.PrefixR\vbgpWithheld\x123\n" +
 	"\x06probed\x18\x0f \x01(\v2\x1b.baremetal.control.v1.StampR\x06probed\x129\n" +
-	"\bfindings\x18\x10 \x03(\v2\x1d.baremetal.control.v1.FindingR\bfindings\"d\n" +
+	"\bfindings\x18\x10 \x03(\v2\x1d.baremetal.control.v1.FindingR\bfindings\x12=\n" +
+	"\vimplausible\x18\x11 \x01(\v2\x1b.baremetal.control.v1.StampR\vimplausible\"\x82\x01\n" +
 	"\x04Kept\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
-	"\x04plan\x18\x03 \x01(\v2\x1a.baremetal.control.v1.PlanR\x04plan2^\n" +
+	"\x04plan\x18\x03 \x01(\v2\x1a.baremetal.control.v1.PlanR\x04plan\x12\x1c\n" +
+	"\tauthority\x18\x04 \x01(\tR\tauthority2^\n" +
 	"\aControl\x12S\n" +
 	"\aConnect\x12\x1e.baremetal.control.v1.FromNode\x1a$.baremetal.control.v1.FromController(\x010\x01B5Z3baremetal.cloud/ccm/pkg/announcer/control/controlpbb\x06proto3"
 
@@ -2372,14 +2392,15 @@ var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	15, // 32: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
 	4,  // 33: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
 	23, // 34: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
-	18, // 35: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 36: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 37: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	37, // [37:38] is the sub-list for method output_type
-	36, // [36:37] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	4,  // 35: baremetal.control.v1.Report.implausible:type_name -> baremetal.control.v1.Stamp
+	18, // 36: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 37: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 38: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	38, // [38:39] is the sub-list for method output_type
+	37, // [37:38] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
