@@ -16,6 +16,9 @@ const (
 	journalPause = time.Second
 	// journalNames is how many addresses a line about several names.
 	journalNames = 3
+	// journalLines is how many lines are written at once, beside one for each change about what
+	// exceeds it. Details may name addresses, of which there are thousands.
+	journalLines = 16
 )
 
 // change is the kind of a line, in the order in which kinds are written.
@@ -86,11 +89,32 @@ func (j *journal) flush(now time.Time, plan string) []line {
 	slices.SortFunc(order, func(a, b event) int {
 		return cmp.Or(cmp.Compare(a.change, b.change), cmp.Compare(a.detail, b.detail))
 	})
+	order = joined(order, groups)
 	lines := make([]line, 0, len(order))
 	for _, e := range order {
 		lines = append(lines, e.line(groups[e], plan))
 	}
 	return lines
+}
+
+// joined returns the first journalLines of order, and in place of the others one event for each
+// change. It joins their groups.
+func joined(order []event, groups map[event][]netip.Addr) []event {
+	if len(order) <= journalLines {
+		return order
+	}
+	out := slices.Clone(order[:journalLines])
+	for _, e := range order[journalLines:] {
+		all := event{e.change, "for several reasons"}
+		if e.change == answering {
+			all.detail = "several interfaces"
+		}
+		if !slices.Contains(out[journalLines:], all) {
+			out = append(out, all)
+		}
+		groups[all] = append(groups[all], groups[e]...)
+	}
+	return out
 }
 
 func (e event) line(addresses []netip.Addr, plan string) line {

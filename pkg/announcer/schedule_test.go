@@ -101,3 +101,16 @@ func TestJournalSaysFewLines(t *testing.T) {
 	j.add(ip("10.0.0.9"), event{answering, "eth1"})
 	require.Equal(t, []line{{slog.LevelInfo, "answering for 10.0.0.9 on eth1 (plan 3.19)"}}, j.take(began.Add(journalPause), "3.19"), "the last word")
 }
+
+// TestFault_K1_1_JournalIsBounded: however many reasons there are, they are few lines, and every
+// address is counted.
+func TestFault_K1_1_JournalIsBounded(t *testing.T) {
+	j := newJournal()
+	for i := range 3000 {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		j.add(address, event{change(i % 4), address.String() + " is the address of node7"})
+	}
+	lines := j.take(began, "3.17")
+	require.LessOrEqual(t, len(lines), journalLines+4)
+	require.Equal(t, "answering for 750 addresses on several interfaces (plan 3.17): 10.0.0.3, 10.0.0.7, 10.0.0.11 and 747 more", lines[len(lines)-1].text)
+}
