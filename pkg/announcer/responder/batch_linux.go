@@ -1,6 +1,7 @@
 package responder
 
 import (
+	"errors"
 	"net"
 	"syscall"
 	"time"
@@ -11,10 +12,11 @@ import (
 )
 
 const (
-	// arenaSize is how much of what came is taken out of the kernel at once: more than 1500 ARP
-	// requests. The kernel's own buffer holds a few hundred, and a thousand hosts may ask within a
-	// few milliseconds.
-	arenaSize = 128 << 10
+	// arenaSize is how much of what came is taken out of the kernel before it is answered: about a
+	// thousand ARP requests. The kernel's own buffer holds a few hundred, and a thousand hosts may
+	// ask within a few milliseconds. refill is after how many frames it is looked for more.
+	arenaSize = 64 << 10
+	refill    = 64
 	// receiveBuffer is what the kernel is asked for; net.core.rmem_max bounds what it gives.
 	receiveBuffer = 1 << 20
 
@@ -32,18 +34,59 @@ const (
 	nap       = 5 * time.Millisecond
 )
 
+// batch is what was taken out of the kernel at once. It has one user.
+type batch struct {
+	// arena holds frames, of which those from next on were not looked at yet; used is how much of
+	// it is in use.
+	arena  []byte
+	used   int
+	frames [][]byte
+	next   int
+	// err is what went wrong after the last frame.
+	err error
+}
+
+func newBatch() *batch { return &batch{arena: make([]byte, arenaSize)} }
+
+// read takes what there is, as far as there is room, and reports whether there is anything to
+// look at, frames or an error. It does not wait.
+func (b *batch) read(fd int) bool {
+	if b.next == len(b.frames) {
+		b.frames, b.next, b.used = b.frames[:0], 0, 0
+	}
+	for b.err == nil && b.used+maxFrame <= len(b.arena) {
+		n, err := unix.Read(fd, b.arena[b.used:b.used+maxFrame])
+		switch {
+		case err == nil:
+			b.frames = append(b.frames, b.arena[b.used:b.used+n:b.used+n])
+			b.used += n
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return b.next < len(b.frames)
+		default:
+			b.err = err
+		}
+	}
+	return true
+}
+
+// take returns the next frame, or what went wrong after the last one. There is neither at the end.
+func (b *batch) take() (frame []byte, err error) {
+	if b.next < len(b.frames) {
+		b.next++
+		return b.frames[b.next-1], nil
+	}
+	err, b.err = b.err, nil
+	return nil, err
+}
+
 // batchConn is a packet socket that takes many frames out of the kernel at once, and at a
 // bounded rate. One goroutine reads.
 type batchConn struct {
 	*packet.Conn
-	raw syscall.RawConn
-
-	// arena holds frames, of which those from next on were not returned yet.
-	arena  []byte
-	frames [][]byte
-	next   int
-	err    error
-	read   readPace
+	raw   syscall.RawConn
+	batch *batch
+	pace  *readPace
 	// hurry ends a pause between two reads, because a deadline has passed. It is of one.
 	hurry chan struct{}
 }
@@ -62,27 +105,29 @@ func newBatchConn(c *packet.Conn, perSecond rate.Limit) (*batchConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &batchConn{Conn: c, raw: raw, arena: make([]byte, arenaSize), hurry: make(chan struct{}, 1), read: newReadPace(perSecond)}, nil
+	return &batchConn{Conn: c, raw: raw, batch: newBatch(), pace: newReadPace(perSecond), hurry: make(chan struct{}, 1)}, nil
 }
 
 // ReadFrom returns the next frame. Where it came from is in the frame.
 func (c *batchConn) ReadFrom(frame []byte) (int, net.Addr, error) {
-	if c.next == len(c.frames) {
-		if err := c.fill(); err != nil {
+	b := c.batch
+	if b.next == len(b.frames) && b.err == nil {
+		if err := c.wait(); err != nil {
 			return 0, nil, err
 		}
+	} else if b.next%refill == 0 {
+		_ = c.raw.Control(func(fd uintptr) { b.read(int(fd)) }) // The next one that waits fails too.
 	}
-	c.next++
-	return copy(frame, c.frames[c.next-1]), nil, nil
+	next, err := b.take()
+	if err != nil {
+		return 0, nil, err
+	}
+	return copy(frame, next), nil, nil
 }
 
-// fill takes out of the kernel what there is, and waits where there is nothing.
-func (c *batchConn) fill() error {
-	if err := c.err; err != nil {
-		c.err = nil
-		return err
-	}
-	if pause := c.read.pause(time.Now()); pause > 0 {
+// wait waits until there is something in the batch.
+func (c *batchConn) wait() error {
+	if pause := c.pace.rest(time.Now(), len(c.batch.frames)); pause > 0 {
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -90,33 +135,7 @@ func (c *batchConn) fill() error {
 			timer.Stop()
 		}
 	}
-	c.frames, c.next = c.frames[:0], 0
-	err := c.raw.Read(func(fd uintptr) bool {
-		for used := 0; used+maxFrame <= len(c.arena); {
-			n, err := unix.Read(int(fd), c.arena[used:used+maxFrame])
-			switch err {
-			case nil:
-				c.frames = append(c.frames, c.arena[used:used+n:used+n])
-				used += n
-				continue
-			case unix.EINTR:
-				continue
-			case unix.EAGAIN:
-				return len(c.frames) > 0
-			}
-			c.err = err
-			return true
-		}
-		return true
-	})
-	c.read.took(time.Now(), len(c.frames))
-	if len(c.frames) > 0 {
-		return nil // What went wrong comes with the next read.
-	}
-	if err == nil {
-		err, c.err = c.err, nil
-	}
-	return err
+	return c.raw.Read(func(fd uintptr) bool { return c.batch.read(int(fd)) })
 }
 
 // SetDeadline does what that of net.Conn does.
@@ -132,26 +151,17 @@ func (c *batchConn) SetDeadline(t time.Time) error {
 }
 
 // readPace bounds how much is read, and how often.
-type readPace struct {
-	frames, wakes *rate.Limiter
-	wait          time.Duration
+type readPace struct{ frames, wakes *rate.Limiter }
+
+func newReadPace(perSecond rate.Limit) *readPace {
+	return &readPace{frames: rate.NewLimiter(perSecond, frameBurst), wakes: rate.NewLimiter(wakeRate, wakeBurst)}
 }
 
-func newReadPace(perSecond rate.Limit) readPace {
-	return readPace{frames: rate.NewLimiter(perSecond, frameBurst), wakes: rate.NewLimiter(wakeRate, wakeBurst)}
-}
-
-// took counts n frames that were read at now.
-func (p *readPace) took(now time.Time, n int) {
-	p.wait = p.frames.ReserveN(now, min(n, frameBurst)).DelayFrom(now)
-}
-
-// pause returns for how long nothing is to be read from now on.
-func (p *readPace) pause(now time.Time) time.Duration {
-	wait := p.wait
+// rest counts n frames that were read up to now, and returns for how long nothing is to be read.
+func (p *readPace) rest(now time.Time, n int) time.Duration {
+	wait := p.frames.ReserveN(now, min(n, frameBurst)).DelayFrom(now)
 	if !p.wakes.AllowN(now, 1) {
 		wait = max(wait, nap)
 	}
-	p.wait = 0
 	return wait
 }
