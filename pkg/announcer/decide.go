@@ -42,9 +42,6 @@ func newSegments(node string, links link.Snapshot, peers []announcement.Peer, ro
 	for _, peer := range peers {
 		for _, i := range peer.Interfaces {
 			s.nodes[i.MAC] = peer.Node
-			for _, p := range i.Prefixes {
-				s.own[p.Addr()] = cmp.Or(s.own[p.Addr()], fmt.Sprintf("the address of %s on %s", peer.Node, i.Name))
-			}
 		}
 	}
 	for _, i := range links.Interfaces {

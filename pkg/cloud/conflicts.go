@@ -99,7 +99,7 @@ func (p *Provider) tellContested(c loadbalancer.Conflict) {
 		}
 		if svc, err := p.listers.services.Services(namespace).Get(name); err == nil {
 			p.recorder.Event(svc, corev1.EventTypeWarning, string(reason.AddressConflict),
-				fmt.Sprintf("another machine on the network uses %s too (%s); some clients may reach that one", c.Address, c.Machine))
+				contestedText(c)+"; some clients may reach that one")
 		}
 	}
 }
@@ -117,13 +117,14 @@ type notice struct {
 // it is more than a handful.
 func notices(conflicts []loadbalancer.Conflict, quarantine time.Duration) []notice {
 	type group struct {
-		kind loadbalancer.ConflictKind
-		pool string
+		kind  loadbalancer.ConflictKind
+		pool  string
+		owned bool
 	}
 	var order []group
 	by := map[group][]loadbalancer.Conflict{}
 	for _, c := range conflicts {
-		g := group{c.Kind, c.Pool}
+		g := group{c.Kind, c.Pool, c.Machine.Owner != ""}
 		if by[g] == nil {
 			order = append(order, g)
 		}
@@ -147,17 +148,22 @@ func notices(conflicts []loadbalancer.Conflict, quarantine time.Duration) []noti
 func noticeOf(all []loadbalancer.Conflict, quarantine time.Duration) notice {
 	first := all[0]
 	what, is, it := "address "+first.Address.String(), "is", "it"
-	who := fmt.Sprintf("another machine on the network (%s)", first.Machine)
+	who := machineText(first.Machine)
 	if len(all) > 1 {
 		what, is, it = fmt.Sprintf("%d addresses (%s)", len(all), someOf(all)), "are", "they"
-		who = fmt.Sprintf("other machines on the network (of the first: %s)", first.Machine)
+		if who = fmt.Sprintf("other machines on the network (of the first: %s)", first.Machine); first.Machine.Owner != "" {
+			who = fmt.Sprintf("nodes or routers (of the first: %s)", first.Machine)
+		}
 	}
 	what += " of pool " + first.Pool
 	switch first.Kind {
 	case loadbalancer.Quarantined:
+		if first.Machine.Owner != "" {
+			return notice{string(reason.AddressQuarantined), fmt.Sprintf("%s %s used by %s and %s not given out; take %s out of the pool", what, is, who, is, object(len(all))), true, true}
+		}
 		return notice{string(reason.AddressQuarantined), fmt.Sprintf("%s %s used by %s and %s not given out until nobody has answered for %s", what, is, who, is, quarantine), true, true}
 	case loadbalancer.Unquarantined:
-		return notice{string(reason.AddressQuarantined), fmt.Sprintf("%s %s used by %s and may be given out all the same: half of the pool is in quarantine already", what, is, who), true, true}
+		return notice{string(reason.AddressQuarantined), fmt.Sprintf("%s %s used by %s and may be given out all the same: half of what is free in the pool is in quarantine already", what, is, who), true, true}
 	case loadbalancer.Discharged:
 		return notice{eventDischarged, fmt.Sprintf("%s may be given out again: %s %s in quarantine no more", what, it, is), false, true}
 	case loadbalancer.Proxied:
@@ -168,6 +174,29 @@ func noticeOf(all []loadbalancer.Conflict, quarantine time.Duration) notice {
 	default:
 		return notice{string(reason.AddressConflict), fmt.Sprintf("%s %s not used by %s any more", what, is, who), false, false}
 	}
+}
+
+// machineText names what uses an address beside Services.
+func machineText(m loadbalancer.Machine) string {
+	if m.Owner != "" {
+		return m.Owner
+	}
+	return fmt.Sprintf("another machine on the network (%s)", m)
+}
+
+// contestedText says what uses the address of a Service, too.
+func contestedText(c loadbalancer.Conflict) string {
+	if c.Machine.Owner != "" {
+		return fmt.Sprintf("%s has %s too", c.Machine.Owner, c.Address)
+	}
+	return fmt.Sprintf("another machine on the network uses %s too (%s)", c.Address, c.Machine)
+}
+
+func object(n int) string {
+	if n > 1 {
+		return "them"
+	}
+	return "it"
 }
 
 // someOf names a few of the addresses and counts the others.

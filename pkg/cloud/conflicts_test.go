@@ -50,11 +50,11 @@ func TestQuarantine(t *testing.T) {
 	require.NoError(t, c.create(loadBalancer("web")))
 	require.Error(t, c.create(loadBalancer("asking", func(s *corev1.Service) { s.Annotations = map[string]string{AnnotationAddresses: "10.0.0.0"} })))
 	c.says("asking", ConditionAllocated, reason.AddressQuarantined)
-	c.told("AddressQuarantined: address 10.0.0.0 is used by another machine on the network, 02:00:00:00:00:aa, heard on eth0 of node node1")
+	c.told("AddressQuarantined: address 10.0.0.0 is not given out: another machine on the network uses it, 02:00:00:00:00:aa, heard on eth0 of node node1")
 	c.finds("node1", "02:00:00:00:00:aa", "10.0.0.0")
 	c.published("web", "10.0.0.1")
 	require.NoError(t, testutil.CollectAndCompare(c.p.Collector(), strings.NewReader(`
-# HELP baremetal_ccm_pool_addresses_quarantined Addresses of the pool that are not given out because other machines on the network use them.
+# HELP baremetal_ccm_pool_addresses_quarantined Addresses of the pool that are not given out because nodes, routers or other machines on the network have them.
 # TYPE baremetal_ccm_pool_addresses_quarantined gauge
 baremetal_ccm_pool_addresses_quarantined{family="IPv4",pool="default"} 1
 baremetal_ccm_pool_addresses_quarantined{family="IPv6",pool="default"} 0
@@ -82,7 +82,7 @@ func TestContested(t *testing.T) {
 baremetal_ccm_address_conflict{address="10.0.0.0",mac="02:00:00:00:00:aa",namespace="default",service="web"} 1
 `), "baremetal_ccm_address_conflict"))
 	require.NoError(t, testutil.CollectAndCompare(c.p.Collector(), strings.NewReader(`
-# HELP baremetal_ccm_address_conflicts_total What happened between addresses and other machines on the network, by kind: free addresses quarantined, discharged or unquarantined (half of the pool is in quarantine already), addresses of Services contested or settled again, machines proxied (taken for a proxy).
+# HELP baremetal_ccm_address_conflicts_total What happened between addresses and other machines on the network, by kind: free addresses quarantined, discharged or unquarantined (half of what is free is in quarantine already), addresses of Services contested or settled again, machines proxied (taken for a proxy).
 # TYPE baremetal_ccm_address_conflicts_total counter
 baremetal_ccm_address_conflicts_total{kind="contested"} 1
 baremetal_ccm_address_conflicts_total{kind="discharged"} 0
@@ -119,7 +119,7 @@ func TestNotices(t *testing.T) {
 			{"AddressQuarantined", "6 addresses (10.0.0.0, 10.0.0.1, 10.0.0.2 and 3 more) of pool default are used by other machines on the network (of the first: 02:00:00:00:00:aa, heard on eth0 of node node1) and are not given out until nobody has answered for 10m0s", true, true},
 		}},
 		"spared": {of(loadbalancer.Unquarantined, 1), []notice{
-			{"AddressQuarantined", "address 10.0.0.0 of pool default is used by another machine on the network (02:00:00:00:00:aa, heard on eth0 of node node1) and may be given out all the same: half of the pool is in quarantine already", true, true},
+			{"AddressQuarantined", "address 10.0.0.0 of pool default is used by another machine on the network (02:00:00:00:00:aa, heard on eth0 of node node1) and may be given out all the same: half of what is free in the pool is in quarantine already", true, true},
 		}},
 		"proxy": {proxy, []notice{
 			{"ProxyFound", "02:00:00:00:00:aa, heard on eth0 of node node1 answers for 32 addresses, among them 10.0.0.0 of pool default: it is taken for a proxy (proxy ARP or NDP), and none of them is in quarantine; have it answer for fewer, or clients may reach it in place of a Service", true, true},

@@ -98,6 +98,7 @@ func (c *core) reassign() {
 }
 
 func (c *core) reassignLocked() {
+	c.inspectLocked() // what is a node's is not given out
 	c.settleLocked(c.lb.Reassign(c.now()))
 	c.retryLocked()
 	c.kick()
@@ -109,6 +110,7 @@ func (c *core) ensure(s loadbalancer.Service) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keys[s.Holder.UID] = s.Key()
+	c.inspectLocked() // what is a node's is not given out
 	err := c.lb.Ensure(s, c.now())
 	c.retryLocked()
 	c.kick()
@@ -172,6 +174,7 @@ func (c *core) setNode(n loadbalancer.Node) {
 	defer c.mu.Unlock()
 	c.departures.back(n.Name)
 	c.lb.SetNode(n)
+	c.retryLocked()
 	c.kick()
 }
 

@@ -19,14 +19,14 @@ func (a *Allocator) mayTake(req *Request, address netip.Addr) *Refusal {
 	if refusal := a.admits(p, req, FamilyOf(address)); refusal != nil && !(refusal.Reason == reason.QuotaExceeded && of(a.holders[address], req.Holder.Namespace)) {
 		return refusal
 	}
-	by, quarantined := a.quarantined[address]
+	why, quarantined := a.quarantined[address]
 	switch r, reserved := a.reserved[address]; {
 	case p.avoids(address):
 		return refuse(reason.AddressAvoided, "address %s ends in .0 or .255, which pool %q avoids (avoidBuggyIPs)", address, p.Name)
 	case reserved && (r.Namespace != req.Holder.Namespace || r.Name != req.Holder.Name):
 		return refuse(reason.AddressReserved, "address %s is reserved for another Service", address)
 	case quarantined:
-		return refuse(reason.AddressQuarantined, "address %s is used by another machine on the network, %s", address, by)
+		return refuse(reason.AddressQuarantined, "address %s is not given out: %s", address, why)
 	}
 	return a.mayJoin(req, address)
 }

@@ -26,7 +26,7 @@ type Allocator struct {
 	// keys are, by sharing key, the addresses whose holders name it.
 	keys map[string]map[netip.Addr]bool
 	// withdrawing are addresses whose last claimant has not acknowledged that it stopped
-	// answering, and quarantined those that another machine on the network uses, with who.
+	// answering, and quarantined those that a machine has, with why.
 	withdrawing map[netip.Addr]bool
 	quarantined map[netip.Addr]string
 }
@@ -293,9 +293,9 @@ func (a *Allocator) Withdrawn(address netip.Addr) {
 	a.unpark(address)
 }
 
-// Quarantine keeps address from being given out to anybody until Discharge, because another
-// machine on the network uses it; by says which, for people. A holder keeps it.
-func (a *Allocator) Quarantine(address netip.Addr, by string) { a.quarantined[address] = by }
+// Quarantine keeps address from being given out until Discharge, because a machine has it;
+// why says so for people. A holder keeps it.
+func (a *Allocator) Quarantine(address netip.Addr, why string) { a.quarantined[address] = why }
 
 // Discharge ends what Quarantine began.
 func (a *Allocator) Discharge(address netip.Addr) {
@@ -319,7 +319,7 @@ func (a *Allocator) unpark(address netip.Addr) {
 type Usage struct {
 	Pool   string
 	Family Family
-	// Held counts the addresses in use, Quarantined those that another machine uses; Size is
+	// Held counts the addresses in use, Quarantined those that a machine has; Size is
 	// all that the pool contains.
 	Held, Quarantined int
 	Size              *big.Int

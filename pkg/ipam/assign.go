@@ -249,7 +249,7 @@ func (a *Allocator) exhausted(req *Request, pools []*pool, f Family) *Refusal {
 	return refuse(reason.PoolExhausted, "none of the %d pools that may serve %s has a free %s address%s; free one, or add addresses", len(pools), req.Holder, f, lost)
 }
 
-// lost says how many addresses of the pools other machines use, if any.
+// lost says how many addresses of the pools machines have, if any.
 func (a *Allocator) lost(pools []*pool, f Family) string {
 	n := 0
 	for address := range a.quarantined {
@@ -260,7 +260,7 @@ func (a *Allocator) lost(pools []*pool, f Family) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (other machines on the network use %d)", n)
+	return fmt.Sprintf(" (nodes or other machines on the network have %d)", n)
 }
 
 // judge says of an address of p, met in the search for a free one, whether it is.

@@ -432,10 +432,10 @@ func TestQuarantine(t *testing.T) {
 	quarantined := netip.MustParseAddr("10.0.0.0")
 	a.Quarantine(quarantined, "02:00:00:00:00:01")
 	refusal := refused(t, a, service("s1", asking("10.0.0.0")), reason.AddressQuarantined)
-	require.Equal(t, "address 10.0.0.0 is used by another machine on the network, 02:00:00:00:00:01", refusal.Message)
+	require.Equal(t, "address 10.0.0.0 is not given out: 02:00:00:00:00:01", refusal.Message)
 	granted(t, a, service("s1"), "10.0.0.1")
 	refusal = refused(t, a, service("s2"), reason.PoolExhausted)
-	require.Equal(t, `pool "p" has no free IPv4 address (other machines on the network use 1); free one, or add addresses to the pool`, refusal.Message)
+	require.Equal(t, `pool "p" has no free IPv4 address (nodes or other machines on the network have 1); free one, or add addresses to the pool`, refusal.Message)
 	require.Equal(t, 1, a.Usage()[0].Quarantined)
 
 	a.Withdraw(quarantined)

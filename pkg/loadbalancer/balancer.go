@@ -93,7 +93,7 @@ func (b *Balancer) Configure(config Config) error {
 		return err
 	}
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
-	b.ownAddresses(b.bgp.addresses(), config.BGP.addresses())
+	b.setRouters(config.BGP.addresses())
 	b.bgp, b.order = config.BGP, map[string]int{}
 	for _, all := range b.bgp.Pools {
 		for i, a := range all {

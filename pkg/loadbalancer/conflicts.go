@@ -31,7 +31,7 @@ const (
 	Quarantined ConflictKind = "quarantined"
 	// Discharged: it is given out again.
 	Discharged ConflictKind = "discharged"
-	// Unquarantined: it is given out all the same, as half of its pool is in quarantine.
+	// Unquarantined: it is given out all the same, as half of what is free is in quarantine.
 	Unquarantined ConflictKind = "unquarantined"
 	// Contested: a machine uses an address that a Service holds.
 	Contested ConflictKind = "contested"
@@ -57,8 +57,12 @@ type Conflict struct {
 	Machine Machine
 }
 
-// Machine is one that is none of the cluster's nodes.
+// Machine is what has an address beside Services: one that is none of the cluster's nodes, or a
+// node, a gateway or a router that is known to.
 type Machine struct {
+	// Owner says what it is, where that is known without its having been heard: "node node1".
+	// All else is zero then.
+	Owner string
 	// MAC is its hardware address, and Interface and Node where it was heard: by the first
 	// of the nodes that did.
 	MAC, Interface, Node string
@@ -68,6 +72,9 @@ type Machine struct {
 
 // String names the machine for people.
 func (m Machine) String() string {
+	if m.Owner != "" {
+		return m.Owner
+	}
 	return fmt.Sprintf("%s, heard on %s of node %s", m.MAC, m.Interface, m.Node)
 }
 
@@ -86,17 +93,22 @@ type conflicts struct {
 	hardware map[string]bool
 	// found are the machines of each address, by MAC.
 	found map[netip.Addr][]Machine
+	// owned are the addresses of pools that are known to be a node's or a router's.
+	owned map[netip.Addr]Machine
+	// tight says that a Service took an address of a pool that may now have too much in
+	// quarantine.
+	tight bool
 	// quarantined are the free addresses that are not given out, contested those held that a
-	// machine uses too, and spared those that are not in quarantine as half of the pool is.
+	// machine uses too, and spared those that are not in quarantine as half of what is free is.
 	quarantined map[netip.Addr]*quarantine
 	contested   map[netip.Addr]Machine
 	spared      map[netip.Addr]bool
 	// proxies are the MACs of those that have too much, by the number of addresses.
 	proxies map[string]int
-	// local counts the Nodes and routers that have an address.
-	local  map[netip.Addr]int
-	news   []Conflict
-	counts map[ConflictKind]uint64
+	// routers are the addresses of BGP peers.
+	routers map[netip.Addr]bool
+	news    []Conflict
+	counts  map[ConflictKind]uint64
 }
 
 // quarantine is one address in quarantine: since when it has been silent, or zero while a
@@ -110,25 +122,29 @@ func newConflicts() conflicts {
 	return conflicts{
 		finders: map[string]bool{},
 		found:   map[netip.Addr][]Machine{}, quarantined: map[netip.Addr]*quarantine{}, contested: map[netip.Addr]Machine{},
-		spared: map[netip.Addr]bool{}, proxies: map[string]int{}, local: map[netip.Addr]int{}, counts: map[ConflictKind]uint64{},
+		spared: map[netip.Addr]bool{}, proxies: map[string]int{}, routers: map[netip.Addr]bool{}, counts: map[ConflictKind]uint64{},
 	}
 }
 
-// suspects yields the addresses that are to be asked for because a machine has them, or had.
+// suspects yields the addresses that are to be asked for because a stranger has them, or had.
 func (c *conflicts) suspects() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
 	for address := range c.found {
 		out[address] = true
 	}
-	for address := range c.quarantined {
-		out[address] = true
+	for address, q := range c.quarantined {
+		if q.machine.Owner == "" {
+			out[address] = true
+		}
 	}
 	return out
 }
 
 // touch has it judged again if it may concern address, which a Service took or gave up.
 func (c *conflicts) touch(address netip.Addr) {
-	c.renew = c.renew || len(c.found[address]) > 0 || c.quarantined[address] != nil
+	_, owned := c.owned[address]
+	c.renew = c.renew || len(c.found[address]) > 0 || c.quarantined[address] != nil || owned
+	c.tight = c.tight || len(c.quarantined) > 0
 }
 
 // tell keeps what happened. A standby says nothing: another replica does.
@@ -203,30 +219,20 @@ func (b *Balancer) heardFindings(node string, before, after announcement.Report,
 	}
 }
 
-// ownAddresses notes that a Node, or all routers together, have other addresses now.
-func (b *Balancer) ownAddresses(before, after []netip.Addr) {
-	count := func(addresses []netip.Addr, by int) {
-		for _, a := range addresses {
-			if b.conflicts.local[a] += by; b.conflicts.local[a] == 0 {
-				delete(b.conflicts.local, a)
-			}
-			b.plan.touch(a)
-		}
-	}
-	count(before, -1)
-	count(after, 1)
-}
-
 // Inspect judges what nodes say of other machines, and puts free addresses into quarantine or
 // lets them out of it. It returns the addresses that Services hold of which something new is
 // to be said, and when to call it again though nothing has changed; 0 is never.
 func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Duration) {
 	c := &b.conflicts
-	if c.renew || !c.next.IsZero() && !now.Before(c.next) {
-		c.renew, c.next = false, time.Time{}
+	switch {
+	case c.renew || !c.next.IsZero() && !now.Before(c.next):
+		c.renew, c.tight, c.next = false, false, time.Time{}
 		b.gather()
 		changed = b.contend()
 		b.confine(now)
+	case c.tight:
+		c.tight = false
+		b.relax()
 	}
 	if !c.next.IsZero() {
 		again = max(c.next.Sub(now), time.Millisecond)
@@ -240,6 +246,7 @@ func (b *Balancer) gather() {
 	if c.hardware == nil {
 		c.hardware = b.hardware()
 	}
+	c.owned = b.ownedAddresses()
 	found := map[netip.Addr]map[string]Machine{}
 	for _, name := range b.finders() {
 		for _, f := range b.announcer[name].report.Findings {
@@ -335,7 +342,28 @@ func (b *Balancer) tellProxy(mac string) {
 	c.tell(news)
 }
 
-// stranger returns who uses address, proxies aside: the machine that most nodes heard.
+// user returns what has address beside Services, or would have: a node or router that is known
+// to, else the machine that most nodes heard, proxies aside.
+func (c *conflicts) user(address netip.Addr) (Machine, bool) {
+	if m, ok := c.owned[address]; ok {
+		return m, true
+	}
+	return c.stranger(address)
+}
+
+// used returns the addresses that user may return something for, sorted: those of the cluster
+// before those of strangers.
+func (c *conflicts) used() []netip.Addr {
+	out := sortedAddresses(c.owned)
+	for _, address := range sortedAddresses(c.found) {
+		if _, ok := c.owned[address]; !ok {
+			out = append(out, address)
+		}
+	}
+	return out
+}
+
+// stranger returns the machine, no proxy, that uses address and that most nodes heard.
 func (c *conflicts) stranger(address netip.Addr) (Machine, bool) {
 	for _, m := range c.found[address] {
 		if c.proxies[m.MAC] == 0 {
@@ -351,8 +379,8 @@ func (b *Balancer) contend() (changed []netip.Addr) {
 	c := &b.conflicts
 	before := c.contested
 	c.contested = map[netip.Addr]Machine{}
-	for _, address := range sortedAddresses(c.found) {
-		m, ok := c.stranger(address)
+	for _, address := range c.used() {
+		m, ok := c.user(address)
 		if !ok || len(b.addresses.Holders(address)) == 0 {
 			continue
 		}
@@ -360,7 +388,7 @@ func (b *Balancer) contend() (changed []netip.Addr) {
 		if old, was := before[address]; !was {
 			c.tell(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: m})
 			changed = append(changed, address)
-		} else if old.MAC != m.MAC {
+		} else if old.MAC != m.MAC || old.Owner != m.Owner {
 			changed = append(changed, address)
 		}
 	}
@@ -385,9 +413,9 @@ func (b *Balancer) confine(now time.Time) {
 	}
 	spared := c.spared
 	c.spared = map[netip.Addr]bool{}
-	for _, address := range sortedAddresses(c.found) {
-		m, ok := c.stranger(address)
-		if !ok || c.quarantined[address] != nil || len(b.addresses.Holders(address)) > 0 || !b.confirmed(address) {
+	for _, address := range c.used() {
+		m, ok := c.user(address)
+		if !ok || c.quarantined[address] != nil || len(b.addresses.Holders(address)) > 0 || m.Owner == "" && !b.confirmed(address) {
 			continue
 		}
 		pool := b.addresses.PoolOf(address)
@@ -398,10 +426,19 @@ func (b *Balancer) confine(now time.Time) {
 			continue
 		}
 		c.quarantined[address] = &quarantine{machine: m}
-		b.addresses.Quarantine(address, m.String())
+		b.addresses.Quarantine(address, m.uses())
 		b.probing.renew = true
 		c.tell(Conflict{Kind: Quarantined, Address: address, Pool: pool, Machine: m})
 	}
+	b.relax()
+}
+
+// uses says for people what m has to do with an address.
+func (m Machine) uses() string {
+	if m.Owner != "" {
+		return "it is an address of " + m.Owner
+	}
+	return "another machine on the network uses it, " + m.String()
 }
 
 // review looks at an address in quarantine again. It leaves when a Service holds it after
@@ -410,13 +447,15 @@ func (b *Balancer) confine(now time.Time) {
 func (b *Balancer) review(address netip.Addr, now time.Time) {
 	c := &b.conflicts
 	q := c.quarantined[address]
-	m, found := c.stranger(address)
+	m, found := c.user(address)
 	switch {
 	case b.addresses.PoolOf(address) == "" || len(b.addresses.Holders(address)) > 0:
 		b.discharge(address)
 	case found:
 		q.machine, q.silent = m, time.Time{}
-		b.addresses.Quarantine(address, m.String())
+		b.addresses.Quarantine(address, m.uses())
+	case q.machine.Owner != "":
+		b.discharge(address) // What has it no more said so itself.
 	case len(c.found[address]) > 0, !c.leads:
 		b.discharge(address) // It is a proxy, or another replica has it looked at.
 	case !b.probed(address):
@@ -434,9 +473,12 @@ func (b *Balancer) review(address netip.Addr, now time.Time) {
 	}
 }
 
-func (b *Balancer) discharge(address netip.Addr) {
+func (b *Balancer) discharge(address netip.Addr) { b.end(address, Discharged) }
+
+// end takes address out of quarantine.
+func (b *Balancer) end(address netip.Addr, kind ConflictKind) {
 	c := &b.conflicts
-	c.tell(Conflict{Kind: Discharged, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
+	c.tell(Conflict{Kind: kind, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
 	delete(c.quarantined, address)
 	b.addresses.Discharge(address)
 	b.freed, b.probing.renew = true, true
@@ -457,17 +499,54 @@ func (b *Balancer) confirmed(address netip.Addr) bool {
 	return len(finders) > 1 || d != nil && d.node != "" && b.second(d) == ""
 }
 
-// full reports whether no more addresses like that may be in quarantine: half of the pool's
-// are at most, of each family.
+// full reports whether no more addresses like that may be in quarantine: of what is free in
+// its pool, half of each family are at most, rounded down.
 func (b *Balancer) full(address netip.Addr) bool {
 	pool, family := b.addresses.PoolOf(address), ipam.FamilyOf(address)
 	for _, u := range b.addresses.Usage() {
 		if u.Pool == pool && u.Family == family {
-			after := big.NewInt(2 * int64(u.Quarantined+1))
-			return after.Cmp(u.Size) > 0
+			return excess(u, u.Quarantined+1) > 0
 		}
 	}
 	return true
+}
+
+// excess returns by how many quarantined addresses exceed half of what is free, at least 0.
+func excess(u ipam.Usage, quarantined int) int {
+	free := new(big.Int).Sub(u.Size, big.NewInt(int64(u.Held)))
+	if half := free.Rsh(free, 1); half.IsInt64() {
+		return max(0, quarantined-int(max(0, half.Int64())))
+	}
+	return 0
+}
+
+// relax lets go of what exceeds half of what is free in a pool, since Services took the rest:
+// addresses of strangers first, the highest first.
+func (b *Balancer) relax() {
+	c := &b.conflicts
+	if len(c.quarantined) == 0 {
+		return
+	}
+	for _, u := range b.addresses.Usage() {
+		n := excess(u, u.Quarantined)
+		if n == 0 {
+			continue
+		}
+		var out []netip.Addr
+		for address := range c.quarantined {
+			if b.addresses.PoolOf(address) == u.Pool && ipam.FamilyOf(address) == u.Family {
+				out = append(out, address)
+			}
+		}
+		slices.SortFunc(out, func(x, y netip.Addr) int {
+			own := func(a netip.Addr) int { return strings.Compare(c.quarantined[a].machine.Owner, "") }
+			return cmp.Or(cmp.Compare(own(x), own(y)), y.Compare(x))
+		})
+		for _, address := range out[:min(n, len(out))] {
+			c.spared[address] = true
+			b.end(address, Unquarantined)
+		}
+	}
 }
 
 // contestedVerdict says of the verdict on an address that is announced whether another machine uses

@@ -122,7 +122,7 @@ func (b *Balancer) Departs(node string) bool { return b.departing[node] != nil }
 func (b *Balancer) forgetNode(name string) {
 	b.stay(name)
 	b.countZone(b.nodes[name].Zone, -1)
-	b.ownAddresses(b.nodes[name].Addresses, nil)
+	b.touchAll(b.nodes[name].Addresses)
 	delete(b.probing.of, name)
 	delete(b.nodes, name)
 	delete(b.peers, name)

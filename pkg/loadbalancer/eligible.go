@@ -40,14 +40,6 @@ func (b *Balancer) mayServe(n Node, selector ipam.Selector) reason.Reason {
 	return ""
 }
 
-// isLocal reports whether address is one of the node's own, as its announcer reports them.
-func (b *Balancer) isLocal(node string, address netip.Addr) bool {
-	known, ok := b.announcer[node]
-	return ok && slices.ContainsFunc(known.report.Interfaces, func(i announcement.Interface) bool {
-		return slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.Addr() == address })
-	})
-}
-
 // carries says why the node's interfaces, as its announcer reports them, cannot carry
 // address, or "". A node that was never heard is believed to; it is not placed on anyway.
 func (b *Balancer) carries(node string, address netip.Addr, selector string) reason.Reason {
@@ -55,7 +47,7 @@ func (b *Balancer) carries(node string, address netip.Addr, selector string) rea
 	if !ok {
 		return ""
 	}
-	if b.isLocal(node, address) || b.conflicts.local[address] > 0 {
+	if b.isLocal(node, address) || b.conflicts.routers[address] {
 		return reason.AddressIsLocal
 	}
 	if _, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {

@@ -19,7 +19,7 @@ func (b *Balancer) SetNode(n Node) {
 	}
 	b.countZone(old.Zone, -1)
 	b.countZone(n.Zone, 1)
-	b.ownAddresses(old.Addresses, n.Addresses)
+	b.touchAll(old.Addresses, n.Addresses)
 	b.nodes[n.Name] = n
 	b.meet(n)
 	if !slices.Equal(old.Addresses, n.Addresses) {

@@ -40,7 +40,7 @@ const (
 	AddressOutsidePools Reason = "AddressOutsidePools"
 	// AddressAvoided says that avoidBuggyIPs keeps the requested address from being used.
 	AddressAvoided Reason = "AddressAvoided"
-	// AddressQuarantined says that another machine on the network uses the address.
+	// AddressQuarantined says that a node, a router or another machine on the network uses the address.
 	AddressQuarantined Reason = "AddressQuarantined"
 	// SharingRefused says that the address is held by Services that it may not be shared with.
 	SharingRefused Reason = "SharingRefused"
@@ -86,7 +86,7 @@ const (
 	NodeNoInterface Reason = "NodeNoInterface"
 	// NodeNoEndpoint says that the node has no usable endpoint of a Local Service.
 	NodeNoEndpoint Reason = "NodeNoEndpoint"
-	// AddressIsLocal says that the address is one of a node, a gateway or a BGP peer.
+	// AddressIsLocal says that the address is one of the node itself, its gateway or a BGP peer.
 	AddressIsLocal Reason = "AddressIsLocal"
 	// NodeWatchesEnough says that the node cannot stand by for the address, because nodes
 	// would have to watch more others than they may.

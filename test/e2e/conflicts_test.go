@@ -42,7 +42,7 @@ func TestConflicts(t *testing.T) {
 	l.eventually(func(t *assert.CollectT) {
 		out, err := l.c.Kubectl(l.Context(), "describe", "service", "asking")
 		require.NoError(t, err)
-		require.Contains(t, out, fmt.Sprintf("address %s is used by another machine on the network, %s", taken[0], stranger))
+		require.Contains(t, out, fmt.Sprintf("address %s is not given out: another machine on the network uses it, %s", taken[0], stranger))
 	})
 	l.says("asking", "baremetal.cloud/Allocated", "AddressQuarantined")
 	l.has("del", taken...)
