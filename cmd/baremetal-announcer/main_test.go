@@ -89,9 +89,9 @@ func TestEndsCleanly(t *testing.T) {
 	require.Zero(t, <-status, stderr.String())
 }
 
-// TestGoesOnWithoutRealtime: where the kernel refuses real-time scheduling the program says so,
+// TestFault_K1_3_GoesOnAsANormalProcess: where the kernel refuses a deadline the program says so,
 // once, and how to cure it, and goes on.
-func TestGoesOnWithoutRealtime(t *testing.T) {
+func TestFault_K1_3_GoesOnAsANormalProcess(t *testing.T) {
 	program := exec.CommandContext(t.Context(), "/proc/self/exe",
 		"--node=x", "--controllers=127.0.0.1:1", "--ca-file=/none", "--token-file=/none", "--status-address=127.0.0.1:0")
 	program.Env = append(os.Environ(), "ANNOUNCER_TEST_MAIN=1")
@@ -103,7 +103,7 @@ func TestGoesOnWithoutRealtime(t *testing.T) {
 	require.NoError(t, program.Start())
 	var warnings []string
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		if strings.Contains(lines.Text(), "real-time") {
+		if strings.Contains(lines.Text(), "deadline scheduling") {
 			warnings = append(warnings, lines.Text())
 		}
 		if strings.Contains(lines.Text(), "msg=starting") {

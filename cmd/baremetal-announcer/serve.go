@@ -19,7 +19,6 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/link"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
-	"baremetal.cloud/ccm/pkg/announcer/realtime"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/announcer/status"
@@ -33,27 +32,30 @@ const serverName = "baremetal-ccm"
 // have taken the end of sessions for a restart before they hear that nobody watches any more.
 func serve(ctx context.Context, o options, logs io.Writer) error {
 	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
-	process := status.Process{Version: versionText(), Realtime: o.realtime && hasten(log)}
+	fast, err := newThreads(o.realtime, log)
+	if err != nil {
+		return err
+	}
+	fast.runaway()
+	process := status.Process{Version: versionText(), Threads: fast.classes()}
 	var client *control.Client
 	var node *announcer.Announcer
 	var speaker *bgp.Speaker
-	paths := bfd.New(bfd.Options{Logger: log, AdminDown: true, OnEvent: func(e bfd.Event) { speaker.OnBFD(e) }})
+	paths := bfd.New(bfd.Options{Logger: log, AdminDown: true, Loop: fast.bfd.loop, OnEvent: func(e bfd.Event) { speaker.OnBFD(e) }})
 	speaker = bgp.NewSpeaker(bgp.Options{
 		Command: speakerProcess, PasswordDir: o.passwordDir, Paths: paths, Logger: log,
 		OnState: func(s bgp.State) { node.OnBGP(s) },
 	})
 	settings := announcer.Options{
 		Node: o.node, Logger: log, Speaker: speaker,
-		IPv4:       newResponder(arp.Protocol{}),
-		IPv6:       newResponder(ndp.Protocol{}),
+		Loop:       fast.announcer.loop,
+		IPv4:       newResponder(arp.Protocol{}, fast.announcer.loop),
+		IPv6:       newResponder(ndp.Protocol{}, fast.announcer.loop),
 		ListenIPv4: newListener(arp.Claims{}), ListenIPv6: newListener(ndp.Claims{}),
 		Report: func(r announcement.Report) { client.SetReport(r) },
 	}
 	checker := health.NewChecker(health.Options{Now: sight.Now, Logger: log, OnResult: func(r health.Result) { node.OnHealth(r) }})
 	settings.Ask = checker.Set
-	if process.Realtime {
-		settings.Yield = realtime.Yield
-	}
 	keeper := newKeeper(o, log)
 	if o.planFile != "" {
 		settings.Kept, settings.Keeper = keeper.Load(), keeper
@@ -92,6 +94,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		return speaker.Run(ctx)
 	})
 	running.Go(func() error { return paths.Run(pathsCtx) })
+	running.Go(func() error { return fast.guard(ctx, log) })
 	running.Go(func() error { return status.Serve(ctx, listener, handler) })
 	running.Go(func() error { return client.Run(clientCtx) })
 	if err := running.Wait(); err != nil {
@@ -99,16 +102,6 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 	}
 	log.Info("ended")
 	return nil
-}
-
-// hasten makes the process real-time and reports whether it is: it can do without.
-func hasten(log *slog.Logger) bool {
-	err := realtime.Enter()
-	if err != nil {
-		log.Warn("no real-time scheduling: on a busy node peers may take this one for dead; "+
-			"give the container the capability SYS_NICE, or say --realtime=false", "error", err)
-	}
-	return err == nil
 }
 
 // newKeeper returns what keeps the plan for the next start.
@@ -119,10 +112,10 @@ func newKeeper(o options, log *slog.Logger) *planfile.Keeper {
 	})
 }
 
-// newResponder returns what makes a responder of protocol.
-func newResponder(protocol responder.Protocol) func(func(), func() bool) announcer.Responder {
+// newResponder returns what makes a responder of protocol that reads when poller says so.
+func newResponder(protocol responder.Protocol, poller responder.Poller) func(func(), func() bool) announcer.Responder {
 	return func(socketFailed func(), allowed func() bool) announcer.Responder {
-		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed, Allowed: allowed})
+		return responder.New(responder.Options{Protocol: protocol, OnFailure: socketFailed, Allowed: allowed, Poller: poller})
 	}
 }
 

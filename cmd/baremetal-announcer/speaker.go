@@ -31,8 +31,8 @@ func speakerProcess() *exec.Cmd {
 // that end it: the announcer says first what routers are to be told.
 func speak() int {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
-	// It began real-time as its announcer is. Routers wait seconds for it, and with many
-	// prefixes it computes for long.
+	// It began with the short turns of its announcer's threads. Routers wait seconds for it, and with
+	// many prefixes it computes for long.
 	if err := realtime.Leave(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s %s: %v\n", programName, speakerCommand, err)
 	}

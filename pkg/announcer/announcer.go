@@ -68,8 +68,9 @@ type Options struct {
 	// changed; what is learned comes by OnHealth. It must not block. Without it the node is
 	// taken for well.
 	Ask func(health.Targets)
-	// Yield, if not nil, is called between two things that are done: others may go first.
-	Yield func()
+	// Loop, if not nil, is what Run waits by. Packets of peers are read by Run then, on a thread that
+	// is not kept waiting by others.
+	Loop Loop
 	// Kept is the plan that an earlier life of the announcer kept, or the zero Set. It is
 	// carried out unless a leader sends one within a second, and nothing older is accepted.
 	Kept announcement.Set
@@ -91,6 +92,7 @@ type Keeper interface {
 type Announcer struct {
 	options    Options
 	log        *slog.Logger
+	waiting    waiting
 	inbox      *inbox
 	core       *core
 	responders map[family]Responder
@@ -109,6 +111,8 @@ type Announcer struct {
 	// clock is the time of package sight.
 	clock  func() time.Duration
 	asking sync.WaitGroup
+	// arrived are packets of peers that the owner read itself.
+	arrived []sight.Arrival
 	// asks ends with the announcer, by endAsks.
 	asks    context.Context
 	endAsks context.CancelFunc
@@ -126,8 +130,9 @@ func New(options Options) *Announcer {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
+	waiting := newWaiting(options.Loop)
 	a := &Announcer{
-		options: options, log: options.Logger, inbox: newInbox(), core: newCore(options.Node, newBoot()),
+		options: options, log: options.Logger, waiting: waiting, inbox: newInbox(waiting.wake), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
 		listeners: map[family]Listener{}, deaf: map[family]string{}, clock: sight.Now,
 		claimLimit: newClaimLimit(), logLimit: lograte.NewDefault(),
@@ -139,14 +144,23 @@ func New(options Options) *Announcer {
 	}
 	a.listener(ipv4, options.ListenIPv4, failed)
 	a.listener(ipv6, options.ListenIPv6, failed)
-	a.neighbours.network = sight.NewNetwork(func(p sight.Arrival) {
-		if !a.inbox.hear(p) {
-			a.neighbours.network.Drop(sight.ErrOverflow)
-		}
-	}, func() { a.inbox.put(func(n *news) { n.peersFailed = true }) })
+	network := sight.NewNetwork(a.receive, func() { a.inbox.put(func(n *news) { n.peersFailed = true }) })
+	if options.Loop != nil {
+		network.PollBy(options.Loop, func(p sight.Arrival) {
+			a.arrived = append(a.arrived, p) // At most as many as are read at once.
+		})
+	}
+	a.neighbours.network = network
 	a.core.fitness.asks = options.Ask != nil
 	a.status.Store(&Status{})
 	return a
+}
+
+// receive takes a packet that another goroutine read.
+func (a *Announcer) receive(p sight.Arrival) {
+	if !a.inbox.hear(p) {
+		a.neighbours.network.Drop(sight.ErrOverflow)
+	}
 }
 
 // OnPlan takes a plan from a replica of the cluster side.
@@ -189,37 +203,28 @@ func (a *Announcer) OnBGP(state bgp.State) {
 // interface to carry anything, and returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
 	defer a.close()
+	a.waiting.begin()
+	defer context.AfterFunc(ctx, a.waiting.wake)()
 	a.core.restore(sight.Now(), a.options.Kept)
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+	for pause := time.Duration(0); ; pause = a.pause() {
+		a.waiting.wait(pause)
+		if ctx.Err() != nil {
 			a.leave(time.Now())
 			return nil
-		case <-a.inbox.wake:
-		case <-timer.C:
 		}
-		timer.Stop()
-		a.turn(time.Now(), sight.Now(), a.inbox.take())
-		if a.options.Yield != nil {
-			a.options.Yield()
-		}
-		if pause, ok := a.pause(); ok {
-			timer.Reset(pause)
-		}
+		a.turn(time.Now(), sight.Now(), a.news())
 	}
 }
 
-// pause returns how long nothing is due, or false if nothing ever is.
-func (a *Announcer) pause() (time.Duration, bool) {
+// pause returns how long nothing is due; less than nothing if nothing ever is.
+func (a *Announcer) pause() time.Duration {
 	if a.core.pending() {
-		return 0, true
+		return 0
 	}
-	pause, ok := time.Duration(0), false
+	pause := forever
 	sooner := func(left time.Duration) {
-		if !ok || left < pause {
-			pause, ok = left, true
+		if left = max(left, 0); pause < 0 || left < pause {
+			pause = left
 		}
 	}
 	if next := earlier(a.core.wake(), a.logLimit.Next()); !next.IsZero() {
@@ -240,7 +245,7 @@ func (a *Announcer) pause() (time.Duration, bool) {
 	if next := a.core.conflicts.asks(); next != 0 {
 		sooner(max(next-sight.Now(), room))
 	}
-	return pause, ok
+	return pause
 }
 
 // leave ends everything in the order in which others can follow at once: first nothing is
@@ -310,4 +315,5 @@ func (a *Announcer) close() {
 	for _, l := range a.listeners {
 		l.Close()
 	}
+	a.waiting.end()
 }

@@ -3,6 +3,7 @@ package announcer
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
@@ -23,8 +24,11 @@ const maxClaims = 1024
 // the newest is kept, and of packets a bounded number, so that nobody ever waits and
 // nothing piles up.
 type inbox struct {
-	wake chan struct{} // of one; never closed
+	// wake has the owner look.
+	wake func()
 
+	// some says that there is something: an owner that looks for nothing has no lock to wait for.
+	some    atomic.Bool
 	mu      sync.Mutex
 	pending news
 }
@@ -64,17 +68,15 @@ type answered struct {
 	failed  bool
 }
 
-func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+func newInbox(wake func()) *inbox { return &inbox{wake: wake} }
 
 // put changes the pending news and wakes the owner.
 func (b *inbox) put(change func(*news)) {
 	b.mu.Lock()
 	change(&b.pending)
+	b.some.Store(true)
 	b.mu.Unlock()
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
+	b.wake()
 }
 
 // hear takes a packet of a peer, and reports whether there was room for it.
@@ -99,9 +101,13 @@ func (b *inbox) claimed(h probe.Holder) {
 
 // take returns the pending news and leaves none.
 func (b *inbox) take() news {
+	if !b.some.Load() {
+		return news{}
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	taken := b.pending
 	b.pending = news{}
+	b.some.Store(false)
 	return taken
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -231,10 +232,20 @@ func (e *bfdEnd) ask() (s bfdState, err error) {
 	return s, e.out.Decode(&s)
 }
 
-// runBFDEnd is such a process, real-time as the announcer is: a line with the sessions, and
-// one for each question.
+// runBFDEnd is such a process, which keeps its sessions as the announcer does: a line with the
+// sessions, and one for each question.
 func runBFDEnd(ctx context.Context, in io.Reader, out io.Writer) error {
-	if err := realtime.Enter(); err != nil {
+	runtime.GOMAXPROCS(realtime.Processors(runtime.NumCPU()))
+	if err := realtime.Share(); err != nil {
+		return err
+	}
+	thread := realtime.NewThread(true, func(class realtime.Class, err error) {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, class, err)
+		}
+	})
+	loop, err := realtime.NewLoop(thread)
+	if err != nil {
 		return err
 	}
 	lines := bufio.NewScanner(in)
@@ -246,7 +257,7 @@ func runBFDEnd(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := json.Unmarshal(lines.Bytes(), &configs); err != nil {
 		return err
 	}
-	runner := bfd.New(bfd.Options{})
+	runner := bfd.New(bfd.Options{Loop: loop})
 	if err := runner.Set(configs); err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestBGP(t *testing.T) {
 		name string
 		play func(bgp)
 	}{
-		{"the announcer is real-time, its BGP process is not", bgp.realtime},
+		{"one thread of the announcer goes before others, none of its BGP process", bgp.realtime},
 		{"R1 every node is a next hop", bgp.everyNode},
 		{"R1 Local: nodes with an endpoint", bgp.localPolicy},
 		{"R2 no endpoint, exclude label", bgp.withdrawn},

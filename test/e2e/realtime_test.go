@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 
 	"github.com/stretchr/testify/assert"
@@ -14,46 +13,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	realtimeThread = "policy 2, priority 1" // SCHED_RR
-	normalThread   = "policy 0, priority 0" // SCHED_OTHER
-)
-
-// realtime: with what the manifest gives an announcer all its threads have real-time
-// scheduling, and none of the process that it starts for BGP. Where this machine lets nobody
-// have it the announcer goes on, and says so.
+// realtime: with what the manifest gives an announcer one of its threads has a deadline, one more
+// while there are BFD sessions, and none of the process that it starts for BGP. Where this
+// machine has no more to give, the announcer goes on with what it gets, and says so.
 func (b bgp) realtime() {
-	thread, metric := realtimeThread, 1
-	if err := denied(); err != nil {
-		b.Logf("no process of this machine may be real-time (%v): announcers are to go on without", err)
-		thread, metric = normalThread, 0
-	}
 	for _, node := range b.nodes() {
-		require.Equal(b, map[string]bool{thread: true}, b.scheduling(b.announcerPID(node)))
-		require.Equal(b, map[string]bool{normalThread: true}, b.scheduling(b.speakerPID(node)))
 		b.eventually(func(t *assert.CollectT) {
-			require.Contains(t, b.metrics(node), fmt.Sprintf("\nbaremetal_announcer_realtime %d\n", metric))
+			metrics, threads := b.metrics(node), b.scheduling(b.announcerPID(node))
+			class := "deadline"
+			if threads[class] == 0 {
+				b.Logf("%s: this machine grants no deadline: %v", node, threads)
+				class = "nice"
+			}
+			require.Contains(t, metrics, fmt.Sprintf("\nbaremetal_announcer_scheduling{class=%q,thread=\"announcer\"} 1\n", class))
+			require.Contains(t, []int{1, 2}, threads[class], "%v", threads)
+			delete(threads, class)
+			require.Len(t, threads, 1, "all others are normal ones: %v", threads)
+			require.Greater(t, threads["normal"], 2)
 		})
+		speaker := b.scheduling(b.speakerPID(node))
+		require.Len(b, speaker, 1)
+		require.Contains(b, speaker, "normal")
 	}
 }
 
-// denied returns why no thread of the machine gets real-time scheduling: its cgroup may have no
-// budget for it, whatever the capabilities.
-func denied() error {
-	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // The thread ends with the goroutine.
-		result <- unix.SchedSetAttr(0, &unix.SchedAttr{Policy: unix.SCHED_RR, Priority: 1}, 0)
-	}()
-	return <-result
-}
-
-// scheduling returns what the kernel says of the threads of a process.
-func (b bgp) scheduling(pid int) map[string]bool {
+// scheduling counts the threads of a process by class. One may be niced as the testbed is.
+func (b bgp) scheduling(pid int) map[string]int {
 	b.Helper()
 	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	require.NoError(b, err)
-	all := map[string]bool{}
+	all := map[string]int{}
 	for _, thread := range threads {
 		id, err := strconv.Atoi(thread.Name())
 		require.NoError(b, err)
@@ -62,7 +51,16 @@ func (b bgp) scheduling(pid int) map[string]bool {
 			continue // it has ended
 		}
 		require.NoError(b, err)
-		all[fmt.Sprintf("policy %d, priority %d", s.Policy, s.Priority)] = true
+		switch {
+		case s.Policy == unix.SCHED_DEADLINE:
+			all["deadline"]++
+		case s.Policy == unix.SCHED_NORMAL && s.Nice < 0:
+			all["nice"]++
+		case s.Policy == unix.SCHED_NORMAL:
+			all["normal"]++
+		default:
+			all[fmt.Sprintf("policy %d", s.Policy)]++
+		}
 	}
 	return all
 }

@@ -45,6 +45,7 @@ func now() time.Duration {
 // each family that sends. Its methods are called by one owner.
 type network struct {
 	wake      func()
+	loop      Loop // or nil
 	receivers map[socket]*receiver
 	senders   map[bool]*sender // by whether they are for IPv6
 	readers   sync.WaitGroup
@@ -53,9 +54,9 @@ type network struct {
 var _ wire = (*network)(nil)
 
 // newNetwork returns one without sockets. It calls wake, from goroutines of its own, when
-// there is something to receive or a socket broke.
-func newNetwork(wake func()) *network {
-	return &network{wake: wake, receivers: map[socket]*receiver{}, senders: map[bool]*sender{}}
+// there is something to receive or a socket broke. With a loop the owner reads.
+func newNetwork(wake func(), loop Loop) *network {
+	return &network{wake: wake, loop: loop, receivers: map[socket]*receiver{}, senders: map[bool]*sender{}}
 }
 
 func (n *network) Open(wanted map[socket]bool) error {
@@ -135,9 +136,31 @@ func (n *network) listen(s socket) error {
 		return fmt.Errorf("receive on %s: %w", s, err)
 	}
 	r := &receiver{UDPConn: conn, raw: raw, socket: s, empty: now()}
+	if err := n.begin(r); err != nil {
+		return errors.Join(fmt.Errorf("receive on %s: %w", s, err), conn.Close())
+	}
 	n.receivers[s] = r
-	n.readers.Go(func() { r.run(n.wake) })
 	return nil
+}
+
+// begin has r read.
+func (n *network) begin(r *receiver) (err error) {
+	if n.loop == nil {
+		n.readers.Go(func() { r.run(n.wake) })
+		return nil
+	}
+	ready := func() {
+		_ = r.raw.Control(func(fd uintptr) { // It fails once the socket is closed.
+			if _, err := r.read(int(fd)); err != nil {
+				n.loop.Remove(int(fd))
+				r.broken.Store(true)
+			}
+		})
+	}
+	if failed := r.raw.Control(func(fd uintptr) { err = n.loop.Add(int(fd), ready) }); failed != nil {
+		return failed
+	}
+	return err
 }
 
 func (n *network) dial(ipv6 bool) error {

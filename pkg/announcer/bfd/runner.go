@@ -31,6 +31,26 @@ type Options struct {
 	// told so, by three packets. It will not take the end for a failure. Otherwise it finds
 	// out by silence.
 	AdminDown bool
+	// Loop, if not nil, is what Run waits by. Packets are read by Run then, on a thread that is not
+	// kept waiting by others.
+	Loop Loop
+}
+
+// Loop is what the owner waits by; *realtime.Loop is one. Wake may be called by anybody, the rest
+// by the owner.
+type Loop interface {
+	// Begin makes the calling goroutine the owner, on a thread of its own. Hasten has that go
+	// before others, and Relax no more.
+	Begin()
+	Hasten()
+	Relax()
+	// Add has Wait call ready whenever a socket has something, until Remove.
+	Add(socket int, ready func()) error
+	Remove(socket int)
+	// Wait returns when a socket had something, after Wake, or after pause.
+	Wait(pause time.Duration)
+	Wake()
+	Close()
 }
 
 // Event is that a session's state changed.
@@ -79,7 +99,7 @@ type Runner struct {
 // New returns a Runner that does nothing until Run.
 func New(options Options) *Runner {
 	r := newRunner(options, nil, now)
-	r.wire = newNetwork(r.poke)
+	r.wire = newNetwork(r.poke, options.Loop)
 	return r
 }
 
@@ -121,6 +141,10 @@ func (r *Runner) Set(configs []SessionConfig) error {
 
 // poke makes the owner look.
 func (r *Runner) poke() {
+	if r.options.Loop != nil {
+		r.options.Loop.Wake()
+		return
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -131,24 +155,48 @@ func (r *Runner) poke() {
 // tells the peers if the options say so, forgets all sessions and returns nil.
 func (r *Runner) Run(ctx context.Context) error {
 	defer r.wire.Close()
-	done := ctx.Done()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for deadline := protocol.Never; ; {
-		select {
-		case <-done:
-			done = nil
-			deadline = r.now() + farewellTime
+	wait, end := r.waiting()
+	defer end()
+	defer context.AfterFunc(ctx, r.poke)()
+	leaving := false
+	for pause, deadline := time.Duration(0), protocol.Never; ; {
+		wait(pause)
+		if !leaving && ctx.Err() != nil {
+			leaving, deadline = true, r.now()+farewellTime
 			_ = r.Set(nil)
-		case <-r.wake:
-		case <-timer.C:
 		}
 		next := min(r.turn(), deadline)
-		if done == nil && (r.ended() || r.now() >= deadline) {
+		if leaving && (r.ended() || r.now() >= deadline) {
 			return nil
 		}
-		timer.Reset(next - r.now())
+		pause = max(next-r.now(), 0)
 	}
+}
+
+// waiting returns how Run waits, and what ends that.
+func (r *Runner) waiting() (wait func(time.Duration), end func()) {
+	loop := r.options.Loop
+	if loop == nil {
+		return func(pause time.Duration) {
+			select {
+			case <-r.wake:
+			case <-time.After(pause):
+			}
+		}, func() {}
+	}
+	loop.Begin()
+	fast := false
+	return func(pause time.Duration) {
+		// Without sessions it is in no hurry, and leaves to others what the kernel has to grant.
+		if busy := !r.ended(); busy != fast {
+			if fast = busy; fast {
+				loop.Hasten()
+			} else {
+				loop.Relax()
+			}
+		}
+		loop.Wait(pause)
+	}, loop.Close
 }
 
 // ended reports whether no session is left.

@@ -7,16 +7,17 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 )
 
-// The test binary is also the process that becomes real-time: the tests' own shall not be.
+// The test binary is also the process whose threads are looked at: the tests' own stay as they are.
 func TestMain(m *testing.M) {
 	if os.Getenv("REALTIME_TEST") != "" {
 		if err := json.NewEncoder(os.Stdout).Encode(live()); err != nil {
@@ -28,134 +29,140 @@ func TestMain(m *testing.M) {
 }
 
 // scheduling is what the kernel says of a thread.
-type scheduling struct{ Policy, Priority uint32 }
+type scheduling struct {
+	Policy uint32
+	Nice   int32
+}
+
+var (
+	anyNice     = scheduling{Policy: unix.SCHED_NORMAL, Nice: niceMost}
+	anyDeadline = scheduling{Policy: unix.SCHED_DEADLINE}
+)
 
 // life is what such a process saw of its threads.
 type life struct {
-	Before, Entered, Later, Left []scheduling
-	// Problem is the error there was, and Denied says that Enter's was EPERM.
+	Class   Class
 	Problem string
-	Denied  bool
-	// Yielded says that a thread went before another one that yielded was done.
-	Yielded bool
+	// Fast is the scheduling of the thread that was hastened, Others that of all others, and Relaxed
+	// that of all after Relax.
+	Fast            scheduling
+	Others, Relaxed map[string]int
+	// Share is what the hastened thread took of a core while it looped.
+	Share float64
 }
 
-// crowd is how many threads are made before, while and after the scheduling changes.
+// crowd is how many threads are made before and after one is hastened.
 const crowd = 8
 
 // live is the life of that process.
 func live() (l life) {
-	var threads sync.WaitGroup
+	must(Share())
+	more, end := threads()
+	defer end()
+	more()
+	thread := NewThread(true, func(class Class, err error) {
+		if l.Class = class; err != nil {
+			l.Problem = err.Error()
+		}
+	})
+	loop, err := NewLoop(thread)
+	must(err)
+	defer loop.Close()
+	steps := make(chan func())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		loop.Begin()
+		loop.Hasten()
+		for step := range steps {
+			step()
+		}
+	}()
+	steps <- func() {
+		go func() {
+			for { // Of the collector and of all other goroutines it is one.
+			}
+		}()
+	}
+	more()
+	for range 1 << 10 {
+		_ = make([]byte, 64<<10)
+	}
+	steps <- func() { l.Fast, l.Others = of(unix.Gettid()), except(unix.Gettid()) }
+	steps <- func() { l.Share = loops(2 * time.Second) }
+	steps <- func() { loop.Relax(); l.Relaxed = except(0) }
+	close(steps)
+	<-ended
+	return l
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// threads returns what makes a crowd of threads and returns when they are there, and what ends all.
+func threads() (more, end func()) {
+	var running sync.WaitGroup
 	hold := make(chan struct{})
-	defer threads.Wait()
-	defer close(hold)
-	// more makes threads and returns when they are there.
-	more := func() {
+	return func() {
 		var there sync.WaitGroup
 		for range crowd {
 			there.Add(1)
-			threads.Go(func() {
+			running.Go(func() {
 				runtime.LockOSThread()
 				there.Done()
 				<-hold
 			})
 		}
 		there.Wait()
-	}
-	// amid does what while threads are made.
-	amid := func(what func() error) error {
-		making := make(chan struct{})
-		go func() { defer close(making); more() }()
-		err := what()
-		<-making
-		return err
-	}
-	more()
-	l.Before = all()
-	err := amid(Enter)
-	l.Entered = all()
-	if err != nil {
-		l.Problem, l.Denied = err.Error(), errors.Is(err, unix.EPERM)
-		return l
-	}
-	more()
-	l.Later = all()
-	l.Yielded = yields()
-	if err := amid(Leave); err != nil {
-		l.Problem = err.Error()
-	}
-	l.Left = all()
-	return l
+	}, func() { close(hold); running.Wait() }
 }
 
-// steps is what a thread is done with long before the kernel takes the processor from it, if
-// it does not yield.
-const steps = 1_000_000
-
-// yields has one thread take steps on a processor, and another one wait for it meanwhile.
-func yields() (before bool) {
-	var waits, went atomic.Bool
-	var threads sync.WaitGroup
-	threads.Go(func() {
-		bind()
-		threads.Go(func() {
-			waits.Store(true)
-			bind()
-			went.Store(true)
-		})
-		for !waits.Load() {
-			Yield()
+// loops has the thread compute for a while, without a pause in which it could do anything about
+// it, and returns its share of a core.
+func loops(how time.Duration) float64 {
+	began, used := clock(unix.CLOCK_MONOTONIC), clock(unix.CLOCK_THREAD_CPUTIME_ID)
+	for {
+		if passed := clock(unix.CLOCK_MONOTONIC) - began; passed >= how {
+			return float64(clock(unix.CLOCK_THREAD_CPUTIME_ID)-used) / float64(passed)
 		}
-		for range steps {
-			if before = went.Load(); before {
-				return
-			}
-			Yield()
-		}
-	})
-	threads.Wait()
-	return before
-}
-
-// bind makes the goroutine a thread of its own, on the first processor there is.
-func bind() {
-	runtime.LockOSThread() // It ends with the goroutine.
-	var all, first unix.CPUSet
-	if err := unix.SchedGetaffinity(os.Getpid(), &all); err != nil {
-		panic(err)
-	}
-	for cpu := 0; first.Count() == 0; cpu++ {
-		if all.IsSet(cpu) {
-			first.Set(cpu)
-		}
-	}
-	if err := unix.SchedSetaffinity(0, &first); err != nil {
-		panic(err)
 	}
 }
 
-// all returns the scheduling of all threads.
-func all() []scheduling {
-	threads, err := os.ReadDir("/proc/self/task")
-	if err != nil {
-		panic(err)
-	}
-	var out []scheduling
-	for _, t := range threads {
+// of returns the scheduling of a thread.
+func of(id int) scheduling {
+	s, err := unix.SchedGetAttr(id, 0)
+	must(err)
+	return scheduling{s.Policy, s.Nice}
+}
+
+// except counts the threads of each scheduling, but for one.
+func except(one int) map[string]int {
+	all, err := os.ReadDir("/proc/self/task")
+	must(err)
+	out := map[string]int{}
+	for _, t := range all {
 		id, err := strconv.Atoi(t.Name())
-		if err != nil {
-			panic(err)
+		must(err)
+		if id == one {
+			continue
 		}
 		s, err := unix.SchedGetAttr(id, 0)
 		if errors.Is(err, unix.ESRCH) {
 			continue // it has ended
 		}
-		if err != nil {
-			panic(err)
-		}
-		out = append(out, scheduling{s.Policy, s.Priority})
+		must(err)
+		out[name(scheduling{s.Policy, s.Nice})]++
 	}
 	return out
+}
+
+func name(s scheduling) string {
+	text, err := json.Marshal(s)
+	must(err)
+	return string(text)
 }
 
 // observe runs a process, as another user if attributes say so.
@@ -170,38 +177,160 @@ func observe(t *testing.T, attributes *syscall.SysProcAttr) (l life) {
 	return l
 }
 
-// are checks the scheduling of at least so many threads.
-func are(t *testing.T, want scheduling, atLeast int, threads []scheduling) {
+// only checks that there are at least so many threads, all as normal as this process.
+func only(t *testing.T, atLeast int, threads map[string]int) {
 	t.Helper()
-	require.GreaterOrEqual(t, len(threads), atLeast)
-	for _, s := range threads {
-		require.Equal(t, want, s)
-	}
+	require.Len(t, threads, 1, "%v", threads)
+	require.GreaterOrEqual(t, threads[name(scheduling{unix.SCHED_NORMAL, of(os.Getpid()).Nice})], atLeast)
 }
 
-var normal = scheduling{Policy: unix.SCHED_NORMAL}
-
-func TestAllThreads(t *testing.T) {
+// One thread goes before others, and no other thread of the process, whenever and by
+// whatever it is made, a goroutine that loops for ever included. What it may take is bounded.
+func TestFault_K1_3_OneThreadGoesBeforeOthers(t *testing.T) {
 	l := observe(t, nil)
-	if l.Denied {
-		t.Skip("nothing becomes real-time here, which needs CAP_SYS_NICE and a cgroup that allows it: " + l.Problem)
+	switch l.Class {
+	case Normal:
+		require.NotEmpty(t, l.Problem)
+		t.Skip("no thread goes before others here: " + l.Problem)
+	case Nice: // Nothing but Guard bounds what it takes.
+		require.NotEmpty(t, l.Problem)
+		require.Equal(t, anyNice, l.Fast)
+	case Deadline:
+		require.Empty(t, l.Problem)
+		require.Equal(t, anyDeadline, l.Fast)
+		require.Less(t, l.Share, 0.2, "a thread that loops for ever takes a fifth of a core at most")
 	}
-	require.Empty(t, l.Problem)
-	realtime := scheduling{Policy: unix.SCHED_RR, Priority: 1}
-	are(t, normal, crowd, l.Before)
-	are(t, realtime, 2*crowd, l.Entered)
-	are(t, realtime, 3*crowd, l.Later)
-	are(t, normal, 4*crowd, l.Left)
-	require.True(t, l.Yielded)
+	only(t, 2*crowd, l.Others)
+	only(t, 2*crowd, l.Relaxed)
 }
 
-// Without the capability nothing has changed, and the error says so.
-func TestDenied(t *testing.T) {
-	var nobody *syscall.SysProcAttr
+// Without the capability all threads are normal ones, and the error says why.
+func TestFault_K1_3_WithoutTheCapability(t *testing.T) {
+	var other *syscall.SysProcAttr
 	if os.Geteuid() == 0 { // others have no capabilities anyway
-		nobody = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		other = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
-	l := observe(t, nobody)
-	require.True(t, l.Denied, l.Problem)
-	are(t, normal, 2*crowd, l.Entered)
+	l := observe(t, other)
+	require.Equal(t, Normal, l.Class)
+	require.Contains(t, l.Problem, "lacks the capability SYS_NICE")
+	require.EqualValues(t, unix.SCHED_NORMAL, l.Fast.Policy)
+	only(t, 2*crowd, l.Others)
+}
+
+// A process that a CPU set keeps to some of the cores gets no deadline, and its nice value instead.
+func TestFault_K1_3_WithACPUSet(t *testing.T) {
+	if os.Geteuid() != 0 || online() < 2 {
+		t.Skip("needs CAP_SYS_NICE and two cores")
+	}
+	var l life
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // The thread ends with the goroutine, and its children have its CPU set.
+		var one unix.CPUSet
+		one.Set(0)
+		must(unix.SchedSetaffinity(0, &one))
+		l = observe(t, nil)
+	}()
+	<-done
+	require.Equal(t, Nice, l.Class)
+	require.Contains(t, l.Problem, "a CPU set keeps the process to 1 of ")
+	require.Equal(t, anyNice, l.Fast)
+	only(t, 2*crowd, l.Others)
+}
+
+// A thread of class Nice, which the kernel does not bound, is made a normal one while it takes
+// more than a fifth of a core, and for a while after that.
+func TestFault_K1_3_Guard(t *testing.T) {
+	var g guard
+	now, used := time.Hour, time.Minute
+	step := func(share float64) bool {
+		now, used = now+guardEvery, used+time.Duration(share*float64(guardEvery))
+		return g.look(now, used)
+	}
+	for range 100 {
+		require.False(t, step(0.15))
+	}
+	steps := 0
+	for !step(1) {
+		steps++
+	}
+	require.LessOrEqual(t, time.Duration(steps+1)*guardEvery, time.Second)
+	for range 20 {
+		require.True(t, step(1), "it goes on")
+	}
+	rest := time.Duration(0)
+	for step(0) {
+		rest += guardEvery
+	}
+	require.InDelta(t, guardRest, rest, float64(time.Second+guardEvery))
+	require.LessOrEqual(t, len(g.looks), int(time.Second/guardEvery)+1)
+}
+
+// What is done in many short steps goes on as a normal thread for the rest of each period.
+func TestFault_K1_3_LendsWhatItDoesNotHave(t *testing.T) {
+	if _, err := try(t); err != nil {
+		t.Skip("no thread goes before others here: " + err.Error())
+	}
+	done := make(chan map[uint32]bool)
+	go func() {
+		thread := NewThread(true, func(Class, error) {})
+		loop, err := NewLoop(thread)
+		must(err)
+		defer loop.Close()
+		loop.Begin() // The thread ends with the goroutine.
+		loop.Hasten()
+		seen := map[uint32]bool{}
+		for began := clock(unix.CLOCK_THREAD_CPUTIME_ID); clock(unix.CLOCK_THREAD_CPUTIME_ID) < began+10*Budget; {
+			loop.Wait(0)
+			seen[of(0).Policy] = true
+		}
+		done <- seen
+	}()
+	require.Equal(t, map[uint32]bool{unix.SCHED_NORMAL: true, unix.SCHED_DEADLINE: true}, <-done)
+}
+
+// try returns the class that a thread of this process gets.
+func try(t *testing.T) (class Class, err error) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // The thread ends with the goroutine.
+		class, err = best()
+	}()
+	<-done
+	return class, err
+}
+
+// Timers of normal threads may be late, so that Go's monitor does not keep a process busy that
+// rests; those of a thread that must be in time may not.
+func TestFault_K1_3_Slack(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs CAP_SYS_NICE")
+	}
+	of := func(id int) time.Duration {
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(id) + "/timerslack_ns")
+		require.NoError(t, err)
+		ns, err := strconv.Atoi(strings.TrimSpace(string(text)))
+		require.NoError(t, err)
+		return time.Duration(ns)
+	}
+	require.NoError(t, Share())
+	require.Equal(t, slack, of(os.Getpid()))
+	done := make(chan time.Duration)
+	go func() {
+		loop, err := NewLoop(NewThread(false, nil))
+		must(err)
+		defer loop.Close()
+		loop.Begin() // The thread ends with the goroutine.
+		done <- of(unix.Gettid())
+	}()
+	require.Equal(t, precise, <-done)
+}
+
+func TestCountList(t *testing.T) {
+	for text, want := range map[string]int{"0\n": 1, "0-3\n": 4, "0-1,4,6-7": 5, "": 0, "x": 0} {
+		require.Equal(t, want, countList(text), text)
+	}
 }

@@ -31,6 +31,16 @@ type Options struct {
 	OnConflict func(port *Port, frame []byte)
 	// Allowed, if not nil, is asked before anything is sent, from any goroutine.
 	Allowed func() bool
+	// Poller, if not nil, has the owner read sockets that it can be told of: OnFailure and
+	// OnConflict are called by the owner then, and no goroutine is needed.
+	Poller Poller
+}
+
+// Poller has its owner call ready whenever a socket that does not block has something.
+type Poller interface {
+	Add(socket int, ready func()) error
+	// Remove ends that while the socket is open; it ends by itself when that is closed.
+	Remove(socket int)
 }
 
 // Responder answers requests of one protocol. Apply, Announce and Close are called by one
@@ -78,7 +88,7 @@ func (r *Responder) Apply(ports []*Port) map[int]error {
 	}
 	for index, s := range r.open {
 		if wanted[index] == nil || s.failed.Load() {
-			s.stop()
+			r.stop(s)
 			delete(r.open, index)
 			continue
 		}
@@ -97,7 +107,7 @@ func (r *Responder) apply(port *Port) error {
 	if s := r.open[port.Index]; s != nil {
 		err := s.update(r.options.Protocol, port)
 		if err != nil {
-			s.stop()
+			r.stop(s)
 			delete(r.open, port.Index)
 		}
 		return err
@@ -106,8 +116,12 @@ func (r *Responder) apply(port *Port) error {
 	if err != nil {
 		return err
 	}
+	if err := r.begin(s); err != nil {
+		s.stop()
+		r.readers.Go(func() { _ = s.conn.Close() }) // Which waits for the kernel.
+		return err
+	}
 	r.open[port.Index] = s
-	r.readers.Go(func() { r.read(s) })
 	return nil
 }
 
@@ -181,24 +195,29 @@ func (r *Responder) read(s *socket) {
 			r.options.OnFailure()
 			return
 		}
-		reply, outcome := r.options.Protocol.Decide(buffer[:n], port)
-		switch {
-		case reply == nil:
-		case !r.options.Allowed():
-			reply, outcome = nil, Fenced
-		case !r.limit.allows(time.Now(), reply):
-			reply, outcome = nil, Limited
-		}
-		r.counts.outcomes[outcome].Add(1)
-		switch outcome {
-		case NotOurs:
-			s.filter.wastes()
-		case Conflict:
-			r.options.OnConflict(port, buffer[:n])
-		}
-		if reply != nil && s.send(reply) != nil {
-			r.counts.failed.Add(1)
-		}
+		r.take(s, port, buffer[:n])
+	}
+}
+
+// take answers a frame.
+func (r *Responder) take(s *socket, port *Port, frame []byte) {
+	reply, outcome := r.options.Protocol.Decide(frame, port)
+	switch {
+	case reply == nil:
+	case !r.options.Allowed():
+		reply, outcome = nil, Fenced
+	case !r.limit.allows(time.Now(), reply):
+		reply, outcome = nil, Limited
+	}
+	r.counts.outcomes[outcome].Add(1)
+	switch outcome {
+	case NotOurs:
+		s.filter.wastes()
+	case Conflict:
+		r.options.OnConflict(port, frame)
+	}
+	if reply != nil && s.send(reply) != nil {
+		r.counts.failed.Add(1)
 	}
 }
 

@@ -64,6 +64,8 @@ type socket struct {
 	groups *memberships
 	filter *filter
 	failed atomic.Bool
+	// polled says that the owner reads, and has it closed.
+	polled bool
 	// port is what is answered; nil once the socket is stopped.
 	port atomic.Pointer[Port]
 	// updated is the port that groups and filter were made for.

@@ -64,11 +64,21 @@ type Network struct {
 	pairs   []pairID
 	open    map[Socket]*conn
 	readers sync.WaitGroup
+	// poller, if not nil, says when to read what comes from peers, which goes to polled.
+	poller Poller
+	polled func(Arrival)
 
 	mu      sync.Mutex
 	dropped map[error]uint64
 	// nextOther is when another datagram that is not known to come from a peer may be read.
 	nextOther time.Duration
+}
+
+// Poller has its owner call ready whenever a socket that does not block has something.
+type Poller interface {
+	Add(socket int, ready func()) error
+	// Remove ends that while the socket is open; it ends by itself when that is closed.
+	Remove(socket int)
 }
 
 // conn is the two sockets of an interface and family.
@@ -93,6 +103,10 @@ func NewNetwork(receive func(Arrival), failed func()) *Network {
 	n.ring.Store(NewKeyring("", nil))
 	return n
 }
+
+// PollBy has the owner read what comes from peers, whenever p says so, and call polled with it in place of
+// receive. It is called before Set.
+func (n *Network) PollBy(p Poller, polled func(Arrival)) { n.poller, n.polled = p, polled }
 
 // Set makes wanted the open sockets, in the calling thread's network namespace, and ring
 // what opens datagrams. The error joins one for each socket that could not be opened.
@@ -120,9 +134,12 @@ func (n *Network) Set(ring *Keyring, wanted map[Socket]bool) error {
 			failures = append(failures, fmt.Errorf("sight on %s: %w", s.Name, err))
 			continue
 		}
+		if err := n.begin(c); err != nil {
+			failures = append(failures, fmt.Errorf("sight on %s: %w", s.Name, err))
+			c.close()
+			continue
+		}
 		n.open[s] = c
-		n.readers.Go(func() { n.read(c, c.peers) })
-		n.readers.Go(func() { n.read(c, c.others) })
 	}
 	return errors.Join(failures...)
 }

@@ -14,6 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// maxAtOnce is how many datagrams of peers the owner reads before others have their turn.
+const maxAtOnce = 64
+
 // listen opens the sockets of an interface and family.
 func listen(s Socket, pairs []pairID) (*conn, error) {
 	p, err := newPrograms(s.IPv6, pairs)
@@ -120,6 +123,67 @@ func onDescriptor(raw syscall.RawConn, f func(fd int) error) error {
 		return failed
 	}
 	return err
+}
+
+// begin has c's sockets read.
+func (n *Network) begin(c *conn) error {
+	if n.poller == nil {
+		n.readers.Go(func() { n.read(c, c.peers) })
+	} else if err := n.poll(c); err != nil {
+		return err
+	}
+	n.readers.Go(func() { n.read(c, c.others) })
+	return nil
+}
+
+// poll has the owner read what comes from peers.
+func (n *Network) poll(c *conn) error {
+	raw, err := c.peers.SyscallConn()
+	if err != nil {
+		return err
+	}
+	buffer, told := make([]byte, maxDatagram+1), make([]byte, unix.CmsgSpace(4))
+	ready := func() {
+		_ = raw.Control(func(fd uintptr) { // It fails once the socket is closed.
+			if n.drain(c, int(fd), buffer, told) != nil {
+				n.poller.Remove(int(fd))
+				c.broken.Store(true)
+				n.failed()
+			}
+		})
+	}
+	return onDescriptor(raw, func(fd int) error { return n.poller.Add(fd, ready) })
+}
+
+// drain reads what peers sent, up to a bound: other sockets have their turn too.
+func (n *Network) drain(c *conn, fd int, buffer, control []byte) error {
+	for range maxAtOnce {
+		size, told, _, from, err := unix.Recvmsg(fd, buffer, control, unix.MSG_DONTWAIT)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		p, err := n.take(buffer[:size], control[:told])
+		if err != nil {
+			n.Drop(err)
+			continue
+		}
+		n.polled(Arrival{p, c.socket, sourceOf(from)})
+	}
+	return nil
+}
+
+// sourceOf returns the address in a, without a zone.
+func sourceOf(a unix.Sockaddr) netip.Addr {
+	switch a := a.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrFrom4(a.Addr)
+	case *unix.SockaddrInet6:
+		return netip.AddrFrom16(a.Addr).Unmap()
+	}
+	return netip.Addr{}
 }
 
 // read takes datagrams off one of c's sockets until it is closed or fails.

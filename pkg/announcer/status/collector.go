@@ -22,7 +22,7 @@ type collector struct {
 	addresses, claimStart                *prometheus.Desc
 	answered, ignored                    *prometheus.Desc
 	unsolicited, sendFailures            *prometheus.Desc
-	stream, build, realtime              *prometheus.Desc
+	stream, build, scheduling            *prometheus.Desc
 	peers, claimsStarted, claimsEnded    *prometheus.Desc
 	sightSent, sightDropped, sightUnsent *prometheus.Desc
 	probes, found, contested, defences   *prometheus.Desc
@@ -64,7 +64,7 @@ func newCollector(status func() announcer.Status, process Process) *collector {
 		contested:      describe("baremetal_announcer_conflicting_claims_total", "Claims by other machines of addresses that the node answers for, at most one a second for each."),
 		defences:       describe("baremetal_announcer_defences_total", "Announcements of an address because another machine claims it."),
 		build:          describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
-		realtime:       describe("baremetal_announcer_realtime", "1 if the announcer has real-time scheduling, and a busy node does not keep it from the processor; else 0."),
+		scheduling:     describe("baremetal_announcer_scheduling", "1 for the class that the kernel gave the thread: deadline, nice or normal; 0 for the others. Thread bfd is normal without sessions.", "thread", "class"),
 		session:        describe("baremetal_announcer_bgp_session", "1 for the state that the BGP session to the peer is in (RFC 4271), 0 for the others.", "peer", "state"),
 		sessionProblem: describe("baremetal_announcer_bgp_session_problem", "1 for the reason why the BGP session to the peer is not established; none where it is.", "peer", "reason"),
 		losses:         describe("baremetal_announcer_bgp_session_losses_total", "Times that the BGP session to the peer was established and ended.", "peer"),
@@ -81,7 +81,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.planTerm, c.planRevision, c.plansRefused, c.planKept, c.planWrites, c.working, c.unwell,
 		c.addresses, c.claimStart, c.answered, c.ignored,
-		c.unsolicited, c.sendFailures, c.stream, c.build, c.realtime,
+		c.unsolicited, c.sendFailures, c.stream, c.build, c.scheduling,
 		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped, c.probes, c.found, c.contested, c.defences,
 		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures, c.pathUp, c.pathFailures,
 	} {
@@ -99,7 +99,12 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
 	gauge(c.build, 1, c.process.Version, runtime.Version())
-	gauge(c.realtime, number(c.process.Realtime))
+	for _, thread := range c.process.Threads {
+		now := thread.Class()
+		for _, class := range thread.Classes {
+			gauge(c.scheduling, number(class == now), thread.Name, class)
+		}
+	}
 	gauge(c.planTerm, float64(s.Plan.Term))
 	gauge(c.planRevision, float64(s.Plan.Revision))
 	gauge(c.planKept, number(s.Kept))

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/time/rate"
 
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -22,17 +23,26 @@ import (
 )
 
 const (
-	headerTimeout   = 5 * time.Second
-	writeTimeout    = 30 * time.Second
-	idleTimeout     = 2 * time.Minute
+	headerTimeout = 5 * time.Second
+	writeTimeout  = 10 * time.Second
+	idleTimeout   = time.Minute
+	// maxHeader bounds the header of a request.
+	maxHeader       = 8 << 10
 	shutdownTimeout = time.Second
 )
 
 // Process is what stays as it is while the program runs.
 type Process struct {
 	Version string
-	// Realtime says that it has real-time scheduling.
-	Realtime bool
+	// Threads are those that must not be late.
+	Threads []Thread
+}
+
+// Thread is a thread that must not be late. Class returns which of Classes the kernel gave it.
+type Thread struct {
+	Name    string
+	Classes []string
+	Class   func() string
 }
 
 // NewHandler serves /healthz, /readyz and /metrics of process from what status returns.
@@ -48,16 +58,17 @@ func NewHandler(status func() announcer.Status, process Process) (http.Handler, 
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", &remembered{inner: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), now: time.Now})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { health(w, status()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, status()) })
-	return mux, nil
+	return paced(mux), nil
 }
 
 // Serve serves handler on listener until ctx is done, then closes both and returns nil.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
+		MaxHeaderBytes: maxHeader, ConnState: newConnections().changed,
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -67,7 +78,7 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		_ = server.Shutdown(last) // What a scraper still reads is cut off when it takes too long.
 		_ = server.Close()
 	})
-	err := server.Serve(listener)
+	err := server.Serve(slowly{listener, ctx, rate.NewLimiter(acceptsPerSecond, acceptsPerSecond/10)})
 	if !stop() {
 		<-ended
 	}

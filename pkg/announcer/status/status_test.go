@@ -58,7 +58,9 @@ func busy() announcer.Status {
 
 func get(t *testing.T, s announcer.Status, path string) (int, string) {
 	t.Helper()
-	handler, err := status.NewHandler(func() announcer.Status { return s }, status.Process{Version: "v1", Realtime: true})
+	handler, err := status.NewHandler(func() announcer.Status { return s }, status.Process{Version: "v1", Threads: []status.Thread{
+		{Name: "announcer", Classes: []string{"normal", "deadline"}, Class: func() string { return "deadline" }},
+	}})
 	require.NoError(t, err)
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
@@ -111,7 +113,8 @@ func TestMetrics(t *testing.T) {
 		`baremetal_announcer_plan_kept 0`,
 		`baremetal_announcer_kube_proxy_working 1`,
 		`baremetal_announcer_unwell 0`,
-		`baremetal_announcer_realtime 1`,
+		`baremetal_announcer_scheduling{class="deadline",thread="announcer"} 1`,
+		`baremetal_announcer_scheduling{class="normal",thread="announcer"} 0`,
 		`baremetal_announcer_plan_writes_total{result="success"} 8`,
 		`baremetal_announcer_plan_writes_total{result="failure"} 2`,
 		`baremetal_announcer_plans_refused_total{cause="stale"} 5`,
