@@ -69,7 +69,7 @@ func (l *lab) send(ctx context.Context, frames [][]byte) (sent float64, err erro
 	for i := range each {
 		group.Go(func() error {
 			return netns.Do(l.cluster.Layout().Client.NetNS, func() (err error) {
-				each[i], err = sendAtRate(ctx, frames, floodRate/floodSenders)
+				each[i], err = sendAtRate(ctx, "eth0", frames, floodRate/floodSenders, floodDuration)
 				return err
 			})
 		})
@@ -81,9 +81,9 @@ func (l *lab) send(ctx context.Context, frames [][]byte) (sent float64, err erro
 	return sent, err
 }
 
-// sendAtRate sends in the calling thread's namespace.
-func sendAtRate(ctx context.Context, frames [][]byte, rate int) (sent float64, err error) {
-	port, err := net.InterfaceByName("eth0")
+// sendAtRate sends by an interface of the calling thread's namespace.
+func sendAtRate(ctx context.Context, by string, frames [][]byte, rate int, duration time.Duration) (sent float64, err error) {
+	port, err := net.InterfaceByName(by)
 	if err != nil {
 		return 0, err
 	}
@@ -97,7 +97,7 @@ func sendAtRate(ctx context.Context, frames [][]byte, rate int) (sent float64, e
 	began := time.Now()
 	for n := 0; ; {
 		lasted := time.Since(began)
-		if lasted >= floodDuration {
+		if lasted >= duration {
 			return float64(n), nil
 		}
 		due := int(lasted.Seconds() * float64(rate))

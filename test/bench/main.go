@@ -68,7 +68,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.nodes, "nodes", 3, "nodes of the testbed")
 	flags.StringVar(&s.bed, "testbed", "", "directory of a testbed that is up, to measure on it and leave it there; one is booted otherwise")
 	flags.StringVar(&only, "only", "", "measure only these, separated by commas: "+strings.Join(names(), ", "))
-	flags.DurationVar(&s.duration, "duration", 10*time.Minute, "how long to measure what has no end of its own: bfd, starved")
+	flags.DurationVar(&s.duration, "duration", 10*time.Minute, "how long to measure what has no end of its own: bfd, groups, quiet, starved")
 	flags.BoolVar(&s.quote, "quote", false, "copy the results to "+quotedResults+" and write the tables of "+document)
 	if err := flags.Parse(args); err != nil {
 		return s, err
