@@ -2,9 +2,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cloud-provider/options"
 	"k8s.io/component-base/cli/flag"
 
@@ -14,6 +17,7 @@ import (
 // flags are ours, beside the stock app's.
 type flags struct {
 	listenAddress  string
+	cloudConfigMap string
 	certFile       string
 	keyFile        string
 	validateConfig string
@@ -25,6 +29,9 @@ func (f *flags) add(sections *flag.NamedFlagSets) {
 	section := sections.FlagSet("baremetal")
 	section.StringVar(&f.listenAddress, "announcer-listen-address", ":10270",
 		"The address, HOST:PORT, on which announcers are served by gRPC.")
+	section.StringVar(&f.cloudConfigMap, "cloud-config-map", "",
+		"The ConfigMap, NAMESPACE/NAME, that holds the cloud-config under the key "+cloud.ConfigMapKey+". It is watched. "+
+			"The file of --cloud-config counts only while the ConfigMap does not exist, and never replaces what came from it.")
 	section.StringVar(&f.certFile, "announcer-tls-cert-file", "",
 		"A file with the certificate to serve announcers with, for the DNS name baremetal-ccm. "+
 			"If empty, one is made and kept in the Secret baremetal-ccm-tls.")
@@ -76,4 +83,21 @@ func checkUnsupported(o *options.CloudControllerManagerOptions) error {
 func wantsVersion(set *pflag.FlagSet) bool {
 	f := set.Lookup("version")
 	return f != nil && f.Changed && f.Value.String() != "false"
+}
+
+// configSource returns where the cloud-config comes from.
+func (p *program) configSource() (cloud.ConfigSource, error) {
+	source := cloud.ConfigSource{Path: p.options.KubeCloudShared.CloudProvider.CloudConfigFile}
+	if p.flags.cloudConfigMap == "" {
+		if source.Path == "" {
+			return source, errors.New("--cloud-config: no file was given, and no ConfigMap by --cloud-config-map: name what holds the pools")
+		}
+		return source, nil
+	}
+	namespace, name, ok := strings.Cut(p.flags.cloudConfigMap, "/")
+	if !ok || namespace == "" || name == "" || strings.Contains(name, "/") {
+		return source, fmt.Errorf("--cloud-config-map: %q is not NAMESPACE/NAME", p.flags.cloudConfigMap)
+	}
+	source.ConfigMap = types.NamespacedName{Namespace: namespace, Name: name}
+	return source, nil
 }

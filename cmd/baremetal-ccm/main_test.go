@@ -118,6 +118,7 @@ func TestBadFlags(t *testing.T) {
 		"--use-service-account-credentials": "remove the flag",
 		"--controllers=bogus":               `"bogus" is not in the list of known controllers`,
 		"--webhooks=x":                      "unknown flag",
+		"--cloud-config-map=x":              `"x" is not NAMESPACE/NAME`,
 	} {
 		_, err := execute(t, "--cloud-config="+path, flag)
 		require.ErrorContains(t, err, want)

@@ -118,11 +118,14 @@ func (p *program) checkControllers() error {
 // prepare reads the cloud-config and waits for the API server. A process whose file is
 // bad starts with the last good cloud-config, if the API server has one.
 func (p *program) prepare() (cloud.Started, clients, error) {
-	path := p.options.KubeCloudShared.CloudProvider.CloudConfigFile
-	if path == "" {
-		return cloud.Started{}, clients{}, errors.New("--cloud-config: no file was given: name the YAML file that holds the pools")
+	source, err := p.configSource()
+	if err != nil {
+		return cloud.Started{}, clients{}, err
 	}
-	_, _, bad := cloudconfig.Load(path)
+	var bad error
+	if source.ConfigMap.Name == "" {
+		_, _, bad = cloudconfig.Load(source.Path)
+	}
 	reach, err := newClients(p.options)
 	if err != nil {
 		return cloud.Started{}, clients{}, errors.Join(bad, err)
@@ -138,7 +141,7 @@ func (p *program) prepare() (cloud.Started, clients, error) {
 		}
 		return cloud.Started{}, clients{}, errors.Join(bad, err)
 	}
-	started, err := cloud.StartConfig(ctx, reach.general, p.namespace, path)
+	started, err := cloud.StartConfig(ctx, reach.general, p.namespace, source)
 	if err != nil {
 		return cloud.Started{}, clients{}, err
 	}
@@ -146,7 +149,7 @@ func (p *program) prepare() (cloud.Started, clients, error) {
 		p.log.Warn("cloud-config", "warning", warning.String())
 	}
 	if started.Stale != nil {
-		p.log.Error("the cloud-config file is refused; going on with the last good one", "err", started.Stale)
+		p.log.Error("the cloud-config is refused; going on with the last good one", "err", started.Stale)
 	}
 	return started, reach, nil
 }
@@ -165,9 +168,14 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 	if err != nil {
 		return nil, err
 	}
+	source, err := p.configSource()
+	if err != nil {
+		return nil, err
+	}
 	shared := informers.NewSharedInformerFactory(reach.general, p.options.Generic.MinResyncPeriod.Duration)
 	provider, err := cloud.New(cloud.Options{
-		ConfigPath: p.options.KubeCloudShared.CloudProvider.CloudConfigFile,
+		ConfigMap:  source.ConfigMap,
+		ConfigPath: source.Path,
 		Config:     config,
 		Elector:    elector,
 		Authenticator: identity.NewAuthenticator(identity.AuthenticatorOptions{

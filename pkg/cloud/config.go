@@ -15,7 +15,8 @@ import (
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
-// configPeriod is how often the cloud-config's file is looked at. Its text is compared:
+// configPeriod is how often the cloud-config's file is looked at, and one that is refused only
+// for the sake of Services is tried again. The file's text is compared:
 // a ConfigMap mount swaps a symbolic link, which no watch on the file itself sees.
 const configPeriod = 2 * time.Second
 
@@ -26,8 +27,9 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			Reservations: c.Reservations,
 			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
 		},
-		L2:  map[string]loadbalancer.L2{},
-		BGP: loadbalancer.BGP{Pools: map[string][]loadbalancer.Advertisement{}},
+		Classes: classesOf(c),
+		L2:      map[string]loadbalancer.L2{},
+		BGP:     loadbalancer.BGP{Pools: map[string][]loadbalancer.Advertisement{}},
 		Sight: loadbalancer.Sight{
 			TransmitInterval: c.Sight.TransmitInterval,
 			DetectMultiplier: c.Sight.DetectMultiplier,
@@ -61,29 +63,47 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 	return out
 }
 
-// followConfig reloads the cloud-config when its text, which was last, changes, until ctx
+func classesOf(c *cloudconfig.Config) []string {
+	if c.LoadBalancerClass == "" {
+		return nil
+	}
+	return []string{c.LoadBalancerClass}
+}
+
+// strands reports whether a cloud-config is refused only for the sake of Services that hold
+// an address.
+func strands(err error) bool {
+	_, pools := errors.AsType[*ipam.StrandedError](err)
+	_, class := errors.AsType[*loadbalancer.StrandedClassError](err)
+	return pools || class
+}
+
+// followConfig takes over the cloud-config when its text, which was last, changes, until ctx
 // ends. A bad one changes nothing: the last good one stays. One that is refused only for
-// the sake of those who hold an address is tried again: they may be gone.
-func (p *Provider) followConfig(ctx context.Context, last []byte) error {
+// the sake of Services that hold an address is tried again: they may be gone.
+func (p *Provider) followConfig(ctx context.Context, last configText) error {
 	tick := time.NewTicker(configPeriod)
 	defer tick.Stop()
-	var kept []byte
-	told := map[string]bool{}
+	var kept configText
+	told := &doubter{told: map[string]bool{}}
 	var misfits []loadbalancer.Misfit
 	for {
-		text, err := cloudconfig.Read(p.options.ConfigPath)
-		if err != nil {
-			p.configRejected(err)
-			last = nil
-		} else if last == nil || !bytes.Equal(text, last) || p.stranded.Load() {
-			p.reload(text)
-			last = text
+		next := p.newestConfig()
+		switch {
+		case next.err != nil:
+			p.configRejected(next.err)
+		case last.err != nil || !bytes.Equal(next.text, last.text) || p.stranded.Load():
+			p.reload(next)
 		}
-		if last != nil && p.configError.Load() == nil && !bytes.Equal(last, kept) {
-			if err := p.keepConfig(ctx, last); err != nil {
-				p.options.Logger.Warn("the cloud-config could not be kept for the next start", "err", err)
-			} else {
-				kept = last
+		last = next
+		if last.err == nil && p.configError.Load() == nil {
+			p.fromConfigMap.Store(last.origin.configMap != "")
+			if !bytes.Equal(last.text, kept.text) || last.origin.uid != kept.origin.uid || last.origin.configMap != kept.origin.configMap {
+				if err := p.keepConfig(ctx, last); err != nil {
+					p.options.Logger.Warn("the cloud-config could not be kept for the next start", "err", err)
+				} else {
+					kept = last
+				}
 			}
 		}
 		p.warn(told)
@@ -92,18 +112,18 @@ func (p *Provider) followConfig(ctx context.Context, last []byte) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		case <-p.configSeen:
 		}
 	}
 }
 
 // reload takes over a new cloud-config, or says why not.
-func (p *Provider) reload(text []byte) {
-	config, warnings, err := cloudconfig.Parse(text, p.options.ConfigPath)
+func (p *Provider) reload(newest configText) {
+	config, warnings, err := cloudconfig.Parse(newest.text, newest.name)
 	if err == nil {
 		err = p.core.configure(coreConfig(config))
 	}
-	_, stranded := errors.AsType[*ipam.StrandedError](err)
-	p.stranded.Store(stranded)
+	p.stranded.Store(strands(err))
 	if err != nil {
 		p.configRejected(err)
 		return
@@ -114,18 +134,19 @@ func (p *Provider) reload(text []byte) {
 	for _, w := range warnings {
 		p.options.Logger.Warn("cloud-config", "warning", w.String())
 	}
-	p.options.Logger.Info("cloud-config in use", "file", p.options.ConfigPath, "pools", len(config.Pools))
+	p.options.Logger.Info("cloud-config in use", "source", newest.name, "resourceVersion", newest.origin.resourceVersion,
+		"sha256", hashOf(string(newest.text)), "pools", len(config.Pools))
 	for _, svc := range p.allServices() {
 		p.queue.Add(svc)
 	}
 }
 
-// configRejected says, once for each cause, that the file is not what is in use.
+// configRejected tells, once for each cause, that the newest cloud-config is not in use.
 func (p *Provider) configRejected(cause error) {
 	text := cause.Error()
 	if before := p.configError.Swap(&text); before != nil && *before == text {
 		return
 	}
-	p.options.Logger.Error("cloud-config refused; the last good one stays in use", "file", p.options.ConfigPath, "err", cause)
+	p.options.Logger.Error("cloud-config refused; the last good one stays in use", "err", cause)
 	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
 }

@@ -43,13 +43,14 @@ func (p *Provider) RunController(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the cluster's identity is the UID of namespace %s: %w", metav1.NamespaceSystem, err)
 	}
-	text, err := p.restore(ctx)
+	newest, err := p.restore(ctx)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.publish(ctx, string(cluster.UID)) })
-	group.Go(func() error { return p.followConfig(ctx, text) })
+	group.Go(func() error { return p.watchConfigMap(ctx) })
+	group.Go(func() error { return p.followConfig(ctx, newest) })
 	group.Go(func() error { return p.followMoves(ctx) })
 	group.Go(func() error { return p.followConflicts(ctx) })
 	group.Go(func() error { return p.followDepartures(ctx) })
@@ -109,6 +110,7 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	defer p.writers.lock(key)()
 	svc, err := p.listers.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		if err := p.releaseOthers(ctx, key, ""); err != nil {
@@ -150,22 +152,10 @@ func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
 		return err
 	}
 	p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
-	ours := slices.Contains(svc.Finalizers, Finalizer)
-	if ours || !servicehelpers.HasLBFinalizer(svc) {
-		// Otherwise the stock controller calls EnsureLoadBalancerDeleted.
-		p.core.release(string(svc.UID))
+	if servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer) {
+		return nil // the stock controller calls EnsureLoadBalancerDeleted
 	}
-	changed := svc.DeepCopy()
-	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(f string) bool { return f == Finalizer })
-	if svc.DeletionTimestamp == nil {
-		changed.Status.Conditions = slices.DeleteFunc(changed.Status.Conditions, func(c metav1.Condition) bool {
-			return c.Type == ConditionAllocated || c.Type == ConditionAnnounced || c.Type == ConditionShared
-		})
-	}
-	if len(changed.Finalizers) == len(svc.Finalizers) && len(changed.Status.Conditions) == len(svc.Status.Conditions) {
-		return nil
-	}
-	return p.patch(ctx, svc, changed)
+	return p.release(ctx, svc)
 }
 
 func (p *Provider) addFinalizer(_ context.Context, svc *corev1.Service) (*corev1.Service, error) {
@@ -188,5 +178,6 @@ func (p *Provider) patch(_ context.Context, before, after *corev1.Service) error
 		return errors.Join(fmt.Errorf("write status of Service %s/%s", before.Namespace, before.Name), err)
 	}
 	p.said.wrote(written)
+	p.core.statusShows(string(written.UID), publishedAddresses(written))
 	return nil
 }

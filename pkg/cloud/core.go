@@ -78,7 +78,8 @@ func (c *core) configure(config loadbalancer.Config) error {
 
 // restore takes over what the Services' status says, under a configuration that may be
 // older than the newest one. Nobody is given anything before reassign.
-func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Service, shared map[string]bool) ([]ipam.Finding, error) {
+// Of released only the status shows addresses still.
+func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) ([]ipam.Finding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.lb.Configure(config); err != nil {
@@ -87,7 +88,7 @@ func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Servi
 	for _, s := range services {
 		c.keys[s.Holder.UID] = s.Key()
 	}
-	return c.lb.Restore(services, shared), nil
+	return c.lb.Restore(services, shared, released...), nil
 }
 
 // reassign asks again for every Service.
@@ -117,6 +118,33 @@ func (c *core) ensure(s loadbalancer.Service) error {
 	return err
 }
 
+// shown returns the addresses that have to leave the status of the Service with that UID
+// before it is released.
+func (c *core) shown(uid string) []netip.Addr {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Shown(uid)
+}
+
+// lingers reports whether the status of the Service with that UID may show an address that
+// it does not hold.
+func (c *core) lingers(uid string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.Lingers(uid)
+}
+
+// statusShows takes over what the API server said is in a Service's status.
+func (c *core) statusShows(uid string, addresses []netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.lb.Lingers(uid) {
+		return
+	}
+	c.lb.StatusShows(uid, addresses)
+	c.retryLocked()
+}
+
 // release frees what the Service with that UID holds.
 func (c *core) release(uid string) {
 	c.mu.Lock()
@@ -132,6 +160,9 @@ func (c *core) others(key, uid string) []string {
 }
 
 func (c *core) releaseLocked(uid string) {
+	if _, known := c.keys[uid]; !known && !c.lb.Lingers(uid) {
+		return // one of the many Services that are no load balancers
+	}
 	c.lb.Release(uid, c.now())
 	delete(c.keys, uid)
 	c.retryLocked()
@@ -153,13 +184,6 @@ func (c *core) status(uid string) (loadbalancer.Status, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Status(uid)
-}
-
-// holders returns the UIDs of the Services that hold address.
-func (c *core) holders(address netip.Addr) []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.lb.HoldersOf(address)
 }
 
 // misfits returns the BGP peers that nodes have not because of what their labels say.

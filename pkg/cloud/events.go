@@ -78,8 +78,6 @@ type said struct {
 	written *corev1.Service
 	// waiting is since when what its condition says has been about to change.
 	waiting time.Time
-	// yielding is since when an address waits for another Service's status to let go of it.
-	yielding time.Time
 }
 
 // told is what was told of one address.

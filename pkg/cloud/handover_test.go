@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"errors"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -55,11 +54,11 @@ func TestAddressLeavesOneStatusBeforeItEntersAnother(t *testing.T) {
 	svc.Annotations = map[string]string{AnnotationAddresses: "10.0.0.3"}
 	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(c.p.core.holders(netip.MustParseAddr("10.0.0.3"))) == 1 }, waitAtMost, time.Millisecond)
+	require.Eventually(t, func() bool { return c.p.core.lingers("uid-web") }, waitAtMost, time.Millisecond)
 
 	heir := loadBalancer("heir", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "10.0.0.0" })
-	require.NoError(t, c.create(heir))
-	c.says("heir", ConditionAllocated, reason.Allocated)
+	require.ErrorContains(t, c.create(heir), "is still in the status of Service default/web")
+	c.says("heir", ConditionAllocated, reason.AddressInUse)
 	require.Empty(t, publishedAddresses(c.service("heir")))
 
 	g.close("")

@@ -59,17 +59,23 @@ func (p *Provider) UpdateLoadBalancer(context.Context, string, *corev1.Service, 
 	return nil
 }
 
-// EnsureLoadBalancerDeleted frees what svc holds. It is idempotent.
+// EnsureLoadBalancerDeleted takes the addresses out of svc's status and frees them. It is
+// idempotent.
 func (p *Provider) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *corev1.Service) error {
 	if err := p.waitRestored(ctx); err != nil {
 		return err
 	}
-	if err := p.mayRelease(ctx, svc.Namespace+"/"+svc.Name, string(svc.UID)); err != nil {
+	key := svc.Namespace + "/" + svc.Name
+	if err := p.mayRelease(ctx, key, string(svc.UID)); err != nil {
 		return err // the stock controller asks again
 	}
-	p.core.release(string(svc.UID))
-	p.queue.Add(svc.Namespace + "/" + svc.Name)
-	return nil
+	defer p.queue.Add(key)
+	defer p.writers.lock(key)()
+	// svc may be an outdated copy.
+	if known, err := p.listers.services.Services(svc.Namespace).Get(svc.Name); err == nil && known.UID == svc.UID {
+		svc = p.said.newest(known)
+	}
+	return p.release(ctx, svc)
 }
 
 // waitRestored waits until every held address is known, which takes as long as the

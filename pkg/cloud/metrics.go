@@ -14,7 +14,7 @@ import (
 var (
 	descPublishing = prometheus.NewDesc("baremetal_ccm_publishing", "Whether this replica leads and its plans go out (1) or not (0).", nil, nil)
 	descTerm       = prometheus.NewDesc("baremetal_ccm_term", "The term in whose name this replica speaks; 0 on a standby.", nil, nil)
-	descConfig     = prometheus.NewDesc("baremetal_ccm_cloud_config_valid", "Whether the cloud-config in the file is the one in use (1) or the last good one is (0).", nil, nil)
+	descConfig     = prometheus.NewDesc("baremetal_ccm_cloud_config_valid", "Whether the newest cloud-config is the one in use (1) or the last good one is (0).", nil, nil)
 	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
 	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
 	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)

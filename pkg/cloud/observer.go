@@ -19,6 +19,7 @@ func (p *Provider) NodeConnected(node string, report announcement.Report) {
 func (p *Provider) NodeReported(node string, report announcement.Report) {
 	p.heardTerm(node, report)
 	p.core.observe(node, report)
+	p.surroundingsChanged.Store(true)
 	p.tellSessions(node, report.BGP.Sessions)
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/record"
@@ -25,7 +26,10 @@ import (
 
 // Options are what a Provider is built from. All are required.
 type Options struct {
-	// ConfigPath is the cloud-config's file, Config what was in it, or what was last good.
+	// ConfigMap holds the cloud-config; it is empty where only the file ConfigPath does, which
+	// counts while there is no ConfigMap and may be "". Config is what was in it at the start,
+	// or what was last good.
+	ConfigMap  types.NamespacedName
 	ConfigPath string
 	Config     *cloudconfig.Config
 	// Elector decides who leads. The owner of the Provider runs it.
@@ -60,15 +64,23 @@ type Provider struct {
 	config  atomic.Pointer[cloudconfig.Config]
 	// nodes is how nodes are initialised; nil from the start on if they are not.
 	nodes atomic.Pointer[cloudconfig.Nodes]
-	// configError is why the cloud-config in the file is not the one in use, or nil.
+	// configError is why the newest cloud-config is not the one in use, or nil.
 	configError atomic.Pointer[string]
-	// stranded says that the only fault of the file is that somebody holds an address
+	// stranded reports that the only fault of the newest one is that a Service holds an address
 	// that it leaves out.
 	stranded atomic.Bool
 	// terms are the least terms that this replica may lead under: above what any other
 	// leader said to a node. implausible counts those that nothing is raised for.
 	terms       terms
 	implausible atomic.Uint64
+	// seenConfig is what the last read of the ConfigMap returned, and configSeen has room for
+	// one: "there is something new". fromConfigMap reports that what is in use came from it.
+	seenConfig    atomic.Pointer[seenConfigMap]
+	configSeen    chan struct{}
+	fromConfigMap atomic.Bool
+	// surroundingsChanged reports that Nodes, Services or interfaces may have changed since the
+	// cloud-config was looked at for doubts.
+	surroundingsChanged atomic.Bool
 	// newest is the stamp of the newest plan that this replica published; nil before.
 	newest atomic.Pointer[announcement.Stamp]
 
@@ -92,6 +104,7 @@ type Provider struct {
 	restored chan struct{}
 	// publishing says that this replica's plans go out.
 	publishing atomic.Bool
+	writers    *keyLocks
 	said       sayings
 }
 
@@ -108,6 +121,9 @@ func New(options Options) (*Provider, error) {
 		queue:    newQueue(),
 		warm:     make(chan struct{}),
 		restored: make(chan struct{}),
+		writers:  newKeyLocks(),
+
+		configSeen: make(chan struct{}, 1),
 	}
 	p.core = newCore(time.Now, func(keys ...string) {
 		for _, key := range keys {
@@ -123,7 +139,7 @@ func New(options Options) (*Provider, error) {
 		Fence: func() error { return options.Elector.Fence().Err() },
 	})
 	if err := p.core.configure(coreConfig(options.Config)); err != nil {
-		return nil, fmt.Errorf("cloud-config %s: %w", options.ConfigPath, err)
+		return nil, fmt.Errorf("cloud-config: %w", err)
 	}
 	p.config.Store(options.Config)
 	p.nodes.Store(options.Config.Nodes)

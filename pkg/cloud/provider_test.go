@@ -93,12 +93,21 @@ func startWith(t *testing.T, config string, now func() time.Time, objects ...run
 // API server is changed before anything asks it.
 func standby(t *testing.T, config string, now func() time.Time, change func(*fake.Clientset), objects ...runtime.Object) (c *cluster, lead func()) {
 	t.Helper()
+	return standbyWith(t, config, now, change, func(*Options) {}, objects...)
+}
+
+// standbyWith is standby with other options.
+func standbyWith(t *testing.T, config string, now func() time.Time, change func(*fake.Clientset), set func(*Options), objects ...runtime.Object) (c *cluster, lead func()) {
+	t.Helper()
 	objects = append(objects,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node1"}},
 	)
-	if !slices.ContainsFunc(objects, func(o runtime.Object) bool { _, ok := o.(*corev1.ConfigMap); return ok }) {
+	if !slices.ContainsFunc(objects, func(o runtime.Object) bool {
+		m, ok := o.(*corev1.ConfigMap)
+		return ok && m.Name == LastGoodConfigMapName
+	}) {
 		objects = append(objects, lastGood(""))
 	}
 	c = &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
@@ -112,8 +121,10 @@ func standby(t *testing.T, config string, now func() time.Time, change func(*fak
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	c.p, err = New(Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
-		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(logger)})
+	options := Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
+		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(logger)}
+	set(&options)
+	c.p, err = New(options)
 	require.NoError(t, err)
 	c.p.core.now = now
 	ctx, cancel := context.WithCancel(t.Context())
@@ -294,6 +305,7 @@ func TestWaitingServiceIsServedWhenAnAddressIsFreed(t *testing.T) {
 	}
 	require.ErrorContains(t, c.create(loadBalancer("late")), string(reason.PoolExhausted))
 	c.says("late", ConditionAllocated, reason.PoolExhausted)
+	c.deleting("web2")
 	require.NoError(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", c.service("web2")))
 	c.published("late", "10.0.0.2")
 }
@@ -459,17 +471,17 @@ func TestStartConfigFallsBackToTheLastGoodOne(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cloud-config.yaml")
 	kept := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: LastGoodConfigMapName}}
 	client := fake.NewClientset(kept)
-	_, err := StartConfig(t.Context(), client, "ns", path)
+	_, err := StartConfig(t.Context(), client, "ns", ConfigSource{Path: path})
 	require.ErrorContains(t, err, path)
 
 	kept.Data = map[string]string{ConfigMapKey: pools}
-	started, err := StartConfig(t.Context(), fake.NewClientset(kept), "ns", path)
+	started, err := StartConfig(t.Context(), fake.NewClientset(kept), "ns", ConfigSource{Path: path})
 	require.NoError(t, err)
 	require.ErrorContains(t, started.Stale, path)
 	require.Len(t, started.Config.Pools, 1)
 
 	require.NoError(t, os.WriteFile(path, []byte(pools), 0o600))
-	started, err = StartConfig(t.Context(), client, "ns", path)
+	started, err = StartConfig(t.Context(), client, "ns", ConfigSource{Path: path})
 	require.NoError(t, err)
 	require.NoError(t, started.Stale)
 }

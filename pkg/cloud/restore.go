@@ -7,48 +7,50 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
 // restore takes over every address in a status before the first is given out, and then
-// the cloud-config in the file, whose text it returns; nil where it cannot be read.
+// the newest cloud-config, which it returns.
 //
 // The cache of Services holds what a list returned that began after leading did: what the
-// leader before wrote last is in it, and no address is given out twice.
+// leader before wrote last is in it, and no address is given out twice. The ConfigMap of the
+// cloud-config is read then, too.
 //
-// The addresses are restored under the cloud-config that the leader before used. So a
-// file that leaves a Service's address out is refused by a leader that has just begun as
+// The addresses are restored under the cloud-config that the leader before used. So one
+// that leaves a Service's address out is refused by a leader that has just begun as
 // by one that leads for long, and an address that was answered goes on being answered.
-func (p *Provider) restore(ctx context.Context) ([]byte, error) {
-	if config := p.lastGood(ctx); config != nil {
+func (p *Provider) restore(ctx context.Context) (configText, error) {
+	config, origin := p.lastGood(ctx)
+	if config != nil {
 		p.config.Store(config)
 	}
+	p.fromConfigMap.Store(origin.configMap != "" && origin.configMap == p.options.ConfigMap.String())
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return configText{}, ctx.Err()
 	}
 	services, err := p.listers.services.List(labels.Everything())
 	if err != nil {
-		return nil, err
+		return configText{}, err
 	}
-	known, shared := p.known(services)
-	findings, err := p.core.restore(coreConfig(p.config.Load()), known, shared)
+	known, shared, released := p.known(services)
+	findings, err := p.core.restore(coreConfig(p.config.Load()), known, shared, released)
 	if err != nil {
-		return nil, err
+		return configText{}, err
 	}
 	p.tellFindings(findings, services)
-	text, err := cloudconfig.Read(p.options.ConfigPath)
+	newest, err := p.firstConfig(ctx)
 	if err != nil {
-		text = nil
-		p.configRejected(err)
+		return configText{}, err
+	}
+	if newest.err != nil {
+		p.configRejected(newest.err)
 	} else {
-		p.reload(text)
+		p.reload(newest)
 	}
 	if p.configError.Load() != nil {
 		p.core.reassign() // under the last good one
@@ -56,7 +58,25 @@ func (p *Provider) restore(ctx context.Context) ([]byte, error) {
 	p.options.Logger.Info("restored addresses", "services", len(known))
 	close(p.restored)
 	p.queueAll(services)
-	return text, nil
+	return newest, nil
+}
+
+// firstConfig returns the newest cloud-config. It asks until the API server answers or ctx
+// ends.
+func (p *Provider) firstConfig(ctx context.Context) (configText, error) {
+	for p.options.ConfigMap.Name != "" {
+		err := p.lookAtConfigMap(ctx)
+		if err == nil {
+			break
+		}
+		p.options.Logger.Warn("the cloud-config cannot be fetched; trying on", "err", err)
+		select {
+		case <-ctx.Done():
+			return configText{}, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return p.newestConfig(), nil
 }
 
 // queueAll queues every Service: first those that wait for an address, the oldest first,
@@ -90,45 +110,27 @@ func (p *Provider) tellFindings(findings []ipam.Finding, services []*corev1.Serv
 }
 
 // known translates the Services that may hold an address, and says which of them have
-// shared it.
-func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool) {
+// shared it, and those whose address was freed although their status shows it. One with our
+// finalizer holds its addresses although its class is served no more, until they have left
+// its status.
+func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) {
 	shared = map[string]bool{}
 	for _, svc := range services {
-		if !wanted(svc, p.class()) || len(svc.Status.LoadBalancer.Ingress) == 0 || letGo(svc) {
-			continue
+		ours := wanted(svc, p.class()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && slices.Contains(svc.Finalizers, Finalizer)
+		switch {
+		case !ours || len(svc.Status.LoadBalancer.Ingress) == 0:
+		case letGo(svc):
+			released = append(released, p.translate(svc))
+		default:
+			known = append(known, p.translate(svc))
+			shared[string(svc.UID)] = condition(svc, ConditionShared) != nil
 		}
-		known = append(known, p.translate(svc))
-		shared[string(svc.UID)] = condition(svc, ConditionShared) != nil
 	}
-	return known, shared
+	return known, shared, released
 }
 
 // letGo reports whether svc is being deleted and its address was freed already: what it
 // waits for is somebody else's finalizer.
 func letGo(svc *corev1.Service) bool {
 	return svc.DeletionTimestamp != nil && !servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer)
-}
-
-// lastGood returns the cloud-config that the leader before used, or nil where there was
-// none. It asks until the API server answers or ctx ends.
-func (p *Provider) lastGood(ctx context.Context) *cloudconfig.Config {
-	for {
-		kept, err := p.client.CoreV1().ConfigMaps(p.options.Namespace).Get(ctx, LastGoodConfigMapName, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err) || err == nil && kept.Data[ConfigMapKey] == "":
-			return nil
-		case err == nil:
-			config, _, err := cloudconfig.Parse([]byte(kept.Data[ConfigMapKey]), "ConfigMap "+p.options.Namespace+"/"+LastGoodConfigMapName)
-			if err != nil {
-				p.options.Logger.Warn("the last good cloud-config cannot be read; going on without it", "err", err)
-			}
-			return config
-		}
-		p.options.Logger.Warn("the last good cloud-config cannot be fetched; trying on", "err", err)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(time.Second):
-		}
-	}
 }

@@ -66,6 +66,7 @@ func TestOddStatusAtStart(t *testing.T) {
 		}
 	}
 	c := start(t, odd()...)
+	c.published("two", "10.0.0.1") // then 10.0.0.2 is free
 	for _, name := range []string{"family", "hostname"} {
 		_, err := c.p.EnsureLoadBalancer(t.Context(), "", c.service(name), nil) // the stock controller asks for all
 		require.NoError(t, err)
@@ -75,7 +76,6 @@ func TestOddStatusAtStart(t *testing.T) {
 	c.says("outside", ConditionAnnounced, reason.AddressOutsidePools)
 	_, planned := c.plan().Announcements.Find(netip.MustParseAddr("192.0.2.9"))
 	require.False(t, planned, "it is not announced")
-	c.published("two", "10.0.0.1")
 	c.told("RequestInvalid: 10.0.0.2 is taken out of the status: status holds a second IPv4 address, 10.0.0.2")
 	c.published("garbage", "10.0.0.3")
 	c.published("family", "10.0.0.0")
@@ -107,7 +107,7 @@ func TestFileVanishesForAMoment(t *testing.T) {
 	c.inUse(pools)
 }
 
-// Who only waits for somebody else's finalizer has let go of its address.
+// A Service that only waits for the finalizer of another has let go of its address.
 func TestDeletedServiceIsNotRestored(t *testing.T) {
 	deleted := loadBalancer("old", withStatus("10.0.0.0"))
 	now := metav1.Now()
@@ -115,6 +115,7 @@ func TestDeletedServiceIsNotRestored(t *testing.T) {
 	c := start(t, deleted, loadBalancer("web", withStatus("10.0.0.0")))
 	c.says("web", ConditionAllocated, reason.Allocated)
 	c.published("web", "10.0.0.0")
+	c.published("old")
 }
 
 // refused waits until the file is refused for that cause.

@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
@@ -40,10 +42,11 @@ func serviceOf(svc *corev1.Service, namespaceLabels map[string]string) loadbalan
 		Families:        familiesOf(svc),
 		Pool:            strings.TrimSpace(svc.Annotations[AnnotationPool]),
 		Sharing: ipam.Sharing{
-			Key:      strings.TrimSpace(svc.Annotations[AnnotationSharingKey]),
-			Ports:    portsOf(svc),
-			Local:    svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
-			Selector: selectorOf(svc),
+			Key:        strings.TrimSpace(svc.Annotations[AnnotationSharingKey]),
+			ForeignKey: foreignKey(svc),
+			Ports:      portsOf(svc),
+			Local:      svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+			Selector:   selectorOf(svc),
 		},
 	}
 	if p := svc.Spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
@@ -54,7 +57,7 @@ func serviceOf(svc *corev1.Service, namespaceLabels map[string]string) loadbalan
 		req.Unreadable = err.Error()
 	}
 	return loadbalancer.Service{
-		Request: req, Published: publishedAddresses(svc),
+		Request: req, Class: ptr.Deref(svc.Spec.LoadBalancerClass, ""), Published: publishedAddresses(svc),
 		HealthPort: uint16(svc.Spec.HealthCheckNodePort), //nolint:gosec // a port
 	}
 }
@@ -109,7 +112,7 @@ const maxRequested = 16
 // agree where both are set.
 func requestedAddresses(svc *corev1.Service) ([]netip.Addr, error) {
 	var out []netip.Addr
-	if text, ok := svc.Annotations[AnnotationAddresses]; ok {
+	if text := strings.TrimSpace(svc.Annotations[AnnotationAddresses]); text != "" {
 		for part := range strings.SplitSeq(text, ",") {
 			address, err := parseAddress(part)
 			if err != nil {
@@ -133,6 +136,19 @@ func requestedAddresses(svc *corev1.Service) ([]netip.Addr, error) {
 		return out, nil
 	}
 	return []netip.Addr{address}, nil
+}
+
+// maxForeignKey bounds what is quoted of another controller's annotation.
+const maxForeignKey = 128
+
+// foreignKey returns the sharing key that MetalLB reads, under its present name or the one
+// before.
+func foreignKey(svc *corev1.Service) string {
+	key := cmp.Or(svc.Annotations["metallb.io/allow-shared-ip"], svc.Annotations["metallb.universe.tf/allow-shared-ip"])
+	if len(key) > maxForeignKey {
+		return ""
+	}
+	return strings.TrimSpace(key)
 }
 
 func parseAddress(text string) (netip.Addr, error) {

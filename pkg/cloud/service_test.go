@@ -52,7 +52,7 @@ func TestServiceOf(t *testing.T) {
 func TestServiceOfUnreadable(t *testing.T) {
 	for name, c := range map[string]struct{ annotation, ip, want string }{
 		"garbage in the annotation":     {"10.0.0.1,x", "", `annotation baremetal.cloud/addresses: "x" is not an IP address`},
-		"empty annotation":              {" ", "", `annotation baremetal.cloud/addresses: "" is not an IP address`},
+		"an empty address among others": {"10.0.0.1,", "", `annotation baremetal.cloud/addresses: "" is not an IP address`},
 		"garbage in spec":               {"", "10.0.0", `spec.loadBalancerIP: "10.0.0" is not an IP address`},
 		"annotation and spec disagree":  {"10.0.0.1", "10.0.0.2", "spec.loadBalancerIP asks for 10.0.0.2, annotation baremetal.cloud/addresses for 10.0.0.1; make them agree or remove one"},
 		"an address with a zone":        {"fe80::1%eth0", "", `annotation baremetal.cloud/addresses: "fe80::1%eth0" is not an IP address`},

@@ -55,6 +55,7 @@ func TestClashByEdit(t *testing.T) {
 	next.mode("one", corev1.LoadBalancerIPModeVIP)
 	next.mode("two", corev1.LoadBalancerIPModeProxy)
 
+	next.deleting("two")
 	require.NoError(t, next.p.EnsureLoadBalancerDeleted(t.Context(), "", next.service("two")))
 	require.Eventually(t, func() bool { return condition(next.service("one"), ConditionShared) == nil }, waitAtMost, 5*time.Millisecond)
 	next.says("one", ConditionAllocated, reason.Allocated)

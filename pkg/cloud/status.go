@@ -39,12 +39,8 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 	if wait := p.said.hesitate(svc, &status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
-	published, wait := p.afterOthers(svc, status.Published)
-	if wait {
-		p.queue.AddAfter(key, othersPeriod)
-	}
 	changed := svc.DeepCopy()
-	if want := statusOf(published, status.Yielding); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
+	if want := statusOf(status.Published, status.Yielding); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
 		changed.Status.LoadBalancer = *want
 	}
 	now := metav1.NewTime(p.core.now())
@@ -55,10 +51,25 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 		if err := p.patch(ctx, svc, changed); err != nil {
 			return err
 		}
+	} else if p.core.lingers(string(svc.UID)) {
+		return p.confirm(ctx, svc)
 	}
 	if wait := p.said.tell(p.recorder, svc, status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
+	return nil
+}
+
+// confirm asks the API server what svc's status shows, where something that it must not show
+// keeps an address from being free: svc, which says that all is well, may be outdated.
+func (p *Provider) confirm(ctx context.Context, svc *corev1.Service) error {
+	live, err := p.live(ctx, svc)
+	if err != nil || live == nil {
+		return err
+	}
+	p.said.wrote(live)
+	p.core.statusShows(string(live.UID), publishedAddresses(live))
+	p.queue.Add(svc.Namespace + "/" + svc.Name)
 	return nil
 }
 
@@ -87,6 +98,8 @@ func setShared(svc *corev1.Service, status loadbalancer.Status, now metav1.Time)
 	case !status.Shared:
 		meta.RemoveStatusCondition(&svc.Status.Conditions, ConditionShared)
 		return
+	case status.Allocated.Reason == reason.SharingKeyMissing:
+		v.Reason, v.Message = reason.SharingKeyMissing, "other Services hold its address too, without a common key"
 	case len(status.Clashes) > 0:
 		v.Reason, v.Message = reason.SharingClash, "an edit makes it clash with another Service that holds its address: "+status.Clashes[0].Why
 	}

@@ -5,9 +5,10 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
@@ -99,8 +100,33 @@ func overlaps(r ipam.Range, p netip.Prefix) bool {
 	return r.Contains(p.Masked().Addr()) || p.Contains(r.First)
 }
 
+// doubtsPeriod is the time between two looks at all Services and Nodes, unless the
+// cloud-config is another.
+const doubtsPeriod = 30 * time.Second
+
+// doubter remembers what was told of the cloud-config, and when it was looked for doubts.
+type doubter struct {
+	told   map[string]bool
+	config *cloudconfig.Config
+	at     time.Time
+}
+
+// due reports whether to look again: where the cloud-config is another, or where something
+// around it has changed and the last look was long enough ago.
+func (d *doubter) due(config *cloudconfig.Config, changed *atomic.Bool, now time.Time) bool {
+	if config == d.config && (now.Sub(d.at) < doubtsPeriod || !changed.Load()) {
+		return false
+	}
+	changed.Store(false)
+	d.config, d.at = config, now
+	return true
+}
+
 // warn tells, once each, of doubts about the cloud-config in use.
-func (p *Provider) warn(told map[string]bool) {
+func (p *Provider) warn(d *doubter) {
+	if !d.due(p.config.Load(), &p.surroundingsChanged, p.core.now()) {
+		return
+	}
 	nodes, err := p.listers.nodes.List(labels.Everything())
 	if err != nil {
 		return
@@ -110,19 +136,11 @@ func (p *Provider) warn(told map[string]bool) {
 		return
 	}
 	for _, doubt := range doubts(p.config.Load().Pools, surroundings{nodes, services, p.core.links()}) {
-		if told[doubt] {
+		if d.told[doubt] {
 			continue
 		}
-		told[doubt] = true
+		d.told[doubt] = true
 		p.options.Logger.Warn("cloud-config", "warning", doubt)
 		p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigDoubtful", doubt)
-	}
-}
-
-// configMap names the ConfigMap that Events about the cloud-config are attached to.
-func (p *Provider) configMap() *corev1.ConfigMap {
-	return &corev1.ConfigMap{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.options.Namespace, Name: ConfigMapName},
 	}
 }

@@ -2,7 +2,9 @@ package cloud
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -37,4 +39,27 @@ pools:
 		`pool "lan" contains 192.168.1.201, which is an address of node node1; take it out of the pool`,
 		`pool "lan" contains 192.168.1.255, the broadcast address of 192.168.1.0/24 on the nodes' network`,
 	}, got)
+}
+
+// All Services and Nodes are looked at only where something changed, and not all the time.
+func TestFault_K1_8_DoubtsAreLookedForOnChange(t *testing.T) {
+	now := time.Now()
+	one, two := &cloudconfig.Config{}, &cloudconfig.Config{}
+	var changed atomic.Bool
+	d := &doubter{}
+	require.True(t, d.due(one, &changed, now))
+	for range 1000 {
+		now = now.Add(configPeriod)
+		require.False(t, d.due(one, &changed, now), "nothing changed")
+	}
+	looks := 0
+	for range 150 { // five minutes of changes
+		now = now.Add(configPeriod)
+		changed.Store(true)
+		if d.due(one, &changed, now) {
+			looks++
+		}
+	}
+	require.Equal(t, 10, looks)
+	require.True(t, d.due(two, &changed, now), "another cloud-config at once")
 }

@@ -26,8 +26,6 @@ type listers struct {
 	namespaces corelisters.NamespaceLister
 	nodes      corelisters.NodeLister
 	slices     cache.Indexer
-	// published are the Services by the addresses in their status.
-	published cache.Indexer
 }
 
 // stillListing is the time between two log lines that something could not be listed yet.
@@ -104,13 +102,11 @@ func (p *Provider) watch(factory informers.SharedInformerFactory) {
 	nodes := factory.Core().V1().Nodes()
 	slices := factory.Discovery().V1().EndpointSlices()
 	utilruntime.Must(slices.Informer().AddIndexers(cache.Indexers{bySlicesService: indexBySlicesService}))
-	utilruntime.Must(services.Informer().AddIndexers(cache.Indexers{byPublished: indexByPublished}))
 	p.listers = listers{
 		services:   services.Lister(),
 		namespaces: namespaces.Lister(),
 		nodes:      nodes.Lister(),
 		slices:     slices.Informer().GetIndexer(),
-		published:  services.Informer().GetIndexer(),
 	}
 	p.handle(services.Informer(), p.services, func(obj any, _ bool) { p.serviceChanged(obj) })
 	p.handle(nodes.Informer(), nodeSource, p.nodeChanged)
@@ -167,6 +163,7 @@ func (p *Provider) serviceChanged(obj any) {
 	if !ok {
 		return
 	}
+	p.surroundingsChanged.Store(true)
 	select {
 	case <-p.restored:
 		p.queue.Add(svc.Namespace + "/" + svc.Name)
@@ -179,6 +176,7 @@ func (p *Provider) nodeChanged(obj any, gone bool) {
 	if !ok {
 		return
 	}
+	p.surroundingsChanged.Store(true)
 	if gone {
 		p.core.deleteNode(n.Name, n.UID)
 		p.terms.forget(n.Name)

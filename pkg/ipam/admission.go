@@ -9,26 +9,47 @@ import (
 
 // mayTake says why the Service may not take that very address, or nil.
 func (a *Allocator) mayTake(req *Request, address netip.Addr) *Refusal {
+	if refusal := a.mayUse(req, address); refusal != nil {
+		return refusal
+	}
+	if why, quarantined := a.quarantined[address]; quarantined {
+		return refuse(reason.AddressQuarantined, "address %s is not given out: %s", address, why)
+	}
+	return a.mayJoin(req, address)
+}
+
+// contradicts says why a request for address asks for what cannot be, or nil.
+func (a *Allocator) contradicts(req *Request, address netip.Addr) *Refusal {
+	p := a.poolOf(address)
+	if req.Pool == "" || p != nil && req.Pool == p.Name {
+		return nil
+	}
+	if p == nil {
+		return refuse(reason.RequestInvalid, "address %s is in no pool, but pool %q is requested", address, reason.Quote(req.Pool))
+	}
+	return refuse(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, reason.Quote(req.Pool))
+}
+
+// mayUse says why the rules do not let the Service have address, or nil. Who else holds it
+// is another question.
+func (a *Allocator) mayUse(req *Request, address netip.Addr) *Refusal {
 	p := a.poolOf(address)
 	if p == nil {
 		return refuse(reason.AddressOutsidePools, "address %s is in no pool", address)
 	}
-	if req.Pool != "" && req.Pool != p.Name {
-		return refuse(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, reason.Quote(req.Pool))
+	if refusal := a.contradicts(req, address); refusal != nil {
+		return refusal
 	}
 	if refusal := a.admits(p, req, FamilyOf(address)); refusal != nil && !(refusal.Reason == reason.QuotaExceeded && of(a.holders[address], req.Holder.Namespace)) {
 		return refusal
 	}
-	why, quarantined := a.quarantined[address]
 	switch r, reserved := a.reserved[address]; {
 	case p.avoids(address):
 		return refuse(reason.AddressAvoided, "address %s ends in .0 or .255, which pool %q avoids (avoidBuggyIPs)", address, p.Name)
 	case reserved && (r.Namespace != req.Holder.Namespace || r.Name != req.Holder.Name):
 		return refuse(reason.AddressReserved, "address %s is reserved for another Service", address)
-	case quarantined:
-		return refuse(reason.AddressQuarantined, "address %s is not given out: %s", address, why)
 	}
-	return a.mayJoin(req, address)
+	return a.lingers(req, address)
 }
 
 // admits says why p does not serve the Service with an address of family f, or nil.

@@ -29,6 +29,7 @@ type Allocator struct {
 	// answering, and quarantined those that a machine has, with why.
 	withdrawing map[netip.Addr]bool
 	quarantined map[netip.Addr]string
+	lingering   lingering
 }
 
 // Config is what an administrator decides about addresses.
@@ -77,6 +78,7 @@ func New() *Allocator {
 		keys:        map[string]map[netip.Addr]bool{},
 		withdrawing: map[netip.Addr]bool{},
 		quarantined: map[netip.Addr]string{},
+		lingering:   newLingering(),
 	}
 }
 
@@ -120,7 +122,7 @@ func (a *Allocator) Configure(config Config) error {
 			return &StrandedError{Holders: stranded}
 		}
 	}
-	next.withdrawing, next.quarantined = a.withdrawing, a.quarantined
+	next.withdrawing, next.quarantined, next.lingering = a.withdrawing, a.quarantined, a.lingering
 	*a = *next
 	return nil
 }
@@ -306,7 +308,7 @@ func (a *Allocator) Discharge(address netip.Addr) {
 // blocked reports whether something keeps address from being given out for now.
 func (a *Allocator) blocked(address netip.Addr) bool {
 	_, quarantined := a.quarantined[address]
-	return quarantined || a.withdrawing[address]
+	return quarantined || a.withdrawing[address] || len(a.lingering.by[address]) > 0
 }
 
 func (a *Allocator) unpark(address netip.Addr) {

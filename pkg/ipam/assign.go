@@ -19,6 +19,13 @@ func (a *Allocator) Assign(req Request, now time.Time) (Result, error) {
 	if refusal := req.check(); refusal != nil {
 		return a.result(&req, nil, nil), refusal
 	}
+	// What is held is not judged again, but a request that contradicts itself is refused as if
+	// it came from a new Service.
+	for _, address := range r.addresses {
+		if refusal := a.contradicts(&req, address); refusal != nil && slices.Contains(req.Addresses, address) {
+			return a.result(&req, nil, nil), refusal
+		}
+	}
 	chosen, refusals := a.choose(&req, r, now)
 	if refusal := a.verdict(&req, r, chosen, refusals); refusal != nil {
 		return a.result(&req, nil, nil), refusal

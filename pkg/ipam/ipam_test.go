@@ -343,7 +343,7 @@ func TestIP19RestoreOddStatus(t *testing.T) {
 
 func TestIP20TwoServicesWithOneAddressAtStart(t *testing.T) {
 	a := newAllocator(t, newPool(t, "p", "10.0.0.0/30"))
-	older, younger := service("old"), service("younger")
+	older, younger := service("old", sharing("", "TCP", 80)), service("younger", sharing("", "TCP", 80))
 	findings := a.Restore([]Record{{Request: younger, Addresses: addrs("10.0.0.1")}, {Request: older, Addresses: addrs("10.0.0.1")}})
 	require.Len(t, findings, 1)
 	require.Equal(t, "younger", findings[0].Holder.Name)

@@ -61,6 +61,9 @@ type Port struct {
 type Sharing struct {
 	// Key is the sharing key; "" shares with nobody.
 	Key string
+	// ForeignKey is the sharing key that another controller reads. It decides nothing; it is a
+	// good Key where that is missing.
+	ForeignKey string
 	// Ports are the Service's own.
 	Ports []Port
 	// Local says that externalTrafficPolicy is Local.
@@ -145,6 +148,9 @@ type Clash struct {
 	Why string
 	// SamePort says that both use a port, so that only one of them can be served there.
 	SamePort bool
+	// KeyMissing says that a common sharing key would end it: Key, or any other.
+	KeyMissing bool
+	Key        string
 }
 
 // Result is what a Service holds after a call.

@@ -14,6 +14,7 @@ type Record struct {
 	Addresses []netip.Addr
 	// Shared says that the Service is known to have shared its addresses by the rule. If
 	// all of their holders are, each keeps them, although an edit may break the rule by now.
+	// Services that lack nothing but a common key keep them as well.
 	Shared bool
 }
 
@@ -64,7 +65,7 @@ func (a *Allocator) restore(rec *Record, address netip.Addr, shared map[string]b
 	}
 	if refusal := a.mayJoin(req, address); refusal != nil {
 		stranger := slices.ContainsFunc(a.holders[address], func(r *record) bool { return !shared[r.holder.UID] })
-		if !rec.Shared || stranger {
+		if (!rec.Shared || stranger) && !a.keyless(req, address) {
 			return finding(refusal, false)
 		}
 		a.attach(r, address)

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -91,14 +92,20 @@ func (a *Allocator) mayJoin(req *Request, address netip.Addr) *Refusal {
 
 // breach says which part of the sharing rule x and y break on address, or "".
 func (a *Allocator) breach(address netip.Addr, x, y *record) string {
+	if x.sharing.Key == "" || y.sharing.Key == "" {
+		return "both must name the same sharing key"
+	}
+	return a.breachButKey(address, x, y)
+}
+
+// breachButKey is breach of those of whom one may name no key.
+func (a *Allocator) breachButKey(address netip.Addr, x, y *record) string {
 	p := a.poolOf(address)
 	sameNamespace := x.holder.Namespace == y.holder.Namespace
 	switch {
-	case x.sharing.Key == "" || y.sharing.Key == "":
-		return "both must name the same sharing key"
 	case !sameNamespace && (p == nil || !p.mayMeet(x.holder.Namespace, y.holder.Namespace)):
 		return "the pool does not let these namespaces share (sharedNamespaces)"
-	case x.sharing.Key != y.sharing.Key:
+	case x.sharing.Key != "" && y.sharing.Key != "" && x.sharing.Key != y.sharing.Key:
 		return "the sharing keys differ"
 	}
 	if port, ok := x.common(y); ok {
@@ -142,11 +149,31 @@ func (a *Allocator) clashes(r *record) []Clash {
 			}
 			if breach := a.breach(address, r, other); breach != "" {
 				_, same := r.common(other)
-				out = append(out, Clash{Address: address, With: other.holder, Why: breach, SamePort: same})
+				clash := Clash{Address: address, With: other.holder, Why: breach, SamePort: same, KeyMissing: a.lacksKey(address, r, other)}
+				if clash.KeyMissing {
+					clash.Key = commonKey(r, other)
+				}
+				out = append(out, clash)
 			}
 		}
 	}
 	// Holders of one address are in order already.
 	slices.SortStableFunc(out, func(x, y Clash) int { return x.Address.Compare(y.Address) })
 	return out
+}
+
+// commonKey proposes a sharing key for r and other: one that is named already, or r's own
+// name. A Service of another namespace is not quoted.
+func commonKey(r, other *record) string {
+	if other.holder.Namespace != r.holder.Namespace {
+		other = &record{}
+	}
+	return cmp.Or(r.sharing.Key, other.sharing.Key, r.sharing.ForeignKey, other.sharing.ForeignKey, older(r, other).holder.Name)
+}
+
+func older(x, y *record) *record {
+	if y.holder.UID != "" && y.holder.Compare(x.holder) < 0 {
+		return y
+	}
+	return x
 }

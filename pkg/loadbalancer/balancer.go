@@ -14,12 +14,16 @@ import (
 // concurrent use.
 type Balancer struct {
 	addresses *ipam.Allocator
+	classes   []string
 	l2        map[string]L2
 	bgp       BGP
 	// order holds the places of advertisements, by name, among those of their pool.
-	order     map[string]int
-	services  map[string]*service        // by UID
-	uids      map[string]map[string]bool // by key; two while a Service is made anew
+	order    map[string]int
+	services map[string]*service        // by UID
+	uids     map[string]map[string]bool // by key; two while a Service is made anew
+	// released are the keys, by UID, of Services that are in uids but not in services: they
+	// held nothing at the start, and their status showed addresses.
+	released  map[string]string
 	endpoints map[string]Endpoints
 	nodes     map[string]Node
 	// peers are who the routers of each node are.
@@ -48,8 +52,12 @@ type Balancer struct {
 	withdrawing map[netip.Addr][]string
 	// unrouting are the same for nodes that may still announce them by BGP.
 	unrouting map[netip.Addr][]string
-	// freed is set when an address becomes available, to share or to hold; see Freed.
-	freed bool
+	waiting   waitlist
+	// offers are what has become available since Freed was asked last, and ready what Retry
+	// is to look at.
+	offers, ready offers
+	// asked counts the requests that were decided.
+	asked uint64
 	// concerned are the UIDs that Concerned returns next.
 	concerned map[string]bool
 	plan      plan
@@ -69,6 +77,7 @@ func New() *Balancer {
 		l2:          map[string]L2{},
 		services:    map[string]*service{},
 		uids:        map[string]map[string]bool{},
+		released:    map[string]string{},
 		endpoints:   map[string]Endpoints{},
 		nodes:       map[string]Node{},
 		peers:       map[string]peersOf{},
@@ -83,15 +92,23 @@ func New() *Balancer {
 		unrouting:   map[netip.Addr][]string{},
 		concerned:   map[string]bool{},
 		plan:        newPlan(),
+		waiting:     newWaitlist(),
+		offers:      newOffers(),
+		ready:       newOffers(),
 	}
 }
 
-// Configure replaces the configuration; call Retry afterwards. The error is a
-// *ipam.StrandedError, and then nothing is changed.
+// Configure replaces the configuration; call Reassign afterwards, or Retry. The error is a
+// *ipam.StrandedError or a *StrandedClassError, and then nothing is changed.
 func (b *Balancer) Configure(config Config) error {
+	if err := b.strandedByClass(config); err != nil {
+		return err
+	}
 	if err := b.addresses.Configure(config.Config); err != nil {
 		return err
 	}
+	b.classes = config.Classes
+	b.offers.all = true
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
 	b.setRouters(config.BGP.addresses())
 	b.bgp, b.order = config.BGP, map[string]int{}
@@ -118,7 +135,8 @@ func (b *Balancer) Configure(config Config) error {
 
 // Restore takes over what the Services' status says, and which of them, by UID, have
 // shared their address. It is called once, with all Services, before the first Ensure.
-func (b *Balancer) Restore(services []Service, shared map[string]bool) []ipam.Finding {
+// Those of released hold nothing, but their status shows addresses still.
+func (b *Balancer) Restore(services []Service, shared map[string]bool, released ...Service) []ipam.Finding {
 	records := make([]ipam.Record, 0, len(services))
 	for _, s := range services {
 		rec := ipam.Record{Request: s.Request, Addresses: s.Published, Shared: shared[s.Holder.UID]}
@@ -126,17 +144,30 @@ func (b *Balancer) Restore(services []Service, shared map[string]bool) []ipam.Fi
 		b.add(&service{Service: s})
 	}
 	findings := b.addresses.Restore(records)
+	for _, s := range released {
+		b.released[s.Holder.UID] = s.Key()
+		b.know(s.Key(), s.Holder.UID)
+	}
+	for _, s := range slices.Concat(services, released) {
+		b.linger(s.Holder, s.Published)
+	}
 	b.conflicts.renew = true
 	b.plan.allDirty()
 	return findings
 }
 
 // Ensure gives the Service its addresses, or takes over what it says now. The error is
-// a *ipam.Refusal or nil; what the Service holds stays in either case.
+// a *ipam.Refusal or nil; what the Service holds stays in either case. What the status of a
+// Service shows that was unknown until now is adopted, if it is free and the rules admit it:
+// another controller may have served it before.
 func (b *Balancer) Ensure(s Service, now time.Time) error {
 	known, ok := b.services[s.Holder.UID]
-	if !ok {
+	before, shown := b.addresses.Held(s.Holder.UID), s.Published
+	if ok {
+		shown = known.Published
+	} else {
 		known = &service{}
+		b.addresses.Adopt(ipam.Record{Request: s.Request, Addresses: b.adoptable(s.Published)})
 	}
 	// What was published stays so in memory: the object may be older than our patch.
 	for _, p := range known.Published {
@@ -145,16 +176,28 @@ func (b *Balancer) Ensure(s Service, now time.Time) error {
 		}
 	}
 	if ok && len(known.result.Assignments) > 0 && !known.Sharing.Equal(s.Sharing) {
-		b.freed = true // others may be able to share its address now
+		// Others may be able to share its address now.
+		b.offerKey(known.Sharing.Key)
+		b.offerKey(s.Sharing.Key)
+		for _, a := range known.result.Assignments {
+			b.offers.addresses[a.Address] = true
+		}
 		b.concern(s.Holder.UID, known.result.Assignments)
 	}
+	b.waiting.remove(known) // it is listed by what it said
 	known.Service = s
 	b.add(known)
-	return b.assign(known, now)
+	return b.assignShown(known, before, shown, now)
 }
 
 func (b *Balancer) assign(s *service, now time.Time) error {
-	before := b.addresses.Held(s.Holder.UID)
+	return b.assignShown(s, b.addresses.Held(s.Holder.UID), s.Published, now)
+}
+
+// assignShown asks for a Service that held before and whose status may show the addresses
+// shown.
+func (b *Balancer) assignShown(s *service, before []ipam.Assignment, shown []netip.Addr, now time.Time) error {
+	b.asked++
 	result, err := b.addresses.Assign(s.Request, now)
 	s.result, s.refusal = result, nil
 	if err != nil {
@@ -175,8 +218,13 @@ func (b *Balancer) assign(s *service, now time.Time) error {
 		b.conflicts.touch(a.Address)
 		b.endWithdrawal(a.Address)
 	}
-	b.freed = b.freed || len(result.Freed) > 0 || s.Sharing.Key != "" && gained(before, result.Assignments)
+	b.offerFreed(s, result.Freed)
+	if gained(before, result.Assignments) {
+		b.offerKey(s.Sharing.Key)
+	}
 	b.startWithdrawals(result.Freed)
+	b.linger(s.Holder, shown)
+	b.waiting.update(s)
 	return err
 }
 
@@ -226,9 +274,14 @@ func published(before []netip.Addr, held []ipam.Assignment) []netip.Addr {
 	return out
 }
 
-// Release forgets the Service and frees what it holds. Releasing what is unknown does
-// nothing.
+// Release forgets the Service and frees what it holds. It is called when the Service is gone
+// or its status shows no address of ours. Releasing what is unknown does nothing.
 func (b *Balancer) Release(uid string, now time.Time) {
+	b.StatusShows(uid, nil)
+	if key, ok := b.released[uid]; ok {
+		delete(b.released, uid)
+		b.unknow(key, uid)
+	}
 	s, ok := b.services[uid]
 	if !ok {
 		return
@@ -237,7 +290,8 @@ func (b *Balancer) Release(uid string, now time.Time) {
 	held := b.addresses.Held(uid)
 	freed := b.addresses.Release(uid, now)
 	b.concern(uid, held)
-	b.freed = b.freed || len(freed) > 0
+	b.offerFreed(s, freed)
+	b.waiting.remove(s)
 	for _, address := range freed {
 		b.plan.touch(address)
 		b.conflicts.touch(address)
@@ -245,31 +299,10 @@ func (b *Balancer) Release(uid string, now time.Time) {
 	b.startWithdrawals(freed)
 }
 
-// Retry asks again for every Service that lacks an address, the oldest first, and
-// returns the UIDs of those for which something changed. Call it when an address may
-// have become free.
-func (b *Balancer) Retry(now time.Time) []string {
-	var waiting []*service
-	for _, s := range b.services {
-		if s.refusal != nil || s.result.Missing != nil {
-			waiting = append(waiting, s)
-		}
-	}
-	slices.SortFunc(waiting, func(x, y *service) int { return x.Holder.Compare(y.Holder) })
-	var changed []string
-	for _, s := range waiting {
-		before := s.result.Assignments
-		_ = b.assign(s, now) // the refusal is kept in s
-		if !slices.Equal(before, s.result.Assignments) {
-			changed = append(changed, s.Holder.UID)
-		}
-	}
-	return changed
-}
-
 // Reassign asks again for every Service, after a new configuration, and returns the
 // UIDs of all.
 func (b *Balancer) Reassign(now time.Time) []string {
+	b.offers.all = false
 	all := slices.SortedFunc(maps.Values(b.services), func(x, y *service) int { return x.Holder.Compare(y.Holder) })
 	uids := make([]string, 0, len(all))
 	for _, s := range all {
@@ -279,30 +312,31 @@ func (b *Balancer) Reassign(now time.Time) []string {
 	return uids
 }
 
-// Freed reports whether an address has become available since it was last asked, so that
-// Retry may find something.
-func (b *Balancer) Freed() bool {
-	freed := b.freed
-	b.freed = false
-	return freed
-}
-
 // UIDs returns the UIDs of the Services known under that key, sorted.
 func (b *Balancer) UIDs(key string) []string { return slices.Sorted(maps.Keys(b.uids[key])) }
 
 func (b *Balancer) add(s *service) {
 	b.services[s.Holder.UID] = s
-	if b.uids[s.Key()] == nil {
-		b.uids[s.Key()] = map[string]bool{}
+	delete(b.released, s.Holder.UID)
+	b.know(s.Key(), s.Holder.UID)
+}
+
+func (b *Balancer) know(key, uid string) {
+	if b.uids[key] == nil {
+		b.uids[key] = map[string]bool{}
 	}
-	b.uids[s.Key()][s.Holder.UID] = true
+	b.uids[key][uid] = true
 }
 
 func (b *Balancer) remove(s *service) {
 	delete(b.services, s.Holder.UID)
-	delete(b.uids[s.Key()], s.Holder.UID)
-	if len(b.uids[s.Key()]) == 0 {
-		delete(b.uids, s.Key())
+	b.unknow(s.Key(), s.Holder.UID)
+}
+
+func (b *Balancer) unknow(key, uid string) {
+	delete(b.uids[key], uid)
+	if len(b.uids[key]) == 0 {
+		delete(b.uids, key)
 	}
 }
 

@@ -481,7 +481,7 @@ func (b *Balancer) end(address netip.Addr, kind ConflictKind) {
 	c.tell(Conflict{Kind: kind, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
 	delete(c.quarantined, address)
 	b.addresses.Discharge(address)
-	b.freed, b.probing.renew = true, true
+	b.offers.addresses[address], b.probing.renew = true, true
 }
 
 // confirmed reports whether more than one node has heard somebody answer for address, or no

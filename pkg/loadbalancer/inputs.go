@@ -13,6 +13,8 @@ import (
 // Config is what an administrator decides.
 type Config struct {
 	ipam.Config
+	// Classes are the loadBalancerClasses that are served beside none.
+	Classes []string
 	// L2 holds, by pool name, how the pool's addresses are announced on layer 2. The
 	// addresses of a pool that is in neither this nor BGP are not announced.
 	L2 map[string]L2
@@ -45,6 +47,8 @@ type L2 struct {
 // Service is a Service of type LoadBalancer that is served here.
 type Service struct {
 	ipam.Request
+	// Class is spec.loadBalancerClass, "" where there is none.
+	Class string
 	// Published are the addresses in the Service's status.
 	Published []netip.Addr
 	// HealthPort is spec.healthCheckNodePort, 0 where there is none.

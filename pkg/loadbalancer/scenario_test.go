@@ -115,6 +115,17 @@ func (w *world) command(name string, args []string) string {
 		w.newLeader()
 	case "service":
 		return w.service(args)
+	case "shows": // shows NAME [ADDRESS...]: the API server has said what is in its status
+		var shown []netip.Addr
+		for _, arg := range args[1:] {
+			shown = append(shown, netip.MustParseAddr(arg))
+		}
+		w.b.StatusShows("uid-"+args[0], shown)
+	case "classes": // classes [CLASS...]: are served
+		w.config.Classes = args
+		if err := w.b.Configure(w.config); err != nil {
+			return fmt.Sprintln(err)
+		}
 	case "release":
 		w.b.Release("uid-"+args[0], w.now)
 	case "retry":
@@ -360,6 +371,12 @@ func (w *world) service(args []string) string {
 			s.Sharing.Ports = []ipam.Port{{Protocol: "TCP", Number: n}}
 		case "address":
 			s.Addresses = append(s.Addresses, netip.MustParseAddr(value))
+		case "foreign-key":
+			s.Sharing.ForeignKey = value
+		case "class":
+			s.Class = value
+		case "pool":
+			s.Pool = value
 		case "published":
 			s.Published = append(s.Published, netip.MustParseAddr(value))
 		default:

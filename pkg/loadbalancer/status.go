@@ -77,7 +77,7 @@ func (b *Balancer) allocated(s *service) Verdict {
 	case s.refusal != nil:
 		return Verdict{Reason: s.refusal.Reason, Message: s.refusal.Message + s.keeps()}
 	case len(clashes) > 0:
-		return Verdict{OK: true, Reason: reason.SharingClash, Message: s.clashing(clashes)}
+		return s.clashed(clashes)
 	case slices.ContainsFunc(s.result.Assignments, func(a ipam.Assignment) bool { return a.Pool == "" }):
 		return Verdict{OK: true, Reason: reason.AddressOutsidePools, Message: "kept, but not announced, because no pool contains it: " + list(s.result.Assignments)}
 	case s.result.Missing != nil:
@@ -88,6 +88,20 @@ func (b *Balancer) allocated(s *service) Verdict {
 
 // yields reports whether the other Service of a clash is served in place of s.
 func (s *service) yields(c ipam.Clash) bool { return c.SamePort && c.With.Compare(s.Holder) < 0 }
+
+// clashed is the condition of a Service that breaks the sharing rule.
+func (s *service) clashed(clashes []ipam.Clash) Verdict {
+	if slices.ContainsFunc(clashes, func(c ipam.Clash) bool { return !c.KeyMissing }) {
+		return Verdict{OK: true, Reason: reason.SharingClash, Message: s.clashing(clashes)}
+	}
+	c := clashes[0]
+	with := "another Service"
+	if c.With.Namespace == s.Holder.Namespace {
+		with = "Service " + c.With.String()
+	}
+	return Verdict{OK: true, Reason: reason.SharingKeyMissing, Message: fmt.Sprintf(
+		"%s; %s is shared with %s without a key: annotate both with baremetal.cloud/sharing-key: %s", list(s.result.Assignments), c.Address, with, reason.Quote(c.Key))}
+}
 
 // clashing says with whom s clashes and who is served: of several others one to which s
 // yields.

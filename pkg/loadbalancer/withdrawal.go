@@ -67,7 +67,7 @@ func (b *Balancer) endWithdrawal(address netip.Addr) {
 		delete(b.withdrawing, address)
 		delete(b.unrouting, address)
 		b.addresses.Withdrawn(address)
-		b.freed = true
+		b.offers.addresses[address] = true
 	}
 }
 

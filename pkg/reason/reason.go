@@ -46,6 +46,8 @@ const (
 	SharingRefused Reason = "SharingRefused"
 	// SharingClash says that an edit made a Service clash with another on the same address.
 	SharingClash Reason = "SharingClash"
+	// SharingKeyMissing says that Services share an address without naming a key.
+	SharingKeyMissing Reason = "SharingKeyMissing"
 	// RequestInvalid says that what the Service asks for contradicts itself or cannot be read.
 	RequestInvalid Reason = "RequestInvalid"
 )

@@ -1,8 +1,9 @@
 // Package cleanup undoes what the CCM put on Services, before it is uninstalled.
 //
 // A finalizer keeps a Service from being deleted until its load balancer is gone. When
-// nobody is left to remove the finalizer, a deleted Service stays in Terminating for ever.
-// Addresses in status are left as they are: whoever installs the CCM again finds them.
+// nothing is left that removes the finalizer, a deleted Service stays in Terminating for ever.
+// Our conditions end with it: no node answers any longer. Addresses in status are left as they
+// are: a CCM that is installed again finds them.
 package cleanup
 
 import (
@@ -46,8 +47,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Run removes our finalizer, and the stock service controller's, from every Service that
-// was ours to serve: all that have no loadBalancerClass, as a cluster has one cloud
+// Run removes our conditions, our finalizer, and the stock service controller's, from every
+// Service that was ours to serve: all that have no loadBalancerClass, as a cluster has one cloud
 // provider, and of those with a class the ones that bear our finalizer or a condition of
 // ours. It returns how many it changed, and every Service that it could not change.
 func Run(ctx context.Context, options Options) (int, error) {
@@ -100,19 +101,22 @@ func idle(ctx context.Context, options Options) error {
 		ErrRunning, holder, options.Namespace, options.Lease, ends.UTC().Format(time.RFC3339))
 }
 
-// release removes the finalizers from one Service, as it is now if it changed since it
-// was listed, and reports whether there were any.
+// release removes the finalizers and conditions from one Service, as it is now if it changed
+// since it was listed, and reports whether there were any.
 func release(ctx context.Context, options Options, service *corev1.Service) (bool, error) {
 	services := options.Client.CoreV1().Services(service.Namespace)
 	for {
-		kept := remaining(service)
-		if len(kept) == len(service.Finalizers) {
+		kept, conditions := remaining(service), otherConditions(service)
+		if len(kept) == len(service.Finalizers) && len(conditions) == len(service.Status.Conditions) {
 			return false, nil
 		}
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"resourceVersion": service.ResourceVersion, // so that nobody else's finalizer is lost
-			"finalizers":      kept,
-		}})
+		patch, err := json.Marshal(map[string]any{
+			"metadata": map[string]any{
+				"resourceVersion": service.ResourceVersion, // so that no finalizer of another is lost
+				"finalizers":      kept,
+			},
+			"status": map[string]any{"conditions": conditions},
+		})
 		if err != nil {
 			return false, fmt.Errorf("encode patch: %w", err)
 		}
@@ -129,7 +133,7 @@ func release(ctx context.Context, options Options, service *corev1.Service) (boo
 		case err != nil:
 			return false, err
 		}
-		options.Logger.Info("removed finalizers", "service", service.Namespace+"/"+service.Name)
+		options.Logger.Info("removed finalizers and conditions", "service", service.Namespace+"/"+service.Name)
 		return true, nil
 	}
 }
@@ -143,6 +147,17 @@ func remaining(service *corev1.Service) []string {
 			continue
 		}
 		kept = append(kept, finalizer)
+	}
+	return kept
+}
+
+// otherConditions returns the conditions of service that are not ours.
+func otherConditions(service *corev1.Service) []metav1.Condition {
+	kept := make([]metav1.Condition, 0, len(service.Status.Conditions))
+	for _, c := range service.Status.Conditions {
+		if !strings.HasPrefix(c.Type, domain) {
+			kept = append(kept, c)
+		}
 	}
 	return kept
 }

@@ -52,7 +52,8 @@ func options(t *testing.T, client *fake.Clientset) Options {
 	}
 }
 
-func TestFinalizersOfServicesThatWereOursAreRemoved(t *testing.T) {
+// K3.9: the conditions end with what they describe.
+func TestFault_K3_9_CleanupRemovesFinalizersAndConditions(t *testing.T) {
 	foreign, ours := ptr.To("example.com/lb"), ptr.To("baremetal.cloud/lb")
 	terminating := service("terminating", nil, []string{stock})
 	terminating.DeletionTimestamp = ptr.To(metav1.NewTime(testNow))
@@ -68,6 +69,7 @@ func TestFinalizersOfServicesThatWereOursAreRemoved(t *testing.T) {
 		{service("ours-by-class", ours, []string{ClassFinalizer, stock}), []string{}},
 		{service("ours-by-condition", ours, []string{stock}, "baremetal.cloud/Allocated"), []string{}},
 		{service("foreign", foreign, []string{stock, "example.com/c"}, "Ready"), []string{stock, "example.com/c"}},
+		{service("only-conditions", nil, nil, "baremetal.cloud/Allocated", "Ready", "baremetal.cloud/Announced"), nil},
 		{terminating, []string{}},
 		{retyped, []string{}},
 	}
@@ -77,7 +79,7 @@ func TestFinalizersOfServicesThatWereOursAreRemoved(t *testing.T) {
 	}
 	changed, err := Run(t.Context(), options(t, client))
 	require.NoError(t, err)
-	require.Equal(t, 6, changed)
+	require.Equal(t, 7, changed)
 	for _, c := range cases {
 		got, err := client.CoreV1().Services("web").Get(t.Context(), c.service.Name, metav1.GetOptions{})
 		if c.service == terminating {
@@ -86,6 +88,9 @@ func TestFinalizersOfServicesThatWereOursAreRemoved(t *testing.T) {
 		}
 		require.NoError(t, err)
 		require.ElementsMatch(t, c.want, got.Finalizers, c.service.Name)
+		for _, condition := range got.Status.Conditions {
+			require.Equal(t, "Ready", condition.Type, "ours say what is so no longer")
+		}
 		require.Equal(t, "192.0.2.10", got.Status.LoadBalancer.Ingress[0].IP, "the address stays")
 	}
 	changed, err = Run(t.Context(), options(t, client))
