@@ -25,7 +25,7 @@ func TestCloudConfigTrouble(t *testing.T) {
 		name string
 		play func(*witness)
 	}{
-		{"swapped while it is read", (*witness).configSwapped},
+		{"changed while it is read", (*witness).configSwapped},
 		{"IP18 shrunk around a holder, and the leader changes", (*witness).configShrunk},
 		{"bad at start with a last good one", (*witness).configBadAtStart},
 		{"IP12 a Service that waits is served when an address is there", (*witness).waiting},
@@ -102,9 +102,8 @@ func (w *witness) refusals() []string {
 	return out
 }
 
-// configSwapped changes the file many times, by the swap of a symbolic link that a
-// ConfigMap mount makes, faster than it is looked at. Neither half of a file nor none is
-// ever seen.
+// configSwapped changes the ConfigMap many times, faster than it is looked at. The newest
+// text is used in the end, and nothing else than what was written is ever seen.
 func (w *witness) configSwapped() {
 	w.Helper()
 	w.create("web", nil)
