@@ -261,7 +261,7 @@ func (c *core) consider(boot time.Duration, address netip.Addr) {
 	c.options[address] = o
 	c.fitness.count(o, 1)
 	c.sight.Put(boot, sight.List{
-		Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Fit: o.problem == nil && !c.kept.waits(),
+		Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Former: o.Former, Proofs: o.Proofs, Fit: o.problem == nil && !c.kept.waits(),
 		Unconfirmed: c.kept.unconfirmed, Ready: c.fitness.result.Ready(o.healthPort()),
 	})
 }

@@ -95,7 +95,7 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 		return
 	}
 	p.decided[address] = true
-	list.Stamp = next
+	list.Stamp, list.Former = next, announcement.FormerCandidates(old, list.Candidates)
 	p.replace(old, list)
 	b.give(old, list)
 	b.sessions.replaced(old.Candidates, list.Candidates)

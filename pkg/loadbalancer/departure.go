@@ -126,6 +126,7 @@ func (b *Balancer) forgetNode(name string) {
 	delete(b.probing.of, name)
 	delete(b.nodes, name)
 	delete(b.peers, name)
+	delete(b.plan.provers, name)
 	for address := range b.withdrawing {
 		b.stopWaiting(address, name)
 	}

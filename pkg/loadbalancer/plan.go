@@ -50,6 +50,8 @@ type plan struct {
 	// withdrawn are the addresses that wait for a node to stop answering for them, with
 	// that node. They have no list.
 	withdrawn map[netip.Addr]string
+	// provers make proofs, by the node that checks them.
+	provers map[string]*announcement.Prover
 	// sights says how each node watches whom.
 	sights map[string]announcement.Sight
 	// moved says that the neighbourhoods of nodes are to be looked at again.
@@ -85,6 +87,7 @@ func newPlan() plan {
 		contested: map[netip.Addr]bool{},
 		leaving:   map[netip.Addr]string{},
 		withdrawn: map[netip.Addr]string{},
+		provers:   map[string]*announcement.Prover{},
 		sights:    map[string]announcement.Sight{},
 		moved:     true,
 		routing:   newRouting(),
@@ -112,6 +115,7 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 	}
 	if p.cluster != cluster {
 		p.sights = map[string]announcement.Sight{} // the keys are of one cluster
+		p.provers = map[string]*announcement.Prover{}
 		b.watchAll()
 	}
 	p.cluster, p.stamp = cluster, announcement.Stamp{Term: term, Revision: 1}
@@ -157,7 +161,7 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 	b.probe(next, changed)
 	for name, addresses := range changed {
 		slices.SortFunc(addresses, netip.Addr.Compare)
-		set := p.set(name, next, slices.Compact(addresses))
+		set := b.set(name, next, slices.Compact(addresses))
 		set.Health, set.Pacing = b.health, b.pacing
 		set.BGP = b.said(name, routes[name])
 		set.Probing = b.probing.of[name]
@@ -182,14 +186,15 @@ func (b *Balancer) Plan() map[string]announcement.Set {
 // set makes the plan of one node from its last one and the addresses that changed since.
 // With ten thousand addresses on a node, collecting all of them for each new Service would
 // take most of a leader's time.
-func (p *plan) set(name string, stamp announcement.Stamp, changed []netip.Addr) announcement.Set {
+func (b *Balancer) set(name string, stamp announcement.Stamp, changed []netip.Addr) announcement.Set {
+	p := &b.plan
 	members := p.members[name]
 	out := announcement.Set{Cluster: p.cluster, Stamp: stamp, Sight: p.sights[name]}
 	last, ok := p.sets[name]
 	if !ok {
 		all := make([]announcement.Announcement, 0, len(members))
 		for address := range members {
-			all = append(all, p.lists[address])
+			all = append(all, b.proven(name, p.lists[address]))
 		}
 		out.Announcements = announcement.NewIndex(all...)
 		return out
@@ -197,7 +202,7 @@ func (p *plan) set(name string, stamp announcement.Stamp, changed []netip.Addr) 
 	out.Announcements = last.Announcements
 	for _, address := range changed {
 		if members[address] {
-			out.Announcements = out.Announcements.With(p.lists[address])
+			out.Announcements = out.Announcements.With(b.proven(name, p.lists[address]))
 		} else {
 			out.Announcements = out.Announcements.Without(address)
 		}

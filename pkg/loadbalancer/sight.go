@@ -25,6 +25,7 @@ func (b *Balancer) SetSecret(secret []byte) {
 	}
 	b.secret = slices.Clone(secret)
 	b.plan.sights = map[string]announcement.Sight{} // none of the keys is good any more
+	b.plan.proveAnew()
 	b.watchAll()
 }
 
@@ -55,6 +56,7 @@ func (b *Balancer) sightOf(node string) announcement.Sight {
 		return announcement.Sight{}
 	}
 	out := announcement.Sight{TransmitInterval: b.sight.TransmitInterval, DetectMultiplier: b.sight.DetectMultiplier}
+	out.ProofKey = b.proofKey(node)
 	last := b.plan.sights[node]
 	var own []netip.Prefix
 	if known := b.announcer[node]; known != nil {
@@ -138,11 +140,21 @@ func shared(own []netip.Prefix, interfaces []announcement.Interface) []announcem
 
 // key makes the key of two nodes, whichever is named first (HKDF, RFC 5869). A name of a
 // node holds no zero byte, so no two pairs have the same key.
-func (b *Balancer) key(x, y string) (out announcement.Key) {
+func (b *Balancer) key(x, y string) announcement.Key {
 	if y < x {
 		x, y = y, x
 	}
-	info := strings.Join([]string{"baremetal.cloud/sight", x, y}, "\x00")
+	return b.derive("baremetal.cloud/sight", x, y)
+}
+
+// proofKey makes the key of a node by which it checks proofs of others.
+func (b *Balancer) proofKey(node string) announcement.Key {
+	return b.derive("baremetal.cloud/proof", node)
+}
+
+// derive makes the key for what is named.
+func (b *Balancer) derive(names ...string) (out announcement.Key) {
+	info := strings.Join(names, "\x00")
 	key, err := hkdf.Key(sha256.New, b.secret, []byte(b.plan.cluster), info, len(out))
 	if err != nil {
 		panic(err) // only for keys of more than 255 hashes' length
@@ -183,6 +195,6 @@ func watches(s announcement.Sight, name string) bool {
 }
 
 func sightEqual(x, y announcement.Sight) bool {
-	return x.TransmitInterval == y.TransmitInterval && x.DetectMultiplier == y.DetectMultiplier &&
+	return x.TransmitInterval == y.TransmitInterval && x.DetectMultiplier == y.DetectMultiplier && x.ProofKey == y.ProofKey &&
 		slices.EqualFunc(x.Peers, y.Peers, announcement.Peer.Equal)
 }

@@ -5,6 +5,7 @@
 package announcement
 
 import (
+	"bytes"
 	"cmp"
 	"net/netip"
 	"slices"
@@ -37,6 +38,12 @@ type Announcement struct {
 	Stamp Stamp
 	// Candidates are node names in order: the owner first, then its backups.
 	Candidates []string
+	// Former are nodes that were candidates before and may not have heard yet that they are
+	// none any more. They hear who is.
+	Former []string
+	// Proofs are the proofs of the node to which this is given, for each of Candidates and
+	// Former but itself, in this order; see Proof.
+	Proofs []byte
 	// Interface selects the interfaces to answer on: "" for those on the address's
 	// segment, a name, "/regular expression/" or "can_reach:ADDRESS".
 	Interface string
@@ -51,7 +58,7 @@ func (a Announcement) At() netip.Addr { return a.Address }
 // Equal reports whether a and b say the same.
 func (a Announcement) Equal(b Announcement) bool {
 	return a.Address == b.Address && a.Stamp == b.Stamp && a.Interface == b.Interface && a.HealthPort == b.HealthPort &&
-		slices.Equal(a.Candidates, b.Candidates)
+		slices.Equal(a.Candidates, b.Candidates) && slices.Equal(a.Former, b.Former) && bytes.Equal(a.Proofs, b.Proofs)
 }
 
 // Set is the whole plan of one node: every address whose candidate list names it, and what
@@ -158,6 +165,9 @@ type Sight struct {
 	// announcement is one, and there may be more, so that a session stands before a
 	// list needs it.
 	Peers []Peer
+	// ProofKey checks the proofs of what other nodes claim. Only the node and the leaders
+	// know it. The zero Key checks nothing: every claim counts.
+	ProofKey Key
 }
 
 // Peer is a node that another one watches.

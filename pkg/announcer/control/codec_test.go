@@ -68,6 +68,7 @@ func (d dice) set() announcement.Set {
 			return announcement.Announcement{
 				Address: addr, Stamp: d.stamp(), Interface: pick(d, "", "eth0", "/bond.*/"), HealthPort: pick(d, uint16(0), 30123),
 				Candidates: pick(d, []string{"a"}, []string{"a", "b"}, []string{"b", "a", "c"}),
+				Former:     pick(d, nil, []string{"d"}), Proofs: pick(d, nil, make([]byte, announcement.ProofSize)),
 			}
 		})...),
 		Sight:   d.sight(),
@@ -92,6 +93,7 @@ func (d dice) sight() (s announcement.Sight) {
 	if d.IntN(3) > 0 {
 		s.TransmitInterval, s.DetectMultiplier = pick(d, 20*time.Millisecond, time.Second), 2+d.IntN(2)
 	}
+	s.ProofKey = announcement.Key{byte(d.IntN(2))}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		if d.IntN(2) == 0 {
 			s.Peers = append(s.Peers, announcement.Peer{Node: name, Key: announcement.Key{byte(d.IntN(2))}, Interfaces: d.interfaces(), Addresses: d.addresses()})

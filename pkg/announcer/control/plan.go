@@ -67,6 +67,8 @@ func encodeAnnouncement(a announcement.Announcement) *pb.Announcement {
 		Candidates: a.Candidates,
 		Interface:  a.Interface,
 		HealthPort: uint32(a.HealthPort),
+		Former:     a.Former,
+		Proofs:     a.Proofs,
 	}
 }
 

@@ -126,10 +126,16 @@ func decodeAnnouncement(p *pb.Announcement) (announcement.Announcement, error) {
 	if err := checkCount("candidates", len(p.GetCandidates()), maxCandidates); err != nil {
 		return announcement.Announcement{}, err
 	}
-	for _, name := range p.GetCandidates() {
+	if err := checkCount("former candidates", len(p.GetFormer()), maxCandidates); err != nil {
+		return announcement.Announcement{}, err
+	}
+	for _, name := range slices.Concat(p.GetCandidates(), p.GetFormer()) {
 		if err := checkName("candidate", name); err != nil {
 			return announcement.Announcement{}, err
 		}
+	}
+	if n := len(p.GetProofs()); n%announcement.ProofSize != 0 || n > announcement.ProofSize*(len(p.GetCandidates())+len(p.GetFormer())) {
+		return announcement.Announcement{}, fmt.Errorf("proofs of %d bytes for %d candidates", n, len(p.GetCandidates())+len(p.GetFormer()))
 	}
 	if err := checkText("interface", p.GetInterface(), maxName); err != nil {
 		return announcement.Announcement{}, err
@@ -142,6 +148,8 @@ func decodeAnnouncement(p *pb.Announcement) (announcement.Announcement, error) {
 		Address:    addr,
 		Stamp:      decodeStamp(p.GetStamp()),
 		Candidates: slices.Clone(p.GetCandidates()),
+		Former:     slices.Clone(p.GetFormer()),
+		Proofs:     slices.Clone(p.GetProofs()),
 		Interface:  p.GetInterface(),
 	}, nil
 }

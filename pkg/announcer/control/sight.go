@@ -16,10 +16,10 @@ func sightSnapshot(plan *pb.Plan, s announcement.Sight) {
 	}
 }
 
-// sightDifference writes into plan what want says differently from base: the timing as a
+// sightDifference writes into plan what want says differently from base: timing and key as a
 // whole, and the peers one by one, both lists being sorted by name.
 func sightDifference(plan *pb.Plan, base, want announcement.Sight) {
-	if base.TransmitInterval != want.TransmitInterval || base.DetectMultiplier != want.DetectMultiplier {
+	if base.TransmitInterval != want.TransmitInterval || base.DetectMultiplier != want.DetectMultiplier || base.ProofKey != want.ProofKey {
 		plan.Sight = encodeSight(want)
 	}
 	have := base.Peers
@@ -44,10 +44,14 @@ func sightDifference(plan *pb.Plan, base, want announcement.Sight) {
 
 // encodeSight encodes the timing, which may be none.
 func encodeSight(s announcement.Sight) *pb.Sight {
-	return &pb.Sight{
+	out := &pb.Sight{
 		TransmitIntervalUs: uint64(s.TransmitInterval / time.Microsecond), //nolint:gosec // never negative
 		DetectMultiplier:   uint32(s.DetectMultiplier),                    //nolint:gosec // at most maxDetectMultiplier
 	}
+	if s.ProofKey != (announcement.Key{}) {
+		out.ProofKey = slices.Clone(s.ProofKey[:])
+	}
+	return out
 }
 
 func encodePeer(p announcement.Peer) *pb.Peer {

@@ -41,6 +41,7 @@ func TestMalformedSight(t *testing.T) {
 		"bad interface":               {&pb.Plan{Peers: []*pb.Peer{{Node: "b", Key: key, Interfaces: []*pb.Interface{{}}}}}, "plan: peer 0: interface 0: name is empty"},
 		"bad address":                 {&pb.Plan{Peers: []*pb.Peer{{Node: "b", Key: key, Addresses: [][]byte{{1}}}}}, "plan: peer 0: address 0:"},
 		"too many addresses":          {&pb.Plan{Peers: []*pb.Peer{{Node: "b", Key: key, Addresses: make([][]byte, maxNodeAddresses+1)}}}, "plan: peer 0: addresses: 17 entries"},
+		"short proof key":             {&pb.Plan{Sight: &pb.Sight{ProofKey: make([]byte, 31)}}, "plan: sight: proof key of 31 bytes; it has 32"},
 		"withdrawn in a snapshot":     {&pb.Plan{Snapshot: true, WithdrawnPeers: []string{"a"}}, "plan: a snapshot withdraws nothing"},
 		"withdrawn but not held":      {&pb.Plan{WithdrawnPeers: []string{"b"}}, `plan: peer "b" is withdrawn but not held`},
 		"withdrawn and there":         {&pb.Plan{WithdrawnPeers: []string{"a"}, Peers: peers("a")}, `plan: peer "a" is both there and withdrawn`},

@@ -14,6 +14,9 @@ func decodeSight(p *pb.Plan) (s announcement.Sight, withdrawn []string, err erro
 	if s.TransmitInterval, s.DetectMultiplier, err = decodeTiming(p.GetSight()); err != nil {
 		return s, nil, fmt.Errorf("plan: sight: %w", err)
 	}
+	if s.ProofKey, err = decodeProofKey(p.GetSight()); err != nil {
+		return s, nil, fmt.Errorf("plan: sight: %w", err)
+	}
 	if s.Peers, err = decodePeers(p.GetPeers()); err != nil {
 		return s, nil, err
 	}
@@ -34,6 +37,14 @@ func decodeTiming(p *pb.Sight) (time.Duration, int, error) {
 		return 0, 0, fmt.Errorf("transmit interval of %d µs with detect multiplier %d; none is given without the other", interval, multiplier)
 	}
 	return time.Duration(interval) * time.Microsecond, int(multiplier), nil
+}
+
+func decodeProofKey(p *pb.Sight) (key announcement.Key, err error) {
+	if n := len(p.GetProofKey()); n != 0 && n != len(key) {
+		return key, fmt.Errorf("proof key of %d bytes; it has %d", n, len(key))
+	}
+	copy(key[:], p.GetProofKey())
+	return key, nil
 }
 
 func decodePeers(list []*pb.Peer) ([]announcement.Peer, error) {
@@ -98,6 +109,7 @@ func decodeNames(what string, list []string) ([]string, error) {
 func applySight(have announcement.Sight, set *announcement.Set, p *pb.Plan, withdrawn []string) error {
 	if p.GetSight() == nil {
 		set.Sight.TransmitInterval, set.Sight.DetectMultiplier = have.TransmitInterval, have.DetectMultiplier
+		set.Sight.ProofKey = have.ProofKey
 	}
 	peers, err := mergePeers(have.Peers, set.Sight.Peers, withdrawn)
 	if err != nil {

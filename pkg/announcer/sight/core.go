@@ -27,6 +27,9 @@ type List struct {
 	Address    netip.Addr
 	Stamp      announcement.Stamp
 	Candidates []string
+	// Former and Proofs are as in announcement.Announcement.
+	Former []string
+	Proofs []byte
 	// Fit says that the node is able to answer for the address.
 	Fit bool
 	// Ready says that traffic for the address would be served here.
@@ -52,6 +55,7 @@ type Core struct {
 	sorted           []*peer // by name
 	lists            map[netip.Addr]*entry
 	claims           claims
+	proofs           proofs
 	// claimants are, by address, the peers that claim it, be they up or not.
 	claimants       map[netip.Addr][]*peer
 	leaving, unwell bool
@@ -106,6 +110,8 @@ type entry struct {
 	// newest last; insisted is when it last answered back.
 	words    []word
 	insisted time.Duration
+	// old is the list under which the node claims the address still, where it is another one.
+	old *List
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -129,6 +135,7 @@ func (c *Core) Configure(now time.Duration, s announcement.Sight) {
 	if c.watch(now, s.Peers) || c.interval != interval {
 		c.all = true
 	}
+	c.setProofKey(s.ProofKey)
 }
 
 // Put takes up a list, or takes over what is new about one.
@@ -143,6 +150,9 @@ func (c *Core) Put(now time.Duration, l List) {
 
 // Drop gives up the list of address.
 func (c *Core) Drop(address netip.Addr) {
+	if e := c.lists[address]; e != nil {
+		c.keepCounting(e)
+	}
 	delete(c.lists, address)
 	c.dirty.Add(address)
 }
@@ -154,6 +164,8 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 	case e == nil:
 		e = &entry{since: now, cautious: now < c.until}
 	case e.Stamp != l.Stamp:
+		c.keepCounting(e)
+		e.keepProofs(c.claims.of(l.Address))
 		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
 		c.relist(now, l.Address, e)
 	case l.Fit && !e.Fit, l.Ready && !e.Ready:
@@ -325,7 +337,7 @@ func (c *Core) Claim(address netip.Addr) announcement.Stamp { return c.claims.of
 func (c *Core) Claimant(address netip.Addr) string {
 	first := ""
 	for _, p := range c.claimants[address] {
-		if p.state == Up && (first == "" || p.name < first) {
+		if p.state == Up && !c.counted(p, address).IsZero() && (first == "" || p.name < first) {
 			first = p.name
 		}
 	}

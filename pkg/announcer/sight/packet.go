@@ -60,6 +60,17 @@ type Part struct {
 	// Claims are sorted by address, each address once. One that ended has a zero stamp,
 	// which occurs only without Range.
 	Claims []announcement.Claim
+	// Proofs, if there are any, are those of the first of Claims: they show the receiver that
+	// a leader allows the claims. The zero Proof is of one that it cannot check.
+	Proofs []announcement.Proof
+}
+
+// proof returns the one of the claim with that number.
+func (p *Part) proof(i int) announcement.Proof {
+	if i < len(p.Proofs) {
+		return p.Proofs[i]
+	}
+	return announcement.Proof{}
 }
 
 // The layout of a datagram. All numbers are big-endian.
@@ -73,10 +84,10 @@ type Part struct {
 //	62  how much was heard while apart
 //	66  digest of the claims
 //	74  part, if the flag says so: from and before as addresses, number of claims (2 bytes),
-//	    then each claim as an address, term and revision
+//	    then each claim as an address, term, revision and proof
 //	end first 16 bytes of HMAC-SHA256 over names and all that is before
 //
-// An address is its length in bytes, 0 for none, and the bytes.
+// An address, as a proof, is its length in bytes, 0 for none, and the bytes.
 const (
 	version  = 2
 	headSize = 74
@@ -86,7 +97,7 @@ const (
 	pairSize   = 8
 
 	// maxClaims fit into a datagram of 1200 bytes even if all are IPv6.
-	maxClaims = (1200 - headSize - macSize - 2*17 - 2) / (17 + 16)
+	maxClaims = (1200 - headSize - macSize - 2*17 - 2) / (17 + 16 + 1 + announcement.ProofSize)
 	// maxDatagram is the longest that is read.
 	maxDatagram = 1500
 	// maxDetect bounds what a peer may say about itself.
@@ -256,10 +267,15 @@ func (p Packet) flags() byte {
 func (p Part) append(b []byte) []byte {
 	b = appendAddress(appendAddress(b, p.From), p.Before)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(p.Claims)))
-	for _, c := range p.Claims {
+	for i, c := range p.Claims {
 		b = appendAddress(b, c.Address)
 		b = binary.BigEndian.AppendUint64(b, c.Stamp.Term)
 		b = binary.BigEndian.AppendUint64(b, c.Stamp.Revision)
+		if proof := p.proof(i); proof != (announcement.Proof{}) {
+			b = append(append(b, announcement.ProofSize), proof[:]...)
+		} else {
+			b = append(b, 0)
+		}
 	}
 	return b
 }
@@ -339,8 +355,28 @@ func (r *reader) part(flags byte) *Part {
 		}
 		last = c.Address
 		p.Claims = append(p.Claims, c)
+		r.proof(p)
 	}
 	return p
+}
+
+// proof reads the proof of the last of p's claims. One of nothing but zeros is refused: there is
+// one form for none.
+func (r *reader) proof(p *Part) {
+	size := int(r.take(1)[0])
+	if size == 0 {
+		return
+	}
+	if size != announcement.ProofSize {
+		r.failed = true
+		return
+	}
+	for len(p.Proofs) < len(p.Claims)-1 {
+		p.Proofs = append(p.Proofs, announcement.Proof{})
+	}
+	proof := announcement.Proof(r.take(size))
+	r.failed = r.failed || proof == announcement.Proof{}
+	p.Proofs = append(p.Proofs, proof)
 }
 
 // contains says whether address lies in the range of p.

@@ -31,6 +31,7 @@ func packet() Packet {
 		Part: &Part{
 			Range: true, More: true, From: netip.MustParseAddr("10.0.0.1"), Before: netip.MustParseAddr("2001:db8::9"),
 			Claims: []announcement.Claim{claim("10.0.0.1", 1), claim("2001:db8::1", 2)},
+			Proofs: []announcement.Proof{{}, {1}},
 		},
 	}
 }

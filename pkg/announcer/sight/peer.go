@@ -28,6 +28,8 @@ type peer struct {
 	// claims are the peer's as far as it told, digest that of what they are.
 	claims claims
 	digest Digest
+	// proved are the claims that count because a leader's proof came with them; see counted.
+	proved map[netip.Addr]announcement.Stamp
 	more   bool // A part is still to come.
 	// missed says that the peer may have claimed something of which this node never heard.
 	missed bool
@@ -217,10 +219,11 @@ func (c *Core) meetAgain(p *peer) {
 
 // learn takes a part of p's claims.
 func (c *Core) learn(now time.Duration, p *peer, part *Part) {
-	for _, claim := range part.Claims {
+	for i, claim := range part.Claims {
 		if claim.Stamp.IsZero() {
 			c.regain(claim.Address) // Also where word of the claim itself was lost.
 		}
+		c.prove(p, claim, part.proof(i))
 	}
 	for _, address := range p.claims.apply(part) {
 		if c.claims.of(address).IsZero() {
@@ -230,6 +233,7 @@ func (c *Core) learn(now time.Duration, p *peer, part *Part) {
 		}
 		if p.claims.of(address).IsZero() {
 			c.unclaim(address, p)
+			delete(p.proved, address)
 			if e := c.lists[address]; e != nil {
 				e.since = now
 			}
@@ -255,7 +259,7 @@ func (c *Core) disown(p *peer) {
 	for claim := range p.claims.held.All() {
 		c.unclaim(claim.Address, p)
 	}
-	p.claims = claims{}
+	p.claims, p.proved = claims{}, nil
 }
 
 // ended notes that p's claims do not count any more.
@@ -384,7 +388,7 @@ func (c *Core) packet(p *peer, part *Part) Packet {
 	return Packet{
 		From: c.node, Boot: c.boot, Seq: c.seq, Heard: p.newest, Unproven: p.unproven,
 		Hears: p.state == Up, Leave: c.leaving, Unwell: c.unwell, Want: p.state == Up && !p.known() && !p.more,
-		Detect: c.detect, Apart: apart, Digest: c.claims.digest, Part: part,
+		Detect: c.detect, Apart: apart, Digest: c.claims.digest, Part: c.withProofs(p, part),
 	}
 }
 

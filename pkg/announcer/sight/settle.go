@@ -124,14 +124,15 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	}
 	for _, name := range e.Candidates {
 		if p := c.peers[name]; p != nil {
-			o := p.other(p.claims.of(address), c.interval)
+			o := p.other(c.counted(p, address), c.interval)
 			o.Overheard = c.overheard(e, name)
 			v.Others = append(v.Others, o)
 		}
 	}
 	for _, p := range c.claimants[address] {
-		if !slices.Contains(e.Candidates, p.name) {
-			v.Others = append(v.Others, p.other(p.claims.of(address), c.interval))
+		claim := c.counted(p, address)
+		if !claim.IsZero() && !slices.Contains(e.Candidates, p.name) {
+			v.Others = append(v.Others, p.other(claim, c.interval))
 		}
 	}
 	c.others = v.Others

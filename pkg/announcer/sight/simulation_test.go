@@ -46,7 +46,9 @@ var regressions = []uint64{
 const (
 	simulations = 2000
 	// moving is the seeds, modulo 8, in whose schedules addresses of nodes move.
-	moving   = 5
+	moving = 5
+	// lying is those in whose schedules a node lies.
+	lying    = 3
 	maxNodes = 5
 	maxVIPs  = 3
 	// bound is for how long two nodes may answer after something happened: the detection
@@ -122,6 +124,15 @@ func TestFault_K2_2_AddressesOfPeersMove(t *testing.T) {
 	}
 }
 
+// TestFault_K4_4_ANodeClaimsUnderAFarTerm: as TestSimulation, in schedules in which a node with keys of
+// its own claims all addresses under terms that no leader had, and answers for none.
+func TestFault_K4_4_ANodeClaimsUnderAFarTerm(t *testing.T) {
+	first := fromEnv(t, "SIGHT_FIRST", 1+rand.Uint64()>>1)&^7 + lying
+	for i := range uint64(200) {
+		require.NoError(t, simulate(first+8*i, nil), "seed %d", first+8*i)
+	}
+}
+
 // fromEnv returns the number that an environment variable is set to, or fallback.
 func fromEnv(t *testing.T, name string, fallback uint64) uint64 {
 	t.Helper()
@@ -161,6 +172,10 @@ type simulation struct {
 	// mover draws whose address is another one from then on, where there are such schedules.
 	mover *rand.Rand
 	moved int
+	// lies draws what a node says that answers for nothing, where there are such schedules, and
+	// liar is that node.
+	lies *rand.Rand
+	liar string
 }
 
 // told is what a node claims, by address. All that is looked at after each event of a
@@ -193,6 +208,11 @@ func simulate(seed uint64, history *strings.Builder) error {
 	}
 	if seed%8 == moving {
 		s.mover, s.moving = rand.New(rand.NewPCG(seed, 3)), true
+	}
+	if seed%8 == lying && len(names) > 2 {
+		s.lies, s.liar = rand.New(rand.NewPCG(seed, 4)), names[len(names)-1]
+		s.kill(s.liar)
+		s.lie(1)
 	}
 	s.onTurn = s.check
 	s.plan.Cluster = "c"
@@ -227,6 +247,9 @@ func (s *simulation) log(format string, args ...any) {
 // happen does one thing.
 func (s *simulation) happen() {
 	name := s.names[s.random.IntN(len(s.names))]
+	if name == s.liar {
+		return
+	}
 	switch s.random.IntN(14) {
 	case 0, 1:
 		s.topology()
@@ -280,6 +303,8 @@ func (s *simulation) replan() {
 			// A leader that moves an address keeps its claimants among the candidates.
 			a.Candidates = s.withClaimants(a.Candidates, vip)
 		}
+		old, _ := s.plan.Announcements.Find(vip)
+		a.Former = announcement.FormerCandidates(old, a.Candidates)
 		s.plan.Announcements = s.plan.Announcements.With(a)
 	}
 	plan := s.plan
@@ -387,6 +412,33 @@ func (s *simulation) move() {
 	n := s.stations[s.mover.IntN(len(s.stations))]
 	n.address = netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + s.moved)})
 	s.note("%s is at %s now", n.name, n.address)
+}
+
+// lie has the liar tell all others that it claims everything under a far term, with whatever
+// proofs it has.
+func (s *simulation) lie(seq uint64) {
+	part, digest := &Part{Range: true}, Digest(0)
+	for _, vip := range s.vips {
+		claim := announcement.Claim{Address: vip, Stamp: announcement.Stamp{Term: 1000 + s.lies.Uint64N(3), Revision: 1}}
+		part.Claims = append(part.Claims, claim)
+		digest.Toggle(claim)
+		proof := announcement.Proof{1}
+		if list, ok := s.plan.Announcements.Find(vip); ok && s.lies.IntN(2) == 0 {
+			checker := s.names[s.lies.IntN(len(s.names))]
+			proof = s.proven(list, s.liar).Proof(s.liar, checker)
+		}
+		part.Proofs = append(part.Proofs, proof)
+	}
+	from := s.nodes[s.liar]
+	for _, n := range s.stations {
+		if n != from {
+			s.carry(from, n, Packet{
+				From: s.liar, Boot: 1, Seq: seq, Heard: Echo{n.core.boot, n.core.seq}, Hears: s.lies.IntN(2) == 0,
+				Detect: 300 * time.Millisecond, Apart: s.lies.Uint32(), Digest: digest, Part: part,
+			}, from.address)
+		}
+	}
+	s.at(s.now+s.world.sight.TransmitInterval, func() { s.lie(seq + 1) })
 }
 
 // stray is for how long packets may go to where a peer was before: until one is missed.

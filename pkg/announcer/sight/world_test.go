@@ -32,6 +32,7 @@ type world struct {
 	blocked map[[2]string]bool
 	// arrival is when the newest packet of each pair arrives: none overtakes another.
 	arrival map[[2]string]time.Duration
+	provers map[string]*announcement.Prover
 	// moving says that addresses of nodes move, so that there are others that do not.
 	moving bool
 	// share, if not 0, is how many addresses a core decides about at a time, and hesitation
@@ -142,6 +143,7 @@ func newWorld(seed uint64, names ...string) *world {
 		blocked: map[[2]string]bool{},
 		arrival: map[[2]string]time.Duration{},
 		onTurn:  func() {},
+		provers: map[string]*announcement.Prover{},
 	}
 	for i, name := range names {
 		w.nodes[name] = &station{name: name, unfit: map[netip.Addr]bool{}, began: map[netip.Addr]time.Duration{}, told: map[netip.Addr]time.Duration{}, words: map[announced]time.Duration{}}
@@ -256,6 +258,7 @@ func (w *world) configure(s *station) {
 			s.peers[name].Guess(paths)
 		}
 	}
+	sight.ProofKey = proofKey(s.name)
 	w.prepare(s)
 	s.core.Configure(w.now, sight)
 	dropped := maps.Clone(s.core.lists)
@@ -263,7 +266,7 @@ func (w *world) configure(s *station) {
 		if slices.Contains(a.Candidates, s.name) {
 			delete(dropped, a.Address)
 			s.core.Put(w.now, List{
-				Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: !s.unfit[a.Address],
+				Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Former: a.Former, Proofs: w.proven(a, s.name).Proofs, Fit: !s.unfit[a.Address],
 				Ready: !s.unready && !s.unwell, Unconfirmed: s.kept,
 			})
 		}
@@ -273,6 +276,19 @@ func (w *world) configure(s *station) {
 	}
 	s.core.SetUnwell(w.now, s.unwell)
 	w.turn(s)
+}
+
+// proofKey is what leaders and the node share.
+func proofKey(node string) announcement.Key { return announcement.Key{1, node[0]} }
+
+// proven is a list as a leader gives it to a node.
+func (w *world) proven(a announcement.Announcement, node string) announcement.Announcement {
+	return a.Proven(node, func(checker string) *announcement.Prover {
+		if w.provers[checker] == nil {
+			w.provers[checker] = announcement.NewProver(proofKey(checker))
+		}
+		return w.provers[checker]
+	})
 }
 
 // deliver brings a plan to a node, unless it has a newer one.

@@ -374,7 +374,12 @@ type Announcement struct {
 	Interface  string   `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"`
 	// health_port is where the node's service proxy says whether it serves the address by an
 	// endpoint of its own; 0 is nowhere.
-	HealthPort    uint32 `protobuf:"varint,5,opt,name=health_port,json=healthPort,proto3" json:"health_port,omitempty"`
+	HealthPort uint32 `protobuf:"varint,5,opt,name=health_port,json=healthPort,proto3" json:"health_port,omitempty"`
+	// former are nodes that were candidates before.
+	Former []string `protobuf:"bytes,6,rep,name=former,proto3" json:"former,omitempty"`
+	// proofs are those of the plan's node for each of candidates and former but itself, of 16
+	// bytes each.
+	Proofs        []byte `protobuf:"bytes,7,opt,name=proofs,proto3" json:"proofs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +447,20 @@ func (x *Announcement) GetHealthPort() uint32 {
 		return x.HealthPort
 	}
 	return 0
+}
+
+func (x *Announcement) GetFormer() []string {
+	if x != nil {
+		return x.Former
+	}
+	return nil
+}
+
+func (x *Announcement) GetProofs() []byte {
+	if x != nil {
+		return x.Proofs
+	}
+	return nil
 }
 
 // Health is how a node learns whether its service proxy works.
@@ -580,8 +599,10 @@ type Sight struct {
 	// detect_multiplier how many of them may be missing before the peer is down.
 	TransmitIntervalUs uint64 `protobuf:"varint,1,opt,name=transmit_interval_us,json=transmitIntervalUs,proto3" json:"transmit_interval_us,omitempty"`
 	DetectMultiplier   uint32 `protobuf:"varint,2,opt,name=detect_multiplier,json=detectMultiplier,proto3" json:"detect_multiplier,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// proof_key has 32 bytes, or none.
+	ProofKey      []byte `protobuf:"bytes,3,opt,name=proof_key,json=proofKey,proto3" json:"proof_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Sight) Reset() {
@@ -626,6 +647,13 @@ func (x *Sight) GetDetectMultiplier() uint32 {
 		return x.DetectMultiplier
 	}
 	return 0
+}
+
+func (x *Sight) GetProofKey() []byte {
+	if x != nil {
+		return x.ProofKey
+	}
+	return nil
 }
 
 // Peer is a node that another one watches.
@@ -2155,7 +2183,7 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\areplica\x18\x03 \x01(\tR\areplica\"7\n" +
 	"\x05Stamp\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"\xba\x01\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xea\x01\n" +
 	"\fAnnouncement\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1e\n" +
@@ -2164,7 +2192,9 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"candidates\x12\x1c\n" +
 	"\tinterface\x18\x04 \x01(\tR\tinterface\x12\x1f\n" +
 	"\vhealth_port\x18\x05 \x01(\rR\n" +
-	"healthPort\"F\n" +
+	"healthPort\x12\x16\n" +
+	"\x06former\x18\x06 \x03(\tR\x06former\x12\x16\n" +
+	"\x06proofs\x18\a \x01(\fR\x06proofs\"F\n" +
 	"\x06Health\x12\x14\n" +
 	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12&\n" +
 	"\x0funwell_after_ms\x18\x02 \x01(\x04R\runwellAfterMs\"v\n" +
@@ -2174,10 +2204,11 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"intervalMs\x12\x16\n" +
 	"\x06repeat\x18\x03 \x01(\rR\x06repeat\x12\x1d\n" +
 	"\n" +
-	"refresh_ms\x18\x04 \x01(\x04R\trefreshMs\"f\n" +
+	"refresh_ms\x18\x04 \x01(\x04R\trefreshMs\"\x83\x01\n" +
 	"\x05Sight\x120\n" +
 	"\x14transmit_interval_us\x18\x01 \x01(\x04R\x12transmitIntervalUs\x12+\n" +
-	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\"\x8b\x01\n" +
+	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\x12\x1b\n" +
+	"\tproof_key\x18\x03 \x01(\fR\bproofKey\"\x8b\x01\n" +
 	"\x04Peer\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12?\n" +
 	"\n" +
