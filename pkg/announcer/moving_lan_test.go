@@ -42,11 +42,11 @@ func TestFault_K2_2_AddressesOfPeersMove(t *testing.T) {
 
 			first.dropAddress(t, test.floating)
 			second.space.Address(t, "eth0", test.floating)
-			b.staysQuiet("the floating address moved")
+			b.staysQuiet("the floating address moved", b.nodes...)
 
 			first.space.Address(t, "eth0", test.renewed)
 			first.dropAddress(t, old)
-			b.staysQuiet("the node has another address")
+			b.staysQuiet("the node has another address", b.nodes...)
 
 			// As for a new life: its peers know no more than an old plan.
 			first.kept = first.keeper.newest()
@@ -61,13 +61,13 @@ func TestFault_K2_2_AddressesOfPeersMove(t *testing.T) {
 }
 
 // staysQuiet waits for long rounds of heartbeats, in which no peer is lost and no address moves.
-func (b *bridged) staysQuiet(why string) {
+func (b *bridged) staysQuiet(why string, nodes ...*member) {
 	b.t.Helper()
 	before := map[*member]uint64{}
-	for _, m := range b.nodes {
+	for _, m := range nodes {
 		before[m] = m.announcer.Status().Sent
 	}
-	for _, m := range b.nodes {
+	for _, m := range nodes {
 		require.Eventually(b.t, func() bool {
 			s := m.announcer.Status()
 			require.Equal(b.t, 2, s.Peers[sight.Up], "%s: %s", why, m.name)
@@ -98,5 +98,5 @@ func TestAPeerWithoutIPv4IsHeard(t *testing.T) {
 	}
 	b.awaitClaims(b.nodes[0], 1)
 	b.nodes[0].dropAddress(t, "192.0.2.10/24")
-	b.staysQuiet("it has IPv6")
+	b.staysQuiet("it has IPv6", b.nodes...)
 }

@@ -40,6 +40,8 @@ type bridged struct {
 	*lan
 	bridge *testlan.Namespace
 	nodes  []*member
+	// proofs has plans carry proofs for claims.
+	proofs bool
 }
 
 // member is a node on the bridge; its port there is called as it is.
@@ -148,7 +150,7 @@ func (b *bridged) plan(r uint64, s announcement.Sight, addresses ...string) {
 // busy machine may let it pass: then the second one has the addresses, and keeps them.
 func (b *bridged) begin(s announcement.Sight, addresses ...string) {
 	b.t.Helper()
-	alone := &bridged{lan: b.lan, bridge: b.bridge, nodes: b.nodes[:1]}
+	alone := &bridged{lan: b.lan, bridge: b.bridge, nodes: b.nodes[:1], proofs: b.proofs}
 	alone.plan(1, announcement.Sight{}, addresses...)
 	b.awaitClaims(b.nodes[0], len(addresses))
 	b.plan(2, s, addresses...)
@@ -164,10 +166,13 @@ func (b *bridged) planFor(m *member, r uint64, s announcement.Sight, addresses .
 			set.Sight.Peers = append(set.Sight.Peers, announcement.Peer{Node: other.name, Interfaces: b.carriers(other), Key: key(m.name, other.name)})
 		}
 	}
-	for _, a := range addresses {
-		set.Announcements = set.Announcements.With(announcement.Announcement{
-			Address: netip.MustParseAddr(a), Stamp: set.Stamp, Candidates: names,
-		})
+	for _, address := range addresses {
+		a := announcement.Announcement{Address: netip.MustParseAddr(address), Stamp: set.Stamp, Candidates: names}
+		if b.proofs {
+			set.Sight.ProofKey = key("proofs of", m.name)
+			a = a.Proven(m.name, func(checker string) *announcement.Prover { return announcement.NewProver(key("proofs of", checker)) })
+		}
+		set.Announcements = set.Announcements.With(a)
 	}
 	m.announcer.OnPlan("replica", set)
 }
@@ -328,7 +333,7 @@ func TestAStuckLoopAnswersNothing(t *testing.T) {
 func TestOnlyPeersAreHeard(t *testing.T) {
 	b := newBridged(t, 2, true)
 	first, second := b.nodes[0], b.nodes[1]
-	records := b.record(second.name)
+	records := b.record(second.name, 10)
 	b.begin(slow, vip4)
 	b.awaitPeers(first, 1)
 	b.awaitPeers(second, 1)
@@ -376,8 +381,8 @@ func write(c net.Conn, datagram []byte) error {
 	return err
 }
 
-// record returns the datagrams of the protocol that go to the node behind port.
-func (b *bridged) record(port string) <-chan []byte {
+// record returns the datagrams of the protocol that go to the node behind port, from other nodes.
+func (b *bridged) record(port string, from ...byte) <-chan []byte {
 	b.t.Helper()
 	ifi := b.bridge.Interface(b.t, port)
 	var conn *packet.Conn
@@ -393,10 +398,10 @@ func (b *bridged) record(port string) <-chan []byte {
 			if err != nil {
 				return
 			}
-			// IPv4 without options, UDP to the port, and from another node.
+			// IPv4 without options, UDP to the port, and an address that ends in one of from.
 			const payload = 14 + 20 + 8
 			if n > payload && frame[23] == unix.IPPROTO_UDP && bytes.Equal(frame[36:38], []byte{sight.Port >> 8, sight.Port & 0xff}) &&
-				frame[29] == 10 && len(out) < cap(out) {
+				slices.Contains(from, frame[29]) && len(out) < cap(out) {
 				out <- bytes.Clone(frame[payload:n])
 			}
 		}
