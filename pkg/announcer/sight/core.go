@@ -16,6 +16,9 @@ import (
 const (
 	// askAgain is how long the answer of the segment to a probe counts.
 	askAgain = time.Second
+	// untoldAfter is for how long a peer that is up may leave others without word of what it
+	// claims. It is asked all the time; then what it did not tell does not count.
+	untoldAfter = 2 * time.Second
 	// hurry is the least time between two packets to a peer that answer something of it.
 	hurry = 10 * time.Millisecond
 	// companyWeight is how many frames of anybody a packet of a peer counts for.
@@ -405,6 +408,9 @@ func (c *Core) Wake() time.Duration {
 	for _, p := range c.sorted {
 		if p.state == Up {
 			next = sooner(next, p.heard+p.detect)
+		}
+		if p.vague != 0 && !p.untold {
+			next = sooner(next, p.vague+untoldAfter)
 		}
 		if p.urgent || p.whole && p.state == Up {
 			next = sooner(next, p.told+hurry)

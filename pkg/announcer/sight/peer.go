@@ -31,6 +31,10 @@ type peer struct {
 	// proved are the claims that count because a leader's proof came with them; see counted.
 	proved map[netip.Addr]announcement.Stamp
 	more   bool // A part is still to come.
+	// vague is since when the peer does not tell what it claims, 0 where it is known, and
+	// untold says that nobody waits for that any more.
+	vague  time.Duration
+	untold bool
 	// missed says that the peer may have claimed something of which this node never heard.
 	missed bool
 
@@ -71,13 +75,14 @@ func (p *peer) late(now, interval time.Duration) bool {
 func (p *peer) forget(now time.Duration) {
 	p.rebase, p.missed = p.rebase || p.state == Up, true
 	p.state, p.since = Unknown, now
+	p.vague, p.untold = 0, false
 }
 
 // other returns what bears on an address to which the peer has claim.
 func (p *peer) other(claim announcement.Stamp, interval time.Duration) Other {
 	return Other{
 		Node: p.name, State: p.state, Since: p.since, Hears: p.hears, Grace: p.since + 2*interval,
-		Known: p.known(), Claim: claim, Unwell: p.unwell, Heard: p.apart, HeardByOther: p.its,
+		Known: p.known() || p.untold, Claim: claim, Unwell: p.unwell, Heard: p.apart, HeardByOther: p.its,
 	}
 }
 
@@ -182,8 +187,12 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		c.learn(now, p, packet.Part)
 	}
 	if p.known() && !wasKnown {
-		backlog.AddKeys(&c.dirty, c.waiting)
-		c.waiting = map[netip.Addr]bool{}
+		c.waitNoMore()
+	}
+	if p.known() {
+		p.vague, p.untold = 0, false
+	} else if p.vague == 0 {
+		p.vague = now
 	}
 	p.missed = p.missed || !p.hears
 	if p.missed && p.known() && p.hears {
@@ -196,6 +205,12 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	if !p.known() && !p.more {
 		p.urgent = true
 	}
+}
+
+// waitNoMore has those addresses decided about that wait for what some peer claims.
+func (c *Core) waitNoMore() {
+	backlog.AddKeys(&c.dirty, c.waiting)
+	c.waiting = map[netip.Addr]bool{}
 }
 
 // remark has those addresses decided about anew that p claims.
@@ -276,18 +291,24 @@ func (c *Core) ended(now time.Duration, p *peer) {
 func (c *Core) lose(now time.Duration, p *peer) {
 	p.rebase = p.rebase || p.state == Up
 	p.state, p.since, p.hears, p.missed = Down, now, false, true
+	p.vague, p.untold = 0, false
 	c.ended(now, p)
 	for claim := range p.claims.held.All() {
 		c.regain(claim.Address)
 	}
 }
 
-// expire makes those down that were silent for too long.
+// expire makes those down that were silent for too long, and waits no longer for those that do
+// not tell what they claim.
 func (c *Core) expire(now time.Duration) {
 	for _, p := range c.sorted {
 		if p.state == Up && now >= p.heard+p.detect {
 			c.lose(now, p)
 			p.lost = true
+		}
+		if p.vague != 0 && !p.untold && now >= p.vague+untoldAfter {
+			p.untold = true
+			c.waitNoMore()
 		}
 	}
 }

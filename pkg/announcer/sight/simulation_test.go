@@ -125,7 +125,8 @@ func TestFault_K2_2_AddressesOfPeersMove(t *testing.T) {
 }
 
 // TestFault_K4_4_ANodeClaimsUnderAFarTerm: as TestSimulation, in schedules in which a node with keys of
-// its own claims all addresses under terms that no leader had, and answers for none.
+// its own claims all addresses under terms that no leader had, or never tells what it claims, and
+// answers for none.
 func TestFault_K4_4_ANodeClaimsUnderAFarTerm(t *testing.T) {
 	first := fromEnv(t, "SIGHT_FIRST", 1+rand.Uint64()>>1)&^7 + lying
 	for i := range uint64(200) {
@@ -176,6 +177,8 @@ type simulation struct {
 	// liar is that node.
 	lies *rand.Rand
 	liar string
+	// silent says that it has others ask for claims that it never tells.
+	silent bool
 }
 
 // told is what a node claims, by address. All that is looked at after each event of a
@@ -211,6 +214,7 @@ func simulate(seed uint64, history *strings.Builder) error {
 	}
 	if seed%8 == lying && len(names) > 2 {
 		s.lies, s.liar = rand.New(rand.NewPCG(seed, 4)), names[len(names)-1]
+		s.silent = s.lies.IntN(4) == 0
 		s.kill(s.liar)
 		s.lie(1)
 	}
@@ -415,10 +419,16 @@ func (s *simulation) move() {
 }
 
 // lie has the liar tell all others that it claims everything under a far term, with whatever
-// proofs it has.
+// proofs it has, or that it claims something and not what.
 func (s *simulation) lie(seq uint64) {
 	part, digest := &Part{Range: true}, Digest(0)
+	if s.silent {
+		part, digest = nil, Digest(s.lies.Uint64())
+	}
 	for _, vip := range s.vips {
+		if s.silent {
+			break
+		}
 		claim := announcement.Claim{Address: vip, Stamp: announcement.Stamp{Term: 1000 + s.lies.Uint64N(3), Revision: 1}}
 		part.Claims = append(part.Claims, claim)
 		digest.Toggle(claim)
