@@ -242,7 +242,7 @@ func requireMinimalSight(t *testing.T, base, want announcement.Sight, p *pb.Plan
 	}
 	require.Equal(t, changed, said)
 	require.Equal(t, gone, p.WithdrawnPeers)
-	same := base.TransmitInterval == want.TransmitInterval && base.DetectMultiplier == want.DetectMultiplier
+	same := base.TransmitInterval == want.TransmitInterval && base.DetectMultiplier == want.DetectMultiplier && base.ProofKey == want.ProofKey
 	require.Equal(t, same, p.Sight == nil)
 }
 
