@@ -34,6 +34,7 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/cloud/identity"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
+	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
 
 // fleetCoreCommand is the argument that makes this program the process that is measured.
@@ -186,7 +187,7 @@ func (c *fleetCore) build() error {
 			Client: c.client, Namespace: system, ServiceAccount: fleetAccount, Audience: fleetAudience,
 		}),
 		TLS: c.keeper, Secret: c.keeper.Secret, ListenAddress: c.address, Client: c.client,
-		Informers: informers.NewSharedInformerFactory(c.client, 0), Namespace: system, Software: "bench", Logger: log,
+		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(log), Namespace: system, Software: "bench", Logger: log,
 	})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -94,8 +95,8 @@ func fleetReview(token string) (authenticationv1.TokenReviewStatus, error) {
 	if err != nil {
 		return authenticationv1.TokenReviewStatus{}, err
 	}
-	var i int
-	if _, err := fmt.Sscan(string(signature), &i); err != nil {
+	i, err := strconv.Atoi(string(signature))
+	if err != nil {
 		return authenticationv1.TokenReviewStatus{}, err
 	}
 	return authenticationv1.TokenReviewStatus{
