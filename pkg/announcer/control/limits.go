@@ -138,12 +138,12 @@ type Limits struct {
 	// that one machine cannot use up Pending. Default 8.
 	PendingPerSource int
 	// Strangers is how many connections may be without an admitted stream, of addresses that
-	// never had one, and StrangersPerSource how many of one address. Defaults 512 and 64.
+	// never had one, and StrangersPerSource how many of one address. Defaults 1024 and 256.
 	Strangers, StrangersPerSource int
 	// SourceRate is how often one address may connect, and StrangerRate how often all may
-	// together that never had a stream: strangers cannot keep nodes from coming back. Half of
-	// a large cluster behind one address has to be in within seconds. Defaults 50 and 100 a
-	// second, 128 and 512 at once.
+	// together that never had a stream: strangers cannot keep nodes from coming back. A large
+	// cluster, half of it behind one address, has to be in at a replica that has just started
+	// before a leader goes on without it. Defaults 50 and 100 a second, 512 and 2048 at once.
 	SourceRate, StrangerRate ratelimit.Limit
 	// ReviewEvery is how long after its last review a token is reviewed again, at most, while
 	// its stream lives. Default 5 min.
@@ -156,10 +156,10 @@ func (l Limits) withDefaults() Limits {
 		AuthenticateTimeout: cmp.Or(l.AuthenticateTimeout, 10*time.Second),
 		Pending:             cmp.Or(l.Pending, 32),
 		PendingPerSource:    cmp.Or(l.PendingPerSource, 8),
-		Strangers:           cmp.Or(l.Strangers, 512),
-		StrangersPerSource:  cmp.Or(l.StrangersPerSource, 64),
-		SourceRate:          cmp.Or(l.SourceRate, ratelimit.Limit{Rate: 50, Burst: 128}),
-		StrangerRate:        cmp.Or(l.StrangerRate, ratelimit.Limit{Rate: 100, Burst: 512}),
+		Strangers:           cmp.Or(l.Strangers, 1024),
+		StrangersPerSource:  cmp.Or(l.StrangersPerSource, 256),
+		SourceRate:          cmp.Or(l.SourceRate, ratelimit.Limit{Rate: 50, Burst: 512}),
+		StrangerRate:        cmp.Or(l.StrangerRate, ratelimit.Limit{Rate: 100, Burst: 2048}),
 		ReviewEvery:         cmp.Or(l.ReviewEvery, 5*time.Minute),
 	}
 }
