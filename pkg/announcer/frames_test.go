@@ -140,6 +140,22 @@ func TestFault_K1_9_NothingStarves(t *testing.T) {
 	require.Zero(t, c.unasked.Len())
 }
 
+// TestFault_K1_9_TheFirstOneNeverWaits: not where the LAN says meanwhile that another node has the
+// address, nor where a stranger claims it.
+func TestFault_K1_9_TheFirstOneNeverWaits(t *testing.T) {
+	s := newSchedule()
+	address := ip("192.0.2.200")
+	s.start(address, began)
+	s.insist(address, began)
+	s.once(address, began)
+	require.Equal(t, []netip.Addr{address}, s.takeFirst(began, 1))
+	require.Equal(t, s.pacing.Repeat-1, s.left[address])
+	require.Equal(t, began.Add(s.pacing.Interval), s.next())
+	s.insist(address, began)
+	require.Empty(t, s.takeFirst(began, 1))
+	require.Equal(t, []netip.Addr{address}, s.takeRepeats(began, 1))
+}
+
 func TestFrames(t *testing.T) {
 	f := newFrames()
 	f.pacing = announcement.Pacing{Burst: 10, Interval: time.Second}

@@ -46,8 +46,12 @@ func (s schedule) renew(address netip.Addr, now time.Time) {
 	s.left[address] = s.pacing.Repeat
 }
 
-// insist begins a burst at now, also where one is under way, as far as others leave room.
+// insist begins a burst at now, also where one is under way, as far as others leave room. A first
+// announcement that is due still does not wait for that.
 func (s schedule) insist(address netip.Addr, now time.Time) {
+	if s.firsts.Has(address) {
+		return
+	}
 	s.stop(address)
 	s.bursts.Set(address, now)
 	s.left[address] = s.pacing.Repeat

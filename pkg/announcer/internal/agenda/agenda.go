@@ -46,6 +46,9 @@ func (a *Agenda[T]) Delete(address netip.Addr) {
 	}
 }
 
+// Has reports whether address is due at any time.
+func (a *Agenda[T]) Has(address netip.Addr) bool { return a.entries[address] != nil }
+
 // Next returns the earliest time, or false if there is none.
 func (a *Agenda[T]) Next() (due T, ok bool) {
 	if len(a.queue.heap) == 0 {
