@@ -272,7 +272,7 @@ func (c *core) plan(cluster string, term uint64, secret []byte) (plans map[strin
 	c.lb.SetLeader(cluster, term)
 	c.lb.SetSecret(secret)
 	c.retryLocked()
-	again = soonest(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked())
+	again = soonest(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked(), c.lb.Ail(c.now()))
 	plans = c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
 	return plans, again

@@ -42,7 +42,7 @@ func (b *Balancer) Left(node string, address netip.Addr) reason.Reason {
 	if t := b.rebalancing.moved[address]; t.from == node && t.to == b.plan.owner(address) {
 		return reason.Rebalanced
 	}
-	return cmp.Or(b.reluctance(node), reason.NodeYielded)
+	return cmp.Or(b.unhealthy(node), reason.NodeYielded)
 }
 
 // foundDown reports whether a candidate for address finds node down.

@@ -242,6 +242,7 @@ func (b *Balancer) reachesOf(address netip.Addr) []reach {
 	for _, a := range b.bgp.Pools[b.addresses.PoolOf(address)] {
 		x := reach{advertisement: a.Name, prefix: a.prefix(address)}
 		var reluctant []string
+		healthy := false
 		for name, n := range b.nodes {
 			switch {
 			case b.announces(n, address, a) != "":
@@ -249,10 +250,11 @@ func (b *Balancer) reachesOf(address netip.Addr) []reach {
 				reluctant = append(reluctant, name)
 			default:
 				x.nodes = append(x.nodes, name)
+				healthy = healthy || b.unhealthy(name) == ""
 			}
 		}
-		if len(x.nodes) == 0 {
-			x.nodes = reluctant // nobody is to announce it only where nobody can serve it
+		if !healthy {
+			x.nodes = append(x.nodes, reluctant...) // No other node is healthier.
 		}
 		slices.Sort(x.nodes)
 		if x.prefix.IsSingleIP() {

@@ -22,7 +22,7 @@ func (b *Balancer) nodeChanged(name string) {
 	for address := range p.short {
 		p.touch(address)
 	}
-	if b.connected(name) && b.reluctance(name) == "" {
+	if b.connected(name) && b.unhealthy(name) == "" {
 		for address := range p.stuck {
 			p.touch(address)
 		}

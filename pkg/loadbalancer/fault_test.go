@@ -116,3 +116,77 @@ told node2 tor=up
 	_, ended, _ = w.b.Depart(w.now)
 	require.Equal(t, []Departed{{"node2", CauseAcknowledged}}, ended)
 }
+
+// TestFault_K2_11_AllUnwellMoveNothing: all kube-proxies end together. The nodes find that within
+// seconds of each other, and no address moves to one that is no healthier, nor does a route.
+func TestFault_K2_11_AllUnwellMoveNothing(t *testing.T) {
+	for _, way := range []string{"", "peer tor\nadvertise default tor\n"} {
+		w, vip := newWorld(t), netip.MustParseAddr("10.0.0.0")
+		w.hasty = true
+		w.run("pool default 10.0.0.0/29\nnode node1\nnode node2\nnode node3\n" + way + `health
+connect node1 node2 node3
+sight 100ms 3
+leader 1
+service a
+endpoints a node1 node2 node3
+plan
+ack node1 node2 node3
+`)
+		owner, before := w.b.plan.owner(vip), map[string]announcement.Set{}
+		order := []string{"node1", "node2", "node3"}
+		for i, node := range order {
+			before[node] = w.plans[node]
+			if node == owner {
+				order[0], order[i] = order[i], order[0]
+			}
+		}
+		unmoved := func() {
+			t.Helper()
+			w.run("plan\n")
+			for node, was := range before {
+				require.Equal(t, was.BGP.Routes, w.plans[node].BGP.Routes)
+				require.Equal(t, was.Announcements, w.plans[node].Announcements)
+			}
+		}
+		for i, node := range order {
+			w.run("unwell " + node + "\n")
+			unmoved()
+			if i < 2 {
+				w.now = w.now.Add(3 * time.Second)
+				unmoved()
+			}
+		}
+		for range 20 {
+			w.now = w.now.Add(time.Second)
+			unmoved()
+		}
+	}
+}
+
+// TestFault_K2_11_UnwellNodeIsRelieved: where another node is healthier the address moves after
+// healthPatience, and not before.
+func TestFault_K2_11_UnwellNodeIsRelieved(t *testing.T) {
+	w, vip := newWorld(t), netip.MustParseAddr("10.0.0.0")
+	w.hasty = true
+	w.run(`pool default 10.0.0.0/29
+node node1
+node node2
+health
+connect node1 node2
+sight 100ms 3
+leader 1
+service a
+endpoints a node1 node2
+plan
+ack node1 node2
+`)
+	owner := w.b.plan.owner(vip)
+	w.run("unwell " + owner + "\nplan\n")
+	require.Equal(t, healthPatience, w.b.Ail(w.now))
+	w.now = w.now.Add(healthPatience - time.Millisecond)
+	w.run("plan\n")
+	require.Equal(t, owner, w.b.plan.owner(vip))
+	w.now = w.now.Add(time.Millisecond)
+	w.run("plan\n")
+	require.NotEqual(t, owner, w.b.plan.owner(vip))
+}

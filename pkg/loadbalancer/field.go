@@ -38,7 +38,7 @@ func (f *field) ranked() []string {
 // reluctant itself.
 func (f *field) relieved(owner string) bool {
 	for name, n := range f.b.nodes {
-		if name != owner && f.b.connected(name) && f.b.reluctance(name) == "" && f.b.eligible(n, f.address, f.l2) == "" {
+		if name != owner && f.b.connected(name) && f.b.unhealthy(name) == "" && f.b.eligible(n, f.address, f.l2) == "" {
 			return true
 		}
 	}

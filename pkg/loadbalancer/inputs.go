@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -161,6 +162,9 @@ type announcer struct {
 	report announcement.Report
 	// unable are the addresses for which it said that it cannot answer, and why; see unable.go.
 	unable map[netip.Addr]reason.Reason
+	// unwell reports whether it has been unwell for healthPatience, and unwellAt is since when.
+	unwell   bool
+	unwellAt time.Time
 	// interfaces are those of the last report that had any: one that ends has none that
 	// carry addresses, but is still there for those that take them over.
 	interfaces []announcement.Interface

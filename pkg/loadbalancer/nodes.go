@@ -53,6 +53,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	b.heardFindings(node, known.report, report, news)
 	b.reports++
 	known.connected, known.spoke, known.report = true, b.reports, report
+	known.unwell = known.unwell && report.Unwell
 	b.believe(node, news)
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
 		known.interfaces = report.Interfaces

@@ -80,7 +80,7 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 	}
 	reluctant := b.reluctance(present) != ""
 	others := slices.DeleteFunc(f.preferring(old.Candidates), func(name string) bool {
-		return name == present || reluctant && b.reluctance(name) != ""
+		return name == present || reluctant && b.unhealthy(name) != ""
 	})
 	next = b.best(others, f.address)
 	if next == "" || !b.mayAnswer(present, f) {
@@ -202,7 +202,7 @@ func (b *Balancer) claimant(nodes []string, address netip.Addr) string {
 // bound (consistent hashing with bounded loads, Mirrokni et al. 2016).
 func (b *Balancer) elect(able []string, address netip.Addr) string {
 	reachable := slices.DeleteFunc(slices.Clone(able), func(name string) bool { return !b.connected(name) })
-	willing := slices.DeleteFunc(slices.Clone(reachable), func(name string) bool { return b.reluctance(name) != "" })
+	willing := slices.DeleteFunc(slices.Clone(reachable), func(name string) bool { return b.unhealthy(name) != "" })
 	if len(willing) > 0 {
 		reachable = willing
 	}

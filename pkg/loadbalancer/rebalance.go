@@ -216,7 +216,7 @@ func (b *Balancer) movable(addresses []netip.Addr, from, to string) (best netip.
 // transferable reports whether from, which answers for address, may hand it over to another.
 func (b *Balancer) transferable(address netip.Addr, from, to string) bool {
 	n, ok := b.nodes[to]
-	return ok && b.plan.leaving[address] == "" && !b.unable(to, address) && b.reluctance(to) == "" && b.claims(from, address) && b.hear(from, to) &&
+	return ok && b.plan.leaving[address] == "" && !b.unable(to, address) && b.unhealthy(to) == "" && b.claims(from, address) && b.hear(from, to) &&
 		b.eligible(n, address, b.l2[b.addresses.PoolOf(address)]) == ""
 }
 

@@ -3,6 +3,7 @@ package loadbalancer
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -13,6 +14,16 @@ import (
 // it can be helped, or "". Unlike what makes a node not eligible it never leaves an address
 // with nobody.
 func (b *Balancer) reluctance(node string) reason.Reason {
+	why := b.unhealthy(node)
+	if why == reason.NodeUnwell && !b.announcer[node].unwell {
+		return ""
+	}
+	return why
+}
+
+// unhealthy says why node is not to be given addresses of a reluctant one, or "": what it said
+// last counts at once, so that health moves nothing to a node that is no healthier.
+func (b *Balancer) unhealthy(node string) reason.Reason {
 	switch {
 	case b.drainOnCordon && b.nodes[node].Cordoned:
 		return reason.NodeCordoned
@@ -20,6 +31,36 @@ func (b *Balancer) reluctance(node string) reason.Reason {
 		return reason.NodeUnwell
 	}
 	return ""
+}
+
+// healthPatience is how long after a node has said that it is unwell the plan moves its
+// addresses: by then others have asked their kube-proxies too, which they do every 5 s, and wait
+// a second for the answer. Where a fault befell all of them at once the addresses stay. The nodes
+// themselves do not wait: they know of each other at once.
+const healthPatience = 7 * time.Second
+
+// Ail takes over which nodes have been unwell for long enough; call it before Plan. again is when
+// to call it though nothing has changed; 0 is never.
+func (b *Balancer) Ail(now time.Time) (again time.Duration) {
+	for name, known := range b.announcer {
+		if !known.connected || !known.report.Unwell {
+			known.unwellAt, known.unwell = time.Time{}, false
+			continue
+		}
+		if known.unwellAt.IsZero() {
+			known.unwellAt = now
+		}
+		left := known.unwellAt.Add(healthPatience).Sub(now)
+		switch {
+		case known.unwell:
+		case left <= 0:
+			known.unwell = true
+			b.nodeChanged(name)
+		case again == 0 || left < again:
+			again = left
+		}
+	}
+	return again
 }
 
 // stick notes that the owner of address is reluctant and keeps it, unstick that it does not.

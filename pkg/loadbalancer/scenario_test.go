@@ -28,7 +28,9 @@ type world struct {
 	config Config
 	now    time.Time
 	plans  map[string]announcement.Set
-	ports  map[string][]announcement.Interface
+	// hasty is of a test that looks at what happens before unwell nodes were waited for.
+	hasty bool
+	ports map[string][]announcement.Interface
 }
 
 func newWorld(t testing.TB) *world {
@@ -390,6 +392,10 @@ func (w *world) service(args []string) string {
 }
 
 func (w *world) plan() string {
+	if !w.hasty {
+		w.b.Ail(w.now.Add(-healthPatience))
+	}
+	w.b.Ail(w.now)
 	next := w.b.Plan()
 	var out strings.Builder
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
