@@ -68,6 +68,9 @@ chaos: root build testbed-deps ## DURATION=10m SEED=n NODES=3|2 FAULTS=: faults 
 	DURATION=$(DURATION) SEED=$(SEED) NODES=$(NODES) FAULTS='$(FAULTS)' go test -tags e2e -count=1 -timeout 0 -v \
 		-run '^TestChaos$$$(if $(FAULTS),,|^TestRandomOperations$$)' ./test/e2e
 
+faults: root build testbed-deps ## the faults of test/e2e/fault_*, each as long as where it was found, not only until it shows
+	@echo "==> faults at full length"; FAULTS_LONG=yes $(E2E) -p 1 -v -run '^TestFault' ./test/e2e 2>&1 | hack/progress
+
 ##@ Look around in a testbed
 testbed-up: root dir build testbed-deps ## DIR=d NODES=3 PROXY=nftables|iptables MGMT=lan|separate EXTERNAL=no|yes ROUTERS=no|yes: boot one, then `source d/env`
 	@$(TESTBED) up --dir=$(DIR) --nodes=$(NODES) --proxy=$(PROXY) --mgmt=$(MGMT) --external=$(EXTERNAL) --routers=$(ROUTERS)

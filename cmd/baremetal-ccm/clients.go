@@ -35,7 +35,7 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 // leave every watch silent for 45 seconds after a machine with an API server died.
 const (
 	readIdleSeconds = "5"
-	pingSeconds     = "5"
+	pingSeconds     = "3"
 )
 
 // setHealthChecks sets what the environment does not, from where client-go reads it.

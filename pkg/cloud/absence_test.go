@@ -129,3 +129,47 @@ func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
 		require.True(t, c.p.services.Current())
 	}, waitAtMost, 5*time.Millisecond)
 }
+
+// Two at once: the watch of EndpointSlices is broken alone. What is announced goes on being
+// announced, new Services get addresses, no replica stands for election, and what changed
+// meanwhile counts once the watch is back, in one piece.
+func TestFault_K3_1_EndpointSlicesBrokenAlone(t *testing.T) {
+	var down atomic.Bool
+	var stream atomic.Pointer[watch.RaceFreeFakeWatcher]
+	c, lead := standby(t, pools, time.Now, func(client *fake.Clientset) {
+		client.PrependReactor("list", "endpointslices", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return down.Load(), nil, errors.New("connection refused")
+		})
+		client.PrependWatchReactor("endpointslices", func(action clienttesting.Action) (bool, watch.Interface, error) {
+			if down.Load() {
+				return true, nil, errors.New("connection refused")
+			}
+			w, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace(), action.(clienttesting.WatchActionImpl).ListOptions)
+			if err == nil {
+				stream.Store(w.(*watch.RaceFreeFakeWatcher))
+			}
+			return true, w, err
+		})
+	}, loadBalancer("web", withStatus("10.0.0.0")), endpointsFor("web"))
+	lead()
+	c.acknowledge("10.0.0.0")
+	c.says("web", ConditionAnnounced, reason.Announced)
+	down.Store(true)
+	stream.Load().Stop()
+	require.Eventually(t, func() bool { return c.p.options.Watches.Steady(0) != nil }, waitAtMost, 5*time.Millisecond)
+	slices := c.client.DiscoveryV1().EndpointSlices("default")
+	require.NoError(t, slices.Delete(t.Context(), "web-slice", metav1.DeleteOptions{}))
+	moved := endpointsFor("web")
+	moved.Name = "web-other"
+	_, err := slices.Create(t.Context(), moved, metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.NoError(t, c.create(loadBalancer("new")))
+	c.published("new", "10.0.0.1")
+	c.says("web", ConditionAnnounced, reason.Announced)
+
+	down.Store(false)
+	require.Eventually(t, func() bool { return c.p.options.Watches.Steady(0) == nil }, waitAtMost, 5*time.Millisecond)
+	c.says("web", ConditionAnnounced, reason.Announced)
+	require.NoError(t, slices.Delete(t.Context(), "web-other", metav1.DeleteOptions{}))
+	c.says("web", ConditionAnnounced, reason.NoEndpoints)
+}

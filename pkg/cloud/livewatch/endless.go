@@ -17,6 +17,8 @@ import (
 var (
 	// errAsked ends a watch because a list was asked for.
 	errAsked = errors.New("a list was asked for")
+	// errNoWatch is a watch that did not begin in time.
+	errNoWatch = errors.New("no answer to a watch")
 	// errShort is a watch that ended in order at once: with that nothing is watched.
 	errShort = errors.New("the watch ended as soon as it began")
 )
@@ -83,6 +85,9 @@ func (w *endless) run(ctx context.Context, version string) {
 // order.
 func (w *endless) follow(ctx context.Context, version *string) error {
 	timeout := int64((minWatch + rand.N(minWatch)).Seconds()) //nolint:gosec // not a secret
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silent := time.AfterFunc(watchTimeout, cancel)
 	upstream, err := w.source.server.WatchWithContext(ctx, metav1.ListOptions{
 		ResourceVersion: *version, AllowWatchBookmarks: true, TimeoutSeconds: &timeout,
 	})
@@ -90,6 +95,9 @@ func (w *endless) follow(ctx context.Context, version *string) error {
 		return err
 	}
 	defer upstream.Stop()
+	if !silent.Stop() {
+		return errNoWatch
+	}
 	began := time.Now()
 	w.source.mended()
 	mayList := time.NewTimer(max(0, time.Until(w.listed.Add(RetryList))))

@@ -81,6 +81,15 @@ func (s *Set) Broken() []string {
 	return out
 }
 
+// Current returns by kind whether its cache has caught up.
+func (s *Set) Current() map[string]bool {
+	out := make(map[string]bool, len(s.sources))
+	for _, source := range s.sources {
+		out[source.kind] = source.Current()
+	}
+	return out
+}
+
 // Settled reports whether no list is being dealt with: between its first and its last
 // difference the caches together are of no moment.
 func (s *Set) Settled() bool {

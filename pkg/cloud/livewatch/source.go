@@ -21,8 +21,9 @@ const (
 	maxRetry = 30 * time.Second
 	// stable is how long a watch lasts that was no failure.
 	stable = 10 * time.Second
-	// listTimeout bounds one list.
-	listTimeout = time.Minute
+	// listTimeout bounds one list, watchTimeout the time until the API server begins a watch.
+	listTimeout  = time.Minute
+	watchTimeout = 10 * time.Second
 	// minWatch is the least time after which the API server ends a watch in order; at
 	// most it is twice as long, as client-go's reflector does it.
 	minWatch = 5 * time.Minute
