@@ -66,7 +66,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		ServerName: serverName, CAFile: o.caFile, TokenFile: o.tokenFile, Logger: log,
 		OnPlan: node.OnPlan, OnStream: node.OnStream,
 	})
-	watcher := link.NewWatcher(link.Options{Logger: log, OnSnapshot: node.OnLinks})
+	watcher := link.NewWatcher(link.Options{Logger: log, OnSnapshot: node.OnLinks, OnNotifyPeers: node.OnNotifyPeers})
 	handler, err := status.NewHandler(node.Status, process)
 	if err != nil {
 		return err

@@ -117,6 +117,9 @@ type Announcer struct {
 	asks    context.Context
 	endAsks context.CancelFunc
 	status  atomic.Pointer[Status]
+	// turned is since when the owner is at something, as time since began; 0 while it waits.
+	turned  atomic.Int64
+	began   time.Time
 	refused map[string]uint64
 	// told is the last refusal that was logged, by replica.
 	told map[string]string
@@ -132,7 +135,7 @@ func New(options Options) *Announcer {
 	}
 	waiting := newWaiting(options.Loop)
 	a := &Announcer{
-		options: options, log: options.Logger, waiting: waiting, inbox: newInbox(waiting.wake), core: newCore(options.Node, newBoot()),
+		options: options, began: time.Now(), log: options.Logger, waiting: waiting, inbox: newInbox(waiting.wake), core: newCore(options.Node, newBoot()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
 		listeners: map[family]Listener{}, deaf: map[family]string{}, clock: sight.Now,
 		claimLimit: newClaimLimit(), logLimit: lograte.NewDefault(),
@@ -188,6 +191,19 @@ func (a *Announcer) OnLinks(links link.Snapshot) {
 	a.inbox.put(func(n *news) { n.links = &links })
 }
 
+// OnNotifyPeers takes that what is answered on an interface, by its index, is to be announced
+// again: frames reach it by another port of the network.
+func (a *Announcer) OnNotifyPeers(index int) {
+	a.inbox.put(func(n *news) {
+		if n.again == nil {
+			n.again = map[int]bool{}
+		}
+		if len(n.again) < announcement.MaxInterfaces {
+			n.again[index] = true
+		}
+	})
+}
+
 // OnHealth takes what was learned of the node's health.
 func (a *Announcer) OnHealth(r health.Result) {
 	a.inbox.put(func(n *news) { n.health = &r })
@@ -212,7 +228,9 @@ func (a *Announcer) Run(ctx context.Context) error {
 			a.leave(time.Now())
 			return nil
 		}
+		a.turned.Store(int64(time.Since(a.began)))
 		a.turn(time.Now(), sight.Now(), a.news())
+		a.turned.Store(0)
 	}
 }
 
@@ -293,6 +311,9 @@ func (a *Announcer) Status() Status {
 	a.mu.Lock()
 	s.Streams = sortStreams(a.streams)
 	a.mu.Unlock()
+	if turned := a.turned.Load(); turned != 0 {
+		s.Busy = time.Since(a.began) - time.Duration(turned)
+	}
 	s.Dropped = a.neighbours.network.Dropped()
 	s.Sent, s.Unsent = a.neighbours.sent.Load(), a.neighbours.unsent.Load()
 	if a.options.Keeper != nil {

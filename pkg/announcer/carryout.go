@@ -1,12 +1,14 @@
 package announcer
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // portion takes the addresses to carry out next: if something happened to any but those
@@ -120,6 +122,40 @@ func (c *core) hinder(problem announcement.Problem) {
 		what = hindered
 	}
 	c.journal.add(problem.Address, event{what, problem.Message})
+}
+
+// muteBy takes on which interfaces no heartbeat leaves, and reports whether that is news. One
+// that was mute has to be listened on first: others answer for what the node had there.
+func (c *core) muteBy(boot time.Duration, unsent map[int]string) bool {
+	if maps.Equal(c.unsent, unsent) {
+		return false
+	}
+	for index := range c.unsent {
+		if _, still := unsent[index]; !still {
+			c.sight.Listen(boot)
+			break
+		}
+	}
+	c.unsent = unsent
+	c.reconsiderAll()
+	return true
+}
+
+// muted returns the problem of an address whose interfaces are all mute: peers take the node
+// for down, and are to have the address alone.
+func (c *core) muted(o option) *announcement.Problem {
+	var why string
+	for _, i := range o.interfaces {
+		text, mute := c.unsent[i.Index]
+		if !mute {
+			return nil
+		}
+		why = text
+	}
+	if why == "" {
+		return nil
+	}
+	return &announcement.Problem{Address: o.Address, Reason: reason.HeartbeatsNotSent, Message: why}
 }
 
 // hold keeps that the node answers as a says.

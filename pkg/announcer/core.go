@@ -58,6 +58,9 @@ type core struct {
 	carriers carriers
 	// rerouted says that other interfaces may lead to peers since paths were looked for.
 	rerouted bool
+	// unsent are, by the index of the interface, why no heartbeat leaves there, for so long that
+	// peers take the node for down.
+	unsent map[int]string
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
 	// unasked are the addresses that segments are asked for before they are taken over.
@@ -172,8 +175,8 @@ func (t *terms) allow(boot time.Duration, have, got announcement.Set) bool {
 	return got.Stamp.Term <= t.from+announcement.MaxLeap
 }
 
-// see takes the state of the interfaces. One that could not carry anything until now has
-// to be listened on first.
+// see takes the state of the interfaces. One that could not carry anything until now, or
+// nothing of a family, has to be listened on first.
 func (c *core) see(boot time.Duration, links link.Snapshot) {
 	var before *link.Snapshot
 	before, c.links = c.links, &links
@@ -183,11 +186,12 @@ func (c *core) see(boot time.Duration, links link.Snapshot) {
 	c.sight.Listen(boot)
 }
 
-// returned says whether an interface that was there carries addresses again.
+// returned reports whether an interface that was there carries addresses again, or those of
+// one family.
 func returned(before, after link.Snapshot) bool {
 	return slices.ContainsFunc(after.Interfaces, func(i link.Interface) bool {
 		was, known := before.Find(i.Name)
-		return known && was.Carries() != nil && i.Carries() == nil
+		return known && i.Carries() == nil && (was.Carries() != nil || was.NoIPv4 && !i.NoIPv4 || was.NoIPv6 && !i.NoIPv6)
 	})
 }
 
@@ -258,6 +262,9 @@ func (c *core) consider(boot time.Duration, address netip.Addr) {
 	if problem, ok := c.failing[address]; ok && o.problem == nil {
 		o.problem = &problem
 	}
+	if o.problem == nil {
+		o.problem = c.muted(o)
+	}
 	c.options[address] = o
 	c.fitness.count(o, 1)
 	c.sight.Put(boot, sight.List{
@@ -285,6 +292,18 @@ func (c *core) settle(boot time.Duration) bool {
 func (c *core) regain(now time.Time) {
 	for _, address := range c.sight.Regained() {
 		if c.claims.Has(address) {
+			c.schedule.renew(address, now)
+		}
+	}
+}
+
+// notifyPeers has the LAN told again of what is answered on interfaces.
+func (c *core) notifyPeers(now time.Time, indexes map[int]bool) {
+	if len(indexes) == 0 {
+		return
+	}
+	for address, a := range c.wants {
+		if c.claims.Has(address) && slices.ContainsFunc(a.interfaces, func(i link.Interface) bool { return indexes[i.Index] }) {
 			c.schedule.renew(address, now)
 		}
 	}

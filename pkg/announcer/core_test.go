@@ -30,6 +30,15 @@ func ifi(index int, name string, prefixes ...string) link.Interface {
 	}
 	for _, p := range prefixes {
 		i.Prefixes = append(i.Prefixes, netip.MustParsePrefix(p))
+		i.Destinations = append(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix(p).Masked(), OnLink: true})
+	}
+	return i
+}
+
+// gateway has the default routes of both families leave by i.
+func gateway(i link.Interface) link.Interface {
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		i.Destinations = append(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix(all)})
 	}
 	return i
 }
@@ -73,8 +82,7 @@ func TestDecide(t *testing.T) {
 	slave, down := ifi(4, "eth3"), ifi(5, "eth4", "198.51.100.7/24")
 	slave.Master = 9
 	down.Up = false
-	uplink := ifi(3, "eth1", "203.0.113.5/24")
-	uplink.Default = true
+	uplink := gateway(ifi(3, "eth1", "203.0.113.5/24"))
 	state := links(ifi(2, "eth0", "192.0.2.10/24", "2001:db8::10/64"), uplink, slave, down)
 	for name, test := range map[string]struct {
 		announcement string
@@ -155,6 +163,7 @@ func TestNothingIsReportedBeforeTheInterfacesAreKnown(t *testing.T) {
 		Claims: announcement.NewIndex(announcement.Claim{Address: ip("192.0.2.200"), Stamp: announcement.Stamp{Term: 1, Revision: 1}}),
 		Interfaces: []announcement.Interface{{
 			Name: "eth0", MAC: "02:00:00:00:00:02", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")},
+			Destinations: []announcement.Destination{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), OnLink: true}},
 		}},
 	}, *r)
 	require.Nil(t, turn(c, began, nil), "said once")
@@ -194,7 +203,7 @@ func TestClaimLastsThroughAnotherList(t *testing.T) {
 // other interfaces and when the hardware address changes.
 func TestWhatNeighboursMustHear(t *testing.T) {
 	c := newCore("a", 1)
-	eth0, eth1 := ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "192.0.2.11/24")
+	eth0, eth1 := ifi(2, "eth0", "192.0.2.10/24"), ifi(3, "eth1", "198.51.100.11/24")
 	now := began
 	heard := func(state link.Snapshot) bool {
 		now = now.Add(time.Hour)

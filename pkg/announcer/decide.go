@@ -28,8 +28,13 @@ type segments struct {
 	own    link.Own
 	// nodes are this node and those that it knows, by their hardware addresses.
 	nodes map[string]string
-	// chosen is the choice of selectors that do not depend on the address.
-	chosen map[string]choice
+	// chosen is the choice of selectors that do not depend on the address but for its family.
+	chosen map[selection]choice
+}
+
+type selection struct {
+	selector string
+	family   family
 }
 
 type choice struct {
@@ -38,10 +43,13 @@ type choice struct {
 }
 
 func newSegments(node string, links link.Snapshot, peers []announcement.Peer, routers []announcement.BGPPeer) *segments {
-	s := &segments{links: links, report: links.Report(), own: links.Own(), nodes: map[string]string{}, chosen: map[string]choice{}}
+	s := &segments{links: links, report: links.Report(), own: links.Own(), nodes: map[string]string{}, chosen: map[selection]choice{}}
 	for _, peer := range peers {
 		for _, i := range peer.Interfaces {
 			s.nodes[i.MAC] = peer.Node
+			for _, mac := range i.Ports {
+				s.nodes[mac] = peer.Node
+			}
 		}
 	}
 	for _, i := range links.Interfaces {
@@ -59,7 +67,7 @@ func (s *segments) option(a announcement.Announcement) option {
 	if whose, ok := s.own[a.Address]; ok {
 		o.problem = &announcement.Problem{Address: a.Address, Reason: reason.AddressIsLocal, Message: fmt.Sprintf("%s is %s", a.Address, whose)}
 	} else if chosen, err := s.interfaces(a.Interface, a.Address); err != nil {
-		o.problem = &announcement.Problem{Address: a.Address, Reason: reason.NodeNoInterface, Message: err.Error()}
+		o.problem = &announcement.Problem{Address: a.Address, Reason: announcement.SelectionReason(err), Message: err.Error()}
 	} else {
 		o.interfaces = chosen
 	}
@@ -67,13 +75,14 @@ func (s *segments) option(a announcement.Announcement) option {
 }
 
 func (s *segments) interfaces(selector string, address netip.Addr) ([]link.Interface, error) {
-	if selector == "" {
+	if selector == "" || selector == announcement.OnLinkOnly {
 		return s.choose(selector, address)
 	}
-	known, ok := s.chosen[selector]
+	key := selection{selector, familyOf(address)}
+	known, ok := s.chosen[key]
 	if !ok {
 		known.interfaces, known.err = s.choose(selector, address)
-		s.chosen[selector] = known
+		s.chosen[key] = known
 	}
 	return known.interfaces, known.err
 }

@@ -38,6 +38,8 @@ type news struct {
 	// plans holds the newest plan of each replica: which counts is the core's to say.
 	plans map[string]announcement.Set
 	links *link.Snapshot
+	// again are the indexes of interfaces whose addresses are to be announced again.
+	again map[int]bool
 	// health is what was learned last of the node's health.
 	health *health.Result
 	// packets are what peers said, in the order in which it came.

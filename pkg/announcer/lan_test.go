@@ -73,10 +73,12 @@ func newListener(p responder.Protocol) func(func(), func(*responder.Port, []byte
 	}
 }
 
-// join connects node and host. The node's end has no address; the host has one of each family.
+// join connects node and host. Either end has an address of each family; they share no prefix.
 func (l *lan) join() {
 	l.t.Helper()
 	testlan.Veth(l.t, l.node, "eth0", l.host, "host0")
+	l.node.Address(l.t, "eth0", "198.51.100.9/24")
+	l.node.Address(l.t, "eth0", "2001:db8:9::9/64")
 	l.host.Address(l.t, "host0", "192.0.2.1/24")
 	l.host.Address(l.t, "host0", "2001:db8::1/64")
 }
@@ -215,6 +217,8 @@ func TestFollowsInterfaces(t *testing.T) {
 	l.node.Do(func() { err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}) })
 	require.NoError(t, err)
 	l.node.Change(t, "br0", netlink.LinkSetUp)
+	l.node.Address(t, "br0", "198.51.100.8/24")
+	l.node.Address(t, "br0", "2001:db8:9::8/64")
 	l.node.Change(t, "br0", func(bridge netlink.Link) error {
 		port, err := netlink.LinkByName("eth0")
 		if err != nil {

@@ -47,11 +47,21 @@ type neighbours struct {
 	failed     error
 	retryAt    time.Duration
 	looked     time.Duration
-	frames     uint64
+	// went is when packets went to all peers last and one of them left the node, and failing
+	// since when none leaves by an interface, by its index.
+	went    time.Duration
+	failing map[int]failure
+	frames  uint64
 
 	sent, unsent atomic.Uint64
 	// deadline is until when the node may answer, in nanoseconds; 0 is without end.
 	deadline atomic.Int64
+}
+
+// failure is that nothing can be sent by an interface.
+type failure struct {
+	since time.Duration
+	why   string
 }
 
 // neighbour is how a peer is reached.
@@ -93,6 +103,11 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 		known.Guess(paths)
 		if len(paths) > 0 {
 			n.open(sockets, paths[0])
+		}
+	}
+	for index := range n.failing {
+		if !slices.Contains(n.interfaces, index) {
+			delete(n.failing, index)
 		}
 	}
 	err := n.network.Set(sight.NewKeyring(c.node, c.set.Sight.Peers), sockets)
@@ -159,9 +174,11 @@ func (n *neighbours) look(boot time.Duration, s *sight.Core) {
 	s.Heard(n.frames)
 }
 
-// send sends what sight has to say, and moves the deadline: it counts from before the
-// first of the packets.
+// send sends what sight has to say, and moves the deadline: it counts from before the first
+// of the packets, and only where one of them left the node. What cannot be sent does not tell
+// peers that the node is there.
 func (n *neighbours) send(boot time.Duration, s *sight.Core) {
+	before, tried, left := s.Rounds(), 0, 0
 	for _, out := range s.Flush(boot) {
 		peer, ok := n.peers[out.To]
 		if !ok {
@@ -169,15 +186,55 @@ func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 		}
 		datagram := peer.Seal(out.Packet)
 		for _, path := range peer.Next(out.Late) {
-			from, _ := n.socket(path)
-			if err := n.network.Send(from, path.To, datagram); err != nil {
-				n.unsent.Add(1)
-				continue
+			tried++
+			if n.sendBy(boot, path, datagram) {
+				left++
 			}
-			n.sent.Add(1)
 		}
 	}
-	n.deadline.Store(int64(s.Deadline()))
+	if s.Rounds() != before && (left > 0 || tried == 0) {
+		n.went = s.Sent()
+	}
+	deadline := s.Deadline()
+	if deadline != 0 {
+		deadline = n.went + s.Detect()
+	}
+	n.deadline.Store(int64(deadline))
+}
+
+// sendBy reports whether a datagram left the node.
+func (n *neighbours) sendBy(boot time.Duration, path sight.Path, datagram []byte) bool {
+	from, _ := n.socket(path)
+	err := n.network.Send(from, path.To, datagram)
+	if err == nil {
+		n.sent.Add(1)
+		delete(n.failing, from.Index)
+		return true
+	}
+	n.unsent.Add(1)
+	if _, known := n.failing[from.Index]; !known && slices.Contains(n.interfaces, from.Index) {
+		if n.failing == nil {
+			n.failing = map[int]failure{}
+		}
+		n.failing[from.Index] = failure{boot, fmt.Sprintf("heartbeats cannot be sent on %s: %v", from.Name, err)}
+	}
+	return false
+}
+
+// mute returns, by the index of the interface, why nothing was sent there for so long that
+// peers have taken the node for down.
+func (n *neighbours) mute(boot, detect time.Duration) map[int]string {
+	var out map[int]string
+	for index, f := range n.failing {
+		if boot-f.since < detect {
+			continue
+		}
+		if out == nil {
+			out = map[int]string{}
+		}
+		out[index] = f.why
+	}
+	return out
 }
 
 // newBoot returns the name of a life.

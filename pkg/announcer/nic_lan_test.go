@@ -16,6 +16,8 @@ func (l *lan) second() *testlan.Namespace {
 	l.t.Helper()
 	other := testlan.New(l.t)
 	testlan.Veth(l.t, l.node, "eth1", other, "host0")
+	l.node.Address(l.t, "eth1", "203.0.113.9/24")
+	l.node.Address(l.t, "eth1", "2001:db8:8::9/64")
 	other.Address(l.t, "host0", "192.0.2.2/24")
 	other.Address(l.t, "host0", "2001:db8::2/64")
 	return other

@@ -3,6 +3,7 @@ package announcer
 import (
 	"cmp"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -21,11 +22,16 @@ type portKey struct {
 	mac    string
 }
 
+// keyOf returns the key of an interface; the hardware addresses of a bond's ports belong to it.
+func keyOf(f family, i link.Interface) portKey {
+	return portKey{f, i.Index, i.Name, string(slices.Concat(append([]net.HardwareAddr{i.MAC}, i.Ports...)...))}
+}
+
 // add has address answered on interfaces too, and remove no more.
 func (p ports) add(address netip.Addr, interfaces []link.Interface) {
 	for _, i := range interfaces {
-		key := portKey{familyOf(address), i.Index, i.Name, string(i.MAC)}
-		port := responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC}
+		key := keyOf(familyOf(address), i)
+		port := responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC, Ports: i.Ports}
 		if known := p[key]; known != nil {
 			port = *known // Whoever has it keeps what it was.
 		}
@@ -36,7 +42,7 @@ func (p ports) add(address netip.Addr, interfaces []link.Interface) {
 
 func (p ports) remove(address netip.Addr, interfaces []link.Interface) {
 	for _, i := range interfaces {
-		key := portKey{familyOf(address), i.Index, i.Name, string(i.MAC)}
+		key := keyOf(familyOf(address), i)
 		port := *p[key]
 		port.Addresses = port.Addresses.Without(address)
 		p[key] = &port

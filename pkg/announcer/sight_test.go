@@ -87,7 +87,10 @@ func (b *bridged) add(name string, numbered bool, i int) {
 	testlan.Veth(b.t, m.space, "eth0", b.bridge, name)
 	if numbered {
 		m.space.Address(b.t, "eth0", fmt.Sprintf("192.0.2.%d/24", 10+i))
+	} else {
+		m.space.Route(b.t, "eth0", "192.0.2.0/24", 0)
 	}
+	m.space.Address(b.t, "eth0", fmt.Sprintf("2001:db8::%d/64", 10+i))
 	b.plug(name)
 	m.space.AwaitUp(b.t, "eth0")
 	b.nodes = append(b.nodes, m)

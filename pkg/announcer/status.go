@@ -16,6 +16,8 @@ import (
 type Status struct {
 	// Started says that the interfaces are known, so that plans can be carried out.
 	Started bool
+	// Busy is for how long the announcer has been at one and the same turn of its loop.
+	Busy time.Duration
 	// Plan is the stamp of the newest plan that was carried out; zero before any.
 	Plan announcement.Stamp
 	// Kept says that an earlier life of the announcer was given the plan, and that no leader

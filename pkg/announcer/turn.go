@@ -3,7 +3,9 @@ package announcer
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
@@ -31,6 +33,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.core.heal(*n.health)
 		changed = true
 	}
+	changed = a.mute(boot) || changed
 	retry := a.core.retryDue(now)
 	if retry {
 		a.core.retryNow()
@@ -73,6 +76,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	}
 	a.ask(a.core.takeUnasked(now))
 	a.core.regain(now)
+	a.core.notifyPeers(now, n.again)
 	a.insist(now)
 	a.probeAhead(now, boot)
 	a.defend(now, defend)
@@ -93,6 +97,21 @@ func (a *Announcer) judge(boot time.Duration) bool {
 		a.log.Info("kube-proxy of this node works again, or is not asked any more")
 	}
 	a.core.sight.SetUnwell(boot, unwell)
+	return true
+}
+
+// mute looks whether heartbeats have begun or ceased to leave by an interface, and reports
+// whether that is so.
+func (a *Announcer) mute(boot time.Duration) bool {
+	unsent := a.neighbours.mute(boot, a.core.sight.Detect())
+	if !a.core.muteBy(boot, unsent) {
+		return false
+	}
+	if len(unsent) > 0 {
+		a.log.Warn("peers do not hear this node; it gives up the addresses of these interfaces", "errors", slices.Sorted(maps.Values(unsent)))
+	} else {
+		a.log.Info("heartbeats leave by every interface")
+	}
 	return true
 }
 

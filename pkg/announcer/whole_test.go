@@ -49,6 +49,9 @@ func work(c *core) naive {
 		if failing, ok := c.failing[a.Address]; ok && o.problem == nil {
 			o.problem = &failing
 		}
+		if o.problem == nil {
+			o.problem = c.muted(o)
+		}
 		switch stamp := c.sight.Claim(a.Address); {
 		case !stamp.IsZero():
 			n.claims = append(n.claims, announcement.Claim{Address: a.Address, Stamp: stamp})

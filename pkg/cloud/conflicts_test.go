@@ -23,7 +23,7 @@ func (c *cluster) finds(node, mac string, addresses ...string) {
 	c.t.Helper()
 	var set announcement.Set
 	require.Eventually(c.t, func() bool { set = c.planOf(node); return c.p.spoke(set.Stamp) }, waitAtMost, 5*time.Millisecond, "it is told so")
-	report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Probed: set.Probing.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+	report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Probed: set.Probing.Stamp, Interfaces: []announcement.Interface{{Name: "eth0"}}}
 	for a := range set.Announcements.All() {
 		if a.Candidates[0] == node {
 			report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})

@@ -26,7 +26,7 @@ func TestFault_K2_3_EventsTellOfADeletedNode(t *testing.T) {
 		}
 		return out
 	}
-	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}}
 	for _, node := range []string{"node1", "node2"} {
 		p.core.setNode(loadbalancer.Node{Name: node})
 		p.core.observe(node, report)

@@ -127,7 +127,7 @@ func pair(t *testing.T, n int) *cluster {
 
 // reports plays the announcer of a node.
 func (c *cluster) reports(node string, set *announcement.Set) {
-	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}}
 	if set != nil {
 		report.Plan, report.Highest = set.Stamp, set.Stamp
 		for a := range set.Announcements.All() {

@@ -233,7 +233,7 @@ func (c *cluster) says(name, kind string, want reason.Reason) {
 
 // announce plays node1's announcer: it claims everything that it owns.
 func (c *cluster) announce() {
-	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}})
+	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}})
 }
 
 // plan returns what node1 is told.
@@ -248,7 +248,7 @@ func (c *cluster) acknowledge(addresses ...string) {
 	c.t.Helper()
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
 		set := c.plan()
-		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0"}}}
 		for _, address := range addresses {
 			want := netip.MustParseAddr(address)
 			list, ok := set.Announcements.Find(want)

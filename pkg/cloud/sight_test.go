@@ -17,7 +17,7 @@ import (
 func TestPlansSayWhomToWatch(t *testing.T) {
 	c := startWith(t, pools+"sight: {transmitInterval: 50ms, detectMultiplier: 4}\n", time.Now,
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node2"}})
-	eth0 := []announcement.Interface{{Name: "eth0", Default: true}}
+	eth0 := []announcement.Interface{{Name: "eth0"}}
 	c.p.NodeConnected("node1", announcement.Report{Interfaces: eth0})
 	c.p.NodeConnected("node2", announcement.Report{Interfaces: eth0})
 	require.Eventually(t, func() bool { return len(c.plan().Sight.Peers) > 0 }, waitAtMost, 5*time.Millisecond)

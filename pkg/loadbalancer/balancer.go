@@ -29,7 +29,9 @@ type Balancer struct {
 	// peers are who the routers of each node are.
 	peers map[string]peersOf
 	// zones counts the nodes by zone; those of no known zone are not in it.
-	zones     map[string]int
+	zones map[string]int
+	// segments are what nodes have on-link.
+	segments  segments
 	announcer map[string]*announcer
 	// reports counts those of all announcers.
 	reports uint64
@@ -82,6 +84,7 @@ func New() *Balancer {
 		nodes:       map[string]Node{},
 		peers:       map[string]peersOf{},
 		zones:       map[string]int{},
+		segments:    newSegments(),
 		announcer:   map[string]*announcer{},
 		sessions:    newSessions(),
 		rebalancing: newRebalancing(),

@@ -81,7 +81,7 @@ func (b *Balancer) decide(address netip.Addr, next announcement.Stamp, changed c
 	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
 		// An address that nobody may answer for has no list, and so no interface either.
 		if list.Candidates = b.place(address, l2, old); len(list.Candidates) > 0 {
-			list.Interface, list.HealthPort = l2.Interface, b.healthPort(address)
+			list.Interface, list.HealthPort = b.selector(l2, address), b.healthPort(address)
 		}
 	} else {
 		b.unstick(address)

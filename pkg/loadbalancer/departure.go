@@ -125,6 +125,7 @@ func (b *Balancer) forgetNode(name string) {
 	b.touchAll(b.nodes[name].Addresses)
 	delete(b.probing.of, name)
 	delete(b.nodes, name)
+	b.onLink(name)
 	delete(b.peers, name)
 	delete(b.plan.provers, name)
 	for address := range b.withdrawing {

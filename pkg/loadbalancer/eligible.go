@@ -19,6 +19,9 @@ func (b *Balancer) eligible(n Node, address netip.Addr, l2 L2) reason.Reason {
 	if why := b.carries(n.Name, address, l2.Interface); why != "" {
 		return why
 	}
+	if l2.Interface == "" && b.offSegment(n.Name, address) {
+		return reason.NodeOffSegment
+	}
 	if !b.reaches(n.Name, address) {
 		return reason.NodeNoEndpoint
 	}
@@ -51,7 +54,7 @@ func (b *Balancer) carries(node string, address netip.Addr, selector string) rea
 		return reason.AddressIsLocal
 	}
 	if _, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {
-		return reason.NodeNoInterface
+		return announcement.SelectionReason(err)
 	}
 	return ""
 }
@@ -117,7 +120,7 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	counts := map[reason.Reason]int{}
 	for _, n := range b.nodes {
 		why := b.eligible(n, address, l2)
-		// An announcer that ended said before that it has no interface any more.
+		// An announcer that ended said before that it has no interface.
 		if why == "" || why == reason.NodeNoInterface && !b.connected(n.Name) {
 			why = reason.NodeNotConnected
 		}

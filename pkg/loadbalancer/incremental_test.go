@@ -130,7 +130,7 @@ func (w *world) randomOperation(random *rand.Rand) string {
 // randomReport has a node say something, which need not be what it was told to do.
 func (w *world) randomReport(random *rand.Rand, name string) string {
 	set := w.plans[name]
-	report := announcement.Report{Plan: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0", Default: true}}}
+	report := announcement.Report{Plan: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0"}}}
 	if random.IntN(3) == 0 {
 		report.Interfaces = append(report.Interfaces, announcement.Interface{Name: "eth1"})
 	}

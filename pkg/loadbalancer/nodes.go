@@ -22,6 +22,9 @@ func (b *Balancer) SetNode(n Node) {
 	b.touchAll(old.Addresses, n.Addresses)
 	b.nodes[n.Name] = n
 	b.meet(n)
+	if !ok {
+		b.onLink(n.Name)
+	}
 	if !slices.Equal(old.Addresses, n.Addresses) {
 		b.watchers(n.Name)
 	}
@@ -60,6 +63,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 		b.conflicts.hardware = nil
 		b.watchers(node)
 		b.sessions.changed[node] = true // which prefixes it shares with others
+		b.onLink(node)
 	}
 	if news {
 		b.nodeChanged(node)

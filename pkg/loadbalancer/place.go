@@ -92,7 +92,8 @@ func (b *Balancer) choose(f *field, old announcement.Announcement) string {
 // best returns who of nodes is to answer for address: who does already, else one that can as
 // far as is known, else any.
 func (b *Balancer) best(nodes []string, address netip.Addr) string {
-	return cmp.Or(b.claimant(nodes, address), b.elect(b.fit(nodes, address), address), b.elect(nodes, address))
+	able := b.fit(nodes, address)
+	return cmp.Or(b.claimant(nodes, address), b.elect(b.onSegment(able, address), address), b.elect(able, address), b.elect(nodes, address))
 }
 
 // handOver has the node from, which may be answering for address, give way to another.

@@ -82,7 +82,7 @@ func randomService(random *rand.Rand) Service {
 func reportOf(b *Balancer) (report announcement.Report) {
 	set := b.plan.sets["node1"]
 	report.Plan, report.Highest = set.Stamp, set.Stamp
-	report.Interfaces = []announcement.Interface{{Name: "eth0", Default: true}}
+	report.Interfaces = []announcement.Interface{{Name: "eth0"}}
 	for a := range set.Announcements.All() {
 		report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
 	}

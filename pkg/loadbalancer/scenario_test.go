@@ -95,13 +95,7 @@ func (w *world) command(name string, args []string) string {
 	case "interfaces-gone":
 		w.ports[args[0]] = []announcement.Interface{}
 	case "interface":
-		i := announcement.Interface{Name: args[1], Prefixes: prefixes(args[2:]), Default: slices.Contains(args, "default")}
-		for _, arg := range args {
-			if mac, ok := strings.CutPrefix(arg, "mac="); ok {
-				i.MAC = mac
-			}
-		}
-		w.ports[args[0]] = append(w.ports[args[0]], i)
+		w.ports[args[0]] = append(w.ports[args[0]], port(args[1], args[2:]))
 	case "connect":
 		for _, n := range args {
 			w.report(n, nil)
@@ -318,6 +312,29 @@ func node(args []string) Node {
 	return n
 }
 
+// port reads "192.0.2.10/24 via=0.0.0.0/0 mac=02:00:00:00:00:01 down no-ipv6": addresses, each
+// with a route to its segment unless the interface is down, and routes by a gateway.
+func port(name string, args []string) announcement.Interface {
+	i := announcement.Interface{
+		Name: name, Prefixes: prefixes(args),
+		Down: slices.Contains(args, "down"), NoIPv4: slices.Contains(args, "no-ipv4"), NoIPv6: slices.Contains(args, "no-ipv6"),
+	}
+	for _, p := range i.Prefixes {
+		if !i.Down && !p.Addr().IsLinkLocalUnicast() {
+			i.Destinations = append(i.Destinations, announcement.Destination{Prefix: p.Masked(), OnLink: true})
+		}
+	}
+	for _, arg := range args {
+		if mac, ok := strings.CutPrefix(arg, "mac="); ok {
+			i.MAC = mac
+		}
+		if to, ok := strings.CutPrefix(arg, "via="); ok {
+			i.Destinations = append(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix(to)})
+		}
+	}
+	return i
+}
+
 func prefixes(args []string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, arg := range args {
@@ -463,7 +480,7 @@ func (w *world) portsOf(name string) []announcement.Interface {
 	if ports, ok := w.ports[name]; ok {
 		return ports
 	}
-	return []announcement.Interface{{Name: "eth0", Default: true}}
+	return []announcement.Interface{{Name: "eth0"}}
 }
 
 // newLeader is another replica: it knows the configuration, what the objects say and

@@ -133,6 +133,7 @@ func shared(own []netip.Prefix, interfaces []announcement.Interface) []announcem
 			}
 		}
 		i.Prefixes = prefixes
+		i.Destinations, i.NoIPv4, i.NoIPv6 = nil, false, false
 		out = append(out, i)
 	}
 	return out

@@ -86,6 +86,14 @@ const (
 	NodeNotConnected Reason = "NodeNotConnected"
 	// NodeNoInterface says that the node has no interface that can carry the address.
 	NodeNoInterface Reason = "NodeNoInterface"
+	// NodeOffSegment says that other nodes are on the address's segment, and this one is not.
+	NodeOffSegment Reason = "NodeOffSegment"
+	// NodeNoRouteBack says that the node's kernel can send nothing of the address's family by
+	// the interface that would answer.
+	NodeNoRouteBack Reason = "NodeNoRouteBack"
+	// HeartbeatsNotSent says that the node can send no heartbeat by the interface that would
+	// answer, so that its peers take it for down.
+	HeartbeatsNotSent Reason = "HeartbeatsNotSent"
 	// NodeNoEndpoint says that the node has no usable endpoint of a Local Service.
 	NodeNoEndpoint Reason = "NodeNoEndpoint"
 	// AddressIsLocal says that the address is one of the node itself, its gateway or a BGP peer.

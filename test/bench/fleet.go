@@ -121,7 +121,7 @@ func (f *fleetRun) startAnnouncer(ctx context.Context, i int, dir, token string,
 func fleetInterfaces(i int) []announcement.Interface {
 	at := netip.AddrFrom4([4]byte{10, 65, byte(i >> 8), byte(i)})
 	return []announcement.Interface{{
-		Name: "eth0", MAC: fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&255), Default: true,
+		Name: "eth0", MAC: fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&255),
 		Prefixes: []netip.Prefix{netip.PrefixFrom(at, 10)},
 	}}
 }

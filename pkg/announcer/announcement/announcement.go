@@ -45,7 +45,7 @@ type Announcement struct {
 	// Former but itself, in this order; see Proof.
 	Proofs []byte
 	// Interface selects the interfaces to answer on: "" for those on the address's
-	// segment, a name, "/regular expression/" or "can_reach:ADDRESS".
+	// segment, OnLinkOnly, a name, "/regular expression/" or "can_reach:ADDRESS".
 	Interface string
 	// HealthPort is where the node's service proxy says by HTTP whether it serves the
 	// address by an endpoint of its own (healthCheckNodePort); 0 is nowhere.
@@ -127,25 +127,6 @@ func (p Problem) At() netip.Addr { return p.Address }
 
 // Equal reports whether p and q say the same.
 func (p Problem) Equal(q Problem) bool { return p == q }
-
-// Interface is a network interface as its node reports it.
-type Interface struct {
-	Name string
-	// MAC is the hardware address in its canonical text form.
-	MAC string
-	// Prefixes are the interface's addresses with their on-link prefix lengths.
-	Prefixes []netip.Prefix
-	// Default says that a default route leaves through the interface.
-	Default bool
-	// Down says that the interface carries nothing at present. It is reported all the same,
-	// because its prefixes tell which segment is out of reach.
-	Down bool
-}
-
-// Equal reports whether i and j say the same.
-func (i Interface) Equal(j Interface) bool {
-	return i.Name == j.Name && i.MAC == j.MAC && i.Default == j.Default && i.Down == j.Down && slices.Equal(i.Prefixes, j.Prefixes)
-}
 
 // DefaultRoute is a default route of a node, of either family.
 type DefaultRoute struct {

@@ -1,13 +1,22 @@
 package announcement
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
+
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 const canReach = "can_reach:"
+
+// OnLinkOnly is a selector of a plan, and of no cloud-config: where the address is on the
+// interface's segment, and nowhere else. Other nodes are there, so that an answer on the
+// segment of a default route would be heard by none who look for the address.
+const OnLinkOnly = "on_link:"
 
 // CheckSelector says what is wrong with an interface selector, or nil.
 func CheckSelector(selector string) error {
@@ -29,12 +38,60 @@ func CheckSelector(selector string) error {
 	return nil
 }
 
+// NoRouteBackError says that the kernel has no route of a family by the interface that would
+// answer: a request would be answered, and what follows it would not.
+type NoRouteBackError struct {
+	Interface string
+	IPv6      bool
+}
+
+func (e *NoRouteBackError) Error() string {
+	family := "IPv4"
+	if e.IPv6 {
+		family = "IPv6"
+	}
+	return fmt.Sprintf("%s cannot send %s: it has no route or no usable address of it, so no reply could leave there", e.Interface, family)
+}
+
+// OffSegmentError says that a node has no route to the segment of an address, and others do.
+type OffSegmentError struct{ Address netip.Addr }
+
+func (e *OffSegmentError) Error() string {
+	return fmt.Sprintf("%s is on a segment that other nodes have a route to, and this one has none", e.Address)
+}
+
+// SelectionReason returns what an error of SelectInterfaces is for people and metrics.
+func SelectionReason(err error) reason.Reason {
+	if _, ok := errors.AsType[*NoRouteBackError](err); ok {
+		return reason.NodeNoRouteBack
+	}
+	if _, ok := errors.AsType[*OffSegmentError](err); ok {
+		return reason.NodeOffSegment
+	}
+	return reason.NodeNoInterface
+}
+
 // SelectInterfaces returns those of a node's interfaces that are to carry address; none of
-// them is down. With the empty selector that is where an on-link prefix contains the
-// address, else where a default route leaves, else all. What is down still counts as the
-// way that it is: another interface leads to another segment. The error says why there is
-// none.
+// them is down, each can send in the address's family, and no two are on one segment: the
+// kernel replies by one of them, whichever was asked. With the empty selector that is where
+// the kernel would send a packet to the address, or all where it has no route. What is down
+// still counts as the way that it is: another interface leads to another segment. The error
+// says why there is none; it is a NoRouteBackError where none of them can send.
 func SelectInterfaces(selector string, address netip.Addr, interfaces []Interface) ([]Interface, error) {
+	selected, err := match(selector, address, interfaces)
+	if err != nil {
+		return nil, err
+	}
+	able := filter(selected, func(i Interface) bool { return i.Sends(address) })
+	if len(able) == 0 {
+		return nil, &NoRouteBackError{Interface: selected[0].Name, IPv6: address.Is6()}
+	}
+	return onePerSegment(able), nil
+}
+
+// match returns the interfaces that selector names; none of them is down. Without an error
+// there is at least one.
+func match(selector string, address netip.Addr, interfaces []Interface) ([]Interface, error) {
 	up := filter(interfaces, isUp)
 	if len(up) == 0 {
 		return nil, fmt.Errorf("the node has no interface that can carry an address")
@@ -57,7 +114,10 @@ func SelectInterfaces(selector string, address netip.Addr, interfaces []Interfac
 		}
 		return found(out, "no interface leads to %s", target)
 	}
-	if selector != "" {
+	if selector == OnLinkOnly && !OnLink(address, interfaces) {
+		return nil, &OffSegmentError{Address: address}
+	}
+	if selector != "" && selector != OnLinkOnly {
 		return found(filter(up, func(i Interface) bool { return i.Name == selector }), "there is no usable interface %q", selector)
 	}
 	out, err := towards(address, interfaces)
@@ -69,13 +129,20 @@ func SelectInterfaces(selector string, address netip.Addr, interfaces []Interfac
 
 func isUp(i Interface) bool { return !i.Down }
 
-// towards returns the interfaces that are up of those with the longest on-link prefix that
-// contains to, or else of those with a default route; none if there are neither. The error
-// says that all of them are down.
+// towards returns the interfaces that are up of those by which the kernel sends to an address:
+// those with the longest prefix; none if no route leads there. The error says that all of
+// them are down.
 func towards(to netip.Addr, interfaces []Interface) ([]Interface, error) {
-	way := mostSpecific(interfaces, to)
-	if len(way) == 0 {
-		way = filter(interfaces, func(i Interface) bool { return i.Default })
+	best := 0
+	var way []Interface
+	for _, i := range interfaces {
+		switch longest := i.longest(to); {
+		case longest < best:
+		case longest > best:
+			best, way = longest, []Interface{i}
+		default:
+			way = append(way, i)
+		}
 	}
 	if up := filter(way, isUp); len(up) > 0 || len(way) == 0 {
 		return up, nil
@@ -83,33 +150,28 @@ func towards(to netip.Addr, interfaces []Interface) ([]Interface, error) {
 	return nil, fmt.Errorf("%s, through which %s is reached, is down", way[0].Name, to)
 }
 
+// onePerSegment leaves of interfaces that are on one segment the one that the kernel uses for
+// it, or else the first by name.
+func onePerSegment(interfaces []Interface) []Interface {
+	var out []Interface
+	for _, i := range interfaces {
+		at := slices.IndexFunc(out, func(j Interface) bool { segment, _, _ := i.shares(j); return segment })
+		if at < 0 {
+			out = append(out, i)
+			continue
+		}
+		if _, uses, otherUses := i.shares(out[at]); uses && !otherUses {
+			out = append(slices.Delete(out, at, at+1), i) // Sorted by name as before.
+		}
+	}
+	return out
+}
+
 func expression(selector string) (string, bool) {
 	if len(selector) < 2 || selector[0] != '/' || selector[len(selector)-1] != '/' {
 		return "", false
 	}
 	return selector[1 : len(selector)-1], true
-}
-
-// mostSpecific returns the interfaces with the longest on-link prefix that contains to.
-func mostSpecific(interfaces []Interface, to netip.Addr) []Interface {
-	best := -1
-	var out []Interface
-	for _, i := range interfaces {
-		longest := -1
-		for _, p := range i.Prefixes {
-			if p.Contains(to) {
-				longest = max(longest, p.Bits())
-			}
-		}
-		switch {
-		case longest < 0 || longest < best:
-		case longest > best:
-			best, out = longest, []Interface{i}
-		default:
-			out = append(out, i)
-		}
-	}
-	return out
 }
 
 func filter(interfaces []Interface, keep func(Interface) bool) []Interface {

@@ -9,11 +9,13 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
-// port is an interface with prefixes; what is said about it comes after its name.
+// port is an interface with addresses, each with a route to its segment; what else is said
+// about it comes after its name.
 func port(name string, change func(*announcement.Interface), prefixes ...string) announcement.Interface {
 	i := announcement.Interface{Name: name}
 	for _, p := range prefixes {
 		i.Prefixes = append(i.Prefixes, netip.MustParsePrefix(p))
+		i.Destinations = append(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix(p).Masked(), OnLink: true})
 	}
 	if change != nil {
 		change(&i)
@@ -21,10 +23,24 @@ func port(name string, change func(*announcement.Interface), prefixes ...string)
 	return i
 }
 
-func down(i *announcement.Interface)    { i.Down = true }
-func gateway(i *announcement.Interface) { i.Default = true }
+// down is an interface that is down: the kernel has forgotten its routes.
+func down(i *announcement.Interface) { i.Down, i.Destinations = true, nil }
+
+// unplugged is one without a carrier: the kernel goes on to use its routes.
+func unplugged(i *announcement.Interface) { i.Down = true }
+
+// unused is one whose segment the kernel reaches by another interface.
+func unused(i *announcement.Interface) { i.Destinations = nil }
+
+func gateway(i *announcement.Interface) {
+	for _, all := range []string{"0.0.0.0/0", "::/0"} {
+		i.Destinations = append(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix(all)})
+	}
+}
+
 func downGateway(i *announcement.Interface) {
-	i.Down, i.Default = true, true
+	gateway(i)
+	i.Down = true
 }
 
 // TestSelectInterfaces is the rule of row L4: which interface can carry an address. That
@@ -42,7 +58,10 @@ func TestSelectInterfaces(t *testing.T) {
 		"all down":                          {"", "192.0.2.200", ports{port("eth0", down, office)}, nil, "the node has no interface that can carry an address"},
 		"on the segment":                    {"", "10.0.9.9", ports{port("eth0", gateway, office), port("eth1", nil, storage)}, []string{"eth1"}, ""},
 		"on the narrower segment":           {"", "10.0.9.9", ports{port("eth0", gateway, "10.0.0.1/8"), port("eth1", nil, storage)}, []string{"eth1"}, ""},
-		"two on the segment":                {"", "192.0.2.200", ports{port("eth0", nil, office), port("eth1", nil, "192.0.2.11/24"), port("eth2", gateway)}, []string{"eth0", "eth1"}, ""},
+		"two on the segment":                {"", "192.0.2.200", ports{port("eth0", unused, office), port("eth1", nil, "192.0.2.11/24"), port("eth2", gateway)}, []string{"eth1"}, ""},
+		"two on the segment, by expression": {"/eth[01]/", "192.0.2.200", ports{port("eth0", unused, office), port("eth1", nil, "192.0.2.11/24"), port("eth2", gateway)}, []string{"eth1"}, ""},
+		"two on the segment, none is used":  {"/eth[01]/", "192.0.2.200", ports{port("eth0", unused, office), port("eth1", unused, "192.0.2.11/24")}, []string{"eth0"}, ""},
+		"one of two has no carrier":         {"", "192.0.2.200", ports{port("eth0", unplugged, office), port("eth1", unused, "192.0.2.11/24")}, nil, "eth0, through which 192.0.2.200 is reached, is down"},
 		"a prefix of its own":               {"", "198.51.100.1", ports{port("eth0", gateway, office), port("eth1", nil, storage)}, []string{"eth0"}, ""},
 		"no way known":                      {"", "198.51.100.1", ports{port("eth0", nil), port("eth1", nil, storage)}, []string{"eth0", "eth1"}, ""},
 		"the segment is down":               {"", "10.0.9.9", ports{port("eth0", gateway, office), port("eth1", down, storage)}, nil, "eth1, through which 10.0.9.9 is reached, is down"},

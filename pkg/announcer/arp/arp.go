@@ -60,7 +60,7 @@ func (Protocol) Key(address netip.Addr) uint32 {
 }
 
 // Decide implements responder.Protocol. A request is answered when it was sent to
-// everybody or to us and asks for one of port's addresses, whoever asks: also a host
+// everybody or to us, which the kernel's filter knows, and asks for one of port's addresses, whoever asks: also a host
 // whose own address is of another subnet, and also one that probes whether the address
 // is free and has none itself (RFC 5227 section 2.1.1).
 func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Outcome) {
@@ -71,9 +71,9 @@ func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Ou
 	to, from := net.HardwareAddr(frame[:6]), net.HardwareAddr(frame[6:12])
 	sender := request.SenderHardwareAddr
 	switch {
-	case !bytes.Equal(to, broadcast) && !bytes.Equal(to, port.MAC):
+	case to[0]&1 != 0 && !bytes.Equal(to, broadcast):
 		return nil, responder.NotForUs
-	case bytes.Equal(from, port.MAC) || bytes.Equal(sender, port.MAC):
+	case port.Own(from) || port.Own(sender):
 		return nil, responder.OwnFrame
 	case !port.Has(request.TargetIP):
 		return nil, responder.NotOurs

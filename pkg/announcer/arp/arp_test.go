@@ -91,7 +91,7 @@ func TestDecide(t *testing.T) {
 		"asker that uses another of ours":     {question{senderIP: vip2}, responder.Answered},
 		"reply":                               {question{operation: codec.OperationReply}, responder.NotRequest},
 		"operation 3, RARP":                   {question{operation: 3}, responder.NotRequest},
-		"sent to another machine":             {question{to: otherMAC}, responder.NotForUs},
+		"sent to a port of ours":              {question{to: otherMAC}, responder.Answered}, // Others do not pass the filter.
 		"sent to a group":                     {question{to: net.HardwareAddr{1, 0, 0x5e, 0, 0, 1}}, responder.NotForUs},
 		"another address":                     {question{target: other}, responder.NotOurs},
 		"ours come back":                      {question{from: ourMAC, sender: ourMAC, senderIP: vip}, responder.OwnFrame},

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,10 +150,10 @@ func TestResolve(t *testing.T) {
 		return out
 	}
 	interfaces := []announcement.Interface{
-		{Name: "eth0", Default: true, Prefixes: prefixes("198.51.100.11/24", "2001:db8:1::b/64", "fe80::1/64")},
-		{Name: "eth1", Prefixes: prefixes("10.0.0.11/24", "10.0.1.11/24")},
+		{Name: "eth0", Destinations: byDefault, Prefixes: prefixes("198.51.100.11/24", "2001:db8:1::b/64", "fe80::1/64")},
+		{Name: "eth1", Prefixes: prefixes("10.0.0.11/24", "10.0.1.11/24"), Destinations: onLink("10.0.0.0/24", "10.0.1.0/24")},
 		{Name: "eth2", Down: true, Prefixes: prefixes("10.2.0.11/24")},
-		{Name: "eth3", Prefixes: prefixes("fd00:3::11/64", "fe80::3/64")},
+		{Name: "eth3", Prefixes: prefixes("fd00:3::11/64", "fe80::3/64"), Destinations: onLink("fd00:3::/64")},
 	}
 	for name, tt := range map[string]struct {
 		peer    announcement.BGPPeer
@@ -182,7 +183,7 @@ func TestResolve(t *testing.T) {
 			require.Equal(t, "198.51.100.11", got.RouterID.String(), "of the interface with the default route")
 		})
 	}
-	only6 := []announcement.Interface{{Name: "eth0", Default: true, Prefixes: prefixes("2001:db8::1/64")}}
+	only6 := []announcement.Interface{{Name: "eth0", Destinations: byDefault, Prefixes: prefixes("2001:db8::1/64")}}
 	one, two := identifier("node1", only6), identifier("node2", only6)
 	require.True(t, one.Is4() && !one.IsUnspecified())
 	require.NotEqual(t, one, two)
@@ -195,8 +196,8 @@ func TestResolve(t *testing.T) {
 // peer of the node has already; and what is said where there is none.
 func TestResolveGateway(t *testing.T) {
 	interfaces := []announcement.Interface{
-		{Name: "eth0", Default: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64"), netip.MustParsePrefix("fe80::b/64")}},
-		{Name: "eth1", Default: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.11/24")}},
+		{Name: "eth0", Destinations: byDefault, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64"), netip.MustParsePrefix("fe80::b/64")}},
+		{Name: "eth1", Destinations: slices.Concat(byDefault, onLink("10.0.0.0/24")), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.11/24")}},
 	}
 	routes := func(texts ...string) (out []announcement.DefaultRoute) {
 		for _, text := range texts {
@@ -259,7 +260,7 @@ func TestResolveGateway(t *testing.T) {
 // interface. How it is watched makes no other session.
 func TestPath(t *testing.T) {
 	interfaces := []announcement.Interface{
-		{Name: "eth0", Default: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64")}},
+		{Name: "eth0", Destinations: byDefault, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64")}},
 	}
 	near, far := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")
 	own := netip.MustParseAddr("198.51.100.11")
@@ -355,4 +356,15 @@ func TestExplain(t *testing.T) {
 			require.Equal(t, tt.message, message)
 		})
 	}
+}
+
+// byDefault are the destinations of an interface by which default routes leave.
+var byDefault = []announcement.Destination{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("::/0")}}
+
+// onLink are destinations on the segment itself.
+func onLink(texts ...string) (out []announcement.Destination) {
+	for _, text := range texts {
+		out = append(out, announcement.Destination{Prefix: netip.MustParsePrefix(text), OnLink: true})
+	}
+	return out
 }

@@ -118,7 +118,11 @@ func (d dice) interfaces() []announcement.Interface {
 			continue
 		}
 		interfaces = append(interfaces, announcement.Interface{
-			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Default: d.IntN(2) == 0, Down: d.IntN(2) == 0,
+			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Down: d.IntN(2) == 0, NoIPv4: d.IntN(2) == 0, NoIPv6: d.IntN(2) == 0,
+			Ports: pick(d, nil, []string{"02:00:00:00:00:02", "02:00:00:00:00:03"}),
+			Destinations: pick(d, nil, []announcement.Destination{
+				{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("192.0.2.0/24"), OnLink: true}, {Prefix: netip.MustParsePrefix("::/0")},
+			}),
 			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("fe80::7/64")}),
 		})
 	}

@@ -289,7 +289,7 @@ func TestFault_K1_2_InterfacesAreBounded(t *testing.T) {
 	for i := range 1000 {
 		f := announcement.Interface{Name: fmt.Sprintf("virt%d", i)}
 		if i == 999 { // the last by name and the first by weight
-			f = announcement.Interface{Name: "zz-uplink", Default: true}
+			f = announcement.Interface{Name: "zz-uplink", Destinations: []announcement.Destination{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}}
 			for p := range 500 {
 				f.Prefixes = append(f.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(p >> 8), byte(p)}), 16))
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/internal/ratelimit"
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // Protocol versions that this build speaks. A change that an older peer could not
@@ -65,8 +66,8 @@ const (
 	// maxInterfaces and maxPrefixes bound what a node reports of its interfaces, and of each;
 	// the sender leaves out what exceeds them. Those of a machine that carries addresses are
 	// few: the virtual ones of containers are not reported.
-	maxInterfaces = 64
-	maxPrefixes   = 32
+	maxInterfaces = announcement.MaxInterfaces
+	maxPrefixes   = announcement.MaxPrefixes
 	// maxInterfaceName is IFNAMSIZ without the zero byte (Linux if.h), maxMAC the text of an
 	// address of 20 bytes, InfiniBand's.
 	maxInterfaceName = 15

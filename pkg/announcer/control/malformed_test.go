@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 )
 
@@ -42,6 +43,11 @@ var malformedReports = map[string]*pb.Report{
 	"too many ended":              {Ended: make([][]byte, maxAnnouncements+1)},
 	"too many problems":           {Problems: make([]*pb.Problem, maxProblems+1)},
 	"too many interfaces":         {Interfaces: make([]*pb.Interface, maxInterfaces+1)},
+	"too many destinations":       {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: make([]*pb.Destination, announcement.MaxDestinations+1)}}},
+	"destination with host bits":  {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: []*pb.Destination{{Prefix: "192.0.2.1/24"}}}}},
+	"destination twice":           {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: []*pb.Destination{{Prefix: "::/0"}, {Prefix: "::/0"}}}}},
+	"too many ports":              {Interfaces: []*pb.Interface{{Name: "eth0", Ports: make([]string, announcement.MaxPorts+1)}}},
+	"port of no hardware address": {Interfaces: []*pb.Interface{{Name: "eth0", Ports: []string{"eth1"}}}},
 	"too many prefixes":           {Interfaces: []*pb.Interface{{Name: "eth0", Prefixes: make([]string, maxPrefixes+1)}}},
 	"endless cluster":             {Cluster: strings.Repeat("c", maxName+1)},
 	"endless reason":              {Problems: []*pb.Problem{{Address: v4a, Reason: strings.Repeat("R", maxReason+1)}}},

@@ -69,9 +69,12 @@ func encodeClaim(c announcement.Claim) *pb.Claim {
 func encodeInterfaces(interfaces []announcement.Interface) []*pb.Interface {
 	var list []*pb.Interface
 	for _, i := range interfaces {
-		p := &pb.Interface{Name: i.Name, Mac: i.MAC, DefaultRoute: i.Default, Down: i.Down}
+		p := &pb.Interface{Name: i.Name, Mac: i.MAC, Down: i.Down, NoIpv4: i.NoIPv4, NoIpv6: i.NoIPv6, Ports: i.Ports}
 		for _, prefix := range i.Prefixes {
 			p.Prefixes = append(p.Prefixes, prefix.String())
+		}
+		for _, d := range i.Destinations {
+			p.Destinations = append(p.Destinations, &pb.Destination{Prefix: d.Prefix.String(), OnLink: d.OnLink})
 		}
 		list = append(list, p)
 	}

@@ -147,7 +147,7 @@ func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
 }
 
 func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
-	decoded := announcement.Interface{Name: p.GetName(), MAC: p.GetMac(), Default: p.GetDefaultRoute(), Down: p.GetDown()}
+	decoded := announcement.Interface{Name: p.GetName(), MAC: p.GetMac(), NoIPv4: p.GetNoIpv4(), NoIPv6: p.GetNoIpv6(), Down: p.GetDown()}
 	if err := checkName("name", decoded.Name); err != nil {
 		return decoded, err
 	}
@@ -172,5 +172,50 @@ func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
 		}
 		decoded.Prefixes = append(decoded.Prefixes, prefix)
 	}
-	return decoded, nil
+	var err error
+	if decoded.Ports, err = decodePorts(p.GetPorts()); err != nil {
+		return decoded, err
+	}
+	decoded.Destinations, err = decodeDestinations(p.GetDestinations())
+	return decoded, err
+}
+
+// decodePorts decodes hardware addresses in strictly increasing order.
+func decodePorts(list []string) ([]string, error) {
+	if err := checkCount("ports", len(list), announcement.MaxPorts); err != nil {
+		return nil, err
+	}
+	for i, text := range list {
+		mac, err := net.ParseMAC(text)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("hardware address of a port: %w", err)
+		case mac.String() != text || i > 0 && list[i-1] >= text:
+			return nil, fmt.Errorf("hardware address %q of a port: they ascend in canonical form, each once", text)
+		}
+	}
+	return list, nil
+}
+
+// decodeDestinations decodes destinations in strictly increasing order.
+func decodeDestinations(list []*pb.Destination) ([]announcement.Destination, error) {
+	if err := checkCount("destinations", len(list), announcement.MaxDestinations); err != nil {
+		return nil, err
+	}
+	var out []announcement.Destination
+	for i, d := range list {
+		prefix, err := netip.ParsePrefix(d.GetPrefix())
+		if err != nil {
+			return nil, err
+		}
+		next := announcement.Destination{Prefix: prefix, OnLink: d.GetOnLink()}
+		switch {
+		case prefix != prefix.Masked() || prefix.Addr().Is4In6():
+			return nil, fmt.Errorf("destination %s has host bits or is an IPv4-mapped one", prefix)
+		case i > 0 && out[i-1].Compare(next) >= 0:
+			return nil, fmt.Errorf("destination %s comes after %s; they ascend and each comes once", prefix, out[i-1].Prefix)
+		}
+		out = append(out, next)
+	}
+	return out, nil
 }

@@ -70,6 +70,8 @@ func normalInterfaces(interfaces []announcement.Interface) (out []announcement.I
 		kept := normalInterfacePrefixes(interfaces[i].Prefixes)
 		prefixes += len(interfaces[i].Prefixes) - len(kept)
 		interfaces[i].Prefixes = kept
+		interfaces[i].Ports = normalPorts(interfaces[i].Ports)
+		interfaces[i].Destinations = normalDestinations(interfaces[i].Destinations)
 	}
 	if dropped+prefixes > 0 {
 		cut = fmt.Sprintf("%d interfaces above %d, %d prefixes above %d of an interface", dropped, maxInterfaces, prefixes, maxPrefixes)
@@ -83,7 +85,7 @@ func rankInterface(i announcement.Interface) int {
 	switch {
 	case i.Down:
 		return 3
-	case i.Default:
+	case i.IsGateway(true) || i.IsGateway(false):
 		return 0
 	case len(i.Prefixes) > 0:
 		return 1
@@ -109,4 +111,18 @@ func normalInterfacePrefixes(list []netip.Prefix) []netip.Prefix {
 		}
 	}
 	return slices.Concat(first, second)[:maxPrefixes]
+}
+
+func normalPorts(ports []string) []string {
+	ports = slices.Clone(ports)
+	slices.Sort(ports)
+	ports = slices.Compact(ports)
+	return ports[:min(len(ports), announcement.MaxPorts)]
+}
+
+func normalDestinations(list []announcement.Destination) []announcement.Destination {
+	list = slices.DeleteFunc(slices.Clone(list), func(d announcement.Destination) bool { return !d.Prefix.IsValid() })
+	slices.SortFunc(list, announcement.Destination.Compare)
+	list = slices.Compact(list)
+	return list[:min(len(list), announcement.MaxDestinations)]
 }

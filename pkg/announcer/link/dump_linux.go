@@ -1,10 +1,10 @@
 package link
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -31,24 +31,15 @@ func (c classes) or(d classes) classes {
 // tables is the kernel's state in its own three parts, each read again only when a
 // notification of that part has come.
 type tables struct {
-	links     []Interface
-	addresses map[int][]netip.Prefix
-	local     map[int][]netip.Prefix
-	defaults  map[int]bool
-	gateways  []netip.Addr
-	// preferred are the default routes that have a gateway, in the order of their metrics.
-	preferred []defaultRoute
+	links []Interface
+	// vrfs are the routing tables of VRFs by the index of the VRF.
+	vrfs      map[int]int
+	addresses map[int]addresses
+	routes    routes
 }
 
-// defaultRoute is a default route by one gateway.
-type defaultRoute struct {
-	gateway       netip.Addr
-	index, metric int
-}
-
-func (r defaultRoute) compare(s defaultRoute) int {
-	return cmp.Or(cmp.Compare(r.metric, s.metric), r.gateway.Compare(s.gateway), cmp.Compare(r.index, s.index))
-}
+// addresses are those of one interface, sorted.
+type addresses struct{ usable, linkLocal, unusable []netip.Prefix }
 
 // read brings the parts in which up to date.
 func (t *tables) read(handle *netlink.Handle, which classes) error {
@@ -75,9 +66,17 @@ func (t *tables) readLinks(handle *netlink.Handle) error {
 	if err != nil {
 		return err
 	}
-	t.links = t.links[:0:0]
+	t.links, t.vrfs = t.links[:0:0], map[int]int{}
+	kinds, ports := map[int]string{}, map[int][]net.HardwareAddr{}
 	for _, l := range links {
 		a := l.Attrs()
+		kinds[a.Index] = l.Type()
+		if vrf, ok := l.(*netlink.Vrf); ok {
+			t.vrfs[a.Index] = int(vrf.Table)
+		}
+		if a.MasterIndex != 0 {
+			ports[a.MasterIndex] = append(ports[a.MasterIndex], a.HardwareAddr)
+		}
 		t.links = append(t.links, Interface{
 			Index: a.Index, Name: a.Name, Kind: l.Type(), MAC: a.HardwareAddr, Master: a.MasterIndex,
 			Up:        a.RawFlags&unix.IFF_UP != 0,
@@ -88,98 +87,130 @@ func (t *tables) readLinks(handle *netlink.Handle) error {
 		})
 	}
 	slices.SortFunc(t.links, func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) })
+	for n := range t.links {
+		i := &t.links[n]
+		i.MasterKind = kinds[i.Master]
+		i.Ports = portsOf(*i, ports[i.Index])
+	}
 	return nil
 }
 
+// portsOf returns the hardware addresses of the ports of a bond, sorted, without its own. Those
+// of a bridge are not the node's: most lead to Pods.
+func portsOf(i Interface, all []net.HardwareAddr) []net.HardwareAddr {
+	if i.Kind != "bond" && i.Kind != "team" {
+		return nil
+	}
+	others := slices.DeleteFunc(slices.Clone(all), func(mac net.HardwareAddr) bool { return len(mac) != 6 || bytes.Equal(mac, i.MAC) })
+	slices.SortFunc(others, func(a, b net.HardwareAddr) int { return bytes.Compare(a, b) })
+	others = slices.CompactFunc(others, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) })
+	return others[:min(len(others), announcement.MaxPorts)]
+}
+
 func (t *tables) readAddresses(handle *netlink.Handle) error {
-	addresses, err := dump(func() ([]netlink.Addr, error) { return handle.AddrList(nil, netlink.FAMILY_ALL) })
+	list, err := dump(func() ([]netlink.Addr, error) { return handle.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return err
 	}
-	t.addresses, t.local = make(map[int][]netip.Prefix), make(map[int][]netip.Prefix)
-	for _, a := range addresses {
-		prefix, ok := toPrefix(a.IPNet)
-		switch {
-		case !ok || a.Flags&unix.IFA_F_TENTATIVE != 0 && prefix.Addr().IsLinkLocalUnicast():
-		case prefix.Addr().Is6() && prefix.Addr().IsLinkLocalUnicast():
-			t.local[a.LinkIndex] = append(t.local[a.LinkIndex], prefix)
-		case !prefix.Addr().IsLinkLocalUnicast():
-			t.addresses[a.LinkIndex] = append(t.addresses[a.LinkIndex], prefix)
+	t.addresses = make(map[int]addresses)
+	for _, a := range list {
+		if prefix, ok := toPrefix(a.IPNet); ok {
+			t.addresses[a.LinkIndex] = t.addresses[a.LinkIndex].with(prefix, a.Flags)
 		}
 	}
-	for _, table := range []map[int][]netip.Prefix{t.addresses, t.local} {
-		for _, prefixes := range table {
+	for _, of := range t.addresses {
+		for _, prefixes := range [][]netip.Prefix{of.usable, of.linkLocal, of.unusable} {
 			slices.SortFunc(prefixes, comparePrefix)
 		}
 	}
 	return nil
 }
 
-// readRoutes keeps of the main table what is needed, not the table: a router may hold a
+// with adds an address with the kernel's flags. One of IPv6 cannot be used while the kernel
+// still looks whether another machine has it, unless it is optimistic, nor if one has. A
+// link-local one of IPv4 is nothing that a node lives by.
+func (a addresses) with(prefix netip.Prefix, flags int) addresses {
+	local := prefix.Addr().IsLinkLocalUnicast()
+	unusable := flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0 || flags&unix.IFA_F_DADFAILED != 0
+	switch {
+	case prefix.Addr().Is4() && !local:
+		a.usable = append(a.usable, prefix)
+	case prefix.Addr().Is4():
+	case unusable && !local:
+		a.unusable = append(a.unusable, prefix)
+	case unusable:
+	case local:
+		a.linkLocal = append(a.linkLocal, prefix)
+	default:
+		a.usable = append(a.usable, prefix)
+	}
+	return a
+}
+
+// readRoutes keeps of the routing tables what is needed, not the tables: a router may hold a
 // million routes.
 func (t *tables) readRoutes(handle *netlink.Handle) error {
-	found, err := dump(func() (routes, error) { return listRoutes(handle) })
+	found, err := dump(func() (routes, error) { return listRoutes(handle, t.vrfs) })
 	if err != nil {
 		return err
 	}
-	t.defaults = found.defaults
-	t.gateways = slices.SortedFunc(maps.Keys(found.gateways), netip.Addr.Compare)
-	slices.SortFunc(found.preferred, defaultRoute.compare)
-	t.preferred = found.preferred
+	t.routes = found
 	return nil
 }
 
-type routes struct {
-	defaults map[int]bool
-	gateways map[netip.Addr]bool
-	// preferred are the default routes that have a gateway.
-	preferred []defaultRoute
-}
-
-func (r *routes) add(index, metric int, gateway net.IP, via netlink.Destination, isDefault bool) {
-	if isDefault && index != 0 {
-		r.defaults[index] = true
-	}
-	if v, ok := via.(*netlink.Via); ok {
-		gateway = v.Addr
-	}
-	if address, ok := netip.AddrFromSlice(gateway); ok {
-		r.gateways[address.Unmap()] = true
-		if isDefault {
-			r.preferred = append(r.preferred, defaultRoute{address.Unmap(), index, metric})
-		}
-	}
-}
-
-func listRoutes(handle *netlink.Handle) (routes, error) {
-	found := routes{defaults: map[int]bool{}, gateways: map[netip.Addr]bool{}}
-	err := handle.RouteListFilteredIter(netlink.FAMILY_ALL, &netlink.Route{}, 0, func(r netlink.Route) bool {
-		if r.Type != unix.RTN_UNICAST {
+func listRoutes(handle *netlink.Handle, vrfs map[int]int) (routes, error) {
+	found := newRoutes(vrfs)
+	everyTable := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+	err := handle.RouteListFilteredIter(netlink.FAMILY_ALL, everyTable, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
+		if r.Type != unix.RTN_UNICAST || r.Table == unix.RT_TABLE_LOCAL || r.Tos != 0 {
 			return true
 		}
-		isDefault := r.Dst == nil
-		if prefix, ok := toPrefix(r.Dst); ok {
-			isDefault = prefix.Bits() == 0
+		prefix, ok := toPrefix(r.Dst)
+		if !ok {
+			prefix = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			if r.Family == netlink.FAMILY_V4 {
+				prefix = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			}
 		}
-		found.add(r.LinkIndex, r.Priority, r.Gw, r.Via, isDefault)
-		for _, hop := range r.MultiPath {
-			found.add(hop.LinkIndex, r.Priority, hop.Gw, hop.Via, isDefault)
-		}
+		found.add(r.Table, prefix.Masked(), r.Priority, hopsOf(r))
 		return true
 	})
 	return found, err
 }
 
+// hopsOf returns where a route sends packets, of several ways those that the kernel may use.
+func hopsOf(r netlink.Route) []hop {
+	ways := r.MultiPath
+	if len(ways) == 0 {
+		ways = []*netlink.NexthopInfo{{LinkIndex: r.LinkIndex, Gw: r.Gw, Via: r.Via, Flags: r.Flags}}
+	}
+	var hops []hop
+	for _, way := range ways {
+		if way.LinkIndex == 0 || way.Flags&unix.RTNH_F_DEAD != 0 {
+			continue
+		}
+		gateway := way.Gw
+		if via, ok := way.Via.(*netlink.Via); ok {
+			gateway = via.Addr
+		}
+		address, _ := netip.AddrFromSlice(gateway)
+		hops = append(hops, hop{index: way.LinkIndex, gateway: address.Unmap(), declared: way.Flags&unix.RTNH_F_ONLINK != 0})
+	}
+	return hops
+}
+
 // snapshot puts the parts together.
 func (t *tables) snapshot() Snapshot {
-	s := Snapshot{Interfaces: slices.Clone(t.links), Gateways: t.gateways}
-	for i := range s.Interfaces {
-		index := s.Interfaces[i].Index
-		s.Interfaces[i].Prefixes = t.addresses[index]
-		s.Interfaces[i].LinkLocal = t.local[index]
-		s.Interfaces[i].Default = t.defaults[index]
+	s := Snapshot{Interfaces: slices.Clone(t.links), Gateways: t.routes.sortedGateways()}
+	destinations := t.routes.destinations()
+	for n := range s.Interfaces {
+		i := &s.Interfaces[n]
+		of := t.addresses[i.Index]
+		i.Prefixes, i.LinkLocal, i.Unusable = of.usable, of.linkLocal, of.unusable
+		i.Destinations = destinations[i.Index]
+		i.NoIPv4, i.NoIPv6 = !t.routes.sendsIPv4(i.Index, of), !t.routes.sendsIPv6(i.Index, of)
 	}
-	for _, r := range t.preferred {
+	for _, r := range t.routes.defaults() {
 		i := slices.IndexFunc(t.links, func(i Interface) bool { return i.Index == r.index })
 		if i < 0 { // it came after the links were read, which are read again then
 			continue

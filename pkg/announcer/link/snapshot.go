@@ -11,9 +11,14 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
-// ipvsInterface is where kube-proxy in IPVS mode puts the addresses of every Service, on
-// every node. They are not addresses that the node lives by.
-const ipvsInterface = "kube-ipvs0"
+// serviceInterfaces are those on which programs put the addresses of Services, on every node:
+// kube-proxy in IPVS mode, kube-router, PureLB, and the node-local DNS cache. They are not
+// addresses that the node lives by, and no segment is there.
+var serviceInterfaces = []string{"kube-ipvs0", "kube-dummy-if", "kube-lb0", "nodelocaldns"}
+
+// vrf is the kernel's name for a VRF. An interface in one is no port: the VRF only chooses the
+// routing table, and its frames are its own.
+const vrf = "vrf"
 
 // Interface is one network interface at the time of a Snapshot.
 type Interface struct {
@@ -26,21 +31,30 @@ type Interface struct {
 	Kind string
 	// MAC has six bytes on Ethernet.
 	MAC net.HardwareAddr
+	// Ports are the hardware addresses, sorted, of the ports of a bond, but for its own.
+	Ports []net.HardwareAddr
 	// Up says that the administrator wants the interface up, Running that it has a
 	// carrier and is not dormant.
 	Up, Running bool
 	// Broadcast, NoARP and Loopback are the interface flags of these names.
 	Broadcast, NoARP, Loopback bool
-	// Master is the index of the bridge, bond or VRF that the interface is a port of, or 0.
-	Master int
-	// Prefixes are the interface's addresses with the length of their on-link prefix,
-	// sorted. IPv6 link-local ones are apart: they say nothing about a segment.
+	// Master is the index of the bridge, bond or VRF that the interface is a port of, or 0, and
+	// MasterKind the kernel's name for what that is.
+	Master     int
+	MasterKind string
+	// Prefixes are the interface's addresses that can be used, with the length of their on-link
+	// prefix, sorted. IPv6 link-local ones are apart: they say nothing about a segment.
 	Prefixes []netip.Prefix
-	// LinkLocal are the interface's IPv6 link-local addresses, by which peers reach it
-	// where it has no IPv4.
+	// LinkLocal are the interface's IPv6 link-local addresses that can be used, by which peers
+	// reach it where it has no IPv4.
 	LinkLocal []netip.Prefix
-	// Default says that a default route of either family leaves here.
-	Default bool
+	// Unusable are its other IPv6 addresses that cannot be used yet, or because another
+	// machine has them.
+	Unusable []netip.Prefix
+	// Destinations are what the kernel sends out here, sorted.
+	Destinations []announcement.Destination
+	// NoIPv4 and NoIPv6 say that the kernel can send nothing of the family here.
+	NoIPv4, NoIPv6 bool
 }
 
 // Snapshot is the state of all interfaces at one time. It is shared and never written to.
@@ -60,7 +74,7 @@ func (i Interface) Carries() error {
 	switch {
 	case i.Loopback:
 		return fmt.Errorf("%s is a loopback interface", i.Name)
-	case i.Master != 0:
+	case i.Master != 0 && i.MasterKind != vrf:
 		return fmt.Errorf("%s is a port of another interface; use that one", i.Name)
 	case !i.Up:
 		return fmt.Errorf("%s is down", i.Name)
@@ -82,8 +96,13 @@ var podPrefixes = []string{"veth", "cali", "lxc"}
 
 // pod says whether the interface leads to a Pod.
 func (i Interface) pod() bool {
-	return i.Kind == "veth" && !i.Default && len(i.Prefixes) == 0 &&
+	return i.Kind == "veth" && !i.gateway() && len(i.Prefixes) == 0 &&
 		slices.ContainsFunc(podPrefixes, func(prefix string) bool { return strings.HasPrefix(i.Name, prefix) })
+}
+
+// gateway reports whether a default route leaves by the interface.
+func (i Interface) gateway() bool {
+	return slices.ContainsFunc(i.Destinations, func(d announcement.Destination) bool { return d.Prefix.Bits() == 0 })
 }
 
 // reported says whether the interface is worth telling the cluster about. Those of Pods
@@ -91,27 +110,38 @@ func (i Interface) pod() bool {
 // it says where a segment or the rest of the world is.
 func (i Interface) reported() bool {
 	switch {
-	case i.pod():
+	case i.pod() || slices.Contains(serviceInterfaces, i.Name):
 		return false
 	case i.Carries() == nil:
 		return true
 	}
 	restored := i
 	restored.Up, restored.Running = true, true
-	return restored.Carries() == nil && (len(i.Prefixes) > 0 || i.Default)
+	return restored.Carries() == nil && (len(i.Prefixes) > 0 || i.gateway())
 }
 
 func (i Interface) equal(j Interface) bool {
 	return i.Index == j.Index && i.Name == j.Name && i.Kind == j.Kind && bytes.Equal(i.MAC, j.MAC) &&
 		i.Up == j.Up && i.Running == j.Running && i.Broadcast == j.Broadcast && i.NoARP == j.NoARP &&
-		i.Loopback == j.Loopback && i.Master == j.Master && i.Default == j.Default &&
-		slices.Equal(i.Prefixes, j.Prefixes) && slices.Equal(i.LinkLocal, j.LinkLocal)
+		i.Loopback == j.Loopback && i.Master == j.Master && i.MasterKind == j.MasterKind &&
+		i.NoIPv4 == j.NoIPv4 && i.NoIPv6 == j.NoIPv6 && slices.Equal(i.Destinations, j.Destinations) &&
+		slices.Equal(i.Prefixes, j.Prefixes) && slices.Equal(i.LinkLocal, j.LinkLocal) && slices.Equal(i.Unusable, j.Unusable) &&
+		slices.EqualFunc(i.Ports, j.Ports, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) })
 }
 
 // Equal reports whether s and t say the same.
 func (s Snapshot) Equal(t Snapshot) bool {
 	return slices.EqualFunc(s.Interfaces, t.Interfaces, Interface.equal) && slices.Equal(s.Gateways, t.Gateways) &&
 		slices.Equal(s.Defaults, t.Defaults)
+}
+
+// loses reports whether an interface that can carry addresses sent a family before and does not
+// any longer.
+func (s Snapshot) loses(before Snapshot) bool {
+	return slices.ContainsFunc(s.Interfaces, func(i Interface) bool {
+		was, ok := before.Find(i.Name)
+		return ok && i.Carries() == nil && (i.NoIPv4 && !was.NoIPv4 || i.NoIPv6 && !was.NoIPv6)
+	})
 }
 
 // Find returns the interface called name.
@@ -124,23 +154,45 @@ func (s Snapshot) Find(name string) (Interface, bool) {
 }
 
 // Report returns what the cluster is told: the interfaces that can carry addresses, or
-// could if they were not down, sorted by name. It is also what announcement.SelectInterfaces chooses from here, so
-// that node and cluster come to the same choice.
+// could if they were not down, sorted by name; of more than announcement.MaxInterfaces, those
+// with a default route come first, then those with an address. It is also what
+// announcement.SelectInterfaces chooses from here, so that node and cluster come to the same choice.
 func (s Snapshot) Report() []announcement.Interface {
-	var out []announcement.Interface
-	for _, i := range s.Interfaces {
-		if i.reported() {
-			out = append(out, i.Report())
+	kept := slices.DeleteFunc(slices.Clone(s.Interfaces), func(i Interface) bool { return !i.reported() })
+	if len(kept) > announcement.MaxInterfaces {
+		rank := func(i Interface) int {
+			switch {
+			case i.gateway():
+				return 0
+			case len(i.Prefixes) > 0:
+				return 1
+			}
+			return 2
 		}
+		slices.SortStableFunc(kept, func(a, b Interface) int { return rank(a) - rank(b) })
+		kept = kept[:announcement.MaxInterfaces]
+		slices.SortFunc(kept, func(a, b Interface) int { return strings.Compare(a.Name, b.Name) })
+	}
+	out := make([]announcement.Interface, 0, len(kept))
+	for _, i := range kept {
+		out = append(out, i.Report())
 	}
 	return out
 }
 
-// Report returns the interface as the cluster is told of it.
+// Report returns what the cluster is told of the interface.
 func (i Interface) Report() announcement.Interface {
-	return announcement.Interface{
-		Name: i.Name, MAC: i.MAC.String(), Prefixes: slices.Concat(i.Prefixes, i.LinkLocal), Default: i.Default, Down: i.Carries() != nil,
+	// A link-local address is kept in any case: peers may reach the node by nothing else.
+	local := i.LinkLocal[:min(len(i.LinkLocal), 1)]
+	prefixes := slices.Concat(i.Prefixes[:min(len(i.Prefixes), announcement.MaxPrefixes-len(local))], local)
+	out := announcement.Interface{
+		Name: i.Name, MAC: i.MAC.String(), Prefixes: prefixes, Destinations: i.Destinations,
+		NoIPv4: i.NoIPv4, NoIPv6: i.NoIPv6, Down: i.Carries() != nil,
 	}
+	for _, mac := range i.Ports {
+		out.Ports = append(out.Ports, mac.String())
+	}
+	return out
 }
 
 // Own is the set of addresses that the node must never answer for as a load balancer,
@@ -154,10 +206,10 @@ func (s Snapshot) Own() Own {
 		own[gateway.WithZone("")] = "a gateway of this node"
 	}
 	for _, i := range s.Interfaces {
-		if i.Name == ipvsInterface {
+		if slices.Contains(serviceInterfaces, i.Name) {
 			continue
 		}
-		for _, prefix := range i.Prefixes {
+		for _, prefix := range slices.Concat(i.Prefixes, i.Unusable) {
 			own[prefix.Addr()] = "this node's own address on " + i.Name
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
 )
 
@@ -17,6 +18,9 @@ func good(name string) link.Interface {
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24")},
 	}
 }
+
+// byDefault are the destinations of an interface by which the IPv4 default route leaves.
+var byDefault = []announcement.Destination{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}
 
 func TestCarries(t *testing.T) {
 	require.NoError(t, good("eth0").Carries())
@@ -41,7 +45,7 @@ func TestReport(t *testing.T) {
 	pod := good("cali1")
 	pod.Kind, pod.Prefixes = "veth", nil
 	uplink := pod
-	uplink.Name, uplink.Default = "veth0", true
+	uplink.Name, uplink.Destinations = "veth0", byDefault
 	bare := pod
 	bare.Name = "eth0"
 	spare := good("storage0")
@@ -51,7 +55,7 @@ func TestReport(t *testing.T) {
 	unplugged := spare
 	unplugged.Name, unplugged.Running = "eth8", false
 	lost := unplugged
-	lost.Name, lost.Default = "eth7", true
+	lost.Name, lost.Destinations = "eth7", byDefault
 	port, tunnel := good("eth6"), good("wg0")
 	port.Master, tunnel.NoARP = 3, true
 	s := link.Snapshot{Interfaces: []link.Interface{pod, bare, port, lost, unplugged, down, spare, tunnel, uplink}}

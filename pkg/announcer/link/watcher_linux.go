@@ -19,6 +19,9 @@ const (
 	// the first change after a quiet time is read at once.
 	minPause = 20 * time.Millisecond
 	maxPause = 5 * time.Second
+	// confirmPause is how long an interface has to be without what it needs to send a family
+	// before that is handed out: what renews an address takes the old one away first.
+	confirmPause = 50 * time.Millisecond
 	// pauseFactor is how many times as long as the last reading took the pause is, so
 	// that tables of any size take at most a twentieth of a processor.
 	pauseFactor = 20
@@ -40,6 +43,10 @@ type Options struct {
 	// OnSnapshot takes the first state and every later one that differs. It is called
 	// from Run's goroutine and must not block long.
 	OnSnapshot func(Snapshot)
+	// OnNotifyPeers, if not nil, takes the index of an interface that asks for its addresses to
+	// be announced again: a bond that goes on by another port, or a machine that was moved. It
+	// is called from a goroutine of Run's and must not block long.
+	OnNotifyPeers func(index int)
 }
 
 // Watcher reports the node's interfaces and their changes.
@@ -95,7 +102,7 @@ func (w *Watcher) watch(ctx context.Context, last **Snapshot) error {
 	defer receiving.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	receiving.Go(func() { cancel(receive(ctx, notifications, changes)) })
+	receiving.Go(func() { cancel(receive(ctx, notifications, changes, w.options.OnNotifyPeers)) })
 	return w.follow(ctx, handle, changes, last)
 }
 
@@ -112,7 +119,18 @@ func (w *Watcher) follow(ctx context.Context, handle *netlink.Handle, changes *d
 		if err := state.read(handle, changes.take()); err != nil {
 			return err
 		}
-		if snapshot := state.snapshot(); *last == nil || !snapshot.Equal(**last) {
+		snapshot := state.snapshot()
+		if *last != nil && snapshot.loses(**last) {
+			if !sleep(ctx, confirmPause) {
+				return context.Cause(ctx)
+			}
+			began = time.Now()
+			if err := state.read(handle, changes.take().or(classes{addresses: true, routes: true})); err != nil {
+				return err
+			}
+			snapshot = state.snapshot()
+		}
+		if *last == nil || !snapshot.Equal(**last) {
 			*last = &snapshot
 			w.options.OnSnapshot(snapshot)
 		}
@@ -123,7 +141,7 @@ func (w *Watcher) follow(ctx context.Context, handle *netlink.Handle, changes *d
 }
 
 // receive notes what each notification is about, until ctx is done or the socket fails.
-func receive(ctx context.Context, notifications *socket.Conn, changes *dirty) error {
+func receive(ctx context.Context, notifications *socket.Conn, changes *dirty, notifyPeers func(int)) error {
 	stop := context.AfterFunc(ctx, func() { _ = notifications.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	buffer := make([]byte, messageSize)
@@ -139,6 +157,9 @@ func receive(ctx context.Context, notifications *socket.Conn, changes *dirty) er
 			return fmt.Errorf("read rtnetlink notification: %w", err)
 		default:
 			changes.add(about(buffer[:n]))
+			if index, ok := notifiesPeers(buffer[:n]); ok && notifyPeers != nil {
+				notifyPeers(index)
+			}
 		}
 	}
 }

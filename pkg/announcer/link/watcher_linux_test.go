@@ -94,7 +94,7 @@ func TestWatcherFollows(t *testing.T) {
 	require.NoError(t, err)
 	s = await(t, snapshots, "default route", func(s link.Snapshot) bool {
 		i, _ := s.Find("eth0")
-		return i.Default
+		return slices.Contains(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix("0.0.0.0/0")})
 	})
 	require.Equal(t, []netip.Addr{netip.MustParseAddr("192.0.2.1")}, s.Gateways)
 	require.Equal(t, "a gateway of this node", s.Own()[netip.MustParseAddr("192.0.2.1")])

@@ -68,13 +68,10 @@ func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Ou
 	if s == nil {
 		return nil, outcome
 	}
-	multicast := s.to[0] == 0x33 && s.to[1] == 0x33
 	switch {
-	case !multicast && !bytes.Equal(s.to, port.MAC):
-		return nil, responder.NotForUs
 	case s.destination != s.target && s.destination != solicitedNode(s.target):
 		return nil, responder.NotForUs
-	case bytes.Equal(s.from, port.MAC) || bytes.Equal(s.sender, port.MAC):
+	case port.Own(s.from) || port.Own(s.sender):
 		return nil, responder.OwnFrame
 	case !port.Has(s.target):
 		return nil, responder.NotOurs

@@ -104,7 +104,7 @@ func TestDecide(t *testing.T) {
 		"padded":                          {question{spoil: func(f []byte) []byte { return append(f, 0, 0, 0) }}, responder.Answered},
 		"an unknown option":               {question{message: &codec.NeighborSolicitation{TargetAddress: vip, Options: []codec.Option{&codec.RawOption{Type: 77, Length: 1, Value: make([]byte, 6)}}}}, responder.Answered},
 		"another address":                 {question{target: other, destination: netip.MustParseAddr("ff02::1:ff00:201")}, responder.NotOurs},
-		"to another machine":              {question{to: otherMAC, destination: vip}, responder.NotForUs},
+		"to a port of ours":               {question{to: otherMAC, destination: vip}, responder.Answered}, // Others do not pass the filter.
 		"to another group":                {question{destination: all}, responder.NotForUs},
 		"an advertisement":                {question{message: &codec.NeighborAdvertisement{TargetAddress: vip}}, responder.NotRequest},
 		"a router solicitation":           {question{message: &codec.RouterSolicitation{}}, responder.NotRequest},

@@ -4,7 +4,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +70,7 @@ func Claim(p Protocol, frame []byte, port *responder.Port) responder.Outcome {
 		return responder.Malformed
 	case !port.Has(address):
 		return responder.NotOurs
-	case bytes.Equal(mac, port.MAC):
+	case port.Own(mac):
 		return responder.OwnFrame
 	}
 	return responder.Conflict
@@ -163,14 +162,16 @@ func (q *Question) ask(ctx context.Context, pause time.Duration) error {
 	return errors.Join(failures...)
 }
 
-// send asks for each address once, which takes its time where there are thousands.
+// send asks for each address once, which takes its time where there are thousands. One frame
+// that cannot be sent is no reason not to send the others; the error is the first.
 func (a *asked) send(ctx context.Context, p Protocol) error {
+	var first error
 	left := 0
 	for item := range a.port.Addresses.All() {
 		if left--; left < 0 {
 			left = stretch
 			if ctx.Err() != nil {
-				return nil // Run says so.
+				return first // Run says so.
 			}
 			if err := a.conn.SetWriteDeadline(time.Now().Add(heldUp)); err != nil {
 				return fmt.Errorf("ask on %s: %w", a.port.Name, err)
@@ -181,11 +182,11 @@ func (a *asked) send(ctx context.Context, p Protocol) error {
 		if frame == nil {
 			return fmt.Errorf("%s cannot be asked for", address)
 		}
-		if _, err := a.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}); err != nil {
-			return fmt.Errorf("ask on %s: %w", a.port.Name, err)
+		if _, err := a.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])}); err != nil && first == nil {
+			first = fmt.Errorf("ask on %s: %w", a.port.Name, err)
 		}
 	}
-	return nil
+	return first
 }
 
 // listen returns who else has the port's addresses, once the time is over.
@@ -199,7 +200,7 @@ func (a *asked) listen(p Protocol) []Holder {
 			return found
 		}
 		address, mac, ok := p.Holder(buffer[:n])
-		if !ok || !a.port.Has(address) || bytes.Equal(mac, a.port.MAC) {
+		if !ok || !a.port.Has(address) || a.port.Own(mac) {
 			continue
 		}
 		h := Holder{address, mac.String(), a.port.Name}

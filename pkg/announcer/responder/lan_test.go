@@ -1,6 +1,7 @@
 package responder_test
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -78,10 +79,11 @@ func memoryLAN(t testing.TB) *lan {
 	t.Helper()
 	node, host := newMemoryConn(), newMemoryConn()
 	node.peer, host.peer = host, node
+	node.own = net.HardwareAddr{2, 0, 0, 0, 0, 0xaa}
 	return &lan{
 		t: t, in: func(f func()) { f() }, asker: host,
 		listen: func(*responder.Port, int, []bpf.RawInstruction) (responder.Conn, error) { return node, nil },
-		port:   responder.Port{Index: 3, Name: "eth0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0xaa}},
+		port:   responder.Port{Index: 3, Name: "eth0", MAC: node.own},
 	}
 }
 
@@ -197,9 +199,11 @@ func (l *lan) receive() codec.Packet {
 	return p
 }
 
-// memoryConn is one end of a cable in memory. It honours deadlines and no filter.
+// memoryConn is one end of a cable in memory. It honours deadlines, and of filters only that
+// what was sent to another machine than own does not pass.
 type memoryConn struct {
 	peer   *memoryConn
+	own    net.HardwareAddr
 	frames chan []byte
 
 	mu       sync.Mutex
@@ -229,6 +233,9 @@ func (c *memoryConn) ReadFrom(buffer []byte) (int, net.Addr, error) {
 }
 
 func (c *memoryConn) WriteTo(frame []byte, _ net.Addr) (int, error) {
+	if own := c.peer.own; own != nil && frame[0]&1 == 0 && !bytes.Equal(frame[:6], own) {
+		return len(frame), nil
+	}
 	select {
 	case c.peer.frames <- append([]byte{}, frame...):
 		return len(frame), nil

@@ -1,8 +1,10 @@
 package responder
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/net/bpf"
 
@@ -17,6 +19,8 @@ type Port struct {
 	Name  string
 	// MAC is the interface's hardware address: what answers carry.
 	MAC net.HardwareAddr
+	// Ports are the hardware addresses of the ports of a bond, by which it may answer too.
+	Ports []net.HardwareAddr
 	// Addresses are all of the protocol's family.
 	Addresses Addresses
 }
@@ -42,6 +46,12 @@ func NewAddresses(list ...netip.Addr) Addresses {
 	return announcement.NewIndex(items...)
 }
 
+// Own reports whether mac is one of the interface's hardware addresses.
+func (p *Port) Own(mac net.HardwareAddr) bool {
+	own := func(other net.HardwareAddr) bool { return bytes.Equal(mac, other) }
+	return own(p.MAC) || slices.ContainsFunc(p.Ports, own)
+}
+
 // Has reports whether the Port answers for address.
 func (p *Port) Has(address netip.Addr) bool { return p.Addresses.Has(address) }
 
@@ -56,7 +66,7 @@ const (
 	Malformed
 	// NotRequest says that the frame asks nothing.
 	NotRequest
-	// NotForUs says that the frame was sent to another machine's hardware address.
+	// NotForUs says that the frame was sent to a group of other machines.
 	NotForUs
 	// NotOurs says that the frame asks for an address that is not answered here.
 	NotOurs

@@ -2,9 +2,12 @@ package responder
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,12 +151,15 @@ func (r *Responder) announce(addresses []netip.Addr, some func([][]byte) [][]byt
 	return errors.Join(failures...)
 }
 
+// announceOn announces on one port. One frame that cannot be sent is no reason not to send the
+// others; the error is the first.
 func (r *Responder) announceOn(s *socket, addresses []netip.Addr, some func([][]byte) [][]byte) error {
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return err
 	}
 	defer func() { _ = s.conn.SetWriteDeadline(time.Time{}) }()
 	port := s.port.Load()
+	var first error
 	for _, address := range addresses {
 		if !port.Has(address) {
 			continue
@@ -164,12 +170,13 @@ func (r *Responder) announceOn(s *socket, addresses []netip.Addr, some func([][]
 			}
 			if err := s.send(frame); err != nil {
 				r.counts.failed.Add(1)
-				return err
+				first = cmp.Or(first, err)
+				continue // The next one may leave.
 			}
 			r.counts.announced.Add(1)
 		}
 	}
-	return nil
+	return first
 }
 
 // Close stops answering, and returns once every reader has ended.
@@ -246,7 +253,8 @@ func (r *Responder) Counts() Counts {
 
 // same reports whether two ports say the same.
 func same(a, b *Port) bool {
-	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && a.Addresses.Equal(b.Addresses)
+	return a.Index == b.Index && a.Name == b.Name && bytes.Equal(a.MAC, b.MAC) && a.Addresses.Equal(b.Addresses) &&
+		slices.EqualFunc(a.Ports, b.Ports, func(x, y net.HardwareAddr) bool { return bytes.Equal(x, y) })
 }
 
 // common returns port with those of its addresses that wanted has too, under wanted's MAC.
@@ -257,5 +265,5 @@ func common(port, wanted *Port) *Port {
 			kept = kept.Without(address)
 		}
 	}
-	return &Port{Index: wanted.Index, Name: wanted.Name, MAC: wanted.MAC, Addresses: kept}
+	return &Port{Index: wanted.Index, Name: wanted.Name, MAC: wanted.MAC, Ports: wanted.Ports, Addresses: kept}
 }

@@ -95,8 +95,9 @@ type Core struct {
 	// changed are the addresses whose claims peers have not been told of.
 	changed map[netip.Addr]bool
 	// round is when packets went to all peers last.
-	round time.Duration
-	next  time.Duration
+	round  time.Duration
+	rounds uint64
+	next   time.Duration
 }
 
 // entry is a list and what happened with its address.
@@ -388,6 +389,16 @@ func (c *Core) Deadline() time.Duration {
 	}
 	return c.round + c.detect
 }
+
+// Rounds counts how often packets went to all peers, and Sent returns when they did last,
+// whether or not they left the node.
+func (c *Core) Rounds() uint64 { return c.rounds }
+
+// Sent returns when packets went to all peers last.
+func (c *Core) Sent() time.Duration { return c.round }
+
+// Detect returns for how long a peer that hears nothing of this node waits.
+func (c *Core) Detect() time.Duration { return c.detect }
 
 // Undecided says that Settle has more to do at once, which Pace put off.
 func (c *Core) Undecided() bool { return c.all || c.dirty.Len() > 0 }

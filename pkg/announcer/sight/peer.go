@@ -328,6 +328,7 @@ func (c *Core) Flush(now time.Duration) []Outgoing {
 	f := flush{now: now, round: len(c.peers) > 0 && now >= c.next || c.leaving, core: c}
 	if f.round {
 		c.round, c.next = now, now+c.interval
+		c.rounds++
 	}
 	if len(c.changed) > 0 {
 		f.changes = c.claims.changes(c.changed)

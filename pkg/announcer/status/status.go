@@ -29,6 +29,9 @@ const (
 	// maxHeader bounds the header of a request.
 	maxHeader       = 8 << 10
 	shutdownTimeout = time.Second
+	// hungAfter is for how long one turn of the announcer's loop may take: many times what it
+	// does on a busy node, where peers have long taken over.
+	hungAfter = 10 * time.Second
 )
 
 // Process is what stays as it is while the program runs.
@@ -101,13 +104,18 @@ func ready(w http.ResponseWriter, s announcer.Status) {
 	health(w, s)
 }
 
-// health answers 200 once the announcer is able to carry out plans. A lost stream is no
-// illness: a restart would not mend it and would end what is being answered.
+// health answers 200 once the announcer is able to carry out plans, and while it goes on with
+// that. A lost stream is no illness: a restart would not mend it and would end what is being answered.
 func health(w http.ResponseWriter, s announcer.Status) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if !s.Started {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintln(w, "starting: the network interfaces are not known yet")
+		return
+	}
+	if s.Busy > hungAfter {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintf(w, "hung: the announcer has been at one turn of its loop for %s\n", s.Busy.Round(time.Second))
 		return
 	}
 	var text strings.Builder

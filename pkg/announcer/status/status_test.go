@@ -104,6 +104,21 @@ stream to 10.0.0.2:10270: down since 2026-11-01T12:00:00Z
 `, text)
 }
 
+// TestFault_K2_10_HungCoreFailsLiveness: an announcer whose loop goes on no longer is ended by its
+// kubelet, however well it knows its interfaces.
+func TestFault_K2_10_HungCoreFailsLiveness(t *testing.T) {
+	hung := busy()
+	hung.Busy = 11 * time.Second
+	for _, path := range []string{"/healthz", "/readyz"} {
+		code, text := get(t, hung, path)
+		require.Equal(t, http.StatusServiceUnavailable, code)
+		require.Equal(t, "hung: the announcer has been at one turn of its loop for 11s\n", text)
+	}
+	hung.Busy = 5 * time.Second
+	code, _ := get(t, hung, "/healthz")
+	require.Equal(t, http.StatusOK, code, "a long turn is no illness yet")
+}
+
 func TestMetrics(t *testing.T) {
 	code, text := get(t, busy(), "/metrics")
 	require.Equal(t, http.StatusOK, code)

@@ -1754,10 +1754,17 @@ type Interface struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Mac   string                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"`
 	// prefixes are in CIDR notation.
-	Prefixes     []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	DefaultRoute bool     `protobuf:"varint,4,opt,name=default_route,json=defaultRoute,proto3" json:"default_route,omitempty"`
+	Prefixes []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// down says that the interface carries nothing at present.
-	Down          bool `protobuf:"varint,5,opt,name=down,proto3" json:"down,omitempty"`
+	Down bool `protobuf:"varint,5,opt,name=down,proto3" json:"down,omitempty"`
+	// destinations are what the node's kernel sends out by the interface, in increasing order.
+	// What a node is told of its peers has none.
+	Destinations []*Destination `protobuf:"bytes,6,rep,name=destinations,proto3" json:"destinations,omitempty"`
+	// no_ipv4 and no_ipv6 say that no packet of the family can be sent by the interface.
+	NoIpv4 bool `protobuf:"varint,7,opt,name=no_ipv4,json=noIpv4,proto3" json:"no_ipv4,omitempty"`
+	NoIpv6 bool `protobuf:"varint,8,opt,name=no_ipv6,json=noIpv6,proto3" json:"no_ipv6,omitempty"`
+	// ports are the hardware addresses of the ports of a bond, in increasing order.
+	Ports         []string `protobuf:"bytes,9,rep,name=ports,proto3" json:"ports,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1813,16 +1820,92 @@ func (x *Interface) GetPrefixes() []string {
 	return nil
 }
 
-func (x *Interface) GetDefaultRoute() bool {
+func (x *Interface) GetDown() bool {
 	if x != nil {
-		return x.DefaultRoute
+		return x.Down
 	}
 	return false
 }
 
-func (x *Interface) GetDown() bool {
+func (x *Interface) GetDestinations() []*Destination {
 	if x != nil {
-		return x.Down
+		return x.Destinations
+	}
+	return nil
+}
+
+func (x *Interface) GetNoIpv4() bool {
+	if x != nil {
+		return x.NoIpv4
+	}
+	return false
+}
+
+func (x *Interface) GetNoIpv6() bool {
+	if x != nil {
+		return x.NoIpv6
+	}
+	return false
+}
+
+func (x *Interface) GetPorts() []string {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+// Destination is the prefix of a route.
+type Destination struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// prefix is in CIDR notation, without host bits.
+	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// on_link says that the hosts of the prefix are on the segment itself.
+	OnLink        bool `protobuf:"varint,2,opt,name=on_link,json=onLink,proto3" json:"on_link,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Destination) Reset() {
+	*x = Destination{}
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Destination) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Destination) ProtoMessage() {}
+
+func (x *Destination) ProtoReflect() protoreflect.Message {
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Destination.ProtoReflect.Descriptor instead.
+func (*Destination) Descriptor() ([]byte, []int) {
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Destination) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *Destination) GetOnLink() bool {
+	if x != nil {
+		return x.OnLink
 	}
 	return false
 }
@@ -1842,7 +1925,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1854,7 +1937,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[23]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1867,7 +1950,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{23}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Finding) GetAddress() []byte {
@@ -1939,7 +2022,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2034,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[24]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2047,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{24}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Report) GetSnapshot() bool {
@@ -2105,7 +2188,7 @@ type Kept struct {
 
 func (x *Kept) Reset() {
 	*x = Kept{}
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[25]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2117,7 +2200,7 @@ func (x *Kept) String() string {
 func (*Kept) ProtoMessage() {}
 
 func (x *Kept) ProtoReflect() protoreflect.Message {
-	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[25]
+	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2130,7 +2213,7 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kept.ProtoReflect.Descriptor instead.
 func (*Kept) Descriptor() ([]byte, []int) {
-	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{25}
+	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Kept) GetNode() string {
@@ -2305,13 +2388,19 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\tR\amessage\x12\x12\n" +
 	"\x04ipv4\x18\x05 \x01(\bR\x04ipv4\x12\x12\n" +
 	"\x04ipv6\x18\x06 \x01(\bR\x04ipv6\x12\x10\n" +
-	"\x03bfd\x18\a \x01(\tR\x03bfd\"\x86\x01\n" +
+	"\x03bfd\x18\a \x01(\tR\x03bfd\"\xf6\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1a\n" +
-	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12#\n" +
-	"\rdefault_route\x18\x04 \x01(\bR\fdefaultRoute\x12\x12\n" +
-	"\x04down\x18\x05 \x01(\bR\x04down\"i\n" +
+	"\bprefixes\x18\x03 \x03(\tR\bprefixes\x12\x12\n" +
+	"\x04down\x18\x05 \x01(\bR\x04down\x12E\n" +
+	"\fdestinations\x18\x06 \x03(\v2!.baremetal.control.v1.DestinationR\fdestinations\x12\x17\n" +
+	"\ano_ipv4\x18\a \x01(\bR\x06noIpv4\x12\x17\n" +
+	"\ano_ipv6\x18\b \x01(\bR\x06noIpv6\x12\x14\n" +
+	"\x05ports\x18\t \x03(\tR\x05portsJ\x04\b\x04\x10\x05\">\n" +
+	"\vDestination\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x17\n" +
+	"\aon_link\x18\x02 \x01(\bR\x06onLink\"i\n" +
 	"\aFinding\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1c\n" +
@@ -2358,7 +2447,7 @@ func file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP() []byte {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescData
 }
 
-var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_pkg_announcer_control_controlpb_control_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromNode)(nil),       // 0: baremetal.control.v1.FromNode
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
@@ -2383,16 +2472,17 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Problem)(nil),        // 20: baremetal.control.v1.Problem
 	(*BGPSession)(nil),     // 21: baremetal.control.v1.BGPSession
 	(*Interface)(nil),      // 22: baremetal.control.v1.Interface
-	(*Finding)(nil),        // 23: baremetal.control.v1.Finding
-	(*Report)(nil),         // 24: baremetal.control.v1.Report
-	(*Kept)(nil),           // 25: baremetal.control.v1.Kept
+	(*Destination)(nil),    // 23: baremetal.control.v1.Destination
+	(*Finding)(nil),        // 24: baremetal.control.v1.Finding
+	(*Report)(nil),         // 25: baremetal.control.v1.Report
+	(*Kept)(nil),           // 26: baremetal.control.v1.Kept
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
-	24, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
+	25, // 1: baremetal.control.v1.FromNode.report:type_name -> baremetal.control.v1.Report
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
 	18, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
-	24, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
+	25, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
 	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
 	22, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
 	11, // 7: baremetal.control.v1.BGPPeer.bfd:type_name -> baremetal.control.v1.BFD
@@ -2413,25 +2503,26 @@ var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	16, // 22: baremetal.control.v1.Plan.probing:type_name -> baremetal.control.v1.Probing
 	7,  // 23: baremetal.control.v1.Plan.pacing:type_name -> baremetal.control.v1.Pacing
 	4,  // 24: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 25: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 26: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
-	19, // 27: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
-	20, // 28: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
-	22, // 29: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	4,  // 30: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
-	21, // 31: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
-	15, // 32: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
-	4,  // 33: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
-	23, // 34: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
-	4,  // 35: baremetal.control.v1.Report.implausible:type_name -> baremetal.control.v1.Stamp
-	18, // 36: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
-	0,  // 37: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
-	1,  // 38: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
-	38, // [38:39] is the sub-list for method output_type
-	37, // [37:38] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	23, // 25: baremetal.control.v1.Interface.destinations:type_name -> baremetal.control.v1.Destination
+	4,  // 26: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 27: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	19, // 28: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
+	20, // 29: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
+	22, // 30: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
+	4,  // 31: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
+	21, // 32: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
+	15, // 33: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
+	4,  // 34: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
+	24, // 35: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
+	4,  // 36: baremetal.control.v1.Report.implausible:type_name -> baremetal.control.v1.Stamp
+	18, // 37: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	0,  // 38: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
+	1,  // 39: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
+	39, // [39:40] is the sub-list for method output_type
+	38, // [38:39] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_pkg_announcer_control_controlpb_control_proto_init() }
@@ -2454,7 +2545,7 @@ func file_pkg_announcer_control_controlpb_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pkg_announcer_control_controlpb_control_proto_rawDesc), len(file_pkg_announcer_control_controlpb_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,7 +44,11 @@ func New(t testing.TB) *Namespace {
 		// Duplicate address detection would make every test wait for a second.
 		for _, name := range []string{"default", "all"} {
 			_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0o644)
+			// What an administrator sets down keeps its addresses, as it does those of IPv4.
+			_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/keep_addr_on_down", []byte("1"), 0o644)
 		}
+		// As systemd sets it: an address stays when the first one of its subnet goes.
+		_ = os.WriteFile("/proc/sys/net/ipv4/conf/default/promote_secondaries", []byte("1"), 0o644)
 		lo, err := netlink.LinkByName("lo")
 		require.NoError(t, err)
 		require.NoError(t, netlink.LinkSetUp(lo))
@@ -142,6 +146,43 @@ func (n *Namespace) Address(t testing.TB, name, prefix string) {
 		return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{
 			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
 		}, Flags: unix.IFA_F_NODAD})
+	})
+}
+
+// RemoveAddress takes what Address put there off the interface.
+func (n *Namespace) RemoveAddress(t testing.TB, name, prefix string) {
+	t.Helper()
+	n.Change(t, name, func(l netlink.Link) error {
+		address, err := netlink.ParseAddr(prefix)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrDel(l, address)
+	})
+}
+
+// Route has the kernel send prefix out by the interface without a gateway, with that metric; 0
+// is what it gives by itself.
+func (n *Namespace) Route(t testing.TB, name, prefix string, metric int) {
+	t.Helper()
+	p := netip.MustParsePrefix(prefix)
+	n.Change(t, name, func(l netlink.Link) error {
+		return netlink.RouteAdd(&netlink.Route{
+			LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, Priority: metric,
+			Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
+		})
+	})
+}
+
+// Via has the kernel send prefix out by a gateway.
+func (n *Namespace) Via(t testing.TB, name, prefix, gateway string, metric int) {
+	t.Helper()
+	p := netip.MustParsePrefix(prefix)
+	n.Change(t, name, func(l netlink.Link) error {
+		return netlink.RouteAdd(&netlink.Route{
+			LinkIndex: l.Attrs().Index, Priority: metric, Gw: net.ParseIP(gateway),
+			Dst: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())},
+		})
 	})
 }
 
