@@ -109,8 +109,9 @@ func TestFault_K1_4_AThousandHostsAskAtOnce(t *testing.T) {
 	}
 }
 
-// TestFault_K1_4_AFloodOfRequests: fifty thousand requests a second for an address cost no more
-// than a fifth of a core, from one host or from ever new ones, and are answered at a bounded rate.
+// TestFault_K1_4_AFloodOfRequests: fifty thousand requests a second for an address, from one host
+// or from ever new ones, are read and answered at a bounded rate. What that costs of a core is for
+// `make bench ONLY=runaway`; here other tests and the race detector take part in it.
 func TestFault_K1_4_AFloodOfRequests(t *testing.T) {
 	for name, test := range map[string]struct {
 		protocol responder.Protocol
@@ -126,6 +127,7 @@ func TestFault_K1_4_AFloodOfRequests(t *testing.T) {
 			t.Cleanup(r.Close)
 			l.apply(r, l.with(test.address))
 			ask := crowd(t, netip.MustParseAddr(test.address))
+			began := time.Now()
 			asked, core := l.host.Sender(t, "host0").Flood(2*time.Second, 50000, func(i int) []byte {
 				if test.one {
 					i = 0
@@ -134,8 +136,10 @@ func TestFault_K1_4_AFloodOfRequests(t *testing.T) {
 			})
 			counts := r.Counts()
 			t.Logf("%d asked, %d answered, %d limited, %.1f %% of a core", asked, counts.Outcomes[responder.Answered], counts.Outcomes[responder.Limited], 100*core)
-			require.LessOrEqual(t, core, 0.2)
-			require.Positive(t, counts.Outcomes[responder.Limited])
+			took := time.Since(began).Seconds() + 1 // what is read after the last was sent
+			require.LessOrEqual(t, float64(counts.Outcomes[responder.Answered]), 5000+5000*took)
+			require.LessOrEqual(t, float64(counts.Outcomes[responder.Answered]+counts.Outcomes[responder.Limited]), 4096+20000*took)
+			require.Positive(t, counts.Outcomes[responder.Answered])
 		})
 	}
 }
