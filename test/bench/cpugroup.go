@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// announcerRequest is the CPU request of deploy/base, in thousandths of a core. The Pods
-	// beside it ask for the rest of all cores.
+	// announcerRequest is the CPU request of deploy/base, in thousandths of a core, and each announcer
+	// of a ring asks for it. The Pods beside them ask for the rest of all cores.
 	announcerRequest = 100
 	sharesOfCore     = 1024
 )
@@ -44,7 +44,7 @@ func newCPUGroups() (g cpuGroups, err error) {
 		}
 	}()
 	all := sharesOfCore * runtime.NumCPU()
-	ours := sharesOfCore * announcerRequest / 1000
+	ours := ringNodes * sharesOfCore * announcerRequest / 1000
 	make := func(in *cpuGroup, name string, shares int) *cpuGroup {
 		made := &cpuGroup{filepath.Join(in.path, name), in.unified}
 		if err == nil {
