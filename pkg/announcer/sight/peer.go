@@ -240,6 +240,7 @@ func (c *Core) learn(now time.Duration, p *peer, part *Part) {
 		}
 		c.prove(p, claim, part.proof(i))
 	}
+	before := p.claims
 	for _, address := range p.claims.apply(part) {
 		if c.claims.of(address).IsZero() {
 			c.dirty.Add(address)
@@ -248,10 +249,10 @@ func (c *Core) learn(now time.Duration, p *peer, part *Part) {
 		}
 		if p.claims.of(address).IsZero() {
 			c.unclaim(address, p)
-			delete(p.proved, address)
-			if e := c.lists[address]; e != nil {
+			if e := c.lists[address]; e != nil && !c.countedAs(p, address, before.of(address)).IsZero() {
 				e.since = now
 			}
+			delete(p.proved, address)
 		} else if !slices.Contains(c.claimants[address], p) {
 			c.claimants[address] = append(c.claimants[address], p)
 		}
@@ -277,11 +278,12 @@ func (c *Core) disown(p *peer) {
 	p.claims, p.proved = claims{}, nil
 }
 
-// ended notes that p's claims do not count any more.
+// ended notes that p's claims do not count any more. Those that never did give nobody another
+// turn: a node that lies would have none ever begin.
 func (c *Core) ended(now time.Duration, p *peer) {
 	c.all = true
 	for claim := range p.claims.held.All() {
-		if e := c.lists[claim.Address]; e != nil {
+		if e := c.lists[claim.Address]; e != nil && !c.counted(p, claim.Address).IsZero() {
 			e.since = now
 		}
 	}

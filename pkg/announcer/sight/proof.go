@@ -45,7 +45,11 @@ func (l List) allows(node string, stamp announcement.Stamp) bool {
 
 // counted returns the stamp of p's claim to address, or zero if there is none that counts.
 func (c *Core) counted(p *peer, address netip.Addr) announcement.Stamp {
-	stamp := p.claims.of(address)
+	return c.countedAs(p, address, p.claims.of(address))
+}
+
+// countedAs is as counted, of a claim under stamp.
+func (c *Core) countedAs(p *peer, address netip.Addr, stamp announcement.Stamp) announcement.Stamp {
 	if stamp.IsZero() || len(c.proofs.provers) == 0 || p.proved[address] == stamp {
 		return stamp
 	}
@@ -57,11 +61,11 @@ func (c *Core) counted(p *peer, address netip.Addr) announcement.Stamp {
 
 // prove takes the proof that came with a claim of p.
 func (c *Core) prove(p *peer, claim announcement.Claim, proof announcement.Proof) {
-	if p.proved[claim.Address] == claim.Stamp && !claim.Stamp.IsZero() {
+	if claim.Stamp.IsZero() || p.proved[claim.Address] == claim.Stamp {
 		return
 	}
 	delete(p.proved, claim.Address)
-	if e := c.lists[claim.Address]; claim.Stamp.IsZero() || proof == (announcement.Proof{}) || e != nil && e.allows(p.name, claim.Stamp) {
+	if e := c.lists[claim.Address]; proof == (announcement.Proof{}) || e != nil && e.allows(p.name, claim.Stamp) {
 		return
 	}
 	for _, prover := range c.proofs.provers {

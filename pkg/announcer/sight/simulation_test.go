@@ -443,7 +443,7 @@ func (s *simulation) lie(seq uint64) {
 	for _, n := range s.stations {
 		if n != from {
 			s.carry(from, n, Packet{
-				From: s.liar, Boot: 1, Seq: seq, Heard: Echo{n.core.boot, n.core.seq}, Hears: s.lies.IntN(2) == 0,
+				From: s.liar, Boot: 1, Seq: seq, Heard: Echo{n.core.boot, n.core.seq}, Hears: true,
 				Detect: 300 * time.Millisecond, Apart: s.lies.Uint32(), Digest: digest, Part: part,
 			}, from.address)
 		}
