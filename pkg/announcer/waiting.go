@@ -9,8 +9,9 @@ type Loop interface {
 	// go before others.
 	Begin()
 	Hasten()
-	// Add has Wait call ready whenever a socket has something, until Remove.
+	// Add has Wait call ready whenever a socket has something, until Remove, and not during a Pause.
 	Add(socket int, ready func()) error
+	Pause(socket int, how time.Duration)
 	Remove(socket int)
 	// Wait returns when a socket had something, after Wake, or after pause; a negative one is
 	// without end.

@@ -68,6 +68,21 @@ func (l *Loop) Add(socket int, ready func()) error {
 	return nil
 }
 
+// Pause has Wait not call ready for a while, however much the socket has: what others send must
+// not keep the owner busy. The kernel drops what exceeds the socket's buffer.
+func (l *Loop) Pause(socket int, how time.Duration) {
+	listen := func(events uint32) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.wake >= 0 {
+			// It fails for a socket that was closed meanwhile.
+			_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, socket, &unix.EpollEvent{Events: events, Fd: int32(socket)})
+		}
+	}
+	listen(0)
+	time.AfterFunc(how, func() { listen(unix.EPOLLIN) })
+}
+
 // Remove ends that while the socket is open.
 func (l *Loop) Remove(socket int) {
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, socket, nil) // It is there.

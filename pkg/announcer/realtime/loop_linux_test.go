@@ -60,3 +60,23 @@ func TestMilliseconds(t *testing.T) {
 		require.Equal(t, want, milliseconds(pause))
 	}
 }
+
+// TestFault_K1_4_LoopPausesASocket: one that others flood is left alone for a while, and heard
+// again after that.
+func TestFault_K1_4_LoopPausesASocket(t *testing.T) {
+	loop := newLoop(t)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	heard := 0
+	require.NoError(t, loop.Add(pair[1], func() { heard++ }))
+	_, err = unix.Write(pair[0], []byte("x"))
+	require.NoError(t, err)
+	loop.Pause(pair[1], time.Hour)
+	loop.Wait(0)
+	require.Zero(t, heard)
+	loop.Pause(pair[1], time.Millisecond)
+	loop.Wait(forEver)
+	require.Equal(t, 1, heard)
+}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/realtime"
 	"baremetal.cloud/ccm/pkg/announcer/responder"
 )
 
@@ -82,18 +84,54 @@ func (l *realLAN) answered(t testing.TB, etherType int) func() int {
 	}
 }
 
+// answering starts a responder for address: read by goroutines of its own, or by the thread that
+// goes before others.
+func (l *realLAN) answering(t testing.TB, p responder.Protocol, address string, polled bool) *responder.Responder {
+	t.Helper()
+	options := responder.Options{Protocol: p}
+	if !polled {
+		r := responder.New(options)
+		t.Cleanup(r.Close)
+		l.apply(r, l.with(address))
+		return r
+	}
+	loop, err := realtime.NewLoop(realtime.NewThread(false, nil))
+	require.NoError(t, err)
+	t.Cleanup(loop.Close)
+	options.Poller = loop
+	r := responder.New(options)
+	t.Cleanup(r.Close)
+	l.apply(r, l.with(address))
+	var over atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for !over.Load() {
+			loop.Wait(-1)
+		}
+	}()
+	t.Cleanup(func() {
+		over.Store(true)
+		loop.Wake()
+		<-ended
+	})
+	return r
+}
+
 // TestFault_K1_4_AThousandHostsAskAtOnce: each of them asks once, and is answered.
 func TestFault_K1_4_AThousandHostsAskAtOnce(t *testing.T) {
 	for name, test := range map[string]struct {
 		protocol  responder.Protocol
 		address   string
 		etherType int
-	}{"IPv4": {arp.Protocol{}, vip, unix.ETH_P_ARP}, "IPv6": {ndp.Protocol{}, "2001:db8::200", unix.ETH_P_IPV6}} {
+		polled    bool
+	}{
+		"IPv4": {arp.Protocol{}, vip, unix.ETH_P_ARP, true}, "IPv6": {ndp.Protocol{}, "2001:db8::200", unix.ETH_P_IPV6, true},
+		"IPv4 by goroutines": {arp.Protocol{}, vip, unix.ETH_P_ARP, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			l := vethLAN(t)
-			r := responder.New(responder.Options{Protocol: test.protocol})
-			t.Cleanup(r.Close)
-			l.apply(r, l.with(test.address))
+			r := l.answering(t, test.protocol, test.address, test.polled)
 			answered := l.answered(t, test.etherType)
 			sender, ask := l.host.Sender(t, "host0"), crowd(t, netip.MustParseAddr(test.address))
 			const hosts = 1000
@@ -114,18 +152,18 @@ func TestFault_K1_4_AThousandHostsAskAtOnce(t *testing.T) {
 // `make bench ONLY=runaway`; here other tests and the race detector take part in it.
 func TestFault_K1_4_AFloodOfRequests(t *testing.T) {
 	for name, test := range map[string]struct {
-		protocol responder.Protocol
-		address  string
-		one      bool
+		protocol   responder.Protocol
+		address    string
+		one        bool
+		goroutines bool
 	}{
-		"IPv4 from many": {arp.Protocol{}, vip, false}, "IPv6 from many": {ndp.Protocol{}, "2001:db8::200", false},
-		"IPv4 from one": {arp.Protocol{}, vip, true}, "IPv6 from one": {ndp.Protocol{}, "2001:db8::200", true},
+		"IPv4 from many": {arp.Protocol{}, vip, false, false}, "IPv6 from many": {ndp.Protocol{}, "2001:db8::200", false, false},
+		"IPv4 from one": {arp.Protocol{}, vip, true, false}, "IPv6 from one": {ndp.Protocol{}, "2001:db8::200", true, false},
+		"IPv4 from many, by goroutines": {arp.Protocol{}, vip, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := vethLAN(t)
-			r := responder.New(responder.Options{Protocol: test.protocol})
-			t.Cleanup(r.Close)
-			l.apply(r, l.with(test.address))
+			r := l.answering(t, test.protocol, test.address, !test.goroutines)
 			ask := crowd(t, netip.MustParseAddr(test.address))
 			began := time.Now()
 			asked, core := l.host.Sender(t, "host0").Flood(2*time.Second, 50000, func(i int) []byte {

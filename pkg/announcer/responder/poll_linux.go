@@ -1,57 +1,55 @@
 package responder
 
 import (
-	"errors"
-	"syscall"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
-
-// maxAtOnce is how many frames of one socket the owner answers before others have their turn.
-const maxAtOnce = 64
 
 // begin has s read: by the owner, where it polls and the connection is one that it can be told of,
 // else by a goroutine.
-func (r *Responder) begin(s *socket) error {
-	conn, ok := s.conn.(syscall.Conn)
+func (r *Responder) begin(s *socket) (err error) {
+	conn, ok := s.conn.(*batchConn)
 	if r.options.Poller == nil || !ok {
 		r.readers.Go(func() { r.read(s) })
 		return nil
 	}
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
 	s.polled = true
-	buffer := make([]byte, maxFrame)
 	ready := func() {
-		// It fails once the socket is closed, of which nothing is to be read any more.
-		_ = raw.Control(func(fd uintptr) { r.drain(s, int(fd), buffer) })
+		// It fails once the socket is closed, of which nothing is to be read any longer.
+		_ = conn.raw.Control(func(fd uintptr) { r.drain(s, conn, int(fd)) })
 	}
-	if failed := raw.Control(func(fd uintptr) { err = r.options.Poller.Add(int(fd), ready) }); failed != nil {
+	if failed := conn.raw.Control(func(fd uintptr) { err = r.options.Poller.Add(int(fd), ready) }); failed != nil {
 		return failed
 	}
 	return err
 }
 
-// drain answers what has arrived, up to a bound.
-func (r *Responder) drain(s *socket, fd int, buffer []byte) {
-	for range maxAtOnce {
-		port := s.port.Load()
-		if port == nil || s.failed.Load() {
-			return
+// drain answers what has arrived, as much as a batch holds, at a bounded rate.
+func (r *Responder) drain(s *socket, conn *batchConn, fd int) {
+	b := conn.batch
+	for b.read(fd) {
+		for range refill {
+			port := s.port.Load()
+			if port == nil || s.failed.Load() {
+				return
+			}
+			frame, err := b.take()
+			if err != nil { // See read.
+				r.options.Poller.Remove(fd)
+				s.failed.Store(true)
+				r.options.OnFailure()
+				return
+			}
+			if frame == nil {
+				break
+			}
+			r.take(s, port, frame)
 		}
-		n, _, err := unix.Recvfrom(fd, buffer, unix.MSG_DONTWAIT)
-		switch {
-		case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
-			return
-		case err != nil: // See read.
-			r.options.Poller.Remove(fd)
-			s.failed.Store(true)
-			r.options.OnFailure()
-			return
+		if b.next == len(b.frames) && b.err == nil {
+			break // Others have their turn.
 		}
-		r.take(s, port, buffer[:n])
+	}
+	if pause := conn.pace.rest(time.Now(), len(b.frames)); pause > 0 {
+		r.options.Poller.Pause(fd, pause)
 	}
 }
 

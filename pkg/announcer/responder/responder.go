@@ -42,6 +42,8 @@ type Options struct {
 // Poller has its owner call ready whenever a socket that does not block has something.
 type Poller interface {
 	Add(socket int, ready func()) error
+	// Pause has it not call ready for a while, however much the socket has.
+	Pause(socket int, how time.Duration)
 	// Remove ends that while the socket is open; it ends by itself when that is closed.
 	Remove(socket int)
 }
