@@ -24,12 +24,12 @@ const (
 	// where only claims of others are heard, and frameBurst how many at once: more than arenaSize
 	// holds. What is beyond is left to the kernel, which drops it when its buffer is full, and
 	// costs the process nothing.
-	frameRate      = 20000
+	frameRate      = 6000
 	claimFrameRate = 2000
 	frameBurst     = 4096
 	// wakeRate bounds how often a second a reader is woken by a frame, and wakeBurst how often at
 	// once. Then it looks once in nap: to be woken costs more than to read a frame.
-	wakeRate  = 500
+	wakeRate  = 250
 	wakeBurst = 500
 	nap       = 5 * time.Millisecond
 )

@@ -12,11 +12,11 @@ const (
 	// replyRate bounds how many replies a second a Responder sends, and replyBurst how many at
 	// once: a thousand hosts that ask for one address at once are all answered. Announcements do
 	// not count.
-	replyRate  = 5000
-	replyBurst = 5000
+	replyRate  = 1000
+	replyBurst = 2500
 	// scarce is how little is left of replyBurst when a host that asks for the same again is
 	// answered once in repeatPause only: one that storms leaves room for others.
-	scarce      = replyBurst / 4
+	scarce      = replyBurst / 2
 	repeatPause = 100 * time.Millisecond
 	// remembered is how many of the last replies are kept for that. Two may have the same place.
 	remembered = 1024
