@@ -420,9 +420,6 @@ func (c *Core) Wake() time.Duration {
 		if p.state == Up {
 			next = sooner(next, p.heard+p.detect)
 		}
-		if p.vague != 0 && !p.untold {
-			next = sooner(next, p.vague+untoldAfter)
-		}
 		if p.urgent || p.whole && p.state == Up {
 			next = sooner(next, p.told+hurry)
 		}

@@ -193,6 +193,10 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		p.vague, p.untold = 0, false
 	} else if p.vague == 0 {
 		p.vague = now
+	} else if !p.untold && now >= p.vague+untoldAfter {
+		// It goes on speaking and does not tell. One that is silent may have told it unheard.
+		p.untold = true
+		c.waitNoMore()
 	}
 	p.missed = p.missed || !p.hears
 	if p.missed && p.known() && p.hears {
@@ -300,17 +304,12 @@ func (c *Core) lose(now time.Duration, p *peer) {
 	}
 }
 
-// expire makes those down that were silent for too long, and waits no longer for those that do
-// not tell what they claim.
+// expire makes those down that were silent for too long.
 func (c *Core) expire(now time.Duration) {
 	for _, p := range c.sorted {
 		if p.state == Up && now >= p.heard+p.detect {
 			c.lose(now, p)
 			p.lost = true
-		}
-		if p.vague != 0 && !p.untold && now >= p.vague+untoldAfter {
-			p.untold = true
-			c.waitNoMore()
 		}
 	}
 }

@@ -138,12 +138,12 @@ func (n *Namespace) Change(t testing.TB, name string, change func(netlink.Link) 
 	require.NoError(t, err, name)
 }
 
-// Address puts prefix, an address with the length of its subnet, on the interface.
+// Address puts prefix, an address with the length of its subnet, on the interface, unless it is there.
 func (n *Namespace) Address(t testing.TB, name, prefix string) {
 	t.Helper()
 	p := netip.MustParsePrefix(prefix)
 	n.Change(t, name, func(l netlink.Link) error {
-		return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{
+		return netlink.AddrReplace(l, &netlink.Addr{IPNet: &net.IPNet{
 			IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
 		}, Flags: unix.IFA_F_NODAD})
 	})
