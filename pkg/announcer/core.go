@@ -187,10 +187,11 @@ func (c *core) see(boot time.Duration, links link.Snapshot) {
 }
 
 // returned reports whether an interface that was there carries addresses again, or those of
-// one family.
+// one family. Those that lead to Pods do so with every Pod, and nobody is heard there.
 func returned(before, after link.Snapshot) bool {
-	return slices.ContainsFunc(after.Interfaces, func(i link.Interface) bool {
-		was, known := before.Find(i.Name)
+	return slices.ContainsFunc(after.Report(), func(r announcement.Interface) bool {
+		i, _ := after.Find(r.Name)
+		was, known := before.Find(r.Name)
 		return known && i.Carries() == nil && (was.Carries() != nil || was.NoIPv4 && !i.NoIPv4 || was.NoIPv6 && !i.NoIPv6)
 	})
 }

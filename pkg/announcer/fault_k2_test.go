@@ -95,6 +95,26 @@ func TestFault_K2_1_FamilyComesBack(t *testing.T) {
 	}
 }
 
+// TestFault_K2_1_PodsComeAndGo: the node's end of a Pod's veth pair comes up, and gets its route and
+// its link-local address after that. That is no reason to forget peers, after which all that the
+// node and they claim is announced again.
+func TestFault_K2_1_PodsComeAndGo(t *testing.T) {
+	eth0 := ifi(2, "eth0", "192.0.2.10/24")
+	for _, name := range []string{"cali0123456789a", "lxc0123456789ab", "veth01234567"} {
+		pod := ifi(3, name)
+		pod.Kind = "veth"
+		for what, spoil := range map[string]func(*link.Interface){
+			"carrier": func(i *link.Interface) { i.Running = false },
+			"IPv4":    func(i *link.Interface) { i.NoIPv4 = true },
+			"IPv6":    func(i *link.Interface) { i.NoIPv6 = true },
+		} {
+			before := pod
+			spoil(&before)
+			require.False(t, returned(links(eth0, before), links(eth0, pod)), "%s %s", name, what)
+		}
+	}
+}
+
 // TestFault_K2_10_PortsOfABond: by the hardware address of a bond's port a peer is known, and a
 // port that joins makes another interface of the bond.
 func TestFault_K2_10_PortsOfABond(t *testing.T) {
