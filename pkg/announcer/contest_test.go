@@ -158,7 +158,7 @@ func (s *contestant) Set(ring *sight.Keyring, _ map[sight.Socket]bool) error {
 	return nil
 }
 
-func (s *contestant) Send(_ sight.Socket, to netip.AddrPort, bytes []byte) error {
+func (s *contestant) Send(_ sight.Socket, to netip.AddrPort, bytes []byte, _ bool) error {
 	for name, other := range s.lan.stations {
 		if other.address == to.Addr() && !s.lan.cut[[2]string{s.name, name}] {
 			s.lan.under = append(s.lan.under, datagram{s.lan.now + hop, s.name, name, bytes})

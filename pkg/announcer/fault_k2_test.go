@@ -22,7 +22,7 @@ type gate struct {
 }
 
 func (g *gate) Set(*sight.Keyring, map[sight.Socket]bool) error { return nil }
-func (g *gate) Send(sight.Socket, netip.AddrPort, []byte) error {
+func (g *gate) Send(sight.Socket, netip.AddrPort, []byte, bool) error {
 	if g.closed {
 		return errors.New("operation not permitted")
 	}

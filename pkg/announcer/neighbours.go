@@ -27,7 +27,7 @@ const (
 // wire carries datagrams between peers; *sight.Network is one.
 type wire interface {
 	Set(ring *sight.Keyring, wanted map[sight.Socket]bool) error
-	Send(from sight.Socket, to netip.AddrPort, datagram []byte) error
+	Send(from sight.Socket, to netip.AddrPort, datagram []byte, silent bool) error
 	Drop(err error)
 	Dropped() map[string]uint64
 	Close()
@@ -187,7 +187,7 @@ func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 		datagram := peer.Seal(out.Packet)
 		for _, path := range peer.Next(out.Late) {
 			tried++
-			if n.sendBy(boot, path, datagram) {
+			if n.sendBy(boot, path, datagram, out.Silent) {
 				left++
 			}
 		}
@@ -203,9 +203,9 @@ func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 }
 
 // sendBy reports whether a datagram left the node.
-func (n *neighbours) sendBy(boot time.Duration, path sight.Path, datagram []byte) bool {
+func (n *neighbours) sendBy(boot time.Duration, path sight.Path, datagram []byte, silent bool) bool {
 	from, _ := n.socket(path)
-	err := n.network.Send(from, path.To, datagram)
+	err := n.network.Send(from, path.To, datagram, silent)
 	if err == nil {
 		n.sent.Add(1)
 		delete(n.failing, from.Index)

@@ -144,14 +144,21 @@ func (n *Network) Set(ring *Keyring, wanted map[Socket]bool) error {
 	return errors.Join(failures...)
 }
 
-// Send sends a datagram. Who is not there is no error.
-func (n *Network) Send(from Socket, to netip.AddrPort, datagram []byte) error {
+// Send sends a datagram, and never waits. Who is not there is no error. What goes to a silent peer
+// goes by another socket: the kernel keeps for some seconds what goes to a machine of which it has
+// to ask for the hardware address, and a few that are dead fill what a socket may hold.
+func (n *Network) Send(from Socket, to netip.AddrPort, datagram []byte, silent bool) error {
 	c := n.open[from]
 	if c == nil {
 		return fmt.Errorf("sight on %s: no socket", from.Name)
 	}
-	_, err := c.peers.WriteToUDPAddrPort(datagram, to)
-	return err
+	if !silent {
+		return send(c.peers, from, to, datagram)
+	}
+	if err := send(c.others, from, to, datagram); !errors.Is(err, unix.EAGAIN) {
+		return err
+	}
+	return nil // Machines that are not there have filled it.
 }
 
 // Drop counts a datagram that did not count, by its error; anybody may call it.

@@ -56,7 +56,7 @@ func TestFault_K1_4_ForgedHeartbeats(t *testing.T) {
 				}
 				p := packet()
 				p.Seq = uint64(i + 1)
-				require.NoError(t, sender.Send(from, netip.AddrPortFrom(to, Port), sealer.Seal(p)))
+				require.NoError(t, sender.Send(from, netip.AddrPortFrom(to, Port), sealer.Seal(p), false))
 			}
 			require.Eventually(t, func() bool { return received.Load() == peers }, time.Minute, time.Millisecond)
 			// One of them is still read that comes with a hop limit of a router.
@@ -92,4 +92,50 @@ func TestTwoDoNotShareThePort(t *testing.T) {
 	one.Close()
 	open(t, a, two, ringB, false)
 	two.Close()
+}
+
+// TestFault_K1_4_DeadMachinesHoldUpNobody: the kernel keeps what goes to machines that do not
+// answer for their addresses. That neither keeps the owner waiting, nor takes room from what goes to
+// a peer that is there.
+func TestFault_K1_4_DeadMachinesHoldUpNobody(t *testing.T) {
+	for name, addresses := range map[string]string{"IPv4": "192.0.2.", "IPv6": "fe80::"} {
+		t.Run(name, func(t *testing.T) {
+			a, b := testlan.New(t), testlan.New(t)
+			testlan.Veth(t, a, "lan", b, "lan")
+			for i, n := range []*testlan.Namespace{a, b} {
+				n.Address(t, "lan", "192.0.2."+string(rune('1'+i))+"/24")
+				n.Address(t, "lan", "fe80::"+string(rune('1'+i))+"/64")
+			}
+			a.AwaitUp(t, "lan")
+			b.AwaitUp(t, "lan")
+			var received atomic.Uint64
+			receiver := NewNetwork(func(Arrival) { received.Add(1) }, func() { t.Error("a socket failed") })
+			sender := NewNetwork(func(Arrival) { t.Error("nothing is sent to it") }, func() { t.Error("a socket failed") })
+			defer sender.Close()
+			defer receiver.Close()
+			sealer := NewSealer(keyAB, "a", "b")
+			ipv6 := name == "IPv6"
+			from := open(t, a, sender, NewKeyring("a", []announcement.Peer{{Node: "b", Key: keyAB}}), ipv6)
+			open(t, b, receiver, ringB, ipv6)
+			to := func(last string) netip.AddrPort {
+				address := netip.MustParseAddr(addresses + last)
+				if ipv6 {
+					address = address.WithZone("lan")
+				}
+				return netip.AddrPortFrom(address, Port)
+			}
+			const dead, packets = 10, 40 // Ten machines and four seconds.
+			large, began := make([]byte, 1200), Now()
+			for n := range packets {
+				for i := range dead {
+					require.NoError(t, sender.Send(from, to("1"+string(rune('0'+i))), large, true))
+				}
+				p := packet()
+				p.Seq = uint64(n + 1)
+				require.NoError(t, sender.Send(from, to("2"), sealer.Seal(p), false))
+			}
+			require.Less(t, Now()-began, time.Second)
+			require.Eventually(t, func() bool { return received.Load() == packets }, time.Minute, time.Millisecond)
+		})
+	}
 }

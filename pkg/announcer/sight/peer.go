@@ -318,6 +318,8 @@ func (c *Core) expire(now time.Duration) {
 type Outgoing struct {
 	To     string
 	Packet Packet
+	// Silent says that the receiver is not heard.
+	Silent bool
 	// Late says that no packet of the receiver came when one was due, or none that echoes what
 	// it should have got by then: it may be elsewhere now.
 	Late bool
@@ -346,7 +348,7 @@ func (c *Core) Flush(now time.Duration) []Outgoing {
 			if p.unechoed.seq == 0 {
 				p.unechoed.seq, p.unechoed.since = c.seq, now
 			}
-			out = append(out, Outgoing{p.name, packet, p.late(now, c.interval)})
+			out = append(out, Outgoing{p.name, packet, p.state != Up, p.late(now, c.interval)})
 			p.told = now
 		}
 	}

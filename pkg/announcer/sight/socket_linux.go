@@ -125,6 +125,18 @@ func onDescriptor(raw syscall.RawConn, f func(fd int) error) error {
 	return err
 }
 
+// send sends a datagram, or says at once that there is no room. To wait for that in Go's poller
+// would keep the owner from everything else.
+func send(c *net.UDPConn, from Socket, to netip.AddrPort, datagram []byte) error {
+	var where unix.Sockaddr
+	if to.Addr().Is4() {
+		where = &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}
+	} else {
+		where = &unix.SockaddrInet6{Port: int(to.Port()), Addr: to.Addr().As16(), ZoneId: uint32(from.Index)} //nolint:gosec // never negative
+	}
+	return control(c, func(fd int) error { return unix.Sendto(fd, datagram, unix.MSG_DONTWAIT, where) })
+}
+
 // begin has c's sockets read.
 func (n *Network) begin(c *conn) error {
 	if n.poller == nil {
