@@ -273,6 +273,39 @@ func TestFault_K3_1_CaughtUpIsWhatIsDealtWith(t *testing.T) {
 	})
 }
 
+// K3.1: an informer's resync repeats every object to its handler; what is repeated does not
+// count as dealt with.
+func TestFault_K3_1_ResyncIsNoProgress(t *testing.T) {
+	run(t, newServer("a", "b", "c"), func(t *testing.T, b *bench) {
+		set := NewSet(b.log.Logger())
+		source := set.Add("Services", b.server)
+		informer := cache.NewSharedIndexInformer(source, &corev1.Service{}, time.Hour, cache.Indexers{})
+		told, slow := 0, time.Duration(0)
+		_, err := informer.AddEventHandler(source.Handler(cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(any) { time.Sleep(slow); told++ },
+			UpdateFunc: func(any, any) { time.Sleep(slow); told++ },
+		}))
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); informer.RunWithContext(ctx) }()
+		defer func() { cancel(); <-done }()
+		time.Sleep(3*time.Hour + time.Minute)
+		synctest.Wait()
+		require.Equal(t, 3+3*3, told, "there were resyncs")
+
+		slow = time.Minute
+		b.server.mu.Lock()
+		b.server.watches = map[*serverWatch]bool{} // alive, and nothing comes
+		b.server.mu.Unlock()
+		b.put("d", "d")
+		began := time.Now()
+		require.NoError(t, set.Refresh(t.Context()))
+		require.GreaterOrEqual(t, time.Since(began), slow, "the handler has dealt with what the list brought")
+		require.Equal(t, 3+3*3+1, told)
+	})
+}
+
 // K3.1: what a list is asked for after a watch that is silent shows what it did not.
 func TestFault_K3_1_RefreshSeesWhatTheWatchDidNot(t *testing.T) {
 	run(t, newServer("old", "other"), func(t *testing.T, b *bench) {

@@ -77,8 +77,13 @@ func (s *Source) IsWatchListSemanticsUnSupported() bool { return true }
 // the cache's owner learns of changes; a Source without one is never current.
 func (s *Source) Handler(h cache.ResourceEventHandler) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc:    func(o any, initial bool) { h.OnAdd(o, initial); s.handledOne() },
-		UpdateFunc: func(before, after any) { h.OnUpdate(before, after); s.handledOne() },
+		AddFunc: func(o any, initial bool) { h.OnAdd(o, initial); s.handledOne() },
+		UpdateFunc: func(before, after any) {
+			h.OnUpdate(before, after)
+			if before != after { // else it is the informer's own resync, which no event of ours is behind
+				s.handledOne()
+			}
+		},
 		DeleteFunc: func(o any) { h.OnDelete(o); s.handledOne() },
 	}
 }
