@@ -8,6 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
@@ -121,7 +123,7 @@ func (p *Provider) followConfig(ctx context.Context, last configText) error {
 func (p *Provider) reload(newest configText) {
 	config, warnings, err := cloudconfig.Parse(newest.text, newest.name)
 	if err == nil {
-		err = p.core.configure(coreConfig(config))
+		err = p.core.configure(coreConfig(config), p.newcomers(config)...)
 	}
 	p.stranded.Store(strands(err))
 	if err != nil {
@@ -139,6 +141,24 @@ func (p *Provider) reload(newest configText) {
 	for _, svc := range p.allServices() {
 		p.queue.Add(svc)
 	}
+}
+
+// newcomers are the Services with an address of a class that is served by config and was not
+// before. They go on with it, if it is free now: it is given to none that waits.
+func (p *Provider) newcomers(config *cloudconfig.Config) []loadbalancer.Service {
+	if config.LoadBalancerClass == p.class() {
+		return nil
+	}
+	services, err := p.listers.services.List(labels.Everything())
+	utilruntime.HandleError(err)
+	var out []loadbalancer.Service
+	for _, svc := range services {
+		svc = p.said.newest(svc)
+		if classed(svc, config.LoadBalancerClass) && wanted(svc, config.LoadBalancerClass) && svc.DeletionTimestamp == nil && len(svc.Status.LoadBalancer.Ingress) > 0 {
+			out = append(out, p.translate(svc))
+		}
+	}
+	return out
 }
 
 // configRejected tells, once for each cause, that the newest cloud-config is not in use.

@@ -65,12 +65,18 @@ func (c *core) kick() {
 	}
 }
 
-// configure takes over a configuration and asks again for every Service.
-func (c *core) configure(config loadbalancer.Config) error {
+// configure takes over a configuration and asks again for every Service. Before anything is
+// given out, the newcomers, which it begins to serve, go on with what their status shows.
+func (c *core) configure(config loadbalancer.Config, newcomers ...loadbalancer.Service) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.lb.Configure(config); err != nil {
 		return err
+	}
+	c.inspectLocked() // an address of a node is not taken over
+	c.lb.Adopt(newcomers)
+	for _, s := range newcomers {
+		c.keys[s.Holder.UID] = s.Key()
 	}
 	c.reassignLocked()
 	return nil

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -178,6 +179,28 @@ func TestFault_K3_5_ClassTakenOver(t *testing.T) {
 	c.published("web", "10.0.0.2")
 	c.published("outside", "10.0.0.1")
 	c.told("Allocated: 10.0.0.1 from pool default; no longer 192.0.2.9")
+}
+
+// A cloud-config that takes over a class, with the pool that its Services have addresses of,
+// gives none of these to a Service that waits.
+func TestFault_K3_5_ClassTakenOverWhileOthersWait(t *testing.T) {
+	c := start(t,
+		loadBalancer("outside", withClass("metallb.io/lb"), withStatus("192.0.2.9")),
+		loadBalancer("web", withClass("metallb.io/lb"), withStatus("10.0.1.1")))
+	for _, name := range []string{"a", "b", "c", "d"} {
+		require.NoError(t, c.create(loadBalancer(name)))
+		c.says(name, ConditionAllocated, reason.Allocated)
+	}
+	require.Error(t, c.create(loadBalancer("waits")))
+	require.Error(t, c.create(loadBalancer("too")))
+	both := strings.ReplaceAll(strings.ReplaceAll(pools, "baremetal.cloud/lb", "metallb.io/lb"), "10.0.0.0/30", "10.0.0.0/30, 10.0.1.0/30")
+	require.NoError(t, os.WriteFile(c.path, []byte(both), 0o600))
+	c.says("web", ConditionAllocated, reason.Allocated)
+	for _, name := range []string{"outside", "waits", "too"} {
+		c.says(name, ConditionAllocated, reason.Allocated)
+		require.NotContains(t, publishedAddresses(c.service(name)), netip.MustParseAddr("10.0.1.1"))
+	}
+	c.published("web", "10.0.1.1")
 }
 
 // MetalLB's shared pair keeps its address, and a Warning says which key to write.

@@ -159,6 +159,20 @@ func (b *Balancer) Restore(services []Service, shared map[string]bool, released 
 	return findings
 }
 
+// Adopt takes over, as Ensure does, what the status shows of Services that are not known yet,
+// of all of them before the first is given anything else: call Reassign afterwards.
+func (b *Balancer) Adopt(services []Service) {
+	services = slices.DeleteFunc(slices.Clone(services), func(s Service) bool { return b.services[s.Holder.UID] != nil })
+	slices.SortFunc(services, func(x, y Service) int { return x.Holder.Compare(y.Holder) })
+	for _, s := range services {
+		b.addresses.Adopt(ipam.Record{Request: s.Request, Addresses: b.adoptable(s.Published)})
+		b.add(&service{Service: s})
+	}
+	for _, s := range services {
+		b.linger(s.Holder, s.Published)
+	}
+}
+
 // Ensure gives the Service its addresses, or takes over what it says now. The error is
 // a *ipam.Refusal or nil; what the Service holds stays in either case. What the status of a
 // Service shows that was unknown until now is adopted, if it is free and the rules admit it:
