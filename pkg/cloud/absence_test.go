@@ -121,6 +121,9 @@ func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
 	require.Eventually(t, func() bool { return !c.p.services.Current() }, waitAtMost, 5*time.Millisecond)
 	require.ErrorIs(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", c.service("web")), errBehind)
 	require.True(t, c.knows("uid-web"))
+	// Of most Services there is nothing to release, and nothing is tried again.
+	none := loadBalancer("none", func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP })
+	require.NoError(t, c.p.retire(t.Context(), none))
 
 	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
 	down.Store(false)

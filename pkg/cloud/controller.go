@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -93,7 +94,7 @@ func (p *Provider) settle(ctx context.Context, key string) {
 		return
 	}
 	if errors.Is(err, errBehind) {
-		p.options.Logger.Info("nothing is released now", "service", key, "err", err)
+		p.tellBehind(key, err)
 		p.queue.Forget(key)
 		p.queue.AddAfter(key, behindPeriod)
 		return
@@ -102,6 +103,15 @@ func (p *Provider) settle(ctx context.Context, key string) {
 		p.options.Logger.Warn("Service will be tried again", "service", key, "err", err)
 	}
 	p.queue.AddRateLimited(key)
+}
+
+// tellBehind says of one Service a second that it is not released, however many there are.
+func (p *Provider) tellBehind(key string, err error) {
+	level, now, before := slog.LevelDebug, time.Now().UnixNano(), p.toldBehind.Load()
+	if now-before >= int64(behindPeriod) && p.toldBehind.CompareAndSwap(before, now) {
+		level = slog.LevelInfo
+	}
+	p.options.Logger.Log(context.Background(), level, "nothing is released now", "service", key, "err", err)
 }
 
 // sync brings one Service's status in line with the core.
@@ -148,6 +158,10 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 
 // retire lets go of a Service that wants no load balancer any more.
 func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
+	if !p.core.knows(string(svc.UID)) && !marked(svc) {
+		p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
+		return nil // most Services are no load balancers, and take no part in what follows
+	}
 	if err := p.mayRelease(ctx, svc.Namespace+"/"+svc.Name, string(svc.UID)); err != nil {
 		return err
 	}

@@ -151,6 +151,19 @@ func (c *core) statusShows(uid string, addresses []netip.Addr) {
 	c.retryLocked()
 }
 
+// knows reports whether there is anything to release of the Service with that UID: of the many
+// that are no load balancers there is not.
+func (c *core) knows(uid string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.knowsLocked(uid)
+}
+
+func (c *core) knowsLocked(uid string) bool {
+	_, known := c.keys[uid]
+	return known || c.lb.Lingers(uid)
+}
+
 // release frees what the Service with that UID holds.
 func (c *core) release(uid string) {
 	c.mu.Lock()
@@ -166,8 +179,8 @@ func (c *core) others(key, uid string) []string {
 }
 
 func (c *core) releaseLocked(uid string) {
-	if _, known := c.keys[uid]; !known && !c.lb.Lingers(uid) {
-		return // one of the many Services that are no load balancers
+	if !c.knowsLocked(uid) {
+		return
 	}
 	c.lb.Release(uid, c.now())
 	delete(c.keys, uid)

@@ -104,6 +104,8 @@ type Provider struct {
 	restored chan struct{}
 	// publishing says that this replica's plans go out.
 	publishing atomic.Bool
+	// toldBehind is when it was last logged that nothing is released, in Unix nanoseconds.
+	toldBehind atomic.Int64
 	writers    *keyLocks
 	said       sayings
 }
