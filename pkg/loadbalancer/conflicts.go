@@ -408,8 +408,12 @@ func sortedAddresses[V any](m map[netip.Addr]V) []netip.Addr {
 // confine puts free addresses into quarantine and lets them out of it.
 func (b *Balancer) confine(now time.Time) {
 	c := &b.conflicts
+	by := map[string]int{}
+	for _, m := range c.owned {
+		by[m.Owner]++
+	}
 	for _, address := range sortedAddresses(c.quarantined) {
-		b.review(address, now)
+		b.review(address, by, now)
 	}
 	spared := c.spared
 	c.spared = map[netip.Addr]bool{}
@@ -443,8 +447,9 @@ func (m Machine) uses() string {
 
 // review looks at an address in quarantine again. It leaves when a Service holds it after
 // all, as after a restart, when no pool contains it, when who answers is a proxy, and when it
-// was silent for long enough.
-func (b *Balancer) review(address netip.Addr, now time.Time) {
+// was silent for long enough. by counts the addresses of each node, which keeps no more than
+// maxOwned back, those that it had before included.
+func (b *Balancer) review(address netip.Addr, by map[string]int, now time.Time) {
 	c := &b.conflicts
 	q := c.quarantined[address]
 	m, found := c.user(address)
@@ -454,16 +459,18 @@ func (b *Balancer) review(address netip.Addr, now time.Time) {
 	case found:
 		q.machine, q.silent = m, time.Time{}
 		b.addresses.Quarantine(address, m.uses())
-	case q.machine.Owner != "":
-		b.discharge(address) // What has it no more said so itself.
-	case len(c.found[address]) > 0, !c.leads:
+	case len(c.found[address]) > 0, q.machine.Owner == "" && !c.leads:
 		b.discharge(address) // It is a proxy, or another replica has it looked at.
-	case !b.probed(address):
-		// Silence says nothing before it was asked for.
+	case q.machine.Owner == "" && !b.probed(address):
+		// Silence says nothing before it was asked for. That a node has an address no more it
+		// said itself, but the next one that takes it over may not have said so yet.
+	case q.machine.Owner != "" && by[q.machine.Owner] >= maxOwned:
+		b.discharge(address)
 	case q.silent.IsZero():
 		q.silent = now
 		fallthrough
 	default:
+		by[q.machine.Owner]++
 		end := q.silent.Add(b.probing.Quarantine)
 		if !now.Before(end) {
 			b.discharge(address)

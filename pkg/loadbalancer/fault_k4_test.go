@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -103,6 +104,50 @@ func TestFault_K4_2_PoolContainsNodeAddress(t *testing.T) {
 	}
 }
 
+// TestFault_K4_2_AddressThatWanders: an address that keepalived or kube-vip moves from one node
+// to another (that of the API server, say) is given out neither while no node says that it has it,
+// nor where the announcer of the node that has it ends.
+func TestFault_K4_2_AddressThatWanders(t *testing.T) {
+	for family, prefix := range families {
+		t.Run(family, func(t *testing.T) {
+			w := newWorld(t)
+			w.run("conflicts 16\npool default " + poolOf(prefix) + "\nnode node1\nnode node2\nconnect node1 node2\nleader 1")
+			vip := netip.MustParseAddr(prefix + "0")
+			has := func(node string, addresses ...netip.Addr) {
+				i := announcement.Interface{Name: "eth9", MAC: "02:00:00:00:09:09"}
+				for _, a := range addresses {
+					i.Prefixes = append(i.Prefixes, netip.PrefixFrom(a, a.BitLen()))
+				}
+				w.b.Observe(node, announcement.Report{Interfaces: []announcement.Interface{i}})
+				w.b.Inspect(w.now)
+			}
+			refused := func() {
+				t.Helper()
+				_, err := w.ask("asks", prefix, vip.String())
+				require.ErrorContains(t, err, "is not given out: it is an address of node")
+			}
+			has("node2")
+			has("node1", vip)
+			refused()
+			has("node1")
+			refused()
+			w.now = w.now.Add(time.Second)
+			has("node2", vip)
+			refused()
+			w.b.Observe("node2", announcement.Report{}) // its announcer ends
+			w.now = w.now.Add(time.Hour)
+			w.b.Inspect(w.now)
+			refused()
+			has("node2")
+			refused()
+			w.now = w.now.Add(time.Hour)
+			w.b.Inspect(w.now)
+			_, err := w.ask("asks", prefix, vip.String())
+			require.NoError(t, err)
+		})
+	}
+}
+
 // TestFault_K4_2_OneNodeBlocksLittle: a kubelet that writes a whole pool into its Node keeps 64
 // addresses back, and never more than half of what is free.
 func TestFault_K4_2_OneNodeBlocksLittle(t *testing.T) {
@@ -123,6 +168,22 @@ func TestFault_K4_2_OneNodeBlocksLittle(t *testing.T) {
 	}
 	_, err := w.ask("late", "10.0.0.", "")
 	require.ErrorContains(t, err, `pool "default" has no free IPv4 address`)
+}
+
+// TestFault_K4_2_OneNodeChangesItsMind: what a node had keeps no more back beside what it has.
+func TestFault_K4_2_OneNodeChangesItsMind(t *testing.T) {
+	w := newWorld(t)
+	w.run("conflicts 16\npool default 10.0.0.0/22\nnode node1\nleader 1")
+	for round := range 16 {
+		var all []netip.Addr
+		for i := range 64 {
+			all = append(all, netip.AddrFrom4([4]byte{10, 0, byte(round / 4), byte(64*(round%4) + i)}))
+		}
+		w.b.SetNode(Node{Name: "node2", Addresses: all[:64-32*(round%2)]})
+		w.b.Inspect(w.now)
+		require.LessOrEqual(t, w.b.Usage()[0].Quarantined, maxOwned)
+	}
+	require.Equal(t, maxOwned, w.b.Usage()[0].Quarantined)
 }
 
 // TestFault_K4_6_MachineAnswersForAllThatIsFree: a pool that is half in use has addresses left,

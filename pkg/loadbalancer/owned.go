@@ -38,14 +38,15 @@ func (b *Balancer) isLocal(node string, address netip.Addr) bool {
 	return slices.Contains(b.nodes[node].Addresses, address) || slices.Contains(b.reported(node), address)
 }
 
-// reported returns the addresses of the node's interfaces, as its announcer reports them.
+// reported returns the addresses of the node's interfaces, as its announcer reports them, or did
+// before it ended: the node has them still.
 func (b *Balancer) reported(node string) []netip.Addr {
 	known, ok := b.announcer[node]
 	if !ok {
 		return nil
 	}
 	var out []netip.Addr
-	for _, i := range known.report.Interfaces {
+	for _, i := range known.interfaces {
 		for _, p := range i.Prefixes {
 			out = append(out, p.Addr())
 		}
