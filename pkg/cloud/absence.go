@@ -19,7 +19,28 @@ const (
 	confirmTimeout = 5 * time.Second
 	// behindPeriod is the time between two tries while the cache may be behind.
 	behindPeriod = time.Second
+	// behindPatience is for how long the stock controller's wish to release something waits
+	// for the cache: it asks again only after five seconds and more, and writes a Warning.
+	behindPatience = 2 * time.Second
 )
+
+// awaitCurrent waits a while until the cache of Services has caught up. Events of a list that
+// mends a watch are handled before the watch is back.
+func (p *Provider) awaitCurrent(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, behindPatience)
+	defer cancel()
+	for {
+		changed := p.options.Watches.Changed()
+		if p.services.Current() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // mayRelease returns nil if what the cache says of the Service with that key and UID may be
 // acted on although it takes something away: the cache has caught up with the API server

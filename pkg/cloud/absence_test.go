@@ -125,8 +125,12 @@ func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
 	none := loadBalancer("none", func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP })
 	require.NoError(t, c.p.retire(t.Context(), none))
 
+	// What the stock controller learns by the list that mends the watch does not fail.
 	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
+	web, err := c.p.listers.services.Services("default").Get("web")
+	require.NoError(t, err)
 	down.Store(false)
+	require.NoError(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", web))
 	c.published("waiting", "10.0.0.0")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
 		require.True(t, c.p.services.Current())

@@ -66,6 +66,7 @@ func (p *Provider) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 		return err
 	}
 	key := svc.Namespace + "/" + svc.Name
+	p.awaitCurrent(ctx)
 	if err := p.mayRelease(ctx, key, string(svc.UID)); err != nil {
 		return err // the stock controller asks again
 	}
