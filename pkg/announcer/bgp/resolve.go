@@ -113,11 +113,11 @@ func linkLocal(name string, interfaces []announcement.Interface) (netip.Addr, bo
 }
 
 // identifier returns a BGP Identifier that no other node has: the lowest IPv4 address of the
-// interface with the default route of IPv4, or else of any; where there is none, a hash of the node's
+// interface with a default route, of either family, or else of any; where there is none, a hash of the node's
 // name (RFC 6286 asks for nothing more than four bytes that are not zero).
 func identifier(node string, interfaces []announcement.Interface) netip.Addr {
 	for _, wanted := range []func(announcement.Interface) bool{
-		func(i announcement.Interface) bool { return i.IsGateway(true) },
+		func(i announcement.Interface) bool { return i.IsGateway(true) || i.IsGateway(false) },
 		func(announcement.Interface) bool { return true },
 	} {
 		var all []netip.Addr

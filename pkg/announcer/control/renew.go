@@ -35,6 +35,9 @@ func (st *clientStream) renew() *clientStream {
 		case <-st.ctx.Done():
 			return nil
 		case <-due:
+			if st.ctx.Err() != nil {
+				return nil // it was lost: the next one waits as after any loss
+			}
 			draining = true
 		case <-check.C:
 		}
