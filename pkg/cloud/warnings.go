@@ -100,9 +100,13 @@ func overlaps(r ipam.Range, p netip.Prefix) bool {
 	return r.Contains(p.Masked().Addr()) || p.Contains(r.First)
 }
 
-// doubtsPeriod is the time between two looks at all Services and Nodes, unless the
-// cloud-config is another.
-const doubtsPeriod = 30 * time.Second
+const (
+	// doubtsPeriod is the time between two looks at all Services and Nodes, unless the
+	// cloud-config is another.
+	doubtsPeriod = 30 * time.Second
+	// maxDoubts bounds the doubts that are told, and remembered as told.
+	maxDoubts = 256
+)
 
 // doubter remembers what was told of the cloud-config, and when it was looked for doubts.
 type doubter struct {
@@ -122,6 +126,23 @@ func (d *doubter) due(config *cloudconfig.Config, changed *atomic.Bool, now time
 	return true
 }
 
+// fresh returns those of doubts that were not told before, and notes them: at most maxDoubts in
+// all, for nodes can make ever new ones by the addresses that they report.
+func (d *doubter) fresh(doubts []string) []string {
+	var out []string
+	for _, doubt := range doubts {
+		if d.told[doubt] || len(d.told) > maxDoubts {
+			continue
+		}
+		if len(d.told) == maxDoubts {
+			doubt = "there are more doubts about the pools than are told; mend those that were"
+		}
+		d.told[doubt] = true
+		out = append(out, doubt)
+	}
+	return out
+}
+
 // warn tells, once each, of doubts about the cloud-config in use.
 func (p *Provider) warn(d *doubter) {
 	if !d.due(p.config.Load(), &p.surroundingsChanged, p.core.now()) {
@@ -135,11 +156,7 @@ func (p *Provider) warn(d *doubter) {
 	if err != nil {
 		return
 	}
-	for _, doubt := range doubts(p.config.Load().Pools, surroundings{nodes, services, p.core.links()}) {
-		if d.told[doubt] {
-			continue
-		}
-		d.told[doubt] = true
+	for _, doubt := range d.fresh(doubts(p.config.Load().Pools, surroundings{nodes, services, p.core.links()})) {
 		p.options.Logger.Warn("cloud-config", "warning", doubt)
 		p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigDoubtful", doubt)
 	}

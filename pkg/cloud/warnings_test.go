@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"fmt"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -62,4 +63,20 @@ func TestFault_K1_8_DoubtsAreLookedForOnChange(t *testing.T) {
 	}
 	require.Equal(t, 10, looks)
 	require.True(t, d.due(two, &changed, now), "another cloud-config at once")
+}
+
+// A kubelet that writes ever new addresses of a pool into its Node makes a bounded number of lines.
+func TestFault_K1_8_DoubtsAreBounded(t *testing.T) {
+	d := &doubter{told: map[string]bool{}}
+	told := 0
+	for round := range 10 {
+		var doubts []string
+		for i := range 100 {
+			doubts = append(doubts, fmt.Sprint("address ", 100*round+i))
+		}
+		told += len(d.fresh(doubts))
+		require.Empty(t, d.fresh(doubts[:1]), "each once")
+	}
+	require.Equal(t, maxDoubts+1, told)
+	require.Len(t, d.told, maxDoubts+1)
 }
