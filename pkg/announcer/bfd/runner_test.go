@@ -22,6 +22,9 @@ var (
 
 // segment joins the wires of Runners in one process.
 type segment struct {
+	// source, if valid, is what those who run from now on have at first instead of their address.
+	source netip.Addr
+
 	mu    sync.Mutex
 	wires map[netip.Addr]*memory
 }
@@ -133,7 +136,7 @@ type node struct {
 // run starts a Runner on the segment that ends with the test.
 func (s *segment) run(t *testing.T, address netip.Addr, options Options, configs ...SessionConfig) *node {
 	t.Helper()
-	n := &node{wire: &memory{segment: s, address: address}, ended: make(chan struct{})}
+	n := &node{wire: &memory{segment: s, address: address, source: s.source}, ended: make(chan struct{})}
 	hear := options.OnEvent
 	options.OnEvent = func(e Event) {
 		n.mu.Lock()
@@ -366,8 +369,9 @@ func TestSocketsAreTriedAgain(t *testing.T) {
 func TestScopeOfTheSource(t *testing.T) {
 	bubble(t, func(t *testing.T, s *segment) {
 		global, peer, other := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8::9")
+		s.source = netip.MustParseAddr("fe80::1")
 		a := s.run(t, global, Options{}, with(peer))
-		a.wire.change(func() { a.wire.source = netip.MustParseAddr("fe80::1") })
+		s.source = netip.Addr{}
 		b := s.run(t, peer, Options{}, with(global))
 		time.Sleep(10 * time.Second)
 		require.Equal(t, errScope, a.session(t).Problem)
