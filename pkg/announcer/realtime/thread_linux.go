@@ -252,9 +252,13 @@ func threadTime(id int) time.Duration {
 // one that started it.
 func Share() error {
 	return eachThread(func(id int) error {
-		// Where it lacks the capability for this the process takes a little more when it rests.
+		if err := unnice(id, normal); err != nil {
+			return err
+		}
+		// The kernel keeps no slack for a thread that is not a normal one yet. Where it lacks the
+		// capability for this the process takes a little more when it rests.
 		_ = os.WriteFile(fmt.Sprintf("/proc/%d/timerslack_ns", id), strconv.AppendInt(nil, int64(slack), 10), 0)
-		return unnice(id, normal)
+		return nil
 	})
 }
 
