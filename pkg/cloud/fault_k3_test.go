@@ -61,7 +61,7 @@ func TestFault_K3_3_DeletedWhileAnotherFinalizerHolds(t *testing.T) {
 			family := func(svc *corev1.Service) { svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPFamily(name)} }
 			c := start(t)
 			g := &gate{}
-			c.client.PrependReactor("patch", "services", g.react)
+			c.react("patch", "services", g.react)
 			require.NoError(t, c.create(loadBalancer("web", family, withClass("baremetal.cloud/lb"))))
 			c.published("web", address)
 
@@ -81,7 +81,7 @@ func TestFault_K3_3_DeletedWhileAnotherFinalizerHolds(t *testing.T) {
 func TestFault_K3_3_DeletedByTheStockController(t *testing.T) {
 	c := start(t)
 	g := &gate{}
-	c.client.PrependReactor("patch", "services", g.react)
+	c.react("patch", "services", g.react)
 	require.NoError(t, c.create(loadBalancer("web", func(svc *corev1.Service) { svc.Finalizers = []string{servicehelpers.LoadBalancerCleanupFinalizer} })))
 	c.published("web", "10.0.0.0")
 	c.deleting("web")
@@ -103,7 +103,7 @@ func TestFault_K3_3_OutdatedVersionReleasesNothing(t *testing.T) {
 	require.NoError(t, c.create(loadBalancer("web")))
 	c.published("web", "10.0.0.0")
 	var refused atomic.Bool
-	c.client.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+	c.react("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		patch, ok := action.(clienttesting.PatchAction)
 		if !ok || string(patch.GetPatch()) == "{}" || refused.Swap(true) {
 			return false, nil, nil
@@ -133,7 +133,7 @@ func TestFault_K3_3_ClassLeavesTheCloudConfig(t *testing.T) {
 			c.published("web", "10.0.0.0")
 
 			g := &gate{}
-			c.client.PrependReactor("patch", "services", g.react)
+			c.react("patch", "services", g.react)
 			g.close("web")
 			reassign := strings.ReplaceAll(without, "Refuse", "Reassign")
 			require.NoError(t, os.WriteFile(c.path, []byte(reassign), 0o600))

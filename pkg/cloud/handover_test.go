@@ -45,7 +45,7 @@ func (g *gate) close(name string) {
 func TestAddressLeavesOneStatusBeforeItEntersAnother(t *testing.T) {
 	c := start(t)
 	g := &gate{}
-	c.client.PrependReactor("patch", "services", g.react)
+	c.react("patch", "services", g.react)
 	require.NoError(t, c.create(loadBalancer("web")))
 	c.published("web", "10.0.0.0")
 

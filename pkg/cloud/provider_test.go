@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
+	clienttesting "k8s.io/client-go/testing"
 	cloudprovider "k8s.io/cloud-provider"
 
 	"baremetal.cloud/ccm/internal/testlog"
@@ -56,6 +57,13 @@ type cluster struct {
 	p      *Provider
 	path   string
 	log    testlog.Log
+}
+
+// react has the fake API server, which others may be asking just now, react to something.
+func (c *cluster) react(verb, resource string, reaction clienttesting.ReactionFunc) {
+	c.client.Lock() // which it holds while it looks for a reaction
+	defer c.client.Unlock()
+	c.client.PrependReactor(verb, resource, reaction)
 }
 
 // builder hands out the fake client.

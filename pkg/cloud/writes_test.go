@@ -62,7 +62,7 @@ func (c *cluster) numberVersions() {
 	var last atomic.Int64
 	last.Store(1)
 	react := clienttesting.ObjectReaction(c.client.Tracker())
-	c.client.PrependReactor("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
+	c.react("patch", "services", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		patch := action.(clienttesting.PatchActionImpl)
 		var body map[string]any
 		if err := json.Unmarshal(patch.Patch, &body); err != nil {

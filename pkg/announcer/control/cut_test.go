@@ -68,10 +68,10 @@ func sheared(t *testing.T, f func(b *bubble, s *shears)) {
 	s := &shears{}
 	s.open()
 	inBubble(t, func(b *bubble) {
-		b.client.options.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+		b.dialBy(func(ctx context.Context, address string) (net.Conn, error) {
 			conn, err := b.wire.dial(ctx, address)
 			return shearedConn{conn, s}, err
-		}
+		})
 		b.reconnect(t)
 		f(b, s)
 		s.open()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,11 +46,17 @@ type bubble struct {
 	wire   *memoryListener
 	dns    *names
 	leave  func() error // stops the node
+	dialer atomic.Pointer[dial]
 
 	mu    sync.Mutex
 	ups   []bool
 	plans []announcement.Set
 }
+
+type dial func(ctx context.Context, address string) (net.Conn, error)
+
+// dialBy has the node, which may be dialling just now, dial by d.
+func (b *bubble) dialBy(d dial) { b.dialer.Store(&d) }
 
 // inBubble runs f with both halves running and the node's stream up.
 func inBubble(t *testing.T, f func(*bubble)) {
@@ -76,7 +83,8 @@ func inBubble(t *testing.T, f func(*bubble)) {
 				b.plans = append(b.plans, s)
 			},
 		})
-		b.client.options.Dial = b.wire.dial
+		b.dialBy(b.wire.dial)
+		b.client.options.Dial = func(ctx context.Context, address string) (net.Conn, error) { return (*b.dialer.Load())(ctx, address) }
 		b.client.lookup = b.dns.lookup
 		b.client.SetReport(announcement.Report{})
 		ctx, cancel := context.WithCancel(t.Context())
