@@ -16,9 +16,6 @@ import (
 const (
 	// askAgain is how long the answer of the segment to a probe counts.
 	askAgain = time.Second
-	// untoldAfter is for how long a peer that is up may leave others without word of what it
-	// claims. It is asked all the time; then what it did not tell does not count.
-	untoldAfter = 2 * time.Second
 	// hurry is the least time between two packets to a peer that answer something of it.
 	hurry = 10 * time.Millisecond
 	// companyWeight is how many frames of anybody a packet of a peer counts for.
@@ -84,8 +81,8 @@ type Core struct {
 	// others is what the View made last has of others, of which the next one needs the memory.
 	others []Other
 	// waiting are the addresses that were decided about while claims of a peer who is up were
-	// still on their way.
-	waiting map[netip.Addr]bool
+	// still on their way, and since when.
+	waiting map[netip.Addr]time.Duration
 	// settled are the addresses whose claims changed since Settle told of them, regained and
 	// insists those of which Regained and Insists are to tell.
 	settled, regained, insists map[netip.Addr]bool
@@ -103,7 +100,9 @@ type Core struct {
 // entry is a list and what happened with its address.
 type entry struct {
 	List
-	since    time.Duration
+	since time.Duration
+	// waited is when the node last ceased to wait for what a peer claims.
+	waited   time.Duration
 	cautious bool
 	// current says that somebody claimed the address under this list, after which nobody
 	// answers for it under an older one.
@@ -123,7 +122,7 @@ func NewCore(node string, boot uint64) *Core {
 	return &Core{
 		node: node, boot: boot, peers: map[string]*peer{}, lists: map[netip.Addr]*entry{},
 		claimants: map[netip.Addr][]*peer{}, share: math.MaxInt, again: agenda.New(cmp.Compare[time.Duration]),
-		waiting: map[netip.Addr]bool{}, settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, insists: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
+		waiting: map[netip.Addr]time.Duration{}, settled: map[netip.Addr]bool{}, regained: map[netip.Addr]bool{}, insists: map[netip.Addr]bool{}, changed: map[netip.Addr]bool{},
 	}
 }
 

@@ -31,10 +31,8 @@ type peer struct {
 	// proved are the claims that count because a leader's proof came with them; see counted.
 	proved map[netip.Addr]announcement.Stamp
 	more   bool // A part is still to come.
-	// vague is since when the peer does not tell what it claims, 0 where it is known, and
-	// untold says that nobody waits for that any more.
-	vague  time.Duration
-	untold bool
+	// patience is for how long this node still waits to be told what the peer claims.
+	patience patience
 	// missed says that the peer may have claimed something of which this node never heard.
 	missed bool
 
@@ -75,14 +73,14 @@ func (p *peer) late(now, interval time.Duration) bool {
 func (p *peer) forget(now time.Duration) {
 	p.rebase, p.missed = p.rebase || p.state == Up, true
 	p.state, p.since = Unknown, now
-	p.vague, p.untold = 0, false
+	p.patience.told(p.heard)
 }
 
 // other returns what bears on an address to which the peer has claim.
 func (p *peer) other(claim announcement.Stamp, interval time.Duration) Other {
 	return Other{
 		Node: p.name, State: p.state, Since: p.since, Hears: p.hears, Grace: p.since + 2*interval,
-		Known: p.known() || p.untold, Claim: claim, Unwell: p.unwell, Heard: p.apart, HeardByOther: p.its,
+		Known: p.known() || p.patience.over, Claim: claim, Unwell: p.unwell, Heard: p.apart, HeardByOther: p.its,
 	}
 }
 
@@ -186,17 +184,13 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	if packet.Part != nil {
 		c.learn(now, p, packet.Part)
 	}
-	if p.known() && !wasKnown {
-		c.waitNoMore()
-	}
 	if p.known() {
-		p.vague, p.untold = 0, false
-	} else if p.vague == 0 {
-		p.vague = now
-	} else if !p.untold && now >= p.vague+untoldAfter {
-		// It goes on speaking and does not tell. One that is silent may have told it unheard.
-		p.untold = true
-		c.waitNoMore()
+		p.patience.told(now)
+	}
+	// One that goes on speaking and does not tell is waited for no more. One that is silent may
+	// have told it unheard.
+	if p.known() && !wasKnown || !p.known() && p.patience.untold(now) {
+		c.waitNoMore(now)
 	}
 	p.missed = p.missed || !p.hears
 	if p.missed && p.known() && p.hears {
@@ -211,10 +205,16 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 	}
 }
 
-// waitNoMore has those addresses decided about that wait for what some peer claims.
-func (c *Core) waitNoMore() {
+// waitNoMore has those addresses decided about that wait for what some peer claims. A wait as long
+// as a turn may have outlasted the turns of several.
+func (c *Core) waitNoMore(now time.Duration) {
+	for address, since := range c.waiting {
+		if e := c.lists[address]; e != nil && now >= since+turnTime {
+			e.waited = now
+		}
+	}
 	backlog.AddKeys(&c.dirty, c.waiting)
-	c.waiting = map[netip.Addr]bool{}
+	c.waiting = map[netip.Addr]time.Duration{}
 }
 
 // remark has those addresses decided about anew that p claims.
@@ -297,7 +297,7 @@ func (c *Core) ended(now time.Duration, p *peer) {
 func (c *Core) lose(now time.Duration, p *peer) {
 	p.rebase = p.rebase || p.state == Up
 	p.state, p.since, p.hears, p.missed = Down, now, false, true
-	p.vague, p.untold = 0, false
+	p.patience.told(p.heard)
 	c.ended(now, p)
 	for claim := range p.claims.held.All() {
 		c.regain(claim.Address)

@@ -98,6 +98,9 @@ type View struct {
 	// Since is when the list was taken up, or the last claim of another one that was
 	// heard ended, whichever is later.
 	Since time.Duration
+	// Waited is when the node last learned what a peer claims that it had waited for, or gave
+	// that up. All those that waited do so at once, and the order of the list counts from then on.
+	Waited time.Duration
 	// Cautious says that the node came to the list by a restart, so that others may
 	// already answer for the address without having been heard yet.
 	Cautious bool
@@ -217,7 +220,8 @@ func (v View) take(now time.Duration, me int) Verdict {
 			return Verdict{Again: due}
 		}
 	}
-	ready, asked, wait := v.Since, !v.Unconfirmed, time.Duration(0)
+	begin := max(v.Since, v.Waited)
+	ready, asked, wait := begin, !v.Unconfirmed, time.Duration(0)
 	if v.relieved() {
 		wait = turnTime
 	}
@@ -260,7 +264,7 @@ func (v View) take(now time.Duration, me int) Verdict {
 		return v.when(now, ready)
 	}
 	// Those who come later in the list ask later, so that they hear the earlier ones.
-	if ask := v.Since + time.Duration(me)*turnTime; now < ask {
+	if ask := begin + askTurn(me); now < ask {
 		return Verdict{Again: ask}
 	}
 	if v.Probe != Silent {
@@ -268,6 +272,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 	}
 	return v.when(now, ready)
 }
+
+// askTurn is for how long a candidate, by its place in the list, has others ask the segment first.
+func askTurn(place int) time.Duration { return time.Duration(place) * turnTime }
 
 // when claims once ready has come.
 func (v View) when(now, ready time.Duration) Verdict {

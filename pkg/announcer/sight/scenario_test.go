@@ -105,6 +105,8 @@ func (s *scenario) do(command string, words []string) {
 	case "relink": // relink a: its carrier was lost and is back
 		s.nodes[words[0]].core.Listen(s.now)
 		s.configure(s.nodes[words[0]])
+	case "mumble": // mumble d: d claims something and never says what
+		s.nodes[words[0]].mumbles = true
 	case "noise": // noise b: b hears a hundred frames of others
 		s.nodes[words[0]].frames += 100
 	default:

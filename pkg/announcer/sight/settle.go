@@ -65,7 +65,8 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		own = announcement.Stamp{}
 		c.claim(address, own)
 		if c.yielded(e) {
-			e.probe, e.probed = Answered, now
+			// Others may have yielded to the same word; the earlier ones ask first.
+			e.probe, e.probed = Answered, now+askTurn(slices.Index(e.Candidates, c.node))
 		}
 		verdict = c.verdict(now, address, own, e)
 	}
@@ -94,7 +95,9 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 func (c *Core) verdict(now time.Duration, address netip.Addr, own announcement.Stamp, e *entry) Verdict {
 	v := c.view(address, own, e)
 	if slices.ContainsFunc(v.Others, func(o Other) bool { return o.State == Up && !o.Known }) {
-		c.waiting[address] = true
+		if _, known := c.waiting[address]; !known {
+			c.waiting[address] = now
+		}
 	}
 	e.current = e.current || v.current()
 	return Decide(now, v)
@@ -120,7 +123,7 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	v := View{
 		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: own,
 		Ready: e.Ready, Unwell: c.unwell,
-		Since: e.since, Cautious: e.cautious, Listen: c.until, Probe: e.probe, Others: c.others[:0],
+		Since: e.since, Waited: e.waited, Cautious: e.cautious, Listen: c.until, Probe: e.probe, Others: c.others[:0],
 	}
 	for _, name := range e.Candidates {
 		if p := c.peers[name]; p != nil {

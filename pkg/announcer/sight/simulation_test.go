@@ -177,7 +177,8 @@ type simulation struct {
 	// liar is that node.
 	lies *rand.Rand
 	liar string
-	// silent says that it has others ask for claims that it never tells.
+	// life is the liar's, and silent says that it has others ask for claims that it seldom tells.
+	life   uint64
 	silent bool
 }
 
@@ -419,10 +420,13 @@ func (s *simulation) move() {
 }
 
 // lie has the liar tell all others that it claims everything under a far term, with whatever
-// proofs it has, or that it claims something and not what.
+// proofs it has, or that it claims something and not what. Now and then it begins a life.
 func (s *simulation) lie(seq uint64) {
+	if s.lies.IntN(20) == 0 {
+		s.life++
+	}
 	part, digest := &Part{Range: true}, Digest(0)
-	if s.silent {
+	if s.silent && s.lies.IntN(3) > 0 {
 		part, digest = nil, Digest(s.lies.Uint64())
 	}
 	for _, vip := range s.vips {
@@ -443,7 +447,7 @@ func (s *simulation) lie(seq uint64) {
 	for _, n := range s.stations {
 		if n != from {
 			s.carry(from, n, Packet{
-				From: s.liar, Boot: 1, Seq: seq, Heard: Echo{n.core.boot, n.core.seq}, Hears: true,
+				From: s.liar, Boot: 1 + s.life, Seq: seq, Heard: Echo{n.core.boot, n.core.seq}, Hears: s.lies.IntN(2) == 0,
 				Detect: 300 * time.Millisecond, Apart: s.lies.Uint32(), Digest: digest, Part: part,
 			}, from.address)
 		}

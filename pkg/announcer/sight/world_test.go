@@ -72,6 +72,8 @@ type station struct {
 	words map[announced]time.Duration
 	// left says that the life before this one ended by SIGTERM.
 	left bool
+	// mumbles says that it has others ask for claims that it never tells.
+	mumbles bool
 }
 
 // arrived is a packet and where it came from.
@@ -367,6 +369,9 @@ func (w *world) schedule(s *station) {
 // send sends a packet to where its receiver is, as far as the sender knows.
 func (w *world) send(from string, out Outgoing) {
 	s, to := w.nodes[from], w.nodes[out.To]
+	if s.mumbles {
+		out.Packet.Digest, out.Packet.Part = out.Packet.Digest+1, nil
+	}
 	for _, path := range s.peers[out.To].Next(out.Late) {
 		switch path.To.Addr() {
 		case to.address:
