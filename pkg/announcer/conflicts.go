@@ -46,8 +46,10 @@ type conflicts struct {
 	// found are the machines by address that the last question found, and heard those that
 	// claimed an address of the node's.
 	found, heard claimants
-	// defended is when an address was defended last.
+	// defended is when an address was defended last, and owed are the addresses that were claimed
+	// again too early for another defence.
 	defended map[netip.Addr]time.Duration
+	owed     map[netip.Addr]bool
 	// listed are found and heard as they were told at listedAt, and told what probed was then;
 	// changed says that they are not up to date.
 	listed   []announcement.Finding
@@ -70,7 +72,7 @@ type ConflictCounts struct {
 func newConflicts() conflicts {
 	return conflicts{
 		due: map[netip.Addr]time.Duration{}, unasked: map[netip.Addr]bool{},
-		found: newClaimants(), heard: newClaimants(), defended: map[netip.Addr]time.Duration{},
+		found: newClaimants(), heard: newClaimants(), defended: map[netip.Addr]time.Duration{}, owed: map[netip.Addr]bool{},
 	}
 }
 
@@ -197,8 +199,25 @@ func (c *conflicts) hear(boot time.Duration, now time.Time, h probe.Holder) (new
 // defend notes that address is defended now.
 func (c *conflicts) defend(boot time.Duration, address netip.Addr) {
 	c.defended[address] = boot
+	delete(c.owed, address)
 	c.counts.Defended++
 	c.changed = true
+}
+
+// owe notes that address is to be defended as soon as it may be. The claim that came too early
+// may be the last one, and is what other hosts believe until then.
+func (c *conflicts) owe(address netip.Addr) { c.owed[address] = true }
+
+// overdue returns the addresses, sorted, whose defence was owed and may be now.
+func (c *conflicts) overdue(boot time.Duration) []netip.Addr {
+	var out []netip.Addr
+	for address := range c.owed {
+		if boot >= c.defended[address]+defendInterval {
+			out = append(out, address)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
 }
 
 // expire forgets what is over: claims that were not heard again, and those to addresses that
@@ -209,7 +228,10 @@ func (c *conflicts) expire(boot time.Duration, answers func(netip.Addr) bool) {
 	}
 	c.expired = boot
 	c.changed = c.heard.expire(boot, answers) || c.changed
-	maps.DeleteFunc(c.defended, func(_ netip.Addr, last time.Duration) bool { return boot >= last+defendInterval })
+	maps.DeleteFunc(c.owed, func(address netip.Addr, _ bool) bool { return !answers(address) })
+	maps.DeleteFunc(c.defended, func(address netip.Addr, last time.Duration) bool {
+		return boot >= last+defendInterval && !c.owed[address]
+	})
 }
 
 // asks returns when something is to be asked for; 0 is never.
@@ -228,6 +250,9 @@ func (c *conflicts) wake() time.Duration {
 	next := time.Duration(0)
 	if c.changed {
 		next = soonest(next, c.listedAt+upkeepPause)
+	}
+	for address := range c.owed {
+		next = soonest(next, c.defended[address]+defendInterval)
 	}
 	if over := c.heard.expires(); over != 0 {
 		next = soonest(next, max(over, c.expired+upkeepPause))

@@ -153,6 +153,30 @@ func TestDefence(t *testing.T) {
 	require.Empty(t, findings(&c), "the address is another node's now")
 }
 
+// A claim that comes too early for another defence is answered as soon as one may be: it may be
+// the last, and hosts believe it until then.
+func TestDefenceIsOwed(t *testing.T) {
+	c, boot, address := newConflicts(), time.Hour, ip("192.0.2.1")
+	c.hear(boot, began, holder("192.0.2.1"))
+	c.defend(boot, address)
+	require.Empty(t, c.overdue(boot+defendInterval))
+	_, defend := c.hear(boot+defendInterval/2, began, holder("192.0.2.1"))
+	require.False(t, defend)
+	c.owe(address)
+	findings(&c)
+	require.Equal(t, boot+defendInterval, c.wake())
+	require.Empty(t, c.overdue(boot+defendInterval-1))
+	c.expire(boot+defendInterval, always)
+	require.Equal(t, []netip.Addr{address}, c.overdue(boot+defendInterval))
+	c.defend(boot+defendInterval, address)
+	require.Empty(t, c.overdue(boot+2*defendInterval))
+
+	c.owe(address)
+	c.expired = 0
+	c.expire(boot+2*defendInterval, never)
+	require.Empty(t, c.overdue(boot+2*defendInterval), "the address is another node's now")
+}
+
 // The same machine found by asking and heard by itself is one.
 func TestFindingsAreOne(t *testing.T) {
 	c, boot := newConflicts(), time.Hour
@@ -181,8 +205,14 @@ func TestWhoIsAStranger(t *testing.T) {
 	require.Equal(t, [2]bool{}, contested("192.0.2.200", net.HardwareAddr{2, 0, 0, 0, 0, 3}.String()), "the node's other interface")
 	require.Equal(t, [2]bool{}, contested("192.0.2.201", stranger), "the other one answers for it")
 	require.Equal(t, [2]bool{true, true}, contested("192.0.2.200", stranger))
+	require.Empty(t, c.conflicts.owed)
+	c.conflicts.defend(time.Hour, ip("192.0.2.200"))
+	require.Equal(t, [2]bool{false, false}, contested("192.0.2.200", stranger), "again, too early")
+	require.Equal(t, map[netip.Addr]bool{ip("192.0.2.200"): true}, c.conflicts.owed)
+	c.conflicts.defend(time.Hour, ip("192.0.2.200"))
 	c.set.Sight.Peers = nil
 	require.Equal(t, [2]bool{true, false}, contested("192.0.2.200", "02:00:00:00:00:98"))
+	require.Empty(t, c.conflicts.owed)
 }
 
 // A machine that claims one address thousands of times in a second is heard once.

@@ -57,6 +57,10 @@ func (a *Announcer) hear(now time.Time, boot time.Duration, n news) (defend []ne
 			defend = append(defend, h.Address)
 		}
 	}
+	for _, address := range a.core.conflicts.overdue(boot) {
+		a.core.conflicts.defend(boot, address)
+		defend = append(defend, address)
+	}
 	a.logLimit.LogSummary(a.log, now, slog.LevelWarn, "log lines suppressed")
 	a.core.conflicts.expire(boot, a.core.claims.Has)
 	return defend, a.core.conflicts.list(boot)
@@ -71,8 +75,12 @@ func (c *core) contested(boot time.Duration, now time.Time, h probe.Holder) (new
 	}
 	news, defend = c.conflicts.hear(boot, now, h)
 	for _, name := range c.options[h.Address].Candidates {
-		known := name == c.node || slices.ContainsFunc(c.set.Sight.Peers, func(p announcement.Peer) bool { return p.Node == name && len(p.Interfaces) > 0 })
-		defend = defend && known
+		if name != c.node && !slices.ContainsFunc(c.set.Sight.Peers, func(p announcement.Peer) bool { return p.Node == name && len(p.Interfaces) > 0 }) {
+			return news, false
+		}
+	}
+	if !defend {
+		c.conflicts.owe(h.Address)
 	}
 	return news, defend
 }
