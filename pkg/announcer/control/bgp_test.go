@@ -3,6 +3,7 @@ package control
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,6 +79,20 @@ func TestBGPPlanRoundTrip(t *testing.T) {
 	over(none, bgpSet(5, "192.0.2.0/32"))
 }
 
+// The cloud-config lets pools and peers have names of 253 bytes, and numbers a pool's advertisements.
+func TestLongestNamesOfBGP(t *testing.T) {
+	name := strings.Repeat("a", maxName)
+	set := bgpSet(1, "192.0.2.7/32")
+	set.BGP.Peers = set.BGP.Peers[:1]
+	set.BGP.Peers[0].Name = name
+	set.BGP.Advertisements = set.BGP.Advertisements[:1]
+	set.BGP.Advertisements[0].Name, set.BGP.Advertisements[0].Peers = name+"/1023", []string{name}
+	set.BGP.Routes[0].Advertisements = []string{name + "/1023"}
+	got, err := applyPlan(announcement.Set{}, planSnapshot(set))
+	require.NoError(t, err)
+	require.Equal(t, set, got)
+}
+
 // What a plan of a broken or hostile replica says is refused before anything is done with it.
 func TestBGPPlanRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -97,6 +112,8 @@ func TestBGPPlanRefused(t *testing.T) {
 		"unknown peer":   {func(p *pb.Plan) { p.Bgp.Advertisements[0].Peers[0] = "x" }, `plan: advertisement "a/0": there is no peer "x"`},
 		"large":          {func(p *pb.Plan) { p.Bgp.Advertisements[0].LargeCommunities = []uint32{1, 2} }, "plan: advertisement 0: large communities of 2 numbers; each has 3"},
 		"communities":    {func(p *pb.Plan) { p.Bgp.Advertisements[0].Communities = make([]uint32, 65) }, "plan: advertisement 0: communities: 65 entries; the limit is 64"},
+		"long name":      {func(p *pb.Plan) { p.Bgp.Advertisements[0].Name = strings.Repeat("a", 265) }, "plan: advertisement 0: name of 265 bytes; the limit is 264"},
+		"nameless":       {func(p *pb.Plan) { p.Bgp.Advertisements[0].Name = "" }, "plan: advertisement 0: name is empty"},
 		"prepend":        {func(p *pb.Plan) { p.Bgp.Advertisements[0].Prepend = 256 }, "plan: advertisement 0: prepend 256; the limit is 255"},
 		"host bits":      {func(p *pb.Plan) { p.Routes[0].Prefix.Length = 24 }, "plan: route 0: prefix 192.0.2.7/24 has host bits set"},
 		"length":         {func(p *pb.Plan) { p.Routes[0].Prefix.Length = 33 }, "plan: route 0: prefix length 33 of 192.0.2.7"},

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -138,7 +139,10 @@ func decodeAdvertisements(list []*pb.Advertisement) ([]announcement.Advertisemen
 
 func decodeAdvertisement(p *pb.Advertisement) (announcement.Advertisement, error) {
 	a := announcement.Advertisement{Name: p.GetName(), Peers: slices.Clone(p.GetPeers()), LocalPref: decodeMetric(p.LocalPref), MED: decodeMetric(p.Med)}
-	if err := checkName("name", a.Name); err != nil {
+	if a.Name == "" {
+		return a, errors.New("name is empty")
+	}
+	if err := checkText("name", a.Name, maxAdvertisementName); err != nil {
 		return a, err
 	}
 	if err := checkCount("peers", len(a.Peers), maxBGPPeers); err != nil {

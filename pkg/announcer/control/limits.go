@@ -54,9 +54,12 @@ const (
 	// maxFindings bounds the machines that one node found; the sender leaves out what exceeds
 	// it.
 	maxFindings = 1 << 10
-	// maxName bounds node names (DNS subdomain, RFC 1123 section 2.1), cluster UIDs and
-	// interface selectors.
+	// maxName bounds the names of nodes and BGP peers (DNS subdomain, RFC 1123 section 2.1), cluster
+	// UIDs and interface selectors.
 	maxName = 253
+	// maxAdvertisementName bounds the name of an advertisement: that of its pool, which is as long as
+	// maxName, a slash and a number.
+	maxAdvertisementName = maxName + 11
 	// maxProblems bounds the problems of one report; the sender leaves out what exceeds it.
 	maxProblems = 1 << 11
 	// maxReason bounds the name of a Reason, which becomes a metric label.
