@@ -21,7 +21,7 @@ import (
 // oneAddress leaves nothing for a second Service.
 const oneAddress = `apiVersion: baremetal.cloud/v1alpha1
 kind: CloudConfig
-loadBalancerClass: baremetal.cloud/lb
+loadBalancerClasses: [baremetal.cloud/lb]
 pools:
 - name: default
   addresses: [10.0.0.0/32]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,12 +30,12 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			Reservations: c.Reservations,
 			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
 		},
-		Classes: classesOf(c),
+		Classes: c.LoadBalancerClasses,
 		L2:      map[string]loadbalancer.L2{},
 		BGP:     loadbalancer.BGP{Pools: map[string][]loadbalancer.Advertisement{}},
 		Sight: loadbalancer.Sight{
-			TransmitInterval: c.Sight.TransmitInterval,
-			DetectMultiplier: c.Sight.DetectMultiplier,
+			TransmitInterval: c.Failover.TransmitInterval,
+			DetectMultiplier: c.Failover.DetectMultiplier,
 		},
 		MaxMovesPerMinute: c.MaxMovesPerMinute,
 	}
@@ -58,18 +59,11 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 				Advertisement: a.Advertisement, NodeSelector: a.NodeSelector, LengthV4: a.AggregationLength, LengthV6: a.AggregationLengthV6,
 			})
 		}
-		if p.L2 != nil {
-			out.L2[p.Name] = loadbalancer.L2{Interface: p.L2.Interface, NodeSelector: p.L2.NodeSelector}
+		for _, l := range p.L2 {
+			out.L2[p.Name] = loadbalancer.L2{Interface: l.Interface, NodeSelector: l.NodeSelector}
 		}
 	}
 	return out
-}
-
-func classesOf(c *cloudconfig.Config) []string {
-	if c.LoadBalancerClass == "" {
-		return nil
-	}
-	return []string{c.LoadBalancerClass}
 }
 
 // strands reports whether a cloud-config is refused only for the sake of Services that hold
@@ -146,7 +140,8 @@ func (p *Provider) reload(newest configText) {
 // newcomers are the Services with an address of a class that is served by config and was not
 // before. They go on with it, if it is free now: it is given to none that waits.
 func (p *Provider) newcomers(config *cloudconfig.Config) []loadbalancer.Service {
-	if config.LoadBalancerClass == p.class() {
+	added := slices.DeleteFunc(slices.Clone(config.LoadBalancerClasses), func(class string) bool { return slices.Contains(p.classes(), class) })
+	if len(added) == 0 {
 		return nil
 	}
 	services, err := p.listers.services.List(labels.Everything())
@@ -154,7 +149,7 @@ func (p *Provider) newcomers(config *cloudconfig.Config) []loadbalancer.Service 
 	var out []loadbalancer.Service
 	for _, svc := range services {
 		svc = p.said.newest(svc)
-		if classed(svc, config.LoadBalancerClass) && wanted(svc, config.LoadBalancerClass) && svc.DeletionTimestamp == nil && len(svc.Status.LoadBalancer.Ingress) > 0 {
+		if classed(svc, added) && wanted(svc, added) && svc.DeletionTimestamp == nil && len(svc.Status.LoadBalancer.Ingress) > 0 {
 			out = append(out, p.translate(svc))
 		}
 	}

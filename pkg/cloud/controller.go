@@ -138,9 +138,9 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 		return err
 	}
 	switch {
-	case !wanted(svc, p.class()) || svc.DeletionTimestamp != nil:
+	case !wanted(svc, p.classes()) || svc.DeletionTimestamp != nil:
 		return p.retire(ctx, svc)
-	case classed(svc, p.class()):
+	case classed(svc, p.classes()):
 		// The stock controller does not see Services with a class.
 		if svc, err = p.addFinalizer(ctx, svc); err != nil {
 			return err
@@ -150,7 +150,7 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	// does not notice when labels or ipFamilyPolicy change. Whoever asks first, the answer
 	// is the same. A refusal is kept in the core, for the condition.
 	_ = p.core.ensure(p.translate(svc))
-	if !classed(svc, p.class()) && p.said.parting(svc, p.core.now()) {
+	if !classed(svc, p.classes()) && p.said.parting(svc, p.core.now()) {
 		return nil // EnsureLoadBalancer queues it again
 	}
 	return p.writeStatus(ctx, svc)

@@ -121,12 +121,12 @@ func TestFault_K3_3_OutdatedVersionReleasesNothing(t *testing.T) {
 // A class leaves the cloud-config only with the Services that have it; with Reassign their
 // status is emptied before their addresses are free.
 func TestFault_K3_3_ClassLeavesTheCloudConfig(t *testing.T) {
-	for name, replacement := range map[string]string{"removed": "", "changed": "loadBalancerClass: example.org/lb\n"} {
+	for name, replacement := range map[string]string{"removed": "", "changed": "loadBalancerClasses: [example.org/lb]\n"} {
 		t.Run(name, func(t *testing.T) {
 			c := start(t)
 			require.NoError(t, c.create(loadBalancer("web", withClass("baremetal.cloud/lb"))))
 			c.published("web", "10.0.0.0")
-			without := strings.ReplaceAll(pools, "loadBalancerClass: baremetal.cloud/lb\n", replacement)
+			without := strings.ReplaceAll(pools, "loadBalancerClasses: [baremetal.cloud/lb]\n", replacement)
 			require.NoError(t, os.WriteFile(c.path, []byte(without), 0o600))
 			c.refused("default/web of class baremetal.cloud/lb")
 			require.ErrorContains(t, c.create(loadBalancer("heir", asksFor("10.0.0.0"))), "is held by")

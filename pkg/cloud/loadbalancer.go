@@ -42,7 +42,7 @@ func (p *Provider) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Se
 		return nil, false, err
 	}
 	status, ok := p.core.status(string(svc.UID))
-	if !ok || len(status.Held) == 0 || !served(svc, p.class()) {
+	if !ok || len(status.Held) == 0 || !served(svc, p.classes()) {
 		return nil, false, nil
 	}
 	return statusOf(status.Published, status.Yielding), true, nil

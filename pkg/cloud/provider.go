@@ -195,5 +195,5 @@ func (p *Provider) Clusters() (cloudprovider.Clusters, bool) { return nil, false
 // Routes is not implemented: Pod routes belong to the network plugin.
 func (p *Provider) Routes() (cloudprovider.Routes, bool) { return nil, false }
 
-// class returns the loadBalancerClass that is served beside none, or "".
-func (p *Provider) class() string { return p.config.Load().LoadBalancerClass }
+// classes returns the loadBalancerClasses that are served beside none.
+func (p *Provider) classes() []string { return p.config.Load().LoadBalancerClasses }

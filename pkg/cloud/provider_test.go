@@ -44,7 +44,7 @@ const waitAtMost = 2 * time.Minute
 
 const pools = `apiVersion: baremetal.cloud/v1alpha1
 kind: CloudConfig
-loadBalancerClass: baremetal.cloud/lb
+loadBalancerClasses: [baremetal.cloud/lb]
 onShrink: Refuse
 pools:
 - name: default
@@ -406,7 +406,7 @@ func TestServiceWithOurClass(t *testing.T) {
 // Labels decide which pools serve a Service, and ipFamilyPolicy whether one family is enough.
 // The stock controller sees neither change.
 func TestLabelsAndPolicyChange(t *testing.T) {
-	gold := "- {name: gold, addresses: [10.0.1.0/30], serviceSelector: {matchLabels: {tier: gold}}}\n"
+	gold := "- {name: gold, addresses: [10.0.1.0/30], serviceSelectors: [{matchLabels: {tier: gold}}]}\n"
 	c := startWith(t, pools[:strings.Index(pools, "- name: default")]+gold, time.Now)
 	require.ErrorContains(t, c.create(loadBalancer("web")), string(reason.NoPool))
 	c.says("web", ConditionAllocated, reason.NoPool)

@@ -35,7 +35,7 @@ func TestARefusedEditIsQuiet(t *testing.T) {
 // too, whatever the pool says of interfaces.
 func TestAnAddressThatNobodyAnswersIsQuiet(t *testing.T) {
 	var asked atomic.Int64
-	c := startWith(t, pools+"  l2: {interface: eth0}\n", func() time.Time { asked.Add(1); return time.Now() })
+	c := startWith(t, pools+"  l2: [{interface: eth0}]\n", func() time.Time { asked.Add(1); return time.Now() })
 	require.NoError(t, c.create(loadBalancer("web")))
 	c.published("web", "10.0.0.0")
 	c.says("web", ConditionAnnounced, reason.NoEndpoints)

@@ -40,7 +40,7 @@ func (p *Provider) release(ctx context.Context, svc *corev1.Service) error {
 	shown := p.core.shown(uid)
 	if len(shown) > 0 || marked(svc) {
 		kept, err := p.writeNewest(ctx, svc, func(newest *corev1.Service) bool {
-			if newest.DeletionTimestamp == nil && wanted(newest, p.class()) {
+			if newest.DeletionTimestamp == nil && wanted(newest, p.classes()) {
 				return false
 			}
 			unmark(newest, shown)

@@ -116,7 +116,7 @@ func (p *Provider) tellFindings(findings []ipam.Finding, services []*corev1.Serv
 func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) {
 	shared = map[string]bool{}
 	for _, svc := range services {
-		ours := wanted(svc, p.class()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && slices.Contains(svc.Finalizers, Finalizer)
+		ours := wanted(svc, p.classes()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && slices.Contains(svc.Finalizers, Finalizer)
 		switch {
 		case !ours || len(svc.Status.LoadBalancer.Ingress) == 0:
 		case letGo(svc):

@@ -17,19 +17,19 @@ import (
 )
 
 // wanted reports whether svc asks for a load balancer and is of a class that is served:
-// none, or ours.
-func wanted(svc *corev1.Service, class string) bool {
-	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && served(svc, class)
+// none, or one of ours.
+func wanted(svc *corev1.Service, classes []string) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && served(svc, classes)
 }
 
 // served reports whether svc's loadBalancerClass is ours to serve.
-func served(svc *corev1.Service, class string) bool {
-	return svc.Spec.LoadBalancerClass == nil || classed(svc, class)
+func served(svc *corev1.Service, classes []string) bool {
+	return svc.Spec.LoadBalancerClass == nil || classed(svc, classes)
 }
 
-// classed reports whether svc names our class, which the stock controller ignores.
-func classed(svc *corev1.Service, class string) bool {
-	return svc.Spec.LoadBalancerClass != nil && class != "" && *svc.Spec.LoadBalancerClass == class
+// classed reports whether svc names a class of ours, which the stock controller ignores.
+func classed(svc *corev1.Service, classes []string) bool {
+	return svc.Spec.LoadBalancerClass != nil && slices.Contains(classes, *svc.Spec.LoadBalancerClass)
 }
 
 // serviceOf translates a Service. svc is not modified. What cannot be understood in it

@@ -15,7 +15,7 @@ import (
 // What the cloud-config says of sight, and keys from the cluster's secret, reach the plans.
 // A lost stream wakes the publish loop: what the peers have found may count now.
 func TestPlansSayWhomToWatch(t *testing.T) {
-	c := startWith(t, pools+"sight: {transmitInterval: 50ms, detectMultiplier: 4}\n", time.Now,
+	c := startWith(t, pools+"failover: {transmitInterval: 50ms, detectMultiplier: 4}\n", time.Now,
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node2"}})
 	eth0 := []announcement.Interface{{Name: "eth0"}}
 	c.p.NodeConnected("node1", announcement.Report{Interfaces: eth0})

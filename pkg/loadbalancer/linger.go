@@ -75,7 +75,7 @@ func (e *StrandedClassError) Error() string {
 	if n := len(e.Services) - len(named); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return "loadBalancerClass: Services that hold addresses would not be served any longer: " + strings.Join(named, ", ") + more +
+	return "loadBalancerClasses: Services that hold addresses would not be served any longer: " + strings.Join(named, ", ") + more +
 		"; keep the class, delete these Services, or set onShrink: Reassign to have their addresses taken back"
 }
 

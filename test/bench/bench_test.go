@@ -159,7 +159,7 @@ func TestTicks(t *testing.T) {
 
 func TestAddPool(t *testing.T) {
 	add := func(config map[string]any) error { return addPool(config, largePool, "198.19.0.0/17", onNode("node1")) }
-	text, err := edited("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: {interface: eth0}\n", add)
+	text, err := edited("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: [{interface: eth0}]\n", add)
 	require.NoError(t, err)
 	again, err := edited(text, add)
 	require.NoError(t, err)
@@ -169,7 +169,7 @@ func TestAddPool(t *testing.T) {
 	config, _, err := cloudconfig.Load(path)
 	require.NoError(t, err, text)
 	require.Len(t, config.Pools, 2)
-	require.NotNil(t, config.Pools[1].L2.NodeSelector)
+	require.NotNil(t, config.Pools[1].L2[0].NodeSelector)
 	_, err = edited("kind: CloudConfig\n", add)
 	require.Error(t, err)
 }

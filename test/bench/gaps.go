@@ -183,11 +183,11 @@ func (g *gapLab) tuned(ctx context.Context, name string, interval time.Duration)
 		return pause(ctx, 5*time.Second) // the ConfigMap's way to the leader, and the plan's to the nodes
 	}
 	fast := map[string]any{"transmitInterval": "50ms", "detectMultiplier": 3}
-	if err := edit(func(config map[string]any) { config["sight"] = fast }); err != nil {
+	if err := edit(func(config map[string]any) { config["failover"] = fast }); err != nil {
 		return err
 	}
 	err := g.cuts(ctx, name, interval)
-	return errors.Join(err, edit(func(config map[string]any) { delete(config, "sight") }))
+	return errors.Join(err, edit(func(config map[string]any) { delete(config, "failover") }))
 }
 
 // dead cuts while there is no CCM and no API server.

@@ -43,9 +43,9 @@ func memory(ctx context.Context, bed *lab, runs int) (result, error) {
 
 // onNode keeps a pool's addresses on one node.
 func onNode(node string) map[string]any {
-	return map[string]any{"l2": map[string]any{"nodeSelector": map[string]any{
+	return map[string]any{"l2": []any{map[string]any{"nodeSelectors": []any{map[string]any{
 		"matchLabels": map[string]string{"kubernetes.io/hostname": node},
-	}}}
+	}}}}}
 }
 
 // memoryOf reads the announcer's memory into s, in MB of 10^6 bytes.

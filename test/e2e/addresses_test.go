@@ -274,7 +274,7 @@ func (w *witness) waiting() {
 	require.Equal(w, address.Next(), w.address("second"), "the pool grows")
 	require.Equal(w, version, w.get("waiting").Generation, "nobody has touched it")
 
-	gold := w.pool(0, 1) + "- {name: gold, addresses: [" + plus(address, 20).String() + "], serviceSelector: {matchLabels: {tier: gold}}, l2: {interface: eth0}}\n"
+	gold := w.pool(0, 1) + "- {name: gold, addresses: [" + plus(address, 20).String() + "], serviceSelectors: [{matchLabels: {tier: gold}}], l2: [{interface: eth0}]}\n"
 	w.configure(gold)
 	w.used(gold)
 	w.create("labelled", nil)

@@ -187,7 +187,7 @@ func (b bgp) watchedGateway(addresses []netip.Addr) {
 	for node, router := range gateways {
 		b.defaultRoute(node, b.linkLocal(router))
 		change = append(change, fmt.Sprintf("name: %s-v6, address: %q,", router, b.c.Address(router).V6),
-			fmt.Sprintf("name: %s-v6, address: gateway-v6, nodeSelector: {matchLabels: {kubernetes.io/hostname: %s}},", router, node))
+			fmt.Sprintf("name: %s-v6, address: gateway-v6, nodeSelectors: [{matchLabels: {kubernetes.io/hostname: %s}}],", router, node))
 	}
 	b.configure(strings.NewReplacer(change...).Replace(b.config))
 	for node, router := range gateways {

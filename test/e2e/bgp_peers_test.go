@@ -31,8 +31,8 @@ func (b bgp) gatewayPeers() {
 	b.defaultRoute("node2", b.linkLocal("bird"))
 	b.configure(strings.NewReplacer(
 		fmt.Sprintf("name: frr, address: %s,", b.c.Address("frr").V4), "name: frr, address: gateway,",
-		fmt.Sprintf("name: frr-v6, address: %q,", b.c.Address("frr").V6), "name: frr-v6, address: gateway-v6, nodeSelector: {matchLabels: {kubernetes.io/hostname: node1}},",
-		fmt.Sprintf("name: bird-v6, address: %q,", b.c.Address("bird").V6), "name: bird-v6, address: gateway-v6, nodeSelector: {matchLabels: {kubernetes.io/hostname: node2}},",
+		fmt.Sprintf("name: frr-v6, address: %q,", b.c.Address("frr").V6), "name: frr-v6, address: gateway-v6, nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node1}}],",
+		fmt.Sprintf("name: bird-v6, address: %q,", b.c.Address("bird").V6), "name: bird-v6, address: gateway-v6, nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node2}}],",
 	).Replace(b.config))
 	b.established(b.nodes(), "frr", "bird")
 	b.prefixRouted(v4, bothRouters, b.nodes()...)

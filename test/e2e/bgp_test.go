@@ -122,7 +122,7 @@ func (b bgp) advertisements() {
 	named := strings.Replace(b.config, "\nbgp:\n", "\nbgp:\n  communities: {gold: \"64512:7\"}\n", 1)
 	b.configure(strings.Replace(named, "  bgp: [{}]\n", `  bgp:
   - {peers: [frr, frr-v6], communities: [gold, no-export, "64512:1:2"], med: 50, asPathPrepend: 2, localPref: 300}
-  - {peers: [bird, bird-v6], communities: ["64512:100"], nodeSelector: {matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node1, node2]}]}}
+  - {peers: [bird, bird-v6], communities: ["64512:100"], nodeSelectors: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [node1, node2]}]}]}
   - {aggregationLength: 28, aggregationLengthV6: 112, communities: ["64512:28"]}
 `, 1))
 	for _, prefix := range []netip.Prefix{v4, v6} {

@@ -23,8 +23,8 @@ func TestConflicts(t *testing.T) {
 	taken := []netip.Addr{plus(l.c.PoolV4().Addr(), 200), plus(l.c.PoolV6().Addr(), 200)}
 	stranger := l.hostMAC("client")
 	l.has("add", taken...)
-	config := fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nsight: %s\nconflicts: {probeInterval: 10s, quarantine: 10s}\npools:\n"+
-		"- {name: default, addresses: [%s-%s, %s-%s], l2: {interface: eth0}}\n", sight, taken[0], plus(taken[0], 31), taken[1], plus(taken[1], 31))
+	config := fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\nconflicts: {probeInterval: 10s, quarantine: 10s}\npools:\n"+
+		"- {name: default, addresses: [%s-%s, %s-%s], l2: [{interface: eth0}]}\n", sight, taken[0], plus(taken[0], 31), taken[1], plus(taken[1], 31))
 	l.configure(config)
 	l.configured(func(t require.TestingT, text string) { require.Equal(t, config, text) })
 

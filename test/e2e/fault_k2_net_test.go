@@ -155,8 +155,8 @@ func (m *matrix) gaps(addresses []netip.Addr) (end func() map[netip.Addr]time.Du
 func (m *matrix) twoPortsInOneSubnet() {
 	const node = "node2"
 	v4, v6 := m.c.Layout().Segment()
-	m.configure(m.poolsAnd(fmt.Sprintf("- {name: routes, addresses: [%s/28, %s/124], autoAssign: false, l2: {}}\n", plus(v4.Addr(), 192), plus(v6.Addr(), 0xc0)) +
-		fmt.Sprintf("- {name: names, addresses: [%s/28, %s/124], autoAssign: false, l2: {interface: '/eth[02]/'}}\n", plus(v4.Addr(), 208), plus(v6.Addr(), 0xd0))))
+	m.configure(m.poolsAnd(fmt.Sprintf("- {name: routes, addresses: [%s/28, %s/124], autoAssign: false, l2: [{}]}\n", plus(v4.Addr(), 192), plus(v6.Addr(), 0xc0)) +
+		fmt.Sprintf("- {name: names, addresses: [%s/28, %s/124], autoAssign: false, l2: [{interface: '/eth[02]/'}]}\n", plus(v4.Addr(), 208), plus(v6.Addr(), 0xd0))))
 	require.NoError(m, netns.Sysctl(m.c.NetNS(node), map[string]string{"ipv4/conf/all/rp_filter": "1"}))
 	var addresses []netip.Addr
 	for _, pool := range []string{"routes", "names"} {
@@ -207,7 +207,7 @@ func (m *matrix) segmentOfSome() {
 		m.plug(host, "br1", netip.PrefixFrom(plus(v4, 2+i), 24), netip.PrefixFrom(plus(v6, 2+i), 64))
 		have[m.portMAC(host, "eth2")] = host
 	}
-	m.configure(m.poolsAnd(fmt.Sprintf("- {name: segment, addresses: [%s/27, %s/123], autoAssign: false, l2: {}}\n", plus(v4, 192), plus(v6, 0xc0))))
+	m.configure(m.poolsAnd(fmt.Sprintf("- {name: segment, addresses: [%s/27, %s/123], autoAssign: false, l2: [{}]}\n", plus(v4, 192), plus(v6, 0xc0))))
 	for i := range 6 {
 		m.create(fmt.Sprint("on-segment-", i), from("segment", of(dual, false)))
 	}
@@ -234,7 +234,7 @@ func (m *matrix) segmentOfSome() {
 
 // poolsAnd is a cloud-config with the testbed's pool and more.
 func (m *matrix) poolsAnd(more string) string {
-	return fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nsight: %s\npools:\n- {name: default, addresses: [%q, %q], l2: {interface: eth0}}\n%s",
+	return fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\npools:\n- {name: default, addresses: [%q, %q], l2: [{interface: eth0}]}\n%s",
 		sight, m.c.PoolV4(), m.c.PoolV6(), more)
 }
 

@@ -181,10 +181,10 @@ func (m *matrix) pools() string {
 		part[8] = byte(number)
 		return fmt.Sprintf("- {name: %s, addresses: [%s/24, %s/72], %s}\n", name, plus(v4, 256*number), netip.AddrFrom16(part), rest)
 	}
-	return "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nsight: " + sight + "\npools:\n" +
-		pool("default", 0, "l2: {interface: eth0}") +
-		pool("selected", 1, "autoAssign: false, l2: {interface: eth0, nodeSelector: {matchLabels: {kubernetes.io/hostname: node2}}}") +
-		pool("elsewhere", 2, "autoAssign: false, l2: {interface: eth7}")
+	return "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: " + sight + "\npools:\n" +
+		pool("default", 0, "l2: [{interface: eth0}]") +
+		pool("selected", 1, "autoAssign: false, l2: [{interface: eth0, nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node2}}]}]") +
+		pool("elsewhere", 2, "autoAssign: false, l2: [{interface: eth7}]")
 }
 
 // from makes a Service that takes its addresses from that pool.

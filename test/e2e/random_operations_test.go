@@ -198,9 +198,9 @@ func cloudConfig(random *rand.Rand, v4, v6 netip.Addr) string {
 	if on(1, 4) {
 		shrink = "Reassign"
 	}
-	fmt.Fprintf(&b, "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nloadBalancerClass: baremetal.cloud/lb\nsight: %s\nonShrink: %s\npools:\n", sight, shrink)
+	fmt.Fprintf(&b, "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nloadBalancerClasses: [baremetal.cloud/lb]\nfailover: %s\nonShrink: %s\npools:\n", sight, shrink)
 	pool := func(name string, at, size4, size6 int, more string) {
-		fmt.Fprintf(&b, "- {name: %s, addresses: [%s-%s, \"%s-%s\"], priority: %d, reuseAfter: %s, autoAssign: %t, disabled: %t, l2: {interface: eth0}%s}\n",
+		fmt.Fprintf(&b, "- {name: %s, addresses: [%s-%s, \"%s-%s\"], priority: %d, reuseAfter: %s, autoAssign: %t, disabled: %t, l2: [{interface: eth0}]%s}\n",
 			name, plus(v4, at), plus(v4, at+size4-1), plus(v6, at), plus(v6, at+size6-1),
 			random.IntN(2), []string{"0s", "1s", "10m"}[random.IntN(3)], !on(1, 5), on(1, 8), more)
 	}

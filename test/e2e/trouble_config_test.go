@@ -44,7 +44,7 @@ func TestCloudConfigTrouble(t *testing.T) {
 // testbed's pool.
 func (w *witness) pool(first, last int) string {
 	v4 := w.c.PoolV4().Addr()
-	return fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nsight: %s\npools:\n- name: default\n  addresses: [%s-%s]\n  l2: {interface: eth0}\n",
+	return fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\npools:\n- name: default\n  addresses: [%s-%s]\n  l2: [{interface: eth0}]\n",
 		sight, plus(v4, first), plus(v4, last))
 }
 

@@ -61,7 +61,7 @@ func (w *walker) advertisement(n *yaml.Node, path, name string) Advertisement {
 	a.Name, a.Peers = name, w.bgp.names()
 	keys := map[string]reader{
 		"peers":               func(v *yaml.Node, at string) { a.Peers = w.peerNames(v, at) },
-		"nodeSelector":        func(v *yaml.Node, at string) { a.NodeSelector = w.selector(v, at) },
+		"nodeSelectors":       func(v *yaml.Node, at string) { a.NodeSelector = w.selectors(v, at) },
 		"aggregationLength":   func(v *yaml.Node, at string) { a.AggregationLength = w.integer(v, at, 1, 32) },
 		"aggregationLengthV6": func(v *yaml.Node, at string) { a.AggregationLengthV6 = w.integer(v, at, 1, 128) },
 		"communities": func(v *yaml.Node, at string) {
@@ -199,7 +199,7 @@ func (w *walker) heard(n *yaml.Node, path string, all []Advertisement, p Pool) {
 			continue
 		}
 		report := w.fail
-		if p.L2 != nil {
+		if len(p.L2) > 0 {
 			report = w.warn
 		}
 		report(n, path, "add it to the families of a peer, or announce the pool to another one", "the pool has %s addresses, and none of its peers takes that family", f)

@@ -101,7 +101,7 @@ func (r peerReader) peer(n *yaml.Node, path string) Peer {
 		"gracefulRestart":  func(v *yaml.Node, at string) { p.GracefulRestart = r.gracefulRestart(v, at) },
 		"families":         func(v *yaml.Node, at string) { p.IPv4, p.IPv6 = r.families(v, at) },
 		"extendedNextHop":  func(v *yaml.Node, at string) { p.ExtendedNextHop = r.boolean(v, at) },
-		"nodeSelector":     func(v *yaml.Node, at string) { p.NodeSelector = r.selector(v, at) },
+		"nodeSelectors":    func(v *yaml.Node, at string) { p.NodeSelector = r.selectors(v, at) },
 		"bfd":              func(v *yaml.Node, at string) { p.BFD = r.bfd(v, at) },
 	}
 	problems := len(r.problems)
@@ -170,7 +170,7 @@ func (r peerReader) coherent(n *yaml.Node, path string, p Peer) {
 	r.watchable(n, path, p)
 	oneNode := func(key string, set bool) {
 		if v, at := where(key); set && p.NodeSelector == nil {
-			r.warn(v, at, "add a nodeSelector that picks one node", "every node has the same %s", key)
+			r.warn(v, at, "add nodeSelectors that pick one node", "every node has the same %s", key)
 		}
 	}
 	oneNode("sourceAddress", p.SourceAddress.IsValid())

@@ -52,7 +52,7 @@ func TestBGPReference(t *testing.T) {
 	require.Equal(t, uint32(4200000017), rack.PeerASN)
 
 	pool := c.Pools[2]
-	require.Nil(t, pool.L2, "a pool with bgp alone is not announced on layer 2")
+	require.Empty(t, pool.L2, "a pool with bgp alone is not announced on layer 2")
 	all := defaultAdvertisement()
 	all.Name, all.Peers = "routed/0", []string{"core", "rack", "reflector", "tor-a", "tor-b"}
 	require.Equal(t, all, pool.BGP[0])
@@ -66,11 +66,11 @@ func TestBGPReference(t *testing.T) {
 
 // A pool that asks for both is announced in both ways.
 func TestBothWays(t *testing.T) {
-	c := parse(t, routed+"  l2: {}\n  bgp: [{}]\n")
-	require.NotNil(t, c.Pools[0].L2)
+	c := parse(t, routed+"  l2: [{}]\n  bgp: [{}]\n")
+	require.Len(t, c.Pools[0].L2, 1)
 	require.Len(t, c.Pools[0].BGP, 1)
 	c = parse(t, routed+"  bgp:\n")
-	require.NotNil(t, c.Pools[0].L2, "a key without a value counts as not given")
+	require.Len(t, c.Pools[0].L2, 1, "a key without a value counts as not given")
 	require.Empty(t, c.Pools[0].BGP)
 }
 
@@ -110,12 +110,12 @@ func TestGatewayPeers(t *testing.T) {
 func TestPeersOfOtherNodes(t *testing.T) {
 	c := parse(t, `bgp:
   peers:
-  - {name: a, address: 192.0.2.1, localASN: 1, peerASN: 2, nodeSelector: {matchLabels: {rack: a}}}
-  - {name: b, address: 192.0.2.1, localASN: 3, peerASN: 2, nodeSelector: {matchLabels: {rack: b}}}
+  - {name: a, address: 192.0.2.1, localASN: 1, peerASN: 2, nodeSelectors: [{matchLabels: {rack: a}}]}
+  - {name: b, address: 192.0.2.1, localASN: 3, peerASN: 2, nodeSelectors: [{matchLabels: {rack: b}}]}
   - {name: c, address: 192.0.2.1, port: 1790, localASN: 3, peerASN: 2}
 `+pool+`  bgp:
-  - {med: 100, peers: [a], nodeSelector: {matchLabels: {rack: a}}}
-  - {med: 200, peers: [a], nodeSelector: {matchLabels: {rack: b}}}
+  - {med: 100, peers: [a], nodeSelectors: [{matchLabels: {rack: a}}]}
+  - {med: 200, peers: [a], nodeSelectors: [{matchLabels: {rack: b}}]}
   - {med: 300, peers: [b]}
   - {med: 300, peers: [a], aggregationLength: 30}
 `)
@@ -142,8 +142,8 @@ func TestBGPErrors(t *testing.T) {
 				"c.yaml:7:24: bgp.peers[2].address: \"gateway-v4\" is not an address; write one address, without a prefix length\n" +
 				"c.yaml:8:24: bgp.peers[3].address: 127.0.0.1 is no address of a machine on a network\n" +
 				"c.yaml:9:24: bgp.peers[4].address: ::ffff:192.0.2.1 is an IPv4 address in the form of an IPv6 one; write 192.0.2.1"},
-		"gateways": {"bgp:\n  peers:\n  - {name: a, address: gateway, localASN: 1, peerASN: 2}\n  - {name: b, address: gateway, localASN: 1, peerASN: 2, nodeSelector: {matchLabels: {a: b}}}\n" +
-			"  - {name: c, address: gateway-v6, localASN: 1, peerASN: 2, sourceAddress: 192.0.2.1, nodeSelector: {matchLabels: {a: b}}}\n" + pool,
+		"gateways": {"bgp:\n  peers:\n  - {name: a, address: gateway, localASN: 1, peerASN: 2}\n  - {name: b, address: gateway, localASN: 1, peerASN: 2, nodeSelectors: [{matchLabels: {a: b}}]}\n" +
+			"  - {name: c, address: gateway-v6, localASN: 1, peerASN: 2, sourceAddress: 192.0.2.1, nodeSelectors: [{matchLabels: {a: b}}]}\n" + pool,
 			"c.yaml:6:24: bgp.peers[1].address: peer \"a\" has the same address and port, at 5:24; remove one of the two, or give them nodeSelectors that pick different nodes\n" +
 				"c.yaml:7:76: bgp.peers[2].sourceAddress: 192.0.2.1 cannot connect to the gateway-v6; give one of the address's family"},
 		"templates": {"bgp:\n  peers:\n  - {name: a, address: \"{rack}.{label:}\", localASN: 1, peerASN: \"{label:a b}\"}\n  - {name: b, address: {label:tor}, localASN: 1, peerASN: \"6{\"}\n" + pool,
@@ -168,9 +168,9 @@ func TestBGPErrors(t *testing.T) {
 			"c.yaml:5:98: bgp.peers[0].ttlSecurity: cannot go with ebgpMultihop: one sends packets with a low TTL, the other accepts none; remove one of the two; ttlSecurity says itself how many hops away the router may be"},
 		"multihop to an internal peer": {"bgp:\n  peers:\n  - {name: a, address: 192.0.2.1, localASN: 1, peerASN: 1, ebgpMultihop: 2}\n" + pool,
 			"c.yaml:5:74: bgp.peers[0].ebgpMultihop: localASN and peerASN are the same: an internal peer may be any number of hops away; remove it"},
-		"source address of the other family": {peer("sourceAddress: 2001:db8::1, nodeSelector: {matchLabels: {a: b}}"),
+		"source address of the other family": {peer("sourceAddress: 2001:db8::1, nodeSelectors: [{matchLabels: {a: b}}]"),
 			"c.yaml:5:83: bgp.peers[0].sourceAddress: 2001:db8::1 cannot connect to 192.0.2.1; give one of the address's family"},
-		"source address and interface": {peer("sourceAddress: 192.0.2.3, interface: eth0, nodeSelector: {matchLabels: {a: b}}"),
+		"source address and interface": {peer("sourceAddress: 192.0.2.3, interface: eth0, nodeSelectors: [{matchLabels: {a: b}}]"),
 			"c.yaml:5:105: bgp.peers[0].interface: cannot go with sourceAddress; remove one of the two"},
 		"several interfaces": {peer("interface: /eth.*/"),
 			"c.yaml:5:79: bgp.peers[0].interface: \"/eth.*/\" may be several; write the name of one interface"},
@@ -223,7 +223,7 @@ func TestBGPErrors(t *testing.T) {
 			"c.yaml:10:29: pools[0].bgp[0].aggregationLength: 23 makes 198.51.100.0/23 of 198.51.100.0, which reaches beyond 198.51.100.0-198.51.100.255 of the pool; give a longer prefix, or the pool all of it"},
 		"aggregation of a part of a range": {peers + "pools:\n- name: a\n  addresses: [198.51.100.0-198.51.100.9]\n  bgp: [{aggregationLength: 29}]\n",
 			"c.yaml:10:29: pools[0].bgp[0].aggregationLength: 29 makes 198.51.100.8/29 of 198.51.100.9, which reaches beyond 198.51.100.0-198.51.100.9 of the pool; give a longer prefix, or the pool all of it"},
-		"conflicting localPref": {routed + "  bgp: [{localPref: 1}, {localPref: 2, peers: [in], nodeSelector: {matchLabels: {a: b}}}]\n",
+		"conflicting localPref": {routed + "  bgp: [{localPref: 1}, {localPref: 2, peers: [in], nodeSelectors: [{matchLabels: {a: b}}]}]\n",
 			"c.yaml:10:37: pools[0].bgp[1].localPref: the pool's advertisement 0 announces the same prefixes to the same peers with another localPref; give both the same, or peers or aggregation lengths of their own"},
 		"conflicting with none": {routed + "  bgp: [{med: 1}, {asPathPrepend: 3}]\n",
 			"c.yaml:10:19: pools[0].bgp[1].med: the pool's advertisement 0 announces the same prefixes to the same peers with another med; give both the same, or peers or aggregation lengths of their own\n" +
@@ -256,8 +256,8 @@ func TestBGPWarnings(t *testing.T) {
 			"c.yaml:10:21: pools[0].bgp[0].localPref: goes to internal peers only, and there is none among its peers; remove it; med and asPathPrepend say something to external peers"},
 		"keepalive above a third": {peer("holdTime: 9s, keepaliveTime: 4s"),
 			"c.yaml:5:97: bgp.peers[0].keepaliveTime: 4s is more than a third of holdTime, which is 9s: one lost packet may end a session; leave it out for a third of holdTime"},
-		"one router ID for all": {peer("routerID: 192.0.2.3"), "c.yaml:5:78: bgp.peers[0].routerID: every node has the same routerID; add a nodeSelector that picks one node"},
-		"a family on layer 2 only": {peers + "pools:\n- name: a\n  addresses: [\"2001:db8::/64\", 198.51.100.0/24]\n  l2: {}\n  bgp: [{}]\n",
+		"one router ID for all": {peer("routerID: 192.0.2.3"), "c.yaml:5:78: bgp.peers[0].routerID: every node has the same routerID; add nodeSelectors that pick one node"},
+		"a family on layer 2 only": {peers + "pools:\n- name: a\n  addresses: [\"2001:db8::/64\", 198.51.100.0/24]\n  l2: [{}]\n  bgp: [{}]\n",
 			"c.yaml:11:8: pools[0].bgp: the pool has IPv6 addresses, and none of its peers takes that family; add it to the families of a peer, or announce the pool to another one"},
 	}
 	for name, tt := range tests {

@@ -29,7 +29,7 @@ const (
 
 // peerName reads a name that no peer before has.
 func (r peerReader) peerName(n *yaml.Node, path string) string {
-	name := r.label(n, path)
+	name := r.name(n, path)
 	if first := r.named[name]; first != nil && name != "" {
 		r.fail(n, path, "", "another peer has the name %q, at %d:%d", name, first.Line, first.Column)
 		return ""

@@ -15,9 +15,9 @@ const (
 
 // Config is a cloud-config that was checked as a whole. It is not changed after Parse.
 type Config struct {
-	// LoadBalancerClass is served beside the Services that name no class; "" is none.
+	// LoadBalancerClasses are served beside the Services that name no class: none or one.
 	// It is a qualified name, as the API server asks of spec.loadBalancerClass.
-	LoadBalancerClass string
+	LoadBalancerClasses []string
 	// Pools have unique names, in the order of the file. No two of their ranges overlap.
 	Pools []Pool
 	// Reservations name each Service and each address once, at most one address of each
@@ -25,8 +25,8 @@ type Config struct {
 	Reservations []ipam.Reservation
 	// OnShrink is never "".
 	OnShrink ShrinkPolicy
-	// Sight is how soon nodes notice that another one is gone.
-	Sight Sight
+	// Failover is how soon nodes notice that another one is gone.
+	Failover Failover
 	// BGP is to which routers nodes speak.
 	BGP BGP
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load among
@@ -45,9 +45,9 @@ type Config struct {
 // Pool is a pool of addresses and how they are announced.
 type Pool struct {
 	ipam.Pool
-	// L2 asks for layer 2 announcement, by ARP and NDP. It is nil where the pool has only
-	// other ways of announcement; where it has none at all, layer 2 is the default.
-	L2 *L2
+	// L2 asks for layer 2 announcement, by ARP and NDP: none or one. It is empty where the pool
+	// has only other ways of announcement; where it has none at all, layer 2 is the default.
+	L2 []L2
 	// BGP is how the pool is announced to routers; empty where it is not.
 	BGP []Advertisement
 }
@@ -74,12 +74,12 @@ const (
 
 // defaultConfig holds the value of each key that a file leaves out.
 func defaultConfig() Config {
-	return Config{OnShrink: ShrinkRefuse, Sight: defaultSight(), NodeHealth: defaultNodeHealth(), Announce: announcement.DefaultPacing(), Conflicts: defaultConflicts()}
+	return Config{OnShrink: ShrinkRefuse, Failover: defaultFailover(), NodeHealth: defaultNodeHealth(), Announce: announcement.DefaultPacing(), Conflicts: defaultConflicts()}
 }
 
-// defaultSight finds a node down after 300 ms of silence.
-func defaultSight() Sight {
-	return Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+// defaultFailover finds a node down after 300 ms of silence.
+func defaultFailover() Failover {
+	return Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 }
 
 // defaultNodeHealth asks kube-proxy where it answers unless it is told otherwise.
@@ -117,4 +117,4 @@ func defaultAdvertisement() Advertisement {
 }
 
 // defaultL2 is how a pool is announced that does not say how.
-func defaultL2() *L2 { return &L2{} }
+func defaultL2() []L2 { return []L2{{}} }

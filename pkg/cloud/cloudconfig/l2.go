@@ -11,13 +11,20 @@ import (
 // maxInterfaceName is IFNAMSIZ of Linux without the closing zero byte.
 const maxInterfaceName = 15
 
-func (w *walker) l2(n *yaml.Node, path string) *L2 {
-	l := defaultL2()
-	w.object(n, path, map[string]reader{
-		"interface":    func(v *yaml.Node, at string) { l.Interface = w.interfaceSelector(v, at) },
-		"nodeSelector": func(v *yaml.Node, at string) { l.NodeSelector = w.selector(v, at) },
+func (w *walker) l2(n *yaml.Node, path string) []L2 {
+	var out []L2
+	w.one(n, path, yaml.MappingNode, func(v *yaml.Node, at string) {
+		var l L2
+		w.object(v, at, map[string]reader{
+			"interface":     func(v *yaml.Node, at string) { l.Interface = w.interfaceSelector(v, at) },
+			"nodeSelectors": func(v *yaml.Node, at string) { l.NodeSelector = w.selectors(v, at) },
+		})
+		out = append(out, l)
 	})
-	return l
+	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+		w.fail(n, path, "write [{}] to announce it on layer 2, or remove the key", "an empty list announces nothing")
+	}
+	return out
 }
 
 // interfaceSelector reads which interfaces of a node carry the addresses, in the forms

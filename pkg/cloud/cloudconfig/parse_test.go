@@ -28,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	c := parse(t, "pools:\n- name: default\n  addresses: [192.0.2.0/24]\n")
 	require.Equal(t, &Config{
 		OnShrink:  ShrinkRefuse,
-		Sight:     Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		Failover:  Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
 		Announce:  Announce{Burst: 100, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute},
 		Conflicts: Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute},
 		NodeHealth: NodeHealth{
@@ -41,7 +41,7 @@ func TestDefaults(t *testing.T) {
 				AutoAssign: true,
 				ReuseAfter: 10 * time.Minute,
 			},
-			L2: &L2{},
+			L2: []L2{{}},
 		}},
 	}, c)
 }
@@ -58,7 +58,8 @@ func TestEmptyMeansNotGiven(t *testing.T) {
 	plain := parse(t, "pools:\n- {name: a, addresses: [192.0.2.1]}\n")
 	require.Equal(t, plain, parse(t, `
 onShrink:
-loadBalancerClass:
+loadBalancerClasses: []
+servicesWithoutClass:
 reservations:
 pools:
 - name: a
@@ -66,9 +67,9 @@ pools:
   autoAssign:
   reuseAfter:
   namespaces:
-  namespaceSelector: {}
-  serviceSelector: {matchLabels: {}, matchExpressions: []}
-  l2: {interface: "", nodeSelector: {}}
+  namespaceSelectors: []
+  serviceSelectors: [{matchLabels: {}, matchExpressions: []}]
+  l2: [{interface: "", nodeSelectors: [{}]}]
 `))
 }
 
@@ -79,7 +80,7 @@ func TestReference(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, warnings)
 
-	require.Equal(t, "baremetal.cloud/lb", c.LoadBalancerClass)
+	require.Equal(t, []string{"baremetal.cloud/lb"}, c.LoadBalancerClasses)
 	require.Len(t, c.Pools, 3)
 	require.Equal(t, defaultPool().ReuseAfter, c.Pools[0].ReuseAfter)
 	require.Equal(t, defaultL2(), c.Pools[0].L2)
@@ -93,9 +94,9 @@ func TestReference(t *testing.T) {
 	require.False(t, team.NamespaceSelector.Matches(map[string]string{"team": "b"}))
 	require.True(t, team.ServiceSelector.Matches(map[string]string{"exposed": "yes"}))
 	require.False(t, team.ServiceSelector.Matches(nil))
-	require.Equal(t, "/bond[0-9]+/", team.L2.Interface)
-	require.True(t, team.L2.NodeSelector.Matches(nil))
-	require.False(t, team.L2.NodeSelector.Matches(map[string]string{"node-role.kubernetes.io/control-plane": ""}))
+	require.Equal(t, "/bond[0-9]+/", team.L2[0].Interface)
+	require.True(t, team.L2[0].NodeSelector.Matches(nil))
+	require.False(t, team.L2[0].NodeSelector.Matches(map[string]string{"node-role.kubernetes.io/control-plane": ""}))
 
 	require.Equal(t, []ipam.Reservation{{
 		Namespace: "web", Name: "frontend",
@@ -118,7 +119,7 @@ func TestReferenceStatesDefaults(t *testing.T) {
 	require.Empty(t, written.SharedNamespaces)
 	require.Equal(t, defaultConfig().OnShrink, c.OnShrink)
 	require.Equal(t, defaultNodes(), c.Nodes)
-	require.Equal(t, defaultSight(), c.Sight)
+	require.Equal(t, defaultFailover(), c.Failover)
 	require.Equal(t, defaultConflicts(), c.Conflicts)
 }
 
@@ -134,16 +135,16 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-func TestSight(t *testing.T) {
-	for text, want := range map[string]Sight{
-		"":                              {100 * time.Millisecond, 3},
-		"sight:\n":                      {100 * time.Millisecond, 3},
-		"sight: {}\n":                   {100 * time.Millisecond, 3},
-		"sight: {detectMultiplier: 20}": {100 * time.Millisecond, 20},
-		"sight: {transmitInterval: 20ms, detectMultiplier: 2}": {20 * time.Millisecond, 2},
-		"sight: {transmitInterval: 10s}":                       {10 * time.Second, 3},
+func TestFailover(t *testing.T) {
+	for text, want := range map[string]Failover{
+		"":                                 {100 * time.Millisecond, 3},
+		"failover:\n":                      {100 * time.Millisecond, 3},
+		"failover: {}\n":                   {100 * time.Millisecond, 3},
+		"failover: {detectMultiplier: 20}": {100 * time.Millisecond, 20},
+		"failover: {transmitInterval: 20ms, detectMultiplier: 2}": {20 * time.Millisecond, 2},
+		"failover: {transmitInterval: 10s}":                       {10 * time.Second, 3},
 	} {
-		require.Equal(t, want, parse(t, pool+text).Sight, text)
+		require.Equal(t, want, parse(t, pool+text).Failover, text)
 	}
 }
 
@@ -178,8 +179,8 @@ func TestNodes(t *testing.T) {
 
 func TestInterfaceSelectors(t *testing.T) {
 	for _, s := range []string{"eth0", "enp0s31f6", "eth0.100", "/eth.*/", "/^(a|b)$/", "can_reach:192.0.2.1", "can_reach:2001:db8::1"} {
-		c := parse(t, "pools:\n- name: a\n  addresses: [192.0.2.1]\n  l2: {interface: \""+s+"\"}\n")
-		require.Equal(t, s, c.Pools[0].L2.Interface)
+		c := parse(t, "pools:\n- name: a\n  addresses: [192.0.2.1]\n  l2: [{interface: \""+s+"\"}]\n")
+		require.Equal(t, s, c.Pools[0].L2[0].Interface)
 	}
 }
 
@@ -187,8 +188,8 @@ func TestWarnings(t *testing.T) {
 	tests := map[string]struct{ text, want string }{
 		"no pools": {"", "c.yaml:1:1: pools: there are no pools: no Service will get an address"},
 		"empty selector beside namespaces": {
-			"pools:\n- name: a\n  addresses: [192.0.2.1]\n  namespaces: [x]\n  namespaceSelector: {}\n",
-			"c.yaml:7:22: pools[0].namespaceSelector: an empty selector adds nothing to namespaces; remove it, or give it a label"},
+			"pools:\n- name: a\n  addresses: [192.0.2.1]\n  namespaces: [x]\n  namespaceSelectors: [{}]\n",
+			"c.yaml:7:24: pools[0].namespaceSelectors[0]: an empty selector adds nothing to namespaces; remove it, or give it a label"},
 		"shared namespace that may not use the pool": {
 			"pools:\n- name: a\n  addresses: [192.0.2.1]\n  namespaces: [x]\n  sharedNamespaces: [x, y]\n",
 			`c.yaml:7:25: pools[0].sharedNamespaces: "y" may share addresses of the pool and may not use it; add it to namespaces`},

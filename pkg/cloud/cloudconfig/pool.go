@@ -32,20 +32,20 @@ func (w *walker) pools(n *yaml.Node, path string) []Pool {
 func (w *walker) pool(n *yaml.Node, path string) (p Pool, name *yaml.Node) {
 	p = defaultPool()
 	keys := map[string]reader{
-		"name":              func(v *yaml.Node, at string) { name, p.Name = v, w.label(v, at) },
-		"addresses":         func(v *yaml.Node, at string) { p.Ranges = w.ranges(v, at) },
-		"autoAssign":        func(v *yaml.Node, at string) { p.AutoAssign = w.boolean(v, at) },
-		"avoidBuggyIPs":     func(v *yaml.Node, at string) { p.AvoidBuggyIPs = w.boolean(v, at) },
-		"disabled":          func(v *yaml.Node, at string) { p.Disabled = w.boolean(v, at) },
-		"priority":          func(v *yaml.Node, at string) { p.Priority = w.integer(v, at, math.MinInt32, math.MaxInt32) },
-		"namespaces":        func(v *yaml.Node, at string) { p.Namespaces = w.labels(v, at) },
-		"namespaceSelector": func(v *yaml.Node, at string) { p.NamespaceSelector = w.selector(v, at) },
-		"serviceSelector":   func(v *yaml.Node, at string) { p.ServiceSelector = w.selector(v, at) },
-		"sharedNamespaces":  func(v *yaml.Node, at string) { p.SharedNamespaces = w.labels(v, at) },
-		"maxPerNamespace":   func(v *yaml.Node, at string) { p.MaxPerNamespace = w.integer(v, at, 0, math.MaxInt32) },
-		"reuseAfter":        func(v *yaml.Node, at string) { p.ReuseAfter = w.duration(v, at) },
-		"l2":                func(v *yaml.Node, at string) { p.L2 = w.l2(v, at) },
-		"bgp":               func(*yaml.Node, string) {}, // read below: it has to fit the addresses
+		"name":               func(v *yaml.Node, at string) { name, p.Name = v, w.name(v, at) },
+		"addresses":          func(v *yaml.Node, at string) { p.Ranges = w.ranges(v, at) },
+		"autoAssign":         func(v *yaml.Node, at string) { p.AutoAssign = w.boolean(v, at) },
+		"avoidBuggyIPs":      func(v *yaml.Node, at string) { p.AvoidBuggyIPs = w.boolean(v, at) },
+		"disabled":           func(v *yaml.Node, at string) { p.Disabled = w.boolean(v, at) },
+		"priority":           func(v *yaml.Node, at string) { p.Priority = w.integer(v, at, math.MinInt32, math.MaxInt32) },
+		"namespaces":         func(v *yaml.Node, at string) { p.Namespaces = w.labels(v, at) },
+		"namespaceSelectors": func(v *yaml.Node, at string) { p.NamespaceSelector = w.selectors(v, at) },
+		"serviceSelectors":   func(v *yaml.Node, at string) { p.ServiceSelector = w.selectors(v, at) },
+		"sharedNamespaces":   func(v *yaml.Node, at string) { p.SharedNamespaces = w.labels(v, at) },
+		"maxPerNamespace":    func(v *yaml.Node, at string) { p.MaxPerNamespace = w.integer(v, at, 0, math.MaxInt32) },
+		"reuseAfter":         func(v *yaml.Node, at string) { p.ReuseAfter = w.duration(v, at) },
+		"l2":                 func(v *yaml.Node, at string) { p.L2 = w.l2(v, at) },
+		"bgp":                func(*yaml.Node, string) {}, // read below: it has to fit the addresses
 	}
 	w.object(n, path, keys, "name", "addresses")
 	if n.Kind == yaml.MappingNode {
@@ -53,7 +53,7 @@ func (w *walker) pool(n *yaml.Node, path string) (p Pool, name *yaml.Node) {
 			p.BGP = w.advertisements(v, join(path, "bgp"), p)
 		}
 	}
-	if p.L2 == nil && len(p.BGP) == 0 {
+	if len(p.L2) == 0 && len(p.BGP) == 0 {
 		p.L2 = defaultL2()
 	}
 	w.doubtful(n, path, p)
@@ -65,8 +65,8 @@ func (w *walker) doubtful(n *yaml.Node, path string, p Pool) {
 	if len(p.Namespaces) == 0 || n.Kind != yaml.MappingNode {
 		return
 	}
-	if v := lookup(n, "namespaceSelector"); v != nil && p.NamespaceSelector == nil && !isNull(v) {
-		w.warn(v, path+".namespaceSelector", "remove it, or give it a label", "an empty selector adds nothing to namespaces")
+	if v := lookup(n, "namespaceSelectors"); v != nil && p.NamespaceSelector == nil && len(v.Content) > 0 {
+		w.warn(v.Content[0], path+".namespaceSelectors[0]", "remove it, or give it a label", "an empty selector adds nothing to namespaces")
 	}
 	if p.NamespaceSelector != nil {
 		return
@@ -91,13 +91,24 @@ func (w *walker) labels(n *yaml.Node, path string) []string {
 	return names
 }
 
-// label reads a DNS label (RFC 1123): what namespaces and pools are called.
+// label reads a DNS label (RFC 1123): what namespaces are called.
 func (w *walker) label(n *yaml.Node, path string) string {
+	return w.named(n, path, validation.IsDNS1123Label)
+}
+
+// name reads the name of a pool or a peer: a DNS subdomain (RFC 1123) that may have underscores,
+// which is what the objects of other load balancers are called.
+func (w *walker) name(n *yaml.Node, path string) string {
+	return w.named(n, path, validation.IsDNS1123SubdomainWithUnderscore)
+}
+
+// named reads a text that check finds nothing wrong with.
+func (w *walker) named(n *yaml.Node, path string, check func(string) []string) string {
 	s, ok := w.text(n, path)
 	if !ok {
 		return ""
 	}
-	for _, why := range validation.IsDNS1123Label(s) {
+	for _, why := range check(s) {
 		w.fail(n, path, "", "%q is not a name: %s", s, why)
 		return ""
 	}

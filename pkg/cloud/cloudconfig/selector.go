@@ -24,6 +24,13 @@ var operators = map[string]selection.Operator{
 	"DoesNotExist": selection.DoesNotExist,
 }
 
+// selectors reads a list of label selectors. It is nil where they ask for nothing.
+func (w *walker) selectors(n *yaml.Node, path string) ipam.Selector {
+	var s ipam.Selector
+	w.one(n, path, yaml.MappingNode, func(v *yaml.Node, at string) { s = w.selector(v, at) })
+	return s
+}
+
 // selector reads a Kubernetes label selector, with matchLabels and matchExpressions. It
 // builds the requirements itself, as metav1.LabelSelectorAsSelector does, because that
 // names no position. An empty selector is nil: it asks for nothing.

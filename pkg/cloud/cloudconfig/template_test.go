@@ -29,13 +29,13 @@ func TestPeerTemplate(t *testing.T) {
 		"a loopback address":               {`address: "{label:tor}", peerASN: 64513`, map[string]string{"tor": "127.0.0.1"}, "the labels make the address {label:tor} 127.0.0.1, which is no address of a machine on a network"},
 		"a link-local address":             {`address: "fe80::{label:rack}", peerASN: 64513`, map[string]string{"rack": "7"}, "the labels make the address fe80::{label:rack} fe80::7, which is link-local, which is not supported by this version"},
 		"gateway":                          {`address: "{label:tor}", peerASN: 64513`, map[string]string{"tor": "gateway"}, `the labels make the address {label:tor} "gateway", which is none`},
-		"source address of another family": {`address: "{label:tor}", peerASN: 64513, sourceAddress: "2001:db8::2", nodeSelector: {matchLabels: {a: b}}`, map[string]string{"tor": "192.0.2.7"}, "the labels make the address {label:tor} 192.0.2.7, to which sourceAddress 2001:db8::2 cannot connect"},
+		"source address of another family": {`address: "{label:tor}", peerASN: 64513, sourceAddress: "2001:db8::2", nodeSelectors: [{matchLabels: {a: b}}]`, map[string]string{"tor": "192.0.2.7"}, "the labels make the address {label:tor} 192.0.2.7, to which sourceAddress 2001:db8::2 cannot connect"},
 		"a reserved AS number":             {`address: 192.0.2.7, peerASN: "{label:asn}"`, map[string]string{"asn": "23456"}, `the labels make the peerASN {label:asn} "23456", which is no AS's number`},
 		"AS number 0":                      {`address: 192.0.2.7, peerASN: "{label:asn}"`, map[string]string{"asn": "0"}, `the labels make the peerASN {label:asn} "0", which is no AS's number`},
 		"too great an AS number":           {`address: 192.0.2.7, peerASN: "{label:asn}"`, map[string]string{"asn": "4294967296"}, `the labels make the peerASN {label:asn} "4294967296", which is no AS's number`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := parse(t, "bgp: {peers: [{name: tor, localASN: 64512, "+tt.peer+"}]}\n"+pool+"  l2: {}\n")
+			c := parse(t, "bgp: {peers: [{name: tor, localASN: 64512, "+tt.peer+"}]}\n"+pool+"  l2: [{}]\n")
 			peer := c.BGP.Peers[0]
 			require.False(t, peer.Template.IsZero())
 			got, ok, err := peer.Template.Peer(peer.BGPPeer, tt.labels)

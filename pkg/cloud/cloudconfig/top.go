@@ -9,17 +9,18 @@ import (
 func (w *walker) config(n *yaml.Node) Config {
 	c := defaultConfig()
 	keys := map[string]reader{
-		"apiVersion":        func(v *yaml.Node, at string) { w.constant(v, at, APIVersion) },
-		"kind":              func(v *yaml.Node, at string) { w.constant(v, at, Kind) },
-		"loadBalancerClass": func(v *yaml.Node, at string) { c.LoadBalancerClass = w.class(v, at) },
-		"pools":             func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
-		"onShrink":          func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
-		"sight":             func(v *yaml.Node, at string) { c.Sight = w.sight(v, at) },
-		"rebalance":         func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
-		"nodeHealth":        func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
-		"announce":          func(v *yaml.Node, at string) { c.Announce = w.announce(v, at) },
-		"conflicts":         func(v *yaml.Node, at string) { c.Conflicts = w.conflicts(v, at) },
-		"nodes":             func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
+		"apiVersion":           func(v *yaml.Node, at string) { w.constant(v, at, APIVersion) },
+		"kind":                 func(v *yaml.Node, at string) { w.constant(v, at, Kind) },
+		"loadBalancerClasses":  func(v *yaml.Node, at string) { c.LoadBalancerClasses = w.classes(v, at) },
+		"servicesWithoutClass": func(v *yaml.Node, at string) { w.servicesWithoutClass(v, at) },
+		"pools":                func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
+		"onShrink":             func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
+		"failover":             func(v *yaml.Node, at string) { c.Failover = w.failover(v, at) },
+		"rebalance":            func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
+		"nodeHealth":           func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
+		"announce":             func(v *yaml.Node, at string) { c.Announce = w.announce(v, at) },
+		"conflicts":            func(v *yaml.Node, at string) { c.Conflicts = w.conflicts(v, at) },
+		"nodes":                func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
 		// Read before the pools, which refer to it, and after them, which they refer to: they
 		// may come in any order in the file.
 		"bgp":          func(*yaml.Node, string) {},
@@ -60,15 +61,28 @@ func (w *walker) constant(n *yaml.Node, path, want string) {
 	}
 }
 
-func (w *walker) class(n *yaml.Node, path string) string {
-	s, ok := w.text(n, path)
-	if !ok || s == "" {
-		return ""
+// classes reads the classes of Services that are served.
+func (w *walker) classes(n *yaml.Node, path string) []string {
+	var classes []string
+	w.one(n, path, yaml.ScalarNode, func(v *yaml.Node, at string) {
+		s, ok := w.text(v, at)
+		if !ok {
+			return
+		}
+		for _, why := range validation.IsQualifiedName(s) {
+			w.fail(v, at, "", "%q: %s", s, why)
+		}
+		classes = append(classes, s)
+	})
+	return classes
+}
+
+// servicesWithoutClass reads whether Services without a class are served, which they are.
+func (w *walker) servicesWithoutClass(n *yaml.Node, path string) {
+	problems := len(w.problems)
+	if !w.boolean(n, path) && len(w.problems) == problems {
+		w.fail(n, path, "write true, or remove the key", "false is not supported by this version yet")
 	}
-	for _, why := range validation.IsQualifiedName(s) {
-		w.fail(n, path, "", "%q: %s", s, why)
-	}
-	return s
 }
 
 func (w *walker) shrinkPolicy(n *yaml.Node, path string) ShrinkPolicy {

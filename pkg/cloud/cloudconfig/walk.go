@@ -59,7 +59,7 @@ func (w *walker) object(n *yaml.Node, path string, keys map[string]reader, requi
 		read, ok := keys[key.Value]
 		switch {
 		case !ok:
-			w.fail(key, at, suggest(key.Value, slices.Sorted(maps.Keys(keys))), "unknown key")
+			w.unknown(key, at, keys)
 		case isNull(value):
 			delete(seen, key.Value)
 		default:
@@ -71,6 +71,34 @@ func (w *walker) object(n *yaml.Node, path string, keys map[string]reader, requi
 			w.fail(n, join(path, key), "", "is required")
 		}
 	}
+}
+
+// replaced are keys that the cloud-config once had, with those that stand in their place.
+var replaced = map[string]string{
+	"loadBalancerClass": "loadBalancerClasses",
+	"namespaceSelector": "namespaceSelectors",
+	"nodeSelector":      "nodeSelectors",
+	"serviceSelector":   "serviceSelectors",
+	"sight":             "failover",
+}
+
+// examples show the shape of keys whose shape or name has changed.
+var examples = map[string]string{
+	"failover":            "failover: {transmitInterval: 100ms, detectMultiplier: 3}",
+	"l2":                  "l2: [{interface: eth0}]",
+	"loadBalancerClasses": "loadBalancerClasses: [baremetal.cloud/lb]",
+	"namespaceSelectors":  "namespaceSelectors: [{matchLabels: {team: a}}]",
+	"nodeSelectors":       "nodeSelectors: [{matchLabels: {rack: a}}]",
+	"serviceSelectors":    "serviceSelectors: [{matchLabels: {tier: gold}}]",
+}
+
+// unknown reports a key that is none of keys.
+func (w *walker) unknown(key *yaml.Node, path string, keys map[string]reader) {
+	if now, ok := replaced[key.Value]; ok && keys[now] != nil {
+		w.fail(key, path, "write "+examples[now], "has been replaced by %s", now)
+		return
+	}
+	w.fail(key, path, suggest(key.Value, slices.Sorted(maps.Keys(keys))), "unknown key")
 }
 
 // eachKey calls do for every key of the mapping n that is text and comes for the first
@@ -99,6 +127,22 @@ func (w *walker) list(n *yaml.Node, path string, read reader) {
 	}
 	for i, item := range n.Content {
 		read(item, path+"["+strconv.Itoa(i)+"]")
+	}
+}
+
+// one reads a list of entries of that kind, of which this version takes no more than one.
+// An entry without a list around it is read too, so that its other problems are reported.
+func (w *walker) one(n *yaml.Node, path string, kind yaml.Kind, read reader) {
+	if n.Kind != yaml.SequenceNode {
+		w.fail(n, path, "write "+examples[path[strings.LastIndexByte(path, '.')+1:]], "want a list, got %s", describe(n))
+		if n.Kind == kind {
+			read(n, path)
+		}
+		return
+	}
+	w.list(n, path, read)
+	if len(n.Content) > 1 {
+		w.fail(n.Content[1], path+"[1]", "leave only one", "a second entry is not supported by this version yet")
 	}
 }
 

@@ -42,7 +42,7 @@ func (c *Config) in(a netip.Addr, pool string) bool {
 
 // serves reports whether a Service of that version is to have addresses.
 func (c *Config) serves(s *Service) bool {
-	return s.Balanced && !s.Deleting && (s.Class == "" || s.Class == c.LoadBalancerClass)
+	return s.Balanced && !s.Deleting && (s.Class == "" || slices.Contains(c.LoadBalancerClasses, s.Class))
 }
 
 // Strands returns who, of those that hold an address of c, would hold one that is in no

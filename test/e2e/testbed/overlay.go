@@ -22,11 +22,11 @@ import (
 // cloudConfig gives out the testbed's pools on the LAN.
 const cloudConfig = `apiVersion: baremetal.cloud/v1alpha1
 kind: CloudConfig
-loadBalancerClass: baremetal.cloud/lb
+loadBalancerClasses: [baremetal.cloud/lb]
 pools:
 - name: default
   addresses: [%q, %q]
-  l2: {interface: eth0}
+  l2: [{interface: eth0}]
 `
 
 // cloudConfigNodes has nodes initialised, from the labels that nodeLabels makes.
@@ -121,7 +121,7 @@ func (s *supervisor) cloudConfig() string {
 		text += cloudConfigNodes
 	}
 	if s.Sight != "" {
-		text += "sight: " + s.Sight + "\n"
+		text += "failover: " + s.Sight + "\n"
 	}
 	return text
 }

@@ -6,7 +6,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Bounds of Sight. Below, a busy machine is taken for a dead one; above, nobody would call
+// Bounds of Failover. Below, a busy machine is taken for a dead one; above, nobody would call
 // it failover.
 const (
 	minTransmitInterval = 20 * time.Millisecond
@@ -15,8 +15,8 @@ const (
 	maxDetectMultiplier = 20
 )
 
-// Sight is how nodes that may answer for the same addresses watch each other.
-type Sight struct {
+// Failover is how nodes that may answer for the same addresses watch each other.
+type Failover struct {
 	// TransmitInterval is the time between two packets to each peer, 20 ms to 10 s.
 	TransmitInterval time.Duration
 	// DetectMultiplier is how many of them may be missing before a peer is taken for dead,
@@ -24,15 +24,15 @@ type Sight struct {
 	DetectMultiplier int
 }
 
-func (w *walker) sight(n *yaml.Node, path string) Sight {
-	s := defaultSight()
+func (w *walker) failover(n *yaml.Node, path string) Failover {
+	f := defaultFailover()
 	w.object(n, path, map[string]reader{
 		"transmitInterval": func(v *yaml.Node, at string) {
-			s.TransmitInterval = w.durationBetween(v, at, minTransmitInterval, maxTransmitInterval)
+			f.TransmitInterval = w.durationBetween(v, at, minTransmitInterval, maxTransmitInterval)
 		},
 		"detectMultiplier": func(v *yaml.Node, at string) {
-			s.DetectMultiplier = w.integer(v, at, minDetectMultiplier, maxDetectMultiplier)
+			f.DetectMultiplier = w.integer(v, at, minDetectMultiplier, maxDetectMultiplier)
 		},
 	})
-	return s
+	return f
 }
