@@ -94,7 +94,7 @@ func TestExampleConfigs(t *testing.T) {
 	}
 }
 
-var link = regexp.MustCompile(`\]\(([^)#\s]+)(#[^)\s]*)?\)`)
+var link = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]*))?\)`)
 
 func TestLinks(t *testing.T) {
 	for _, file := range files(t, ".md") {
@@ -102,8 +102,39 @@ func TestLinks(t *testing.T) {
 			if strings.Contains(m[1], "://") {
 				continue
 			}
-			_, err := os.Stat(filepath.Join(root, path.Dir(file), m[1]))
+			target := file
+			if m[1] != "" {
+				target = path.Join(path.Dir(file), m[1])
+			}
+			_, err := os.Stat(filepath.Join(root, target))
 			assert.NoError(t, err, "%s links to %s", file, m[1])
+			if m[2] != "" && err == nil {
+				assert.Contains(t, anchors(t, target), m[2], "%s links to a heading of %s", file, target)
+			}
+		}
+	}
+}
+
+var heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+
+// anchors returns those that the headings of a Markdown file get.
+func anchors(t *testing.T, file string) []string {
+	var all []string
+	for _, m := range heading.FindAllStringSubmatch(read(t, file), -1) {
+		text := strings.ToLower(link.ReplaceAllString(m[1], "]"))
+		text = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(text, "")
+		all = append(all, strings.ReplaceAll(text, " ", "-"))
+	}
+	return all
+}
+
+// README is short and leads to every page.
+func TestReadmeLeadsToEveryPage(t *testing.T) {
+	readme := read(t, "README.md")
+	assert.LessOrEqual(t, strings.Count(readme, "\n"), 120)
+	for _, file := range files(t, ".md") {
+		if strings.HasPrefix(file, "docs/") {
+			assert.Contains(t, readme, "("+file+")")
 		}
 	}
 }
