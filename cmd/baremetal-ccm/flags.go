@@ -14,6 +14,10 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud"
 )
 
+// securePort is the default of --secure-port. The stock app's, 10258, is taken by the
+// cloud-controller-manager that k3s and RKE2 bring along.
+const securePort = 10273
+
 // flags are ours, beside the stock app's.
 type flags struct {
 	listenAddress  string
@@ -51,6 +55,7 @@ func newOptions(namespace string) (*options.CloudControllerManagerOptions, error
 		return nil, err
 	}
 	o.KubeCloudShared.CloudProvider.Name = cloud.ProviderName
+	o.SecureServing.BindPort = securePort
 	// The provider answers from memory: one worker and 20 requests per second would be
 	// all that a thousand new Services wait for.
 	o.ServiceController.ConcurrentServiceSyncs = 10

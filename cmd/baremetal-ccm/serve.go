@@ -141,6 +141,9 @@ func (p *program) prepare() (cloud.Started, clients, error) {
 		}
 		return cloud.Started{}, clients{}, errors.Join(bad, err)
 	}
+	if err := checkKubernetes(ctx, reach.general, p.log); err != nil {
+		return cloud.Started{}, clients{}, errors.Join(bad, err)
+	}
 	started, err := cloud.StartConfig(ctx, reach.general, p.namespace, source)
 	if err != nil {
 		return cloud.Started{}, clients{}, err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
@@ -15,11 +16,13 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
 )
@@ -73,6 +76,38 @@ func TestNodesComponent(t *testing.T) {
 	require.Equal(t, []rbacv1.Subject{{Kind: "ServiceAccount", Name: "baremetal-ccm", Namespace: "baremetal-ccm"}}, binding.Subjects)
 }
 
+// K7: no Pod lands on a Windows node; one dead node of three does not stop a rollout; a replica
+// that does not work is no reason to keep its node.
+func TestFault_K7_Manifests(t *testing.T) {
+	for name, pod := range pods(t) {
+		require.Equal(t, map[string]string{corev1.LabelOSStable: "linux"}, pod.NodeSelector, name)
+	}
+	sets := of[*appsv1.DaemonSet](manifests(t))
+	require.Len(t, sets, 1)
+	require.Equal(t, 2, sets[0].Spec.UpdateStrategy.RollingUpdate.MaxUnavailable.IntValue())
+
+	budgets := of[*policyv1.PodDisruptionBudget](decode(t, "budget.yaml", read(t, "deploy/components/disruption-budget/budget.yaml")))
+	require.Len(t, budgets, 1)
+	require.Equal(t, policyv1.AlwaysAllow, *budgets[0].Spec.UnhealthyPodEvictionPolicy)
+	require.Equal(t, 1, budgets[0].Spec.MaxUnavailable.IntValue())
+}
+
+// K7: the CCM's HTTPS port is the one that the program has by default, the probes use its
+// name, and kustomization.yaml copies it to the argument at the place where that stands.
+func TestFault_K7_SecurePort(t *testing.T) {
+	c := pods(t)["baremetal-ccm"].Containers[0]
+	at := slices.IndexFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "--secure-port=") })
+	require.GreaterOrEqual(t, at, 0)
+	require.Equal(t, "https", c.Ports[0].Name)
+	require.Equal(t, fmt.Sprintf("--secure-port=%d", c.Ports[0].ContainerPort), c.Args[at])
+	require.Contains(t, read(t, "cmd/baremetal-ccm/flags.go"), fmt.Sprintf("securePort = %d\n", c.Ports[0].ContainerPort))
+	for _, probe := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
+		require.Equal(t, intstr.FromString("https"), probe.HTTPGet.Port)
+	}
+	require.Contains(t, read(t, "deploy/base/kustomization.yaml"), fmt.Sprintf("containers.[name=baremetal-ccm].args.%d\n", at))
+	require.Contains(t, read(t, "docs/operations.md"), fmt.Sprintf("containers/0/args/%d,", at))
+}
+
 // of returns the objects of one type.
 func of[T runtime.Object](objects []runtime.Object) []T {
 	var typed []T
@@ -117,7 +152,6 @@ func TestManifestNames(t *testing.T) {
 		"Deployment baremetal-ccm/baremetal-ccm",
 		"Lease baremetal-ccm/baremetal-ccm",
 		"Namespace baremetal-ccm",
-		"PodDisruptionBudget baremetal-ccm/baremetal-ccm",
 		"Role baremetal-ccm/baremetal-ccm",
 		"RoleBinding baremetal-ccm/baremetal-ccm",
 		"RoleBinding kube-system/baremetal-ccm-authentication-reader",

@@ -148,7 +148,11 @@ type stream struct {
 }
 
 // stream begins to ask, every 100 ms for each address.
-func (l *lab) stream(addresses []netip.Addr) *stream {
+func (l *lab) stream(addresses []netip.Addr) *stream { return l.streamEvery(pause, addresses) }
+
+// streamEvery begins to ask, for each address once in that time, or as soon as it has
+// the answer before.
+func (l *lab) streamEvery(period time.Duration, addresses []netip.Addr) *stream {
 	ctx, cancel := context.WithCancel(l.Context())
 	s := &stream{stop: cancel}
 	dial := netns.Dialer(l.c.NetNS("client"))
@@ -158,7 +162,7 @@ func (l *lab) stream(addresses []netip.Addr) *stream {
 				s.ask(dial, netip.AddrPortFrom(address, httpPort))
 				select {
 				case <-ctx.Done():
-				case <-time.After(pause):
+				case <-time.After(period):
 				}
 			}
 		})

@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -176,7 +174,7 @@ func (l *lab) metric(name string) string {
 	require.NoError(l, err)
 	node := l.nodeOfReplica(l.leader(""))
 	text, err := l.c.In(l.Context(), node, "curl", "--silent", "--show-error", "--insecure", "--max-time", "5",
-		"--header", "Authorization: Bearer "+strings.TrimSpace(token), "https://127.0.0.1:10258/metrics")
+		"--header", "Authorization: Bearer "+strings.TrimSpace(token), "https://127.0.0.1:10273/metrics")
 	require.NoError(l, err, text)
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
@@ -207,15 +205,4 @@ subjects:
 `
 
 // log returns what the replicas of the CCM have written.
-func (w *witness) log() string {
-	w.Helper()
-	files, err := filepath.Glob(filepath.Join(w.c.Logs(), system+"_baremetal-ccm-*"))
-	require.NoError(w, err)
-	var b strings.Builder
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(w, err)
-		b.Write(text)
-	}
-	return b.String()
-}
+func (w *witness) log() string { w.Helper(); return w.ccmLog() }
