@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
@@ -15,7 +14,6 @@ import (
 	"k8s.io/cloud-provider/names"
 	"k8s.io/cloud-provider/options"
 	cliflag "k8s.io/component-base/cli/flag"
-	"k8s.io/klog/v2"
 )
 
 // program is one run of the command.
@@ -36,7 +34,7 @@ type program struct {
 func newCommand(ctx context.Context) (*cobra.Command, error) {
 	p := &program{
 		namespace: cmp.Or(os.Getenv("POD_NAMESPACE"), "baremetal-ccm"),
-		log:       slog.New(logr.ToSlogHandler(klog.NewKlogr())),
+		log:       newLogger(),
 	}
 	p.ctx, p.stop = context.WithCancelCause(ctx)
 	var err error
@@ -47,6 +45,9 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 	p.flags.add(&sections)
 
 	command := app.NewCloudControllerManagerCommand(p.options, p.cloud, p.controllers(), names.CCMControllerAliases(), sections, p.ctx.Done())
+	if err := setLogFormat(command.Flags()); err != nil {
+		return nil, fmt.Errorf("--logging-format: %w", err)
+	}
 	command.Use = programName
 	command.Long = "baremetal-ccm gives Services of type LoadBalancer their addresses and has the nodes announce them."
 	command.SilenceUsage = true // an error is not buried under two hundred flags
@@ -64,6 +65,7 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 		case p.flags.cleanup:
 			return p.cleanup()
 		}
+		logEarly(command.Flags())
 		return p.serve(func() error { return stock(command, arguments) })
 	}
 	return command, nil

@@ -53,7 +53,7 @@ func command(ctx context.Context, name string, args []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	o := testbed.Options{Progress: os.Stdout}
 	flags.StringVar(&o.Dir, "dir", "", "")
-	flags.IntVar(&o.Nodes, "nodes", 0, "")
+	flags.IntVar(&o.Nodes, "nodes", 3, "")
 	flags.StringVar(&o.Proxy, "proxy", "", "")
 	flags.StringVar(&o.Mgmt, "mgmt", "", "")
 	flags.BoolFunc("external", "", func(value string) (err error) {
@@ -74,6 +74,9 @@ func command(ctx context.Context, name string, args []string) error {
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if o.Nodes < 1 {
+		return fmt.Errorf("--nodes=%d: a testbed has one node or more", o.Nodes)
 	}
 	switch name {
 	case "components":
