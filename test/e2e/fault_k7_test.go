@@ -186,7 +186,8 @@ func (l *lab) needs(r role, at int, resource, verb string) {
 	} else {
 		rules = slices.Delete(rules, at, at+1)
 	}
-	refusal := fmt.Sprintf("cannot %s resource %q", verb, resource)
+	// A value that has quotes is quoted in the log.
+	refusal := fmt.Sprintf(`cannot %s resource \"%s\"`, verb, resource)
 	before := strings.Count(l.ccmLog(), refusal)
 	l.stop("ccm")
 	r.write(l, rules)
