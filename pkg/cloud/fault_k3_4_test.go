@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
@@ -75,14 +77,46 @@ func TestFault_K3_4_OlderFileRevertsNothing(t *testing.T) {
 	c.published("web", "10.0.0.9")
 }
 
-// toldOnConfigMap waits for an Event with that reason on the ConfigMap, with its UID.
-func (c *cluster) toldOnConfigMap(why string) {
+// K6.5: a change that is taken over gets an Event with what is in use, and a metric has its
+// hash. So does one that ends a refusal, also with the text from before.
+func TestFault_K6_5_AcceptedConfigIsTold(t *testing.T) {
+	c := startFrom(t, pools, cloudConfigMap(pools))
+	c.inUse(pools)
+	c.configInfo(pools)
+	c.writeConfigMap(grown)
+	c.inUse(grown)
+	c.configInfo(grown)
+	c.toldOnConfigMap("CloudConfigAccepted", hashOf(grown))
+	c.writeConfigMap("pools: [")
+	c.toldOnConfigMap("CloudConfigRefused")
+	c.configInfo(grown)
+	c.writeConfigMap(pools)
+	c.toldOnConfigMap("CloudConfigAccepted", hashOf(pools))
+	c.configInfo(pools)
+}
+
+// configInfo waits until the metric has the hash of text, and of no other.
+func (c *cluster) configInfo(text string) {
+	c.t.Helper()
+	want := `
+# HELP baremetal_ccm_cloud_config_info 1 for the cloud-config in use, by the SHA-256 of its text.
+# TYPE baremetal_ccm_cloud_config_info gauge
+baremetal_ccm_cloud_config_info{sha256="` + hashOf(text) + `"} 1
+`
+	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
+		require.NoError(t, testutil.CollectAndCompare(c.p.Collector(), strings.NewReader(want), "baremetal_ccm_cloud_config_info"))
+	}, waitAtMost, 5*time.Millisecond)
+}
+
+// toldOnConfigMap waits for an Event with that reason and these words on the ConfigMap, with its UID.
+func (c *cluster) toldOnConfigMap(why string, words ...string) {
 	c.t.Helper()
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
 		list, err := c.client.CoreV1().Events("baremetal-ccm").List(context.Background(), metav1.ListOptions{})
 		require.NoError(t, err)
 		for _, e := range list.Items {
-			if e.Reason == why && e.InvolvedObject.UID == "uid-config" && e.InvolvedObject.Name == ConfigMapName {
+			if e.Reason == why && e.InvolvedObject.UID == "uid-config" && e.InvolvedObject.Name == ConfigMapName &&
+				!slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(e.Message, w) }) {
 				return
 			}
 		}

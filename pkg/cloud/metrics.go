@@ -14,6 +14,7 @@ import (
 var (
 	descPublishing = prometheus.NewDesc("baremetal_ccm_publishing", "Whether this replica leads and its plans go out (1) or not (0).", nil, nil)
 	descTerm       = prometheus.NewDesc("baremetal_ccm_term", "The term in whose name this replica speaks; 0 on a standby.", nil, nil)
+	descConfigInfo = prometheus.NewDesc("baremetal_ccm_cloud_config_info", "1 for the cloud-config in use, by the SHA-256 of its text.", []string{"sha256"}, nil)
 	descConfig     = prometheus.NewDesc("baremetal_ccm_cloud_config_valid", "Whether the newest cloud-config is the one in use (1) or the last good one is (0).", nil, nil)
 	descWatch      = prometheus.NewDesc("baremetal_ccm_watch_current", "1 if this replica's cache of that kind has caught up with the API server since its watch was last broken.", []string{"kind"}, nil)
 	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
@@ -46,7 +47,7 @@ func (p *Provider) Collector() prometheus.Collector { return collector{p} }
 // Describe lists the metrics.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descPublishing, descTerm, descConfig, descWatch, descServices, descHeld, descSize,
+		descPublishing, descTerm, descConfig, descConfigInfo, descWatch, descServices, descHeld, descSize,
 		descAnswered, descAddresses, descShort, descMoves,
 		descQuarantine, descConflict, descConflicts, descProxies,
 		descStreams, descRefused, descTerms, descPlans, descPlanBytes, descReports, descExpiry, descMisfit,
@@ -63,6 +64,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge(descPublishing, truth(c.p.publishing.Load()))
 	gauge(descTerm, float64(c.p.options.Elector.Term()))
 	gauge(descConfig, truth(c.p.configError.Load() == nil))
+	if hash := c.p.configHash.Load(); hash != nil {
+		gauge(descConfigInfo, 1, *hash)
+	}
 	for kind, current := range c.p.options.Watches.Current() {
 		gauge(descWatch, truth(current), kind)
 	}

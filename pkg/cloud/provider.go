@@ -66,6 +66,8 @@ type Provider struct {
 	nodes atomic.Pointer[cloudconfig.Nodes]
 	// configError is why the newest cloud-config is not the one in use, or nil.
 	configError atomic.Pointer[string]
+	// configHash is the SHA-256 of the text in use, in hex; nil on a replica that never led.
+	configHash atomic.Pointer[string]
 	// stranded reports that the only fault of the newest one is that a Service holds an address
 	// that it leaves out.
 	stranded atomic.Bool
