@@ -176,6 +176,7 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 		return nil, err
 	}
 	shared := informers.NewSharedInformerFactory(reach.general, p.options.Generic.MinResyncPeriod.Duration)
+	nodes := identity.NewNodes()
 	provider, err := cloud.New(cloud.Options{
 		ConfigMap:  source.ConfigMap,
 		ConfigPath: source.Path,
@@ -183,7 +184,9 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 		Elector:    elector,
 		Authenticator: identity.NewAuthenticator(identity.AuthenticatorOptions{
 			Client: reach.general, Namespace: p.namespace, ServiceAccount: announcerServiceAccount, Audience: announcerAudience,
+			Nodes: nodes,
 		}),
+		Nodes:         nodes,
 		TLS:           keeper,
 		Secret:        keeper.Secret,
 		ListenAddress: p.flags.listenAddress,

@@ -37,6 +37,8 @@ type Options struct {
 	// Authenticator and TLS secure the control channel, ListenAddress is where it listens.
 	Authenticator control.Authenticator
 	TLS           *identity.Keeper
+	// Nodes is told which addresses Nodes have; the Authenticator asks it too.
+	Nodes         *identity.Nodes
 	ListenAddress string
 	// Secret returns what the keys are made from by which nodes know each other, or nil,
 	// and a channel that is closed once there is something.
@@ -137,6 +139,7 @@ func New(options Options) (*Provider, error) {
 	p.server = control.NewServer(control.ServerOptions{
 		Authenticator: options.Authenticator,
 		Observer:      p,
+		Nodes:         options.Nodes,
 		Logger:        options.Logger.With("component", "control"),
 		Software:      options.Software,
 		// Asked right before each plan leaves: a leader in doubt says nothing.

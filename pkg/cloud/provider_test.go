@@ -29,6 +29,7 @@ import (
 	"baremetal.cloud/ccm/internal/testlog"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/identity"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 	"baremetal.cloud/ccm/pkg/reason"
@@ -129,7 +130,7 @@ func standbyWith(t *testing.T, config string, now func() time.Time, change func(
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	options := Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret,
+	options := Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret, Nodes: identity.NewNodes(),
 		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(logger)}
 	set(&options)
 	c.p, err = New(options)

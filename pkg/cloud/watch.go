@@ -102,6 +102,7 @@ func (p *Provider) watch(factory informers.SharedInformerFactory) {
 	nodes := factory.Core().V1().Nodes()
 	slices := factory.Discovery().V1().EndpointSlices()
 	utilruntime.Must(slices.Informer().AddIndexers(cache.Indexers{bySlicesService: indexBySlicesService}))
+	utilruntime.Must(p.options.Nodes.Follow(nodes.Informer()))
 	p.listers = listers{
 		services:   services.Lister(),
 		namespaces: namespaces.Lister(),

@@ -181,12 +181,14 @@ func (c *fleetCore) build() error {
 	}); err != nil {
 		return err
 	}
+	nodes := identity.NewNodes()
 	c.provider, err = cloud.New(cloud.Options{
 		ConfigPath: path, Config: config, Elector: c.elector,
 		Authenticator: identity.NewAuthenticator(identity.AuthenticatorOptions{
-			Client: c.client, Namespace: system, ServiceAccount: fleetAccount, Audience: fleetAudience,
+			Client: c.client, Namespace: system, ServiceAccount: fleetAccount, Audience: fleetAudience, Nodes: nodes,
 		}),
-		TLS: c.keeper, Secret: c.keeper.Secret, ListenAddress: c.address, Client: c.client,
+		Nodes: nodes,
+		TLS:   c.keeper, Secret: c.keeper.Secret, ListenAddress: c.address, Client: c.client,
 		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(log), Namespace: system, Software: "bench", Logger: log,
 	})
 	return err

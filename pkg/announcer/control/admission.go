@@ -42,7 +42,11 @@ func (s *Server) admit(st *serverStream) (a admission, err error) {
 	}
 	ctx, cancel := context.WithTimeout(st.ctx, s.options.Limits.HelloTimeout)
 	defer cancel()
-	leave, err := s.pending.enter(ctx, st.remote)
+	known := "" // the node, where the address speaks for it
+	if s.options.Nodes.Owns(a.node, st.remote) {
+		known = a.node
+	}
+	leave, err := s.pending.enter(ctx, known, st.remote)
 	defer leave()
 	if err != nil {
 		return a, err
@@ -139,7 +143,7 @@ type askFunc = func(ctx context.Context, token, node string, remote netip.Addr) 
 
 // authenticate asks an Authenticator's method and gives its answer as a refusal.
 func (s *Server) authenticate(st *serverStream, token, node string, ask askFunc) (Identity, error) {
-	ctx, cancel := context.WithTimeout(st.ctx, s.options.Limits.AuthenticateTimeout)
+	ctx, cancel := context.WithTimeoutCause(st.ctx, s.options.Limits.AuthenticateTimeout, ErrNoAnswer)
 	defer cancel()
 	identity, err := ask(ctx, token, node, st.remote)
 	if err != nil {

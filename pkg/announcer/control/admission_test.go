@@ -266,16 +266,16 @@ func TestStrangersAreBounded(t *testing.T) {
 func TestQueueAtTheDoor(t *testing.T) {
 	p := newPending(1, 2)
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	leave, err := p.enter(t.Context(), a)
+	leave, err := p.enter(t.Context(), "", a)
 	require.NoError(t, err)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = p.enter(gone, b)
+	_, err = p.enter(gone, "", b)
 	require.Equal(t, codes.Unavailable, status.Code(err))
 	require.Equal(t, 1, p.len())
 	leave()
 	require.Zero(t, p.len())
-	leave, err = p.enter(t.Context(), b)
+	leave, err = p.enter(t.Context(), "", b)
 	require.NoError(t, err)
 	leave()
 }
@@ -320,4 +320,46 @@ func TestServerRefusesUnusableTLS(t *testing.T) {
 		_, err := l.Accept()
 		require.Error(t, err, "the listener is closed")
 	}
+}
+
+// TestFault_K1_6_NodesHaveSlotsOfTheirOwn: neither strangers that hold all their slots keep a
+// node waiting, nor one that names other nodes from the address that a node shares with it.
+func TestFault_K1_6_NodesHaveSlotsOfTheirOwn(t *testing.T) {
+	const total, perSource = 8, 2
+	p := newPending(total, perSource)
+	shared, stranger := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("203.0.113.1")
+	now, cancel := context.WithCancel(t.Context())
+	cancel() // nobody waits
+	for range 10 * total {
+		for range perSource {
+			_, _ = p.enter(now, "", stranger)
+		}
+		stranger = stranger.Next()
+	}
+	require.Len(t, p.strangers, total)
+	require.Equal(t, total, p.len(), "who was refused is forgotten")
+
+	leaveBad, err := p.enter(t.Context(), "bad", shared)
+	require.NoError(t, err)
+	leaveBad2, err := p.enter(t.Context(), "bad", shared)
+	require.NoError(t, err)
+	_, err = p.enter(t.Context(), "bad", shared)
+	require.Equal(t, codes.ResourceExhausted, status.Code(err), "one node has two")
+	admitted := make(chan func())
+	go func() {
+		leave, err := p.enter(context.Background(), "good", shared)
+		require.NoError(t, err)
+		admitted <- leave
+	}()
+	eventually(t, func() bool { return p.len() == total+3 }, "the good node waits for a turn of its address")
+	leaveBad()
+	leave := <-admitted
+	require.LessOrEqual(t, len(p.nodes), perSource, "one address has a part of the slots")
+	other, err := p.enter(t.Context(), "other", netip.MustParseAddr("2001:db8::1"))
+	require.NoError(t, err)
+	other()
+	leave()
+	leaveBad2()
+	require.Empty(t, p.nodes)
+	require.Equal(t, total, p.len())
 }

@@ -63,7 +63,7 @@ func TestFault_K1_6_StrangersMessagesAreNotRead(t *testing.T) {
 func TestFault_K1_6_ConnectionsOfStrangers(t *testing.T) {
 	limits := Limits{Strangers: 8, StrangersPerSource: 4}.withDefaults()
 	var refused atomic.Int32
-	door := newStrangers(limits, func(netip.Addr) { refused.Add(1) })
+	door := newStrangers(limits, nodesOf{"node9": netip.MustParseAddr("192.0.2.9")}, func(netip.Addr) { refused.Add(1) })
 	now := time.Unix(1000, 0)
 	connect := func(address string, port int) *connection {
 		ours, theirs := net.Pipe()
@@ -87,13 +87,15 @@ func TestFault_K1_6_ConnectionsOfStrangers(t *testing.T) {
 	require.Equal(t, 8, door.len())
 	require.Nil(t, connect("192.0.2.3", 1), "all strangers together")
 
-	door.known[netip.MustParseAddr("192.0.2.9")] = struct{}{}
-	require.NotNil(t, connect("192.0.2.9", 1), "strangers do not keep out who had a stream")
+	for port := range 4 {
+		require.NotNil(t, connect("192.0.2.9", port), "strangers do not keep out a node")
+	}
+	require.Nil(t, connect("192.0.2.9", 4), "one address, even of a node")
 	require.NoError(t, first[0].Close())
 	require.NotNil(t, connect("192.0.2.3", 1), "a place that was left is free")
 
 	// Fast ones are refused although each is gone at once.
-	fast := newStrangers(Limits{}.withDefaults(), func(netip.Addr) {})
+	fast := newStrangers(Limits{}.withDefaults(), noNodes{}, func(netip.Addr) {})
 	taken := 0
 	for i := range 10_000 {
 		ours, _ := net.Pipe()
@@ -103,13 +105,13 @@ func TestFault_K1_6_ConnectionsOfStrangers(t *testing.T) {
 		}
 	}
 	require.EqualValues(t, Limits{}.withDefaults().StrangerRate.Burst, taken)
-	require.LessOrEqual(t, fast.rates.Len(), maxSources)
+	require.LessOrEqual(t, fast.strangerRates.Len(), maxSources)
 }
 
 // TestFault_K1_6_SilentConnectionsEnd: a connection that never has an admitted stream ends.
 func TestFault_K1_6_SilentConnectionsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		door := newStrangers(Limits{}.withDefaults(), func(netip.Addr) {})
+		door := newStrangers(Limits{}.withDefaults(), noNodes{}, func(netip.Addr) {})
 		ours, theirs := net.Pipe()
 		c := door.enter(ours, netip.MustParseAddrPort("192.0.2.1:1"), time.Now())
 		require.NotNil(t, c)

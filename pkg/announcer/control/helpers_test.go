@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net"
 	"net/netip"
@@ -85,6 +86,15 @@ func (f authFunc) Authenticate(ctx context.Context, token, node string, remote n
 func (f authFunc) Review(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
 	return f(ctx, token, node, remote)
 }
+
+// nodesOf is a cluster of nodes with one address each.
+type nodesOf map[string]netip.Addr
+
+func (n nodesOf) Has(address netip.Addr) bool {
+	return slices.Contains(slices.Collect(maps.Values(n)), address)
+}
+
+func (n nodesOf) Owns(node string, address netip.Addr) bool { return n[node] == address }
 
 // tokenNamesPod admits every node; the token is "POD-UID" or "POD-UID/SECONDS", the
 // second part being when the Pod was created.

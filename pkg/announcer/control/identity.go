@@ -43,6 +43,26 @@ const (
 // ErrBusy is what an Authenticator's error wraps where a source address has asked too often.
 var ErrBusy = errors.New("busy")
 
+// ErrNoAnswer is the cause of the context of an Authenticator that took too long, as opposed
+// to a caller that went away.
+var ErrNoAnswer = errors.New("no answer in time")
+
+// Nodes knows which addresses Nodes have. It is called from many goroutines at once, and
+// must not block. It may be a little behind the API server: it decides which budget counts,
+// and never who is admitted.
+type Nodes interface {
+	// Has reports whether address is one of any Node.
+	Has(address netip.Addr) bool
+	// Owns reports whether address is one of the Node called node.
+	Owns(node string, address netip.Addr) bool
+}
+
+// noNodes is a cluster without Nodes.
+type noNodes struct{}
+
+func (noNodes) Has(netip.Addr) bool          { return false }
+func (noNodes) Owns(string, netip.Addr) bool { return false }
+
 // Identity is who an Authenticator found at the other end of a stream.
 type Identity struct {
 	// Node is the name of the Node that the announcer's Pod is bound to.

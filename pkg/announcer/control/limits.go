@@ -135,19 +135,20 @@ type Limits struct {
 	HelloTimeout time.Duration
 	// AuthenticateTimeout is how long the Authenticator may take. Default 10 s.
 	AuthenticateTimeout time.Duration
-	// Pending is how many streams may be between their start and their admission.
-	// Further ones wait. Default 32.
+	// Pending is how many streams may be between their start and their admission: those that
+	// come from an address of the Node that they name, and as many others. Further ones wait.
+	// Default 32.
 	Pending int
-	// PendingPerSource is the same for one source address; further ones are refused, so
-	// that one machine cannot use up Pending. Default 8.
+	// PendingPerSource is the same for one source address, so that one machine cannot use up
+	// Pending. Further ones of Nodes wait, others are refused. Default 8.
 	PendingPerSource int
 	// Strangers is how many connections may be without an admitted stream, of addresses that
-	// never had one, and StrangersPerSource how many of one address. Defaults 1024 and 256.
+	// are no Node's, and StrangersPerSource how many of one address. Defaults 1024 and 256.
 	Strangers, StrangersPerSource int
 	// SourceRate is how often one address may connect, and StrangerRate how often all may
-	// together that never had a stream: strangers cannot keep nodes from coming back. A large
-	// cluster, half of it behind one address, has to be in at a replica that has just started
-	// before a leader goes on without it. Defaults 50 and 100 a second, 512 and 2048 at once.
+	// together that are no Node's. A large cluster, half of it behind one address, has to be
+	// in at a replica that has just started before a leader goes on without it. Defaults 50
+	// and 100 a second, 512 and 2048 at once.
 	SourceRate, StrangerRate ratelimit.Limit
 	// ReviewEvery is how long after its last review a token is reviewed again, at most, while
 	// its stream lives. Default 5 min.

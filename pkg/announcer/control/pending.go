@@ -9,49 +9,95 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
+// pendingPerNode bounds the streams of one node that await admission: the next one may come
+// before the end of the last one is seen.
+const pendingPerNode = 2
+
 // pending bounds the streams that are not admitted yet, and so what strangers can cost.
+// Streams that come from an address of the Node that they name have a bound of their own:
+// strangers do not keep them waiting.
 type pending struct {
-	slots     chan struct{}
-	perSource int
+	nodes, strangers chan struct{}
+	perSource        int
 
 	mu      sync.Mutex
-	sources map[netip.Addr]int
+	sources map[netip.Addr]*sourceQueue
+}
+
+// sourceQueue is what one address has waiting.
+type sourceQueue struct {
+	waiting map[string]int // by node; strangers' under ""
+	// turns are those of nodes. Behind one address there may be many, and another machine that
+	// names them: together they have a part of the slots, and take turns.
+	turns chan struct{}
 }
 
 func newPending(total, perSource int) *pending {
-	return &pending{slots: make(chan struct{}, total), perSource: perSource, sources: map[netip.Addr]int{}}
-}
-
-// enter waits for a slot. leave, which is never nil, gives it back.
-func (p *pending) enter(ctx context.Context, source netip.Addr) (leave func(), err error) {
-	if !p.count(source) {
-		return func() {}, refuse(CauseBusy, codes.ResourceExhausted,
-			fmt.Errorf("%d streams from %s await admission already", p.perSource, source))
-	}
-	select {
-	case p.slots <- struct{}{}:
-		return func() { <-p.slots; p.uncount(source) }, nil
-	case <-ctx.Done():
-		p.uncount(source)
-		return func() {}, refuse(CauseBusy, codes.Unavailable,
-			fmt.Errorf("%d streams await admission already", cap(p.slots)))
+	return &pending{
+		nodes: make(chan struct{}, total), strangers: make(chan struct{}, total),
+		perSource: perSource, sources: map[netip.Addr]*sourceQueue{},
 	}
 }
 
-func (p *pending) count(source netip.Addr) bool {
+// enter waits for a slot. node is "" where source is not an address of the Node that the
+// stream names. leave, which is never nil, gives the slot back.
+func (p *pending) enter(ctx context.Context, node string, source netip.Addr) (leave func(), err error) {
+	queue, err := p.count(node, source)
+	if err != nil {
+		return func() {}, err
+	}
+	gates := []chan struct{}{p.strangers}
+	if node != "" {
+		gates = []chan struct{}{queue.turns, p.nodes}
+	}
+	passed := 0
+	leave = func() {
+		for _, gate := range gates[:passed] {
+			<-gate
+		}
+		p.uncount(node, source)
+	}
+	for _, gate := range gates {
+		select {
+		case gate <- struct{}{}:
+			passed++
+		case <-ctx.Done():
+			leave()
+			return func() {}, refuse(CauseBusy, codes.Unavailable,
+				fmt.Errorf("%d streams await admission already", cap(gate)))
+		}
+	}
+	return leave, nil
+}
+
+func (p *pending) count(node string, source netip.Addr) (*sourceQueue, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sources[source] >= p.perSource {
-		return false
+	queue := p.sources[source]
+	if queue == nil {
+		queue = &sourceQueue{waiting: map[string]int{}, turns: make(chan struct{}, p.perSource)}
+		p.sources[source] = queue
 	}
-	p.sources[source]++
-	return true
+	most := pendingPerNode
+	if node == "" {
+		most = p.perSource
+	}
+	if queue.waiting[node] >= most {
+		return nil, refuse(CauseBusy, codes.ResourceExhausted,
+			fmt.Errorf("%d streams from %s await admission already", most, source))
+	}
+	queue.waiting[node]++
+	return queue, nil
 }
 
-func (p *pending) uncount(source netip.Addr) {
+func (p *pending) uncount(node string, source netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sources[source]--; p.sources[source] == 0 {
+	queue := p.sources[source]
+	if queue.waiting[node]--; queue.waiting[node] == 0 {
+		delete(queue.waiting, node)
+	}
+	if len(queue.waiting) == 0 {
 		delete(p.sources, source)
 	}
 }
@@ -61,8 +107,10 @@ func (p *pending) len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
-	for _, count := range p.sources {
-		n += count
+	for _, queue := range p.sources {
+		for _, count := range queue.waiting {
+			n += count
+		}
 	}
 	return n
 }

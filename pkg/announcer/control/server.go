@@ -29,6 +29,9 @@ type ServerOptions struct {
 	Authenticator Authenticator
 	// Observer hears what nodes say. Required.
 	Observer Observer
+	// Nodes knows the addresses of Nodes; nil knows none. What comes from them is bounded
+	// apart from what strangers send.
+	Nodes Nodes
 	// Fence, if not nil, is asked right before each plan leaves. While it gives an error
 	// no plan leaves; call Publish when that changes. It must not block.
 	Fence func() error
@@ -61,6 +64,9 @@ func NewServer(options ServerOptions) *Server {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
+	if options.Nodes == nil {
+		options.Nodes = noNodes{}
+	}
 	s := &Server{
 		options:  options,
 		log:      options.Logger,
@@ -71,7 +77,7 @@ func NewServer(options ServerOptions) *Server {
 		tally:    newTally(),
 		refusals: newRefusalLog(options.Logger),
 	}
-	s.strangers = newStrangers(options.Limits, s.refuseConnection)
+	s.strangers = newStrangers(options.Limits, options.Nodes, s.refuseConnection)
 	return s
 }
 

@@ -12,38 +12,37 @@ import (
 	"baremetal.cloud/ccm/internal/ratelimit"
 )
 
-// Bounds on connections that have not proven yet who they are. A connection costs its TLS
-// handshake, about a millisecond of CPU, and some tens of KiB until it is closed.
-const (
-	// maxSources bounds the addresses that are remembered for their rate, maxKnown those
-	// that had a stream.
-	maxSources = 4096
-	maxKnown   = 8192
-)
+// maxSources bounds the addresses that are remembered for their rate: those of nodes, and
+// as many of strangers.
+const maxSources = 8192
 
-// strangers bounds the connections without a stream that was admitted. What exceeds a
-// bound is closed when it is accepted, before the handshake; what is not admitted in time
-// is closed then.
+// strangers bounds the connections without a stream that was admitted. Each costs its TLS
+// handshake, about a millisecond of CPU, and some tens of KiB until it is closed. What
+// exceeds a bound is closed when it is accepted, before the handshake; what is not admitted
+// in time is closed then. Addresses of Nodes are bounded each for itself: whatever comes
+// from others, they have their share.
 type strangers struct {
 	limits   Limits
 	patience time.Duration
+	nodes    Nodes
 	refused  func(remote netip.Addr)
 
-	mu      sync.Mutex
-	rates   ratelimit.Keyed[netip.Addr]
-	rate    ratelimit.Bucket
-	waiting map[netip.AddrPort]*connection
-	perOne  map[netip.Addr]int // of waiting
-	unknown int                // of waiting, those of addresses that never had a stream
-	known   map[netip.Addr]struct{}
+	mu            sync.Mutex
+	nodeRates     ratelimit.Keyed[netip.Addr]
+	strangerRates ratelimit.Keyed[netip.Addr]
+	strangerRate  ratelimit.Bucket // of all together
+	waiting       map[netip.AddrPort]*connection
+	perOne        map[netip.Addr]int // of waiting
+	unknown       int                // of waiting, those of strangers
 }
 
-func newStrangers(limits Limits, refused func(netip.Addr)) *strangers {
+func newStrangers(limits Limits, nodes Nodes, refused func(netip.Addr)) *strangers {
+	rates := ratelimit.Keyed[netip.Addr]{Limit: limits.SourceRate, Size: maxSources}
 	return &strangers{
-		limits: limits, refused: refused,
-		patience: handshakeTimeout + limits.HelloTimeout + limits.AuthenticateTimeout,
-		rates:    ratelimit.Keyed[netip.Addr]{Limit: limits.SourceRate, Size: maxSources},
-		waiting:  map[netip.AddrPort]*connection{}, perOne: map[netip.Addr]int{}, known: map[netip.Addr]struct{}{},
+		limits: limits, nodes: nodes, refused: refused,
+		patience:  handshakeTimeout + limits.HelloTimeout + limits.AuthenticateTimeout,
+		nodeRates: rates, strangerRates: rates,
+		waiting: map[netip.AddrPort]*connection{}, perOne: map[netip.Addr]int{},
 	}
 }
 
@@ -52,7 +51,7 @@ type connection struct {
 	net.Conn
 	door   *strangers
 	remote netip.AddrPort
-	known  bool // whether its address had a stream when it came
+	known  bool // whether its address was one of a Node when it came
 	timer  *time.Timer
 }
 
@@ -87,44 +86,42 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// enter returns the connection as it is to be served, or nil where a bound is reached.
+// enter returns the connection to serve, or nil where a bound is reached.
 func (s *strangers) enter(conn net.Conn, remote netip.AddrPort, now time.Time) *connection {
+	known := s.nodes.Has(remote.Addr())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	source := remote.Addr()
-	_, known := s.known[source]
-	if s.perOne[source] >= s.limits.StrangersPerSource || !known && s.unknown >= s.limits.Strangers {
-		return nil
-	}
-	if !known && !s.rate.Take(s.limits.StrangerRate, now) || !s.rates.Take(source, now) {
+	if !s.mayEnterLocked(remote.Addr(), known, now) {
 		return nil
 	}
 	c := &connection{Conn: conn, door: s, remote: remote, known: known}
 	c.timer = time.AfterFunc(s.patience, func() { _ = conn.Close() })
 	s.leaveLocked(remote) // an earlier one with the same port, of which the end was not seen yet
 	s.waiting[remote] = c
-	s.perOne[source]++
+	s.perOne[remote.Addr()]++
 	if !known {
 		s.unknown++
 	}
 	return c
 }
 
-// admitted notes that the stream whose context is ctx was admitted: its connection is none
-// of a stranger any longer, and its address comes back as it likes.
+func (s *strangers) mayEnterLocked(source netip.Addr, known bool, now time.Time) bool {
+	switch {
+	case s.perOne[source] >= s.limits.StrangersPerSource:
+		return false
+	case known:
+		return s.nodeRates.Take(source, now)
+	default:
+		return s.unknown < s.limits.Strangers &&
+			s.strangerRates.Take(source, now) && s.strangerRate.Take(s.limits.StrangerRate, now)
+	}
+}
+
+// admitted counts the connection of the admitted stream whose context is ctx no longer.
 func (s *strangers) admitted(ctx context.Context) {
-	p, ok := peer.FromContext(ctx)
-	if !ok {
-		return
+	if p, ok := peer.FromContext(ctx); ok {
+		s.leave(remotePort(p.Addr))
 	}
-	remote := remotePort(p.Addr)
-	s.leave(remote)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.known) >= maxKnown {
-		clear(s.known)
-	}
-	s.known[remote.Addr()] = struct{}{}
 }
 
 // leave takes a connection out of those that wait.

@@ -9,12 +9,10 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/pkg/announcer/control"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -36,24 +34,20 @@ const (
 	trustFor = 4 * time.Minute
 	// trustWithoutExpiry is the same for a token that does not say when it expires.
 	trustWithoutExpiry = time.Minute
-	// reviewsAtOnce bounds the questions asked of the API server at the same time.
-	reviewsAtOnce = 16
+	// reviewsAtOnce bounds the questions asked of the API server at the same time for those
+	// who come from an address of the Node that they name, and strangersAtOnce for others.
+	reviewsAtOnce   = 16
+	strangersAtOnce = 4
 	// tokensKnown bounds the accepted tokens that are remembered.
 	tokensKnown = 16384
-	// sourcesKnown bounds the source addresses that are remembered.
-	sourcesKnown = 8192
 )
-
-// sourceLimit is how often questions of one source address may end in a refusal, and
-// strangerLimit the same for all addresses together that never had an accepted one. What is
-// accepted costs nothing: half of a large cluster may be behind one address.
-func sourceLimit() ratelimit.Limit   { return ratelimit.Limit{Rate: 0.5, Burst: 32} }
-func strangerLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 5, Burst: 128} }
 
 // AuthenticatorOptions are what an Authenticator needs.
 type AuthenticatorOptions struct {
 	// Client asks for token reviews, Pods and Nodes; it must not be behind the leader's fence.
 	Client kubernetes.Interface
+	// Nodes decides which budget counts, and nothing else.
+	Nodes control.Nodes
 	// Namespace and ServiceAccount are the announcers'.
 	Namespace, ServiceAccount string
 	// Audience is what a token must have been issued for.
@@ -68,7 +62,8 @@ type Authenticator struct {
 	user    string
 	known   *cache
 	budget  *budget
-	asking  chan struct{} // held while the API server is asked
+	// nodesAsking and strangersAsking are held while the API server is asked.
+	nodesAsking, strangersAsking chan struct{}
 }
 
 // reviewed is what the API server says of an accepted token.
@@ -90,7 +85,9 @@ func NewAuthenticator(options AuthenticatorOptions) *Authenticator {
 		user:    "system:serviceaccount:" + options.Namespace + ":" + options.ServiceAccount,
 		known:   newCache(tokensKnown),
 		budget:  newBudget(),
-		asking:  make(chan struct{}, reviewsAtOnce),
+
+		nodesAsking:     make(chan struct{}, reviewsAtOnce),
+		strangersAsking: make(chan struct{}, strangersAtOnce),
 	}
 }
 
@@ -110,7 +107,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, token, node string, re
 	if err != nil {
 		return control.Identity{}, err
 	}
-	if !a.budget.take(remote, now) {
+	payer := a.payer(node, remote)
+	if !a.budget.take(payer, now) {
 		return control.Identity{}, fmt.Errorf("%w: too many tokens from %s were refused", control.ErrBusy, remote)
 	}
 	if !ok {
@@ -118,14 +116,37 @@ func (a *Authenticator) Authenticate(ctx context.Context, token, node string, re
 	} else {
 		found.addresses, err = a.askAddress(ctx, node, remote)
 	}
+	if err == nil || unanswered(ctx, err) {
+		a.budget.refund(payer)
+	}
 	if err != nil {
 		return control.Identity{}, err
 	}
-	a.budget.accepted(remote)
 	if !ok {
 		a.known.put(token, found, now, trustUntil(said, now))
 	}
 	return found.identity(), nil
+}
+
+// payer returns on whose account a question to the API server is.
+func (a *Authenticator) payer(node string, remote netip.Addr) payer {
+	if a.options.Nodes.Owns(node, remote) {
+		return payer{node: node}
+	}
+	return payer{source: remote}
+}
+
+// unanswered reports whether err is for want of an API server's answer. What it refuses to
+// answer counts as asked, and so does what a caller did not wait for: it could ask again at
+// once, for ever.
+func unanswered(ctx context.Context, err error) bool {
+	if _, denied := errors.AsType[*control.DeniedError](err); denied {
+		return false
+	}
+	if answer := apierrors.APIStatus(nil); errors.As(err, &answer) {
+		return false
+	}
+	return ctx.Err() == nil || errors.Is(context.Cause(ctx), control.ErrNoAnswer)
 }
 
 // Review implements control.Authenticator: the API server is asked, whatever is remembered.
@@ -155,7 +176,7 @@ func (a *Authenticator) ask(ctx context.Context, token, node string, remote neti
 	if err != nil {
 		return reviewed{}, err
 	}
-	leave, err := a.enter(ctx)
+	leave, err := a.enter(ctx, node, remote)
 	if err != nil {
 		return reviewed{}, err
 	}
@@ -173,7 +194,7 @@ func (a *Authenticator) ask(ctx context.Context, token, node string, remote neti
 
 // askAddress returns the addresses of the Node, of which remote is one.
 func (a *Authenticator) askAddress(ctx context.Context, node string, remote netip.Addr) ([]netip.Addr, error) {
-	leave, err := a.enter(ctx)
+	leave, err := a.enter(ctx, node, remote)
 	if err != nil {
 		return nil, err
 	}
@@ -185,11 +206,15 @@ func (a *Authenticator) askAddress(ctx context.Context, node string, remote neti
 	return addresses, err
 }
 
-// enter waits until the API server may be asked.
-func (a *Authenticator) enter(ctx context.Context) (leave func(), err error) {
+// enter waits until the API server may be asked about a caller.
+func (a *Authenticator) enter(ctx context.Context, node string, remote netip.Addr) (leave func(), err error) {
+	asking := a.strangersAsking
+	if a.options.Nodes.Owns(node, remote) {
+		asking = a.nodesAsking
+	}
 	select {
-	case a.asking <- struct{}{}:
-		return func() { <-a.asking }, nil
+	case asking <- struct{}{}:
+		return func() { <-asking }, nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for other reviews: %w", ctx.Err())
 	}
@@ -270,16 +295,7 @@ func (a *Authenticator) nodeAddresses(ctx context.Context, name string) ([]netip
 	if err != nil {
 		return nil, fmt.Errorf("read Node %s: %w", name, err)
 	}
-	var addresses []netip.Addr
-	for _, address := range node.Status.Addresses {
-		if address.Type != corev1.NodeInternalIP && address.Type != corev1.NodeExternalIP {
-			continue
-		}
-		if parsed, err := netip.ParseAddr(address.Address); err == nil {
-			addresses = append(addresses, parsed.Unmap())
-		}
-	}
-	return addresses, nil
+	return addressesOf(node), nil
 }
 
 func extra(user authenticationv1.UserInfo, key string) string {

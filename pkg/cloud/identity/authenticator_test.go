@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -59,6 +60,20 @@ type review struct {
 	asked  atomic.Int32
 }
 
+// nodesOf is a cluster whose nodes have these addresses.
+type nodesOf map[string][]netip.Addr
+
+func (n nodesOf) Has(address netip.Addr) bool {
+	for node := range n {
+		if n.Owns(node, address) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n nodesOf) Owns(node string, address netip.Addr) bool { return slices.Contains(n[node], address) }
+
 func accepted(node string) authenticationv1.TokenReviewStatus {
 	return authenticationv1.TokenReviewStatus{
 		Authenticated: true,
@@ -89,7 +104,8 @@ func newTestAuthenticator(t *testing.T, r *review) (*Authenticator, *fake.Client
 	now := testNow
 	return NewAuthenticator(AuthenticatorOptions{
 		Client: client, Namespace: "baremetal-ccm", ServiceAccount: "baremetal-announcer", Audience: testAudience,
-		Now: func() time.Time { return now },
+		Nodes: nodesOf{"node1": {testRemote, netip.MustParseAddr("2001:db8::1")}},
+		Now:   func() time.Time { return now },
 	}), client, &now
 }
 
@@ -210,12 +226,20 @@ func TestChangedNodeAddressIsSeen(t *testing.T) {
 
 func TestReviewsAreLimitedAndWaitingEnds(t *testing.T) {
 	a, _, _ := newTestAuthenticator(t, &review{status: accepted("node1")})
-	for range reviewsAtOnce {
-		a.asking <- struct{}{}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
+	good := token(t, testUser, testNow.Add(time.Hour), testAudience)
+	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := a.Authenticate(ctx, token(t, testUser, testNow.Add(time.Hour), testAudience), "node1", testRemote)
+	for range strangersAtOnce {
+		a.strangersAsking <- struct{}{}
+	}
+	_, err := a.Authenticate(gone, good, "node1", netip.MustParseAddr("203.0.113.1"))
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = a.Authenticate(t.Context(), good, "node1", testRemote)
+	require.NoError(t, err, "a node does not wait for strangers")
+	for range reviewsAtOnce {
+		a.nodesAsking <- struct{}{}
+	}
+	_, err = a.Review(gone, good, "node1", testRemote)
 	require.ErrorIs(t, err, context.Canceled)
 }
 

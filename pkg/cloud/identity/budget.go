@@ -8,43 +8,57 @@ import (
 	"baremetal.cloud/ccm/internal/ratelimit"
 )
 
-// budget bounds the questions to the API server that end in a refusal. A source address
-// that had an accepted one draws on its own budget only, so that strangers cannot use up
-// that of the nodes.
+// sourcesKnown bounds the nodes, and the other addresses, whose questions are remembered.
+const sourcesKnown = 8192
+
+// nodeLimit is how often questions for one Node, from an address of its own, may end in a
+// refusal: its announcer asks less often. sourceLimit is the same for one other address,
+// and strangerLimit for all of those together. What is accepted costs nothing.
+func nodeLimit() ratelimit.Limit     { return ratelimit.Limit{Rate: 0.5, Burst: 8} }
+func sourceLimit() ratelimit.Limit   { return ratelimit.Limit{Rate: 0.5, Burst: 32} }
+func strangerLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 5, Burst: 128} }
+
+// payer is on whose account a question is: that of a Node, for what names it and comes from
+// one of its addresses, else that of a source address. So neither strangers nor another
+// node behind the same address use up what a node may ask.
+type payer struct {
+	node   string
+	source netip.Addr
+}
+
+// budget bounds the questions to the API server that end in a refusal.
 type budget struct {
-	mu      sync.Mutex
-	sources ratelimit.Keyed[netip.Addr]
-	all     ratelimit.Bucket
-	trusted map[netip.Addr]struct{}
+	mu        sync.Mutex
+	nodes     ratelimit.Keyed[string]
+	sources   ratelimit.Keyed[netip.Addr]
+	strangers ratelimit.Bucket // of all sources together
 }
 
 func newBudget() *budget {
 	return &budget{
+		nodes:   ratelimit.Keyed[string]{Limit: nodeLimit(), Size: sourcesKnown},
 		sources: ratelimit.Keyed[netip.Addr]{Limit: sourceLimit(), Size: sourcesKnown},
-		trusted: map[netip.Addr]struct{}{},
 	}
 }
 
-// take reports whether the API server may be asked about a token from source.
-func (b *budget) take(source netip.Addr, now time.Time) bool {
+// take reports whether the API server may be asked on p's account.
+func (b *budget) take(p payer, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, ok := b.trusted[source]; !ok && !b.all.Take(strangerLimit(), now) {
-		return false
+	if p.node != "" {
+		return b.nodes.Take(p.node, now)
 	}
-	return b.sources.Take(source, now)
+	return b.sources.Take(p.source, now) && b.strangers.Take(strangerLimit(), now)
 }
 
-// accepted gives back what was taken for source, and trusts it from now on.
-func (b *budget) accepted(source netip.Addr) {
+// refund gives back what was taken on p's account.
+func (b *budget) refund(p payer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, ok := b.trusted[source]; !ok {
-		b.all.Refund()
+	if p.node != "" {
+		b.nodes.Refund(p.node)
+		return
 	}
-	b.sources.Refund(source)
-	if len(b.trusted) >= sourcesKnown {
-		clear(b.trusted)
-	}
-	b.trusted[source] = struct{}{}
+	b.sources.Refund(p.source)
+	b.strangers.Refund()
 }
