@@ -258,7 +258,7 @@ func (c *core) disconnect(node string) {
 	now := c.now()
 	maps.DeleteFunc(c.lost, func(_ string, lost time.Time) bool { return now.Sub(lost) > lately })
 	c.lost[node] = now
-	c.lb.Disconnect(node)
+	c.leaveLocked(node, c.lb.Disconnect(node))
 	c.kick() // who answers, or why nobody does, may be another now
 }
 

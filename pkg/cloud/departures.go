@@ -16,7 +16,7 @@ import (
 // departures are what is to be told of nodes that were deleted while their announcers run. It
 // is pure; the core is its owner.
 type departures struct {
-	// uids are those of the deleted Nodes that are still told of, by name.
+	// uids are those of the deleted Nodes that depart, by name: all have a stream.
 	uids map[string]types.UID
 	news []departureNews
 }
@@ -33,6 +33,12 @@ func newDepartures() departures { return departures{uids: map[string]types.UID{}
 // deleted notes the UID of a Node that is gone.
 func (d *departures) deleted(name string, uid types.UID) { d.uids[name] = uid }
 
+// ended notes that a deleted node is forgotten.
+func (d *departures) ended(name string, cause loadbalancer.Cause) {
+	d.news = append(d.news, departureNews{name, d.uids[name], cause})
+	delete(d.uids, name)
+}
+
 // back notes that there is a Node of that name again.
 func (d *departures) back(name string) { delete(d.uids, name) }
 
@@ -44,16 +50,29 @@ func (c *core) departLocked() (again time.Duration) {
 		d.news = append(d.news, departureNews{node: name, uid: d.uids[name]})
 	}
 	for _, e := range ended {
-		d.news = append(d.news, departureNews{e.Node, d.uids[e.Node], e.Cause})
-		delete(d.uids, e.Node)
+		d.ended(e.Node, e.Cause)
 	}
-	if len(begun)+len(ended) > 0 {
+	c.tellDeparturesLocked()
+	return again
+}
+
+// leaveLocked notes that a node has no stream any longer, which has ended its departure for
+// that cause, if there is one.
+func (c *core) leaveLocked(node string, cause loadbalancer.Cause) {
+	if cause != "" {
+		c.departures.ended(node, cause)
+	}
+	delete(c.departures.uids, node) // A standby has told nothing.
+	c.tellDeparturesLocked()
+}
+
+func (c *core) tellDeparturesLocked() {
+	if len(c.departures.news) > 0 {
 		select {
 		case c.departed <- struct{}{}:
 		default:
 		}
 	}
-	return again
 }
 
 // takeDepartures returns what there is to tell since it was last called.
@@ -84,7 +103,7 @@ func (p *Provider) tellDeparture(n departureNews) {
 	kind, text := corev1.EventTypeNormal, fmt.Sprintf("node %s was deleted while its announcer runs: its addresses move to others as in a planned move", n.node)
 	switch n.cause {
 	case "":
-	case loadbalancer.CauseAcknowledged:
+	case loadbalancer.CauseAcknowledged, loadbalancer.CauseLeft:
 		text = fmt.Sprintf("node %s, which was deleted, answers for no address any longer: %s", n.node, n.cause)
 	default:
 		kind, text = corev1.EventTypeWarning, fmt.Sprintf("node %s, which was deleted, may still answer for addresses: %s; end its announcer", n.node, n.cause)

@@ -1,36 +1,45 @@
 package cloud
 
 import (
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
-// TestFault_K2_3_EventsTellOfADeletedNode: one when its addresses begin to move, and one when it
-// answers for nothing any longer, or may go on.
-func TestFault_K2_3_EventsTellOfADeletedNode(t *testing.T) {
-	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+// departing is a provider to whose core nodes have streams, and what tells of those that are
+// deleted.
+func departing(now func() time.Time, nodes ...string) (p *Provider, tell func() string) {
 	recorder := record.NewFakeRecorder(10)
-	p := &Provider{core: newCore(func() time.Time { return now }, func(...string) {}), recorder: recorder}
+	p = &Provider{core: newCore(now, func(...string) {}), recorder: recorder}
 	p.options.Logger = slog.New(slog.DiscardHandler)
-	tell := func() (out string) {
+	for _, node := range nodes {
+		p.core.setNode(loadbalancer.Node{Name: node})
+		p.core.observe(node, announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}})
+	}
+	return p, func() (out string) {
 		for _, n := range p.core.takeDepartures() {
 			p.tellDeparture(n)
 			out += <-recorder.Events + "\n"
 		}
 		return out
 	}
+}
+
+// TestFault_K2_3_EventsTellOfADeletedNode: one when its addresses begin to move, and one when it
+// answers for nothing any longer, or may go on.
+func TestFault_K2_3_EventsTellOfADeletedNode(t *testing.T) {
+	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	p, tell := departing(func() time.Time { return now }, "node1", "node2")
 	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}}
-	for _, node := range []string{"node1", "node2"} {
-		p.core.setNode(loadbalancer.Node{Name: node})
-		p.core.observe(node, report)
-	}
 	p.core.plan("cluster", 1, []byte("secret"))
 
 	p.core.deleteNode("node1", "uid-1")
@@ -54,4 +63,56 @@ func TestFault_K2_3_EventsTellOfADeletedNode(t *testing.T) {
 	p.core.plan("cluster", 1, []byte("secret"))
 	require.Empty(t, tell())
 	require.Empty(t, p.core.departures.uids)
+}
+
+// TestFault_K2_3_StreamOfADeletedNodeEnds before it has acknowledged: a Warning where it still
+// answered for an address, else none. It is followed no longer, by a standby either.
+func TestFault_K2_3_StreamOfADeletedNodeEnds(t *testing.T) {
+	claims := announcement.Index[announcement.Claim]{}.With(announcement.Claim{Address: netip.MustParseAddr("192.0.2.1")})
+	for name, c := range map[string]struct {
+		leads bool
+		last  announcement.Report
+		want  string
+	}{
+		"it still answers":      {true, announcement.Report{Claims: claims}, "Warning NodeDeleting node node1, which was deleted, may still answer for addresses: its announcer has lost its stream; end its announcer\n"},
+		"it announces by BGP":   {true, announcement.Report{BGP: announcement.BGPReport{Sessions: []announcement.BGPSession{{}}}}, "Warning NodeDeleting node node1, which was deleted, may still answer for addresses: its announcer has lost its stream; end its announcer\n"},
+		"it has given up all":   {true, announcement.Report{}, "Normal NodeDeleting node node1, which was deleted, answers for no address any longer: its announcer has ended\n"},
+		"a standby sees it all": {false, announcement.Report{Claims: claims}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, tell := departing(time.Now, "node1", "node2")
+			p.core.deleteNode("node1", "uid-1")
+			if c.leads {
+				p.core.plan("cluster", 1, []byte("secret"))
+				require.Contains(t, tell(), "its addresses move")
+			}
+			c.last.Interfaces = []announcement.Interface{{Name: "eth0"}}
+			p.core.observe("node1", c.last)
+			p.core.disconnect("node1")
+			require.Equal(t, c.want, tell())
+			require.Empty(t, p.core.departures.uids)
+			p.core.plan("cluster", 1, []byte("secret"))
+			require.Empty(t, tell(), "once")
+		})
+	}
+}
+
+// TestFault_K2_3_DeletedNodesAreForgotten, however many come and go.
+func TestFault_K2_3_DeletedNodesAreForgotten(t *testing.T) {
+	p, _ := departing(time.Now)
+	for i := range 1000 {
+		node := fmt.Sprint("node", i)
+		p.core.setNode(loadbalancer.Node{Name: node})
+		if i%2 == 0 {
+			p.core.observe(node, announcement.Report{})
+		}
+		p.core.deleteNode(node, types.UID(node))
+		if i%4 == 0 {
+			p.core.setNode(loadbalancer.Node{Name: node})
+			p.core.deleteNode(node, types.UID(node))
+		}
+		p.core.disconnect(node)
+	}
+	require.Empty(t, p.core.departures.uids)
+	require.Empty(t, p.core.departures.news, "no leader told of any")
 }

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
 // departurePatience is for how long a node whose Node object is gone is told to give up what it
@@ -26,8 +28,10 @@ type Cause string
 const (
 	// CauseAcknowledged is that the node carries out an empty plan.
 	CauseAcknowledged Cause = "it has acknowledged an empty plan"
-	// CauseStreamEnded is that its announcer has no stream any longer.
-	CauseStreamEnded Cause = "its announcer has no stream any longer"
+	// CauseLeft is that its stream ended, and it answered for nothing by then.
+	CauseLeft Cause = "its announcer has ended"
+	// CauseStreamEnded is that its stream ended before it had given up its addresses.
+	CauseStreamEnded Cause = "its announcer has lost its stream"
 	// CauseSilent is that every peer with a stream finds it down.
 	CauseSilent Cause = "its peers do not hear it"
 	// CauseOverdue is that it did not acknowledge in time.
@@ -98,11 +102,8 @@ func (b *Balancer) Depart(now time.Time) (begun []string, ended []Departed, agai
 func (b *Balancer) departed(name string, d *departure, now time.Time) Cause {
 	set, told := b.plan.sets[name]
 	empty := told && set.Announcements.Len()+len(set.BGP.Peers)+len(set.BGP.Routes) == 0 && len(b.plan.members[name]) == 0
-	report := b.announcer[name].report
-	acknowledged := empty && !b.behind(name) && report.Claims.Len()+len(report.BGP.Sessions) == 0
+	acknowledged := empty && !b.behind(name) && answersNothing(b.announcer[name].report)
 	switch {
-	case !b.connected(name):
-		return CauseStreamEnded
 	case acknowledged && len(set.Sight.Peers) == 0:
 		return CauseAcknowledged
 	case b.agreeDown(name, b.sessions.of(name)):
@@ -113,6 +114,18 @@ func (b *Balancer) departed(name string, d *departure, now time.Time) Cause {
 		b.sessions.release(name)
 	}
 	return ""
+}
+
+// leftWith returns why a departure has ended with the stream on which report was the last one.
+func leftWith(report announcement.Report) Cause {
+	if answersNothing(report) {
+		return CauseLeft
+	}
+	return CauseStreamEnded
+}
+
+func answersNothing(report announcement.Report) bool {
+	return report.Claims.Len()+len(report.BGP.Sessions) == 0
 }
 
 // Departs reports whether node was deleted and has yet to acknowledge it.

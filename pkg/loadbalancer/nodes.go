@@ -78,11 +78,15 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 }
 
 // Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone, but
-// why nobody may answer for an address may be another reason now, or why few stand by.
-func (b *Balancer) Disconnect(node string) {
+// why nobody may answer for an address may be another reason now, or why few stand by. A node
+// that departs is forgotten; ended is why, where a leader had begun to tell it.
+func (b *Balancer) Disconnect(node string) (ended Cause) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
-		if b.Departs(node) {
+		if d := b.departing[node]; d != nil {
+			if d.begun {
+				ended = leftWith(known.report)
+			}
 			b.forgetNode(node) // It can be told nothing, and may not come back.
 		}
 		b.conflicts.renew, b.probing.renew = true, true
@@ -97,6 +101,7 @@ func (b *Balancer) Disconnect(node string) {
 			}
 		}
 	}
+	return ended
 }
 
 // Awaited returns the nodes that may answer for an address and have no stream, sorted;
