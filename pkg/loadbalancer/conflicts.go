@@ -1,81 +1,15 @@
 package loadbalancer
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
-
-const (
-	// proxyAbove is how many addresses of one family a machine may have that is not a proxy.
-	proxyAbove = 3
-	// maxConflictNews is how much of what happened is kept for somebody who asks.
-	maxConflictNews = 1 << 10
-)
-
-// ConflictKind is what happened between an address and another machine.
-type ConflictKind string
-
-// The kinds.
-const (
-	// Quarantined: a free address is not given out, because a machine uses it.
-	Quarantined ConflictKind = "quarantined"
-	// Discharged: it is given out again.
-	Discharged ConflictKind = "discharged"
-	// Unquarantined: it is given out all the same, as half of what is free is in quarantine.
-	Unquarantined ConflictKind = "unquarantined"
-	// Contested: a machine uses an address that a Service holds.
-	Contested ConflictKind = "contested"
-	// Settled: it does not any more.
-	Settled ConflictKind = "settled"
-	// Proxied: a machine answers for so many addresses that it has to be a proxy.
-	Proxied ConflictKind = "proxied"
-)
-
-// ConflictKinds returns all kinds.
-func ConflictKinds() []ConflictKind {
-	return []ConflictKind{Quarantined, Discharged, Unquarantined, Contested, Settled, Proxied}
-}
-
-// Conflict is one thing that happened.
-type Conflict struct {
-	Kind ConflictKind
-	// Address is one of those concerned where Kind is Proxied, and Count how many they are.
-	Address netip.Addr
-	Count   int
-	// Pool is the address's.
-	Pool    string
-	Machine Machine
-}
-
-// Machine is what has an address beside Services: one that is none of the cluster's nodes, or a
-// node, a gateway or a router that is known to.
-type Machine struct {
-	// Owner says what it is, where that is known without its having been heard: "node node1".
-	// All else is zero then.
-	Owner string
-	// MAC is its hardware address, and Interface and Node where it was heard: by the first
-	// of the nodes that did.
-	MAC, Interface, Node string
-	// Nodes is how many heard it.
-	Nodes int
-}
-
-// String names the machine for people.
-func (m Machine) String() string {
-	if m.Owner != "" {
-		return m.Owner
-	}
-	return fmt.Sprintf("%s, heard on %s of node %s", m.MAC, m.Interface, m.Node)
-}
 
 // conflicts is what is known of machines that are none of the cluster's nodes and have
 // addresses of its pools.
@@ -139,61 +73,6 @@ func (c *conflicts) touch(address netip.Addr) {
 	c.tight = c.tight || len(c.quarantined) > 0
 }
 
-// tell keeps what happened. A standby says nothing: another replica does.
-func (c *conflicts) tell(news Conflict) {
-	if !c.leads {
-		return
-	}
-	c.counts[news.Kind]++
-	if len(c.news) < maxConflictNews {
-		c.news = append(c.news, news)
-	}
-}
-
-// Conflicted reports whether Conflicts has something to return.
-func (b *Balancer) Conflicted() bool { return len(b.conflicts.news) > 0 }
-
-// Conflicts returns what happened since it was last called, in order.
-func (b *Balancer) Conflicts() []Conflict {
-	out := b.conflicts.news
-	b.conflicts.news = nil
-	return out
-}
-
-// ConflictCounts are the conflicts at one time, and what happened.
-type ConflictCounts struct {
-	// Contested are the addresses that Services hold and other machines use, with one of these.
-	Contested map[netip.Addr]Machine
-	// Proxies is how many machines answer for too many addresses.
-	Proxies int
-	// Happened counts what happened so far.
-	Happened map[ConflictKind]uint64
-}
-
-// ConflictCounts returns the present conflicts; the maps are the Balancer's.
-func (b *Balancer) ConflictCounts() ConflictCounts {
-	return ConflictCounts{Contested: b.conflicts.contested, Proxies: len(b.conflicts.proxies), Happened: b.conflicts.counts}
-}
-
-// leadConflicts begins to tell of conflicts: first of those that there are already. Who has
-// told of them before, in another term, does not again.
-func (b *Balancer) leadConflicts() {
-	c := &b.conflicts
-	if c.leads {
-		return
-	}
-	c.leads, c.renew = true, true
-	for _, address := range sortedAddresses(c.quarantined) {
-		c.tell(Conflict{Kind: Quarantined, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
-	}
-	for _, address := range sortedAddresses(c.contested) {
-		c.tell(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.contested[address]})
-	}
-	for _, mac := range slices.Sorted(maps.Keys(c.proxies)) {
-		b.tellProxy(mac)
-	}
-}
-
 // heardFindings notes whether a report has news of machines, or of what was asked for.
 func (b *Balancer) heardFindings(node string, before, after announcement.Report, fresh bool) {
 	if len(after.Findings) > 0 {
@@ -230,139 +109,6 @@ func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Dura
 		again = max(c.next.Sub(now), time.Millisecond)
 	}
 	return changed, again
-}
-
-// gather collects who has which addresses, nodes and proxies aside.
-func (b *Balancer) gather() {
-	c := &b.conflicts
-	if c.hardware == nil {
-		c.hardware = b.hardware()
-	}
-	c.owned = b.ownedAddresses()
-	found := map[netip.Addr]map[string]Machine{}
-	for _, name := range b.finders() {
-		for _, f := range b.announcer[name].report.Findings {
-			if c.hardware[f.MAC] || b.addresses.PoolOf(f.Address) == "" {
-				continue
-			}
-			if found[f.Address] == nil {
-				found[f.Address] = map[string]Machine{}
-			}
-			m, ok := found[f.Address][f.MAC]
-			if !ok {
-				m = Machine{MAC: f.MAC, Interface: f.Interface, Node: name}
-			}
-			m.Nodes++
-			found[f.Address][f.MAC] = m
-		}
-	}
-	c.found = map[netip.Addr][]Machine{}
-	for address, machines := range found {
-		for _, m := range machines {
-			c.found[address] = append(c.found[address], m)
-		}
-		slices.SortFunc(c.found[address], func(m, n Machine) int {
-			return cmp.Or(cmp.Compare(n.Nodes, m.Nodes), strings.Compare(m.MAC, n.MAC))
-		})
-	}
-	b.findProxies()
-}
-
-// finders returns the connected nodes that found somebody, sorted.
-func (b *Balancer) finders() []string {
-	var out []string
-	for name := range b.conflicts.finders {
-		if _, ok := b.nodes[name]; ok && b.connected(name) {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-// hardware returns the hardware addresses of the cluster's nodes.
-func (b *Balancer) hardware() map[string]bool {
-	out := map[string]bool{}
-	for _, known := range b.announcer {
-		for _, i := range known.interfaces {
-			out[i.MAC] = true
-		}
-	}
-	return out
-}
-
-// findProxies tells of machines that have more addresses than one has: a router that does
-// proxy ARP answers for all that is asked for, and would have the whole pool in quarantine.
-func (b *Balancer) findProxies() {
-	c := &b.conflicts
-	before := c.proxies
-	c.proxies = map[string]int{}
-	type held struct {
-		mac    string
-		family ipam.Family
-	}
-	counts := map[held][]netip.Addr{}
-	for address, machines := range c.found {
-		for _, m := range machines {
-			h := held{m.MAC, ipam.FamilyOf(address)}
-			counts[h] = append(counts[h], address)
-		}
-	}
-	for h, addresses := range counts {
-		if len(addresses) > proxyAbove {
-			c.proxies[h.mac] += len(addresses)
-		}
-	}
-	for _, mac := range slices.Sorted(maps.Keys(c.proxies)) {
-		if before[mac] == 0 {
-			b.tellProxy(mac)
-		}
-	}
-}
-
-func (b *Balancer) tellProxy(mac string) {
-	c := &b.conflicts
-	news := Conflict{Kind: Proxied, Count: c.proxies[mac]}
-	for address, machines := range c.found {
-		for _, m := range machines {
-			if m.MAC == mac && (!news.Address.IsValid() || address.Less(news.Address)) {
-				news.Address, news.Machine = address, m
-			}
-		}
-	}
-	news.Pool = b.addresses.PoolOf(news.Address)
-	c.tell(news)
-}
-
-// user returns what has address beside Services, or would have: a node or router that is known
-// to, else the machine that most nodes heard, proxies aside.
-func (c *conflicts) user(address netip.Addr) (Machine, bool) {
-	if m, ok := c.owned[address]; ok {
-		return m, true
-	}
-	return c.stranger(address)
-}
-
-// used returns the addresses that user may return something for, sorted: those of the cluster
-// before those of strangers.
-func (c *conflicts) used() []netip.Addr {
-	out := sortedAddresses(c.owned)
-	for _, address := range sortedAddresses(c.found) {
-		if _, ok := c.owned[address]; !ok {
-			out = append(out, address)
-		}
-	}
-	return out
-}
-
-// stranger returns the machine, no proxy, that uses address and that most nodes heard.
-func (c *conflicts) stranger(address netip.Addr) (Machine, bool) {
-	for _, m := range c.found[address] {
-		if c.proxies[m.MAC] == 0 {
-			return m, true
-		}
-	}
-	return Machine{}, false
 }
 
 // contend brings up to date which addresses that Services hold others use, and returns those

@@ -50,14 +50,6 @@ func (b *Balancer) confine(now time.Time) {
 	b.relax()
 }
 
-// uses says for people what m has to do with an address.
-func (m Machine) uses() string {
-	if m.Owner != "" {
-		return "it is an address of " + m.Owner
-	}
-	return "another machine on the network uses it, " + m.String()
-}
-
 // review looks at an address in quarantine again. It leaves when a Service holds it after
 // all, as after a restart, when no pool contains it, when who answers is a proxy, and when it
 // was silent for long enough. by counts the addresses of each node, which keeps no more than
