@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/need"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -42,6 +43,16 @@ func TestNothingIsLeftForLater(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A test that skips itself does so by internal/need, which lets none do so in continuous integration.
+func TestSkipsGoByNeed(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.dir != "internal/need" {
+			assert.NotRegexp(t, `\bt\.Skip(f|Now)?\(`, read(t, s.path), s.path)
+		}
+	}
+	assert.Contains(t, read(t, "hack/fresh"), "export "+need.Everything+"=yes")
 }
 
 // Whoever waits does so for something that a context can end, and tests wait for what

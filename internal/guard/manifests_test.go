@@ -285,9 +285,6 @@ func TestAnnouncerIsSmallAndAlone(t *testing.T) {
 
 // Every flag in the manifests is one of the program's, and the program starts.
 func TestManifestFlagsExist(t *testing.T) {
-	if testing.Short() {
-		t.Skip("links both programs")
-	}
 	for name, pod := range pods(t) {
 		t.Run(name, func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), name)

@@ -18,7 +18,7 @@ import (
 	"baremetal.cloud/ccm/test/e2e/testbed/controlplane"
 )
 
-// long says that faults last as long as where they were found, `make faults`, and not only
+// long reports whether faults last as long as where they were found, `make faults`, and not only
 // until they show.
 func long() bool { return os.Getenv("FAULTS_LONG") == "yes" }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/internal/need"
 )
 
 // The test binary is also the process whose threads are looked at: the tests' own stay as they are.
@@ -198,7 +200,7 @@ func TestFault_K1_3_OneThreadGoesBeforeOthers(t *testing.T) {
 	switch l.Class {
 	case Normal:
 		require.NotEmpty(t, l.Problem)
-		t.Skip("no thread goes before others here: " + l.Problem)
+		need.Missing(t, "no thread goes before others here: "+l.Problem)
 	case Nice: // Nothing but Guard bounds what it takes.
 		require.NotEmpty(t, l.Problem)
 		require.Equal(t, anyNice, l.Fast)
@@ -226,8 +228,9 @@ func TestFault_K1_3_WithoutTheCapability(t *testing.T) {
 
 // A process that a CPU set keeps to some of the cores gets no deadline, and its nice value instead.
 func TestFault_K1_3_WithACPUSet(t *testing.T) {
-	if os.Geteuid() != 0 || online() < 2 {
-		t.Skip("needs CAP_SYS_NICE and two cores")
+	need.Root(t, "CAP_SYS_NICE")
+	if online() < 2 {
+		need.Missing(t, "needs two cores")
 	}
 	var l life
 	done := make(chan struct{})
@@ -277,7 +280,7 @@ func TestFault_K1_3_Guard(t *testing.T) {
 // What is done in many short steps goes on as a normal thread for the rest of each period.
 func TestFault_K1_3_LendsWhatItDoesNotHave(t *testing.T) {
 	if _, err := try(t); err != nil {
-		t.Skip("no thread goes before others here: " + err.Error())
+		need.Missing(t, "no thread goes before others here: "+err.Error())
 	}
 	done := make(chan map[uint32]bool)
 	go func() {
@@ -313,9 +316,7 @@ func try(t *testing.T) (class Class, err error) {
 // Timers of normal threads may be late, so that Go's monitor does not keep a process busy that
 // rests; those of a thread that must be in time may not.
 func TestFault_K1_3_Slack(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs CAP_SYS_NICE")
-	}
+	need.Root(t, "CAP_SYS_NICE")
 	of := func(id int) time.Duration {
 		text, err := os.ReadFile("/proc/" + strconv.Itoa(id) + "/timerslack_ns")
 		require.NoError(t, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/need"
 	"baremetal.cloud/ccm/test/e2e/testbed/lan"
 )
 
@@ -86,9 +87,7 @@ func TestClaimRefusesWhatIsUsed(t *testing.T) {
 
 // Without a record nothing says that the files belong to a testbed: they stay.
 func TestDownSparesStrangers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("a testbed needs root")
-	}
+	need.Root(t, "a testbed")
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "precious"), nil, 0o600))
 	require.NoError(t, Down(t.Context(), dir))

@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/internal/need"
 )
 
 // Namespace is a network namespace that lives as long as its test.
@@ -29,9 +31,7 @@ type Namespace struct {
 // New returns a fresh namespace, or skips the test where the process may not make one.
 func New(t testing.TB) *Namespace {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
+	need.Root(t, "network namespaces")
 	n := &Namespace{jobs: make(chan func())}
 	ready := make(chan error)
 	go n.live(ready)

@@ -4,21 +4,19 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"baremetal.cloud/ccm/internal/need"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
 
 // Every host reaches every other on both families, and the network leaves nothing
 // behind.
 func TestBuildConnectsHosts(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making network namespaces needs root")
-	}
+	need.Root(t, "network namespaces")
 	for name, separate := range map[string]bool{"management on the LAN": false, "separate management": true} {
 		t.Run(name, func(t *testing.T) {
 			l, err := New(ID(t.TempDir()), 2, separate)

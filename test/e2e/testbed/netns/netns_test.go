@@ -9,14 +9,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/internal/need"
 )
 
 // The process must never seem to be in a namespace that one of its threads visits:
 // removing the namespace ends the processes in it.
 func TestDoSparesTheMainThread(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making network namespaces needs root")
-	}
+	need.Root(t, "network namespaces")
 	name := fmt.Sprintf("tb-netns-%d", os.Getpid())
 	require.NoError(t, Add(t.Context(), name))
 	t.Cleanup(func() { require.NoError(t, Delete(context.Background(), name)) })

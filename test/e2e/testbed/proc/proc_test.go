@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/internal/need"
 )
 
 // The test binary plays two further parts: the shim, and a supervisor to be killed.
@@ -45,9 +47,7 @@ func supervise(dir string) {
 
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mount namespaces need root")
-	}
+	need.Root(t, "mount namespaces")
 }
 
 // start runs a Service for the duration of the test.
