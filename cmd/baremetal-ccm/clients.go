@@ -126,7 +126,7 @@ func waitForAPIServer(ctx context.Context, client kubernetes.Interface, log *slo
 	}
 }
 
-// ask returns nil if the API server says that it is healthy, or at least who may ask.
+// ask returns nil if the API server is healthy, or at least answers who may ask.
 func ask(ctx context.Context, client kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

@@ -39,6 +39,40 @@ func silently(resources ...string) func(*fake.Clientset) {
 	}
 }
 
+// link is the connection on which one kind of objects is listed and watched.
+type link struct {
+	down   atomic.Bool
+	stream atomic.Pointer[watch.RaceFreeFakeWatcher]
+}
+
+// of has the fake API server serve a kind on the link.
+func (l *link) of(resource string) func(*fake.Clientset) {
+	refused := errors.New("connection refused")
+	return func(client *fake.Clientset) {
+		client.PrependReactor("list", resource, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return l.down.Load(), nil, refused
+		})
+		client.PrependWatchReactor(resource, func(action clienttesting.Action) (bool, watch.Interface, error) {
+			if l.down.Load() {
+				return true, nil, refused
+			}
+			w, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace(), action.(clienttesting.WatchActionImpl).ListOptions)
+			if err == nil {
+				l.stream.Store(w.(*watch.RaceFreeFakeWatcher))
+			}
+			return true, w, err
+		})
+	}
+}
+
+// cut breaks the watch, and no other one begins before mend.
+func (l *link) cut() {
+	l.down.Store(true)
+	l.stream.Load().Stop()
+}
+
+func (l *link) mend() { l.down.Store(false) }
+
 // K3.1: the watches of a standby showed nothing of a Service that the leader before gave an
 // address, nor that another one became a load balancer. It neither renumbers nor forgets
 // them when it leads, although a third one waits.
@@ -46,18 +80,15 @@ func TestFault_K3_1_StandbyThatSawNothing(t *testing.T) {
 	turned := loadBalancer("turned", withStatus(), func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP })
 	c, lead := standby(t, pools, time.Now, silently("services", "nodes", "endpointslices", "namespaces"), turned, loadBalancer("gone", withStatus("10.0.0.2")))
 	<-c.p.Warm()
-	for _, svc := range []*corev1.Service{loadBalancer("new", withStatus("10.0.0.0")), loadBalancer("old", withStatus("10.0.0.3"))} {
-		_, err := c.client.CoreV1().Services("default").Create(t.Context(), svc, metav1.CreateOptions{})
+	services := c.client.CoreV1().Services("default")
+	for _, svc := range []*corev1.Service{loadBalancer("new", withStatus("10.0.0.0")), loadBalancer("old", withStatus("10.0.0.3")), loadBalancer("waiting")} {
+		_, err := services.Create(t.Context(), svc, metav1.CreateOptions{})
 		require.NoError(t, err)
 	}
-	turned = loadBalancer("turned", withStatus("10.0.0.1"))
-	_, err := c.client.CoreV1().Services("default").Update(t.Context(), turned, metav1.UpdateOptions{})
+	_, err := services.Update(t.Context(), loadBalancer("turned", withStatus("10.0.0.1")), metav1.UpdateOptions{})
 	require.NoError(t, err)
-	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "gone", metav1.DeleteOptions{}))
+	require.NoError(t, services.Delete(t.Context(), "gone", metav1.DeleteOptions{}))
 	_, err = c.client.DiscoveryV1().EndpointSlices("default").Create(t.Context(), endpointsFor("new"), metav1.CreateOptions{})
-	require.NoError(t, err)
-	waiting := loadBalancer("waiting")
-	_, err = c.client.CoreV1().Services("default").Create(t.Context(), waiting, metav1.CreateOptions{})
 	require.NoError(t, err)
 	lead()
 	c.acknowledge("10.0.0.0") // its endpoint was not seen either
@@ -73,51 +104,27 @@ func TestFault_K3_1_StandbyThatSawNothing(t *testing.T) {
 // K3.1: a cache that has lost a Service which the API server has is no ground to free its
 // address. One that is really gone is let go of.
 func TestFault_K3_1_AbsenceIsConfirmed(t *testing.T) {
-	var stream atomic.Pointer[watch.RaceFreeFakeWatcher]
-	c, lead := standby(t, oneAddress, time.Now, func(client *fake.Clientset) {
-		client.PrependWatchReactor("services", func(clienttesting.Action) (bool, watch.Interface, error) {
-			w := watch.NewRaceFreeFake()
-			stream.Store(w)
-			return true, w, nil
-		})
-	}, loadBalancer("web", withStatus("10.0.0.0")), loadBalancer("waiting"))
+	var services link
+	c, lead := standby(t, oneAddress, time.Now, services.of("services"), loadBalancer("web", withStatus("10.0.0.0")), loadBalancer("waiting"))
 	lead()
 	c.says("waiting", ConditionAllocated, reason.PoolExhausted)
-	stream.Load().Delete(c.service("web"))
+	services.stream.Load().Delete(c.service("web"))
 	require.Eventually(t, func() bool { return c.log.Count("is there after all") > 0 }, waitAtMost, 5*time.Millisecond)
 	c.published("web", "10.0.0.0")
 	require.Empty(t, publishedAddresses(c.service("waiting")))
 
-	gone := c.service("web")
 	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
-	stream.Load().Delete(gone)
 	c.published("waiting", "10.0.0.0")
 }
 
 // K3.1: while a watch is broken nothing is released, not even for the stock controller,
 // which reads the same cache.
 func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
-	var down atomic.Bool
-	var stream atomic.Pointer[watch.RaceFreeFakeWatcher]
-	c, lead := standby(t, oneAddress, time.Now, func(client *fake.Clientset) {
-		client.PrependReactor("list", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return down.Load(), nil, errors.New("connection refused")
-		})
-		client.PrependWatchReactor("services", func(action clienttesting.Action) (bool, watch.Interface, error) {
-			if down.Load() {
-				return true, nil, errors.New("connection refused")
-			}
-			w, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace(), action.(clienttesting.WatchActionImpl).ListOptions)
-			if err == nil {
-				stream.Store(w.(*watch.RaceFreeFakeWatcher))
-			}
-			return true, w, err
-		})
-	}, loadBalancer("web", withStatus("10.0.0.0")), loadBalancer("waiting"))
+	var services link
+	c, lead := standby(t, oneAddress, time.Now, services.of("services"), loadBalancer("web", withStatus("10.0.0.0")), loadBalancer("waiting"))
 	lead()
 	c.says("waiting", ConditionAllocated, reason.PoolExhausted)
-	down.Store(true)
-	stream.Load().Stop()
+	services.cut()
 	require.Eventually(t, func() bool { return !c.p.services.Current() }, waitAtMost, 5*time.Millisecond)
 	require.ErrorIs(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", c.service("web")), errBehind)
 	require.True(t, c.knows("uid-web"))
@@ -129,7 +136,7 @@ func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
 	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
 	web, err := c.p.listers.services.Services("default").Get("web")
 	require.NoError(t, err)
-	down.Store(false)
+	services.mend()
 	require.NoError(t, c.p.EnsureLoadBalancerDeleted(t.Context(), "", web))
 	c.published("waiting", "10.0.0.0")
 	require.EventuallyWithT(t, func(t *assert.CollectT) {
@@ -141,28 +148,12 @@ func TestFault_K3_1_NothingIsReleasedWhileTheWatchIsBroken(t *testing.T) {
 // announced, new Services get addresses, no replica stands for election, and what changed
 // meanwhile counts once the watch is back, in one piece.
 func TestFault_K3_1_EndpointSlicesBrokenAlone(t *testing.T) {
-	var down atomic.Bool
-	var stream atomic.Pointer[watch.RaceFreeFakeWatcher]
-	c, lead := standby(t, pools, time.Now, func(client *fake.Clientset) {
-		client.PrependReactor("list", "endpointslices", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return down.Load(), nil, errors.New("connection refused")
-		})
-		client.PrependWatchReactor("endpointslices", func(action clienttesting.Action) (bool, watch.Interface, error) {
-			if down.Load() {
-				return true, nil, errors.New("connection refused")
-			}
-			w, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace(), action.(clienttesting.WatchActionImpl).ListOptions)
-			if err == nil {
-				stream.Store(w.(*watch.RaceFreeFakeWatcher))
-			}
-			return true, w, err
-		})
-	}, loadBalancer("web", withStatus("10.0.0.0")), endpointsFor("web"))
+	var endpoints link
+	c, lead := standby(t, pools, time.Now, endpoints.of("endpointslices"), loadBalancer("web", withStatus("10.0.0.0")), endpointsFor("web"))
 	lead()
 	c.acknowledge("10.0.0.0")
 	c.says("web", ConditionAnnounced, reason.Announced)
-	down.Store(true)
-	stream.Load().Stop()
+	endpoints.cut()
 	require.Eventually(t, func() bool { return c.p.options.Watches.Steady(0) != nil }, waitAtMost, 5*time.Millisecond)
 	slices := c.client.DiscoveryV1().EndpointSlices("default")
 	require.NoError(t, slices.Delete(t.Context(), "web-slice", metav1.DeleteOptions{}))
@@ -174,7 +165,7 @@ func TestFault_K3_1_EndpointSlicesBrokenAlone(t *testing.T) {
 	c.published("new", "10.0.0.1")
 	c.says("web", ConditionAnnounced, reason.Announced)
 
-	down.Store(false)
+	endpoints.mend()
 	require.Eventually(t, func() bool { return c.p.options.Watches.Steady(0) == nil }, waitAtMost, 5*time.Millisecond)
 	c.says("web", ConditionAnnounced, reason.Announced)
 	require.NoError(t, slices.Delete(t.Context(), "web-other", metav1.DeleteOptions{}))

@@ -14,11 +14,11 @@ import (
 // conflicts is what is known of machines that are none of the cluster's nodes and have
 // addresses of its pools.
 type conflicts struct {
-	// renew says that it is to be judged again, and next when, though nothing has changed;
+	// renew reports whether it is judged again, and next is when, though nothing has changed;
 	// zero is never.
 	renew bool
 	next  time.Time
-	// leads says that this replica is to tell of what happens.
+	// leads reports whether this replica tells of what happens.
 	leads bool
 	// finders are the nodes whose last report has findings, and hardware the hardware
 	// addresses of the cluster's nodes; nil where they changed.
@@ -28,7 +28,7 @@ type conflicts struct {
 	found map[netip.Addr][]Machine
 	// owned are the addresses of pools that are known to be a node's or a router's.
 	owned map[netip.Addr]Machine
-	// tight says that a Service took an address of a pool that may now have too much in
+	// tight reports whether a Service took an address of a pool that may now have too much in
 	// quarantine.
 	tight bool
 	// quarantined are the free addresses that are not given out, contested those held that a

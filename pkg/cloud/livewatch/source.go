@@ -49,7 +49,7 @@ type Source struct {
 	sent, handled, target uint64
 	// requests counts those who asked for a list; the last list answers those up to answered.
 	requests, answered uint64
-	// broken says that a watch ended otherwise than in order, and since when; nothing can
+	// broken reports whether a watch ended otherwise than in order, and since when; nothing can
 	// be said of what is absent until a list is followed by a watch again. cause is why.
 	broken     bool
 	since      time.Time
@@ -133,11 +133,11 @@ func (s *Source) WatchWithContext(ctx context.Context, options metav1.ListOption
 
 // state is what can be said of a Source.
 type state struct {
-	// broken says that the cache may be behind for as long as since ago; cause is why.
+	// broken reports whether the cache may be behind, and since when; cause is why.
 	broken bool
 	since  time.Time
 	cause  error
-	// settling says that a list was received of which not everything is dealt with yet.
+	// settling reports whether a list was received of which not everything is dealt with yet.
 	settling bool
 }
 
