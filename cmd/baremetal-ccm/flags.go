@@ -24,9 +24,13 @@ type flags struct {
 	cloudConfigMap string
 	certFile       string
 	keyFile        string
+	tokenReviews   time.Duration
 	validateConfig string
 	cleanup        bool
 }
+
+// maxTokenReviews is how long an announcer's stream may outlive its Pod.
+const maxTokenReviews = 5 * time.Minute
 
 // add declares the flags in a section of their own.
 func (f *flags) add(sections *flag.NamedFlagSets) {
@@ -41,6 +45,8 @@ func (f *flags) add(sections *flag.NamedFlagSets) {
 			"If empty, one is made and kept in the Secret baremetal-ccm-tls.")
 	section.StringVar(&f.keyFile, "announcer-tls-private-key-file", "",
 		"The file with the private key of --announcer-tls-cert-file.")
+	section.DurationVar(&f.tokenReviews, "announcer-token-review-interval", maxTokenReviews,
+		"For tests: how long an announcer's stream may outlive its Pod, since its token is reviewed again so often. At most 5m.")
 	section.StringVar(&f.validateConfig, "validate-config", "",
 		"Check a cloud-config file, print what is wrong with it, and exit with status 1 if anything is. Needs no cluster.")
 	section.BoolVar(&f.cleanup, "cleanup", false,
@@ -80,6 +86,15 @@ func newOptions(namespace string) (*options.CloudControllerManagerOptions, error
 func checkUnsupported(o *options.CloudControllerManagerOptions) error {
 	if o.KubeCloudShared.UseServiceAccountCredentials {
 		return errors.New("--use-service-account-credentials: not supported: its clients would not be held by the leader fence; remove the flag")
+	}
+	return nil
+}
+
+// checkTokenReviews refuses an interval of --announcer-token-review-interval that is longer
+// than what docs/security.md promises.
+func (f *flags) checkTokenReviews() error {
+	if f.tokenReviews < time.Second || f.tokenReviews > maxTokenReviews {
+		return fmt.Errorf("--announcer-token-review-interval: %s is not between 1s and %s", f.tokenReviews, maxTokenReviews)
 	}
 	return nil
 }

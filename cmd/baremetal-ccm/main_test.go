@@ -119,6 +119,9 @@ func TestBadFlags(t *testing.T) {
 		"--controllers=bogus":               `"bogus" is not in the list of known controllers`,
 		"--webhooks=x":                      "unknown flag",
 		"--cloud-config-map=x":              `"x" is not NAMESPACE/NAME`,
+
+		"--announcer-token-review-interval=6m": "6m0s is not between 1s and 5m0s",
+		"--announcer-token-review-interval=0":  "0s is not between 1s and 5m0s",
 	} {
 		_, err := execute(t, "--cloud-config="+path, flag)
 		require.ErrorContains(t, err, want)

@@ -91,7 +91,7 @@ func (p *program) check() error {
 		app.AllWebhooks, app.DisabledByDefaultWebhooks); err != nil {
 		return err
 	}
-	if err := p.checkControllers(); err != nil {
+	if err := errors.Join(p.checkControllers(), p.flags.checkTokenReviews()); err != nil {
 		return err
 	}
 	return checkUnsupported(p.options)
@@ -190,6 +190,7 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 		TLS:           keeper,
 		Secret:        keeper.Secret,
 		ListenAddress: p.flags.listenAddress,
+		ReviewEvery:   p.flags.tokenReviews,
 		Client:        reach.general,
 		Informers:     shared,
 		Watches:       watches,

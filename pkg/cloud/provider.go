@@ -24,7 +24,7 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
 
-// Options are what a Provider is built from. All are required.
+// Options are what a Provider is built from. All are required but ReviewEvery.
 type Options struct {
 	// ConfigMap holds the cloud-config; it is empty where only the file ConfigPath does, which
 	// counts while there is no ConfigMap and may be "". Config is what was in it at the start,
@@ -40,6 +40,8 @@ type Options struct {
 	// Nodes is told which addresses Nodes have; the Authenticator asks it too.
 	Nodes         *identity.Nodes
 	ListenAddress string
+	// ReviewEvery is how long a stream may outlive its Pod; 0 is control's default.
+	ReviewEvery time.Duration
 	// Secret returns what the keys are made from by which nodes know each other, or nil,
 	// and a channel that is closed once there is something.
 	Secret func() ([]byte, <-chan struct{})
@@ -142,6 +144,7 @@ func New(options Options) (*Provider, error) {
 		Nodes:         options.Nodes,
 		Logger:        options.Logger.With("component", "control"),
 		Software:      options.Software,
+		Limits:        control.Limits{ReviewEvery: options.ReviewEvery},
 		// Asked right before each plan leaves: a leader in doubt says nothing.
 		Fence: func() error { return options.Elector.Fence().Err() },
 	})
