@@ -11,6 +11,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -36,6 +37,24 @@ func Listen() *Listener {
 // DialContext connects, once the connection is accepted.
 func (l *Listener) DialContext(ctx context.Context) (net.Conn, error) {
 	near, far := Pipe()
+	return l.connect(ctx, near, far)
+}
+
+// DialFrom connects as from an address, which the accepted end has as its remote one.
+func (l *Listener) DialFrom(ctx context.Context, from netip.AddrPort) (net.Conn, error) {
+	near, far := Pipe()
+	return l.connect(ctx, near, comes{far, from})
+}
+
+// comes is the accepted end of a connection from somewhere.
+type comes struct {
+	net.Conn
+	from netip.AddrPort
+}
+
+func (c comes) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.from) }
+
+func (l *Listener) connect(ctx context.Context, near, far net.Conn) (net.Conn, error) {
 	select {
 	case l.incoming <- far:
 		return near, nil

@@ -70,7 +70,8 @@ type crowd struct {
 	ca        string
 	nodes     *Nodes
 	api       *fake.Clientset
-	lan       *lan
+	lan       *memnet.Listener
+	port      atomic.Uint32 // that the last connection came from
 	server    *control.Server
 	ctx       context.Context
 	cancel    context.CancelFunc
@@ -80,7 +81,7 @@ type crowd struct {
 }
 
 func newCrowd(t *testing.T, dir string) *crowd {
-	c := &crowd{t: t, dir: dir, ca: filepath.Join(dir, "ca"), nodes: NewNodes(), lan: &lan{incoming: make(chan net.Conn), closed: make(chan struct{})}}
+	c := &crowd{t: t, dir: dir, ca: filepath.Join(dir, "ca"), nodes: NewNodes(), lan: memnet.Listen()}
 	c.ctx, c.cancel = context.WithCancel(t.Context())
 	made, data, err := judge(nil, time.Now())
 	require.NoError(t, err)
@@ -120,17 +121,21 @@ func (c *crowd) dialAs(node string, from netip.Addr, signature byte) {
 	require.NoError(c.t, os.WriteFile(file, []byte(tokenOf(c.t, `{"alg":"RS256"}`, text, map[string]any{"sub": testUser, "aud": testAudience}, node)), 0o600))
 	client := control.NewClient(control.ClientOptions{
 		Node: node, Controllers: []string{"192.0.2.1:1"}, ServerName: ServerName, CAFile: c.ca, TokenFile: file,
-		Dial: func(ctx context.Context, _ string) (net.Conn, error) { return c.lan.dial(ctx, from) },
+		Dial: func(ctx context.Context, _ string) (net.Conn, error) { return c.connect(ctx, from) },
 	})
 	client.SetReport(announcement.Report{})
 	c.running.Go(func() { _ = client.Run(c.ctx) })
+}
+
+func (c *crowd) connect(ctx context.Context, from netip.Addr) (net.Conn, error) {
+	return c.lan.DialFrom(ctx, netip.AddrPortFrom(from, uint16(1024+c.port.Add(1)%60000)))
 }
 
 // flood opens silent connections, each from another address, until the crowd ends.
 func (c *crowd) flood(source netip.Addr) {
 	for c.ctx.Err() == nil {
 		source = source.Next()
-		if conn, err := c.lan.dial(c.ctx, source); err == nil {
+		if conn, err := c.connect(c.ctx, source); err == nil {
 			context.AfterFunc(c.ctx, func() { conn.Close() })
 		}
 		time.Sleep(4 * time.Millisecond)
@@ -181,46 +186,3 @@ func (s *slowAPI) Create(ctx context.Context, asked *authenticationv1.TokenRevie
 	}
 	return out, nil
 }
-
-// lan is a network in memory whose connections say where they come from.
-type lan struct {
-	incoming chan net.Conn
-	closed   chan struct{}
-	port     atomic.Uint32
-}
-
-func (l *lan) dial(ctx context.Context, from netip.Addr) (net.Conn, error) {
-	near, far := memnet.Pipe()
-	remote := netip.AddrPortFrom(from, uint16(1024+l.port.Add(1)%60000))
-	select {
-	case l.incoming <- lanConn{far, remote}:
-		return near, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// Accept implements net.Listener.
-func (l *lan) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.incoming:
-		return conn, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *lan) Close() error { close(l.closed); return nil }
-
-// Addr implements net.Listener.
-func (l *lan) Addr() net.Addr { return &net.TCPAddr{} }
-
-type lanConn struct {
-	net.Conn
-	remote netip.AddrPort
-}
-
-func (c lanConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.remote) }
