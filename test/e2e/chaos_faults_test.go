@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -48,12 +49,21 @@ var kinds = []kind{
 	{"sight blocked", tenths(5), tenths(40), (*chaos).blockSight, unheard, false},
 	{"sight blocked from the start", tenths(20), tenths(50), (*chaos).blockSightAndRestart, out, false},
 	{"spoofed sight packets", tenths(5), tenths(20), (*chaos).spoof, stays, false},
+	{"IPv4 address lost", tenths(5), tenths(40), losing(withoutIPv4), unable(netip.Addr.Is4), false},
+	{"IPv6 address lost", tenths(5), tenths(40), losing(withoutIPv6), unable(netip.Addr.Is6), false},
+	{"all IPv6 addresses lost", tenths(5), tenths(40), losing(withoutIPv6, withoutLinkLocal), unable(netip.Addr.Is6), false},
+	{"all addresses lost", tenths(5), tenths(40), losing(withoutIPv4, withoutIPv6, withoutLinkLocal), lost, false},
+	{"address moves between nodes", 0, tenths(20), (*chaos).wander, stays, false},
+	{"flood of claims", tenths(20), tenths(60), (*chaos).floodFromClient, stays, false},
+	{"flood of claims by another host", tenths(20), tenths(60), (*chaos).floodFromAnother, astray, false},
 
 	{"announcer killed", 0, tenths(10), kill("ANNOUNCER_PID_"), lost, false},
 	{"announcer stopped", 0, tenths(40), stop("announcer:"), out, false},
 	{"announcer paused", tenths(1), tenths(30), pausing("ANNOUNCER_PID_"), lost, false},
 	{"announcers rolled out", 0, tenths(5), rollOut("daemonset/baremetal-announcer"), nil, true},
 	{"cold start", 0, tenths(5), (*chaos).coldStart, allOut, true},
+	{"hostile announcer", tenths(20), tenths(80), (*chaos).lie, hostile, true},
+	{"hostile announcer as another node dies", tenths(10), tenths(50), (*chaos).lieAsAnotherDies, hostile, true},
 	{"plan of another cluster", tenths(5), tenths(20), (*chaos).foreignPlan, out, true},
 
 	{"leader killed", 0, tenths(10), (*chaos).killLeader, stays, true},
@@ -73,6 +83,9 @@ var kinds = []kind{
 	{"cloud-config changed", 0, tenths(20), (*chaos).reconfigure, stays, true},
 	{"node excluded", tenths(20), tenths(40), (*chaos).exclude, nil, true},
 	{"node drained", tenths(20), tenths(40), (*chaos).drain, nil, true},
+	{"Node deleted", tenths(30), tenths(120), (*chaos).deleteNode, deleted, true},
+	{"Node deleted as the leader dies", tenths(230), tenths(280), (*chaos).deleteNodeAsLeaderDies, deletedLate, true},
+	{"watches broken before the leader changes", tenths(750), tenths(800), (*chaos).breakWatches, stays, true},
 }
 
 func tenths(n int) time.Duration { return time.Duration(n) * 100 * time.Millisecond }
@@ -100,6 +113,11 @@ func unheard(*chaos, string) observer.Effect {
 // claims what it cannot know others to claim.
 func blind(*chaos, string) observer.Effect {
 	return observer.Effect{Blind: true, TurnsAway: true, Recovery: recovery}
+}
+
+// astray is that of claims which the client believes.
+func astray(*chaos, string) observer.Effect {
+	return observer.Effect{Stays: true, TurnsAway: true, Recovery: mended}
 }
 
 // allOut is that of announcers which all begin anew. A leader that does, too, waits up to

@@ -50,7 +50,8 @@ func TestChaos(t *testing.T) {
 	if os.Getenv("NODES") == "2" {
 		nodes = 2
 	}
-	runChaos(t, nodes, "silent cut", "loud cut", "sight blocked", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped")
+	runChaos(t, nodes, "silent cut", "loud cut", "sight blocked", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped",
+		"IPv4 address lost", "address moves between nodes", "flood of claims", "hostile announcer", "Node deleted")
 }
 
 // TestChaosOfTwo is the same with two nodes: there is nobody to agree with.
@@ -78,6 +79,7 @@ func runChaos(t *testing.T, nodes int, few ...string) {
 		seed:     seed,
 		random:   rand.New(rand.NewPCG(seed, 1)),
 		injected: map[string]int{},
+		all:      kinds,
 	}
 	c.kinds = c.named(names)
 	c.rules = observer.Rules{Bound: chaosBound, Delay: chaosDelay}
@@ -114,12 +116,13 @@ func chaosSeed(t *testing.T) uint64 {
 // same faults in the same order again; who owns an address then does not.
 type chaos struct {
 	*witness
-	seed     uint64
-	random   *rand.Rand
-	kinds    []kind
-	injected map[string]int
-	observer *observer.Observer
-	rules    observer.Rules
+	seed   uint64
+	random *rand.Rand
+	// kinds are those that the run draws from, and all are all.
+	kinds, all []kind
+	injected   map[string]int
+	observer   *observer.Observer
+	rules      observer.Rules
 	// addresses are those of all Services, and foreign is one that only another cluster gives out.
 	addresses        []netip.Addr
 	foreign          netip.Addr
@@ -133,7 +136,7 @@ type chaos struct {
 func (c *chaos) named(names []string) []kind {
 	c.Helper()
 	var out []kind
-	for _, k := range kinds {
+	for _, k := range c.all {
 		if len(names) == 0 || slices.Contains(names, k.name) {
 			out = append(out, k)
 		}
@@ -143,6 +146,9 @@ func (c *chaos) named(names []string) []kind {
 	}
 	return out
 }
+
+// kindCalled returns the kind with that name.
+func (c *chaos) kindCalled(name string) kind { return c.named([]string{name})[0] }
 
 // prepare makes the Services whose addresses are watched.
 func (c *chaos) prepare() {
@@ -238,8 +244,8 @@ func (c *chaos) draw(below time.Duration) time.Duration {
 func (c *chaos) company(k kind, victim string) (before *kind, after func() (end func())) {
 	c.Helper()
 	dice, delay := c.random.IntN(8), c.draw(chaosBound)
-	before = &c.named(companions[c.random.IntN(len(companions)):][:1])[0]
-	second := c.named(seconds[c.random.IntN(len(seconds)):][:1])[0]
+	first := c.kindCalled(companions[c.random.IntN(len(companions))])
+	second := c.kindCalled(seconds[c.random.IntN(len(seconds))])
 	others := slices.DeleteFunc(slices.Clone(c.nodes()), func(n string) bool { return n == victim })
 	other := others[c.random.IntN(len(others))]
 	switch {
@@ -251,7 +257,7 @@ func (c *chaos) company(k kind, victim string) (before *kind, after func() (end 
 			return c.inject(second, other)
 		}
 	}
-	return before, nil
+	return &first, nil
 }
 
 // victim draws a node, or an address whose owner it is.

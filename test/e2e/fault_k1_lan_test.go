@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -53,12 +54,8 @@ func TestFault_K1_1_AFloodOnTheLAN(t *testing.T) {
 }
 
 // flood has ever new machines on the client host's port put q, and returns how often.
-func (l *lab) flood(q testbed.Question, perSecond int, how time.Duration) (sent int) {
+func (l *lab) flood(q testbed.Question, perSecond int, how time.Duration) int {
 	l.Helper()
-	host := l.c.Layout().Client
-	conn, _, err := testbed.Listen(host, "eth0", 0)
-	require.NoError(l, err)
-	defer conn.Close()
 	frames := make([][]byte, 4096)
 	for i := range frames {
 		mac := net.HardwareAddr{6, 0, 0, 0, byte(i >> 8), byte(i)}
@@ -66,14 +63,14 @@ func (l *lab) flood(q testbed.Question, perSecond int, how time.Duration) (sent 
 		if q.Address.Is6() {
 			from = netip.AddrFrom16([16]byte{0xfe, 0x80, 14: byte(i >> 8), 15: byte(i)})
 		}
-		frames[i], err = q.Frame(mac, from)
+		frame, err := q.Frame(mac, from)
 		require.NoError(l, err)
+		frames[i] = frame
 	}
-	for began := time.Now(); time.Since(began) < how; time.Sleep(time.Millisecond) {
-		for due := int(time.Since(began).Seconds() * float64(perSecond)); sent < due; sent++ {
-			require.NoError(l, testbed.Send(conn, frames[sent%len(frames)]))
-		}
-	}
+	ctx, cancel := context.WithTimeout(l.Context(), how)
+	defer cancel()
+	sent, err := pour(ctx, l.c.Layout().Client, perSecond, func(i int) ([]byte, error) { return frames[i%len(frames)], nil })
+	require.NoError(l, err)
 	return sent
 }
 

@@ -265,9 +265,9 @@ func (m *matrix) portMAC(host, port string) (mac string) {
 }
 
 // linkLocal returns the link-local IPv6 address of a node's interface on the LAN.
-func (m *matrix) linkLocal(node string) (local netip.Addr) {
-	m.Helper()
-	m.port(node, "eth0", func(i *net.Interface) error {
+func (l *lab) linkLocal(node string) (local netip.Addr) {
+	l.Helper()
+	l.port(node, "eth0", func(i *net.Interface) error {
 		all, err := i.Addrs()
 		for _, a := range all {
 			if prefix, err := netip.ParsePrefix(a.String()); err == nil && prefix.Addr().Is6() && prefix.Addr().IsLinkLocalUnicast() {
@@ -276,14 +276,14 @@ func (m *matrix) linkLocal(node string) (local netip.Addr) {
 		}
 		return err
 	})
-	require.True(m, local.IsValid(), "%s has no link-local address", node)
+	require.True(l, local.IsValid(), "%s has no link-local address", node)
 	return local
 }
 
 // port looks at an interface inside its host.
-func (m *matrix) port(host, name string, look func(*net.Interface) error) {
-	m.Helper()
-	require.NoError(m, netns.Do(m.c.NetNS(host), func() error {
+func (l *lab) port(host, name string, look func(*net.Interface) error) {
+	l.Helper()
+	require.NoError(l, netns.Do(l.c.NetNS(host), func() error {
 		i, err := net.InterfaceByName(name)
 		if err != nil {
 			return err

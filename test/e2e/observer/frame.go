@@ -1,6 +1,7 @@
 package observer
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -119,3 +120,13 @@ func question(address netip.Addr) ([]byte, error) {
 	}
 	return testbed.Question{Address: address}.Frame(asker.mac, from)
 }
+
+// forged begins the hardware addresses of machines that a test makes up. What they claim is no answer.
+var forged = []byte{0x06, 0x66, 0x6c}
+
+// Forged returns the hardware address of a machine that there is not.
+func Forged(i int) net.HardwareAddr {
+	return append(net.HardwareAddr(nil), forged[0], forged[1], forged[2], byte(i>>16), byte(i>>8), byte(i))
+}
+
+func isForged(mac net.HardwareAddr) bool { return bytes.HasPrefix(mac, forged) }

@@ -75,13 +75,27 @@ type Effect struct {
 	// Stays says that nobody begins to answer for what another one answers for, as long as
 	// no fault lasts that does not say so.
 	Stays bool
+	// Slower is by how much longer than the bound an address may be unanswered, or be answered
+	// by two, while the fault lasts.
+	Slower time.Duration
+	// Barred is a node that must not answer from Within after the beginning until the end.
+	Barred string
+	Within time.Duration
 	// Addresses are those that all this is about; empty for all.
 	Addresses []netip.Addr
+	// Elsewhere is the effect on all other addresses; nil if there is none.
+	Elsewhere *Effect
 }
 
-// about says whether the effect is one on an address.
-func (e Effect) about(address netip.Addr) bool {
-	return len(e.Addresses) == 0 || slices.Contains(e.Addresses, address)
+// on returns the effect on an address, and whether there is one.
+func (e Effect) on(address netip.Addr) (Effect, bool) {
+	switch {
+	case len(e.Addresses) == 0 || slices.Contains(e.Addresses, address):
+		return e, true
+	case e.Elsewhere != nil:
+		return *e.Elsewhere, true
+	}
+	return Effect{}, false
 }
 
 // History is what was seen and done, each part in the order of time.

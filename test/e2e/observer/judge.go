@@ -80,12 +80,14 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 	for address := range rules.Nodes {
 		j := judge{Rules: rules, address: address, stalls: stalls, end: h.Asked[len(h.Asked)-1]}
 		for _, f := range h.Faults {
-			if f.about(address) {
+			var about bool
+			if f.Effect, about = f.on(address); about {
 				j.faults = append(j.faults, f)
 			}
 		}
 		j.events = eventsOf(j.faults)
 		j.strangers(answers[address])
+		j.barred(answers[address])
 		if len(rules.Nodes[address]) > 0 {
 			j.together(answers[address])
 			j.moved(answers[address])
@@ -182,6 +184,34 @@ func (j *judge) strangers(answers []Answer) {
 	}
 }
 
+// barred complains of answers of nodes after the time in which they had to end.
+func (j *judge) barred(answers []Answer) {
+	for _, f := range j.faults {
+		if f.Barred == "" || f.Begun.IsZero() {
+			continue
+		}
+		s := span{f.Begun.Add(f.Within), j.lasts(f, false).until}
+		s.from = s.from.Add(j.stalledIn(span{f.Begun, s.from}))
+		for _, a := range answers {
+			if a.Node == f.Barred && a.At.After(s.from) && a.At.Before(s.until) {
+				j.complain(span{a.At, a.At}, "%s answers, and had %s to end", a.Node, f.Within)
+				break
+			}
+		}
+	}
+}
+
+// bound returns how long s may last.
+func (j *judge) bound(s span) time.Duration {
+	slower := time.Duration(0)
+	for _, f := range j.faults {
+		if j.lasts(f, true).meet(s).length() >= 0 {
+			slower = max(slower, f.Slower)
+		}
+	}
+	return j.Bound + slower + j.stalledIn(s)
+}
+
 // together complains of two nodes that answer at the same time for too long.
 func (j *judge) together(answers []Answer) {
 	runs := runsOf(answers, j.Bound)
@@ -193,7 +223,7 @@ func (j *judge) together(answers []Answer) {
 			}
 			for _, s := range j.pieces(both, j.during(blind, false)) {
 				j.worst.Together = max(j.worst.Together, s.length())
-				if s.length() > j.Bound+j.stalledIn(s) {
+				if s.length() > j.bound(s) {
 					j.complain(s, "%s and %s both answered for %s", x.node, y.node, ms(s.length()))
 				}
 			}
@@ -250,7 +280,7 @@ func (j *judge) silences(asked []time.Time, answers []Answer) {
 	judged := func(silence span) {
 		for _, s := range j.pieces(silence, excused) {
 			j.worst.Silence = max(j.worst.Silence, s.length())
-			if s.length() > j.Bound+j.stalledIn(s) {
+			if s.length() > j.bound(s) {
 				j.complain(s, "nobody answered for %s", ms(s.length()))
 			}
 		}

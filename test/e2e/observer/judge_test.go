@@ -38,7 +38,7 @@ func (h History) by(node string, from, until int) History {
 
 // during has a fault last.
 func (h History) during(from, until int, e Effect) History {
-	f := Fault{Name: "fault", Since: at(from), Effect: e}
+	f := Fault{Name: "fault", Since: at(from), Begun: at(from), Effect: e}
 	if until > 0 {
 		f.Until = at(until)
 	}
@@ -75,6 +75,9 @@ func TestJudge(t *testing.T) {
 	other := a
 	stays := Effect{Stays: true}
 	other.Addresses = []netip.Addr{netip.MustParseAddr("198.18.0.9")}
+	elsewhere := other
+	elsewhere.Elsewhere = &stays
+	barred := Effect{Barred: "a", Within: time.Second}
 	for name, c := range map[string]struct {
 		history History
 		want    []string
@@ -108,6 +111,14 @@ func TestJudge(t *testing.T) {
 		"a move when all was to stay":       {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(3000, 4000, stays), nil},
 		"a move that something else made":   {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(3000, 6000, stays).during(4900, 5500, Effect{}), nil},
 		"a move after the other fault":      {asked().by("a", 0, 5700).by("b", 5700, 10_025).during(3000, 6000, stays).during(4900, 5500, Effect{}), []string{"it moved from a to b, and nothing made it"}},
+		"a move, the fault is elsewhere":    {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(4000, 6000, elsewhere), []string{"it moved from a to b, and nothing made it"}},
+		"slower, as may be":                 {asked().by("a", 0, 5000).by("b", 5650, 10_025).during(4000, 8000, Effect{Slower: 300 * time.Millisecond}), nil},
+		"slower, for too long":              {asked().by("a", 0, 5000).by("b", 5750, 10_025).during(4000, 8000, Effect{Slower: 300 * time.Millisecond}), []string{"nobody answered for 751ms"}},
+		"slower, when it is over":           {asked().by("a", 0, 5000).by("b", 5450, 10_025).during(3000, 4000, Effect{Slower: 300 * time.Millisecond}), []string{"nobody answered for 451ms"}},
+		"two for longer, where it may be":   {asked().by("a", 0, 5000).by("b", 4500, 10_025).during(4000, 8000, Effect{Slower: 300 * time.Millisecond}), nil},
+		"barred, and ends":                  {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(4200, 8000, barred), nil},
+		"barred, and ends too late":         {asked().by("a", 0, 5300).by("b", 5300, 10_025).during(4200, 8000, barred), []string{"a answers, and had 1s to end"}},
+		"barred, and answers afterwards":    {asked().by("a", 0, 5000).by("b", 5000, 8000).by("a", 8000, 10_025).during(4200, 8000, barred), nil},
 		"a move while it stood still":       {asked().by("a", 0, 5000).by("b", 5000, 10_025).during(4000, 6000, stays).stall(4700, 4950), nil},
 		"requests":                          {asked().by("a", 0, 10_025).request(1000, 199, "").request(1000, 300, "").request(1500, 1, "refused").request(5000, 1, "refused"), []string{"a request took 300ms, and 1 more of the kind followed", "a request failed after 1ms: refused"}},
 		"requests that may be turned away":  {asked().by("a", 0, 10_025).request(1000, 300, "").request(2900, 1, "refused").during(1250, 2000, Effect{TurnsAway: true, Recovery: time.Second}), nil},
@@ -176,6 +187,7 @@ func TestTimeline(t *testing.T) {
 	assert.Equal(t, `   -1.999  a answers, first
    -0.024  a answers, last for a while
     0.000  ==> fault
+    0.000      has begun: fault
     0.010  log of b: it is said
     0.100  a request takes 300ms no answer
     0.200  this machine stood still for 40ms

@@ -132,7 +132,7 @@ func (o *Observer) Forget(at time.Time) {
 
 // heard takes a frame that said where an address is.
 func (o *Observer) heard(at time.Time, c claim, delivered bool) {
-	if !slices.Contains(o.addresses, c.address) {
+	if !slices.Contains(o.addresses, c.address) || isForged(c.mac) {
 		return
 	}
 	node, known := o.nodes[c.mac.String()]
