@@ -29,8 +29,8 @@ type Responder interface {
 	// that failed.
 	Apply(ports []*responder.Port) map[int]error
 	// Announce tells everybody unasked where addresses are, in the form that most heed, and
-	// AnnounceOtherwise in others.
-	Announce(addresses []netip.Addr) error
+	// AnnounceOtherwise in others. Neither waits; unsent are those for which there was no room.
+	Announce(addresses []netip.Addr) (unsent []netip.Addr, err error)
 	AnnounceOtherwise(addresses []netip.Addr) error
 	// Counts returns what was done so far; it may be called by anybody.
 	Counts() responder.Counts

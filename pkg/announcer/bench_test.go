@@ -23,6 +23,8 @@ type fakeResponder struct {
 	failed map[int]error
 	// announced, if not nil, takes what is announced, and otherwise what is in other forms.
 	announced, otherwise func([]netip.Addr)
+	// full says that there is no room for what is announced.
+	full bool
 }
 
 func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
@@ -36,11 +38,14 @@ func (f *fakeResponder) Apply(ports []*responder.Port) map[int]error {
 	return failed
 }
 
-func (f *fakeResponder) Announce(addresses []netip.Addr) error {
+func (f *fakeResponder) Announce(addresses []netip.Addr) ([]netip.Addr, error) {
+	if f.full {
+		return addresses, unix.EAGAIN
+	}
 	if f.announced != nil {
 		f.announced(addresses)
 	}
-	return nil
+	return nil, nil
 }
 
 func (f *fakeResponder) AnnounceOtherwise(addresses []netip.Addr) error {

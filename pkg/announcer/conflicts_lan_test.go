@@ -84,7 +84,10 @@ func TestDefends(t *testing.T) {
 		port := &responder.Port{Index: host.Index, Name: host.Name, MAC: host.HardwareAddr, Addresses: responder.NewAddresses(address)}
 		before := l.announcer.Status().Conflicts
 		claim := func() {
-			l.host.Do(func() { require.NoError(t, claimant.Announce([]netip.Addr{address})) })
+			l.host.Do(func() {
+				_, err := claimant.Announce([]netip.Addr{address})
+				require.NoError(t, err)
+			})
 		}
 		l.host.Do(func() { require.Empty(t, claimant.Apply([]*responder.Port{port})) })
 		began := time.Now()
@@ -107,7 +110,7 @@ func TestDefends(t *testing.T) {
 func TestFault_K2_8_TaggedFramesAreNotHeard(t *testing.T) {
 	l := newLAN(t)
 	host := l.host.Interface(t, "host0")
-	var conn responder.Conn
+	var conn *packet.Conn
 	var err error
 	l.host.Do(func() { conn, err = packet.Listen(host, packet.Raw, unix.ETH_P_LOOPBACK, nil) })
 	require.NoError(t, err)

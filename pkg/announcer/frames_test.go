@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -28,6 +29,14 @@ func mostIn(words []said, how time.Duration) (most int) {
 		most = max(most, n)
 	}
 	return most
+}
+
+func thousand() []netip.Addr {
+	var out []netip.Addr
+	for address := ip("10.0.0.1"); len(out) < 1000; address = address.Next() {
+		out = append(out, address)
+	}
+	return out
 }
 
 func fifty(fourth byte, family string) []netip.Addr {
@@ -154,6 +163,61 @@ func TestFault_K1_9_TheFirstOneNeverWaits(t *testing.T) {
 	s.insist(address, began)
 	require.Empty(t, s.takeFirst(began, 1))
 	require.Equal(t, []netip.Addr{address}, s.takeRepeats(began, 1))
+}
+
+// TestFault_K1_9_ARegainedAddressIsNotHeldBack: a peer may have told the LAN that it has an address,
+// while a thousand others of this node wait to be repeated. It is announced as soon as an interval
+// has passed since the last time, and no sooner, however often that is said.
+func TestFault_K1_9_ARegainedAddressIsNotHeldBack(t *testing.T) {
+	a, v4, _ := faked(func(announcement.Report) {})
+	pacing := announcement.Pacing{Burst: 12, Interval: time.Second, Repeat: 5, Refresh: time.Minute}
+	a.core.frames.pacing, a.core.schedule.pacing = pacing, pacing
+	for _, address := range thousand() {
+		a.core.schedule.start(address, began)
+	}
+	now, regained := began, thousand()[700]
+	var times []time.Duration
+	v4.announced = func(addresses []netip.Addr) {
+		if slices.Contains(addresses, regained) {
+			times = append(times, now.Sub(began))
+		}
+	}
+	for ; now.Before(began.Add(2500 * time.Millisecond)); now = now.Add(10 * time.Millisecond) {
+		a.announce(now)
+		if now.Sub(began) == 1500*time.Millisecond {
+			require.Len(t, times, 1, "the others are repeated first")
+		}
+		if now.Sub(began) >= 1500*time.Millisecond {
+			a.core.schedule.renew(regained, now)
+		}
+	}
+	require.Len(t, times, 2)
+	require.Equal(t, 1510*time.Millisecond, times[1])
+	require.Equal(t, 2510*time.Millisecond, a.core.wake().Sub(began))
+}
+
+// TestFault_K1_4_WhatFindsNoRoomIsSentSoon: a first announcement for which the interface had no room
+// is tried again before all others are repeated, and counts as the first.
+func TestFault_K1_4_WhatFindsNoRoomIsSentSoon(t *testing.T) {
+	a, v4, _ := faked(func(announcement.Report) {})
+	announced := 0
+	v4.announced = func(addresses []netip.Addr) { announced += len(addresses) }
+	for _, address := range fifty(0, "IPv4") {
+		a.core.schedule.start(address, began)
+	}
+	v4.full = true
+	now := began
+	for range 10 {
+		a.announce(now)
+		require.Equal(t, now.Add(sendAgain), a.core.wake())
+		now = a.core.wake()
+	}
+	v4.full = false
+	a.announce(now)
+	require.Equal(t, 50, announced)
+	for _, address := range fifty(0, "IPv4") {
+		require.Equal(t, a.core.schedule.pacing.Repeat-1, a.core.schedule.left[address])
+	}
 }
 
 func TestFrames(t *testing.T) {

@@ -10,8 +10,12 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/internal/agenda"
 )
 
-// slack is how much earlier a periodic announcement may go out to share a wake-up.
-const slack = time.Second
+const (
+	// slack is how much earlier a periodic announcement may go out to share a wake-up.
+	slack = time.Second
+	// sendAgain is after how long a first announcement is tried again for which there was no room.
+	sendAgain = 50 * time.Millisecond
+)
 
 // schedule knows when which address is to be announced unasked. It is pure.
 type schedule struct {
@@ -19,13 +23,14 @@ type schedule struct {
 	// firsts has the addresses that are announced at once, bursts those that are announced
 	// again in quick succession, and periods the others.
 	firsts, bursts, periods *agenda.Agenda[time.Time]
-	// left is how many announcements of a burst are still to come.
+	// left is how many announcements of a burst are still to come, and last when the last one went.
 	left map[netip.Addr]int
+	last map[netip.Addr]time.Time
 }
 
 func newSchedule() schedule {
 	empty := func() *agenda.Agenda[time.Time] { return agenda.New(time.Time.Compare) }
-	return schedule{pacing: announcement.DefaultPacing(), firsts: empty(), bursts: empty(), periods: empty(), left: map[netip.Addr]int{}}
+	return schedule{pacing: announcement.DefaultPacing(), firsts: empty(), bursts: empty(), periods: empty(), left: map[netip.Addr]int{}, last: map[netip.Addr]time.Time{}}
 }
 
 // start begins a burst at now, also where one is under way. Its first announcement does not wait
@@ -36,14 +41,34 @@ func (s schedule) start(address netip.Addr, now time.Time) {
 	s.left[address] = s.pacing.Repeat
 }
 
-// renew has a burst follow now. One that is under way begins anew with its next announcement,
-// so that no address is announced more often than in a burst, however often this is called.
+// renew has a burst follow, whose first announcement does not wait for others. Where a burst is under
+// way it waits until Interval has passed since the last one: no address is announced more often than
+// in a burst, however often this is called.
 func (s schedule) renew(address netip.Addr, now time.Time) {
-	if s.left[address] == 0 {
-		s.start(address, now)
-		return
+	at := now
+	if last := s.last[address]; s.left[address] > 0 && !now.Before(last) {
+		at = later(now, last.Add(s.pacing.Interval))
+	}
+	if !s.firsts.Has(address) {
+		s.bursts.Delete(address)
+		s.periods.Delete(address)
+		s.firsts.Set(address, at)
 	}
 	s.left[address] = s.pacing.Repeat
+}
+
+// putOff has addresses announced soon whose first announcement could not leave.
+func (s schedule) putOff(now time.Time, addresses []netip.Addr) {
+	for _, address := range addresses {
+		if s.firsts.Has(address) {
+			continue // It could not leave on several interfaces.
+		}
+		s.bursts.Delete(address)
+		s.periods.Delete(address)
+		delete(s.last, address)
+		s.firsts.Set(address, now.Add(sendAgain))
+		s.left[address]++
+	}
 }
 
 // insist begins a burst at now, also where one is under way, as far as others leave room. A first
@@ -52,7 +77,7 @@ func (s schedule) insist(address netip.Addr, now time.Time) {
 	if s.firsts.Has(address) {
 		return
 	}
-	s.stop(address)
+	s.periods.Delete(address)
 	s.bursts.Set(address, now)
 	s.left[address] = s.pacing.Repeat
 }
@@ -72,6 +97,7 @@ func (s schedule) stop(address netip.Addr) {
 	s.bursts.Delete(address)
 	s.periods.Delete(address)
 	delete(s.left, address)
+	delete(s.last, address)
 }
 
 // takeFirst returns addresses to announce now that do not wait for anything, sorted, at most so
@@ -91,6 +117,7 @@ func (s schedule) takeRepeats(now time.Time, most int) []netip.Addr {
 	due := s.bursts.TakeUpTo(most, now)
 	s.announced(now, due)
 	for _, address := range s.periods.TakeUpTo(most-len(due), now.Add(slack)) {
+		s.last[address] = now
 		s.periods.Set(address, now.Add(s.pacing.Refresh))
 		due = append(due, address)
 	}
@@ -101,6 +128,7 @@ func (s schedule) takeRepeats(now time.Time, most int) []netip.Addr {
 // announced has what follows an announcement in a burst come when its time is.
 func (s schedule) announced(now time.Time, addresses []netip.Addr) {
 	for _, address := range addresses {
+		s.last[address] = now
 		if s.left[address]--; s.left[address] > 0 {
 			s.bursts.Set(address, now.Add(s.pacing.Interval))
 		} else {

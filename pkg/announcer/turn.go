@@ -236,7 +236,7 @@ func (a *Announcer) announce(now time.Time) {
 	c := a.core
 	most := c.pace.portion()
 	first := c.schedule.takeFirst(now, most)
-	a.announceFirstForm(now, first)
+	c.schedule.putOff(now, a.announceFirstForm(now, first))
 	if a.withheld.IsZero() {
 		a.withheld = now
 	}
@@ -257,11 +257,12 @@ func (a *Announcer) announce(now time.Time) {
 }
 
 // announceFirstForm announces addresses in the form that most hosts heed, and has those that
-// there are others for wait for these.
-func (a *Announcer) announceFirstForm(now time.Time, addresses []netip.Addr) {
+// there are others for wait for these. It returns those that could not leave for want of room.
+func (a *Announcer) announceFirstForm(now time.Time, addresses []netip.Addr) (unsent []netip.Addr) {
 	a.core.frames.spend(now, len(addresses))
 	for f, of := range byFamily(addresses) {
-		if err := a.responders[f].Announce(of); err != nil {
+		left, err := a.responders[f].Announce(of)
+		if unsent = append(unsent, left...); err != nil {
 			a.logLimit.Log(a.log, now, slog.LevelWarn, "announce", "announcing addresses failed; it is repeated", "addresses", len(of), "error", err)
 		}
 		if f != ipv4 {
@@ -271,6 +272,7 @@ func (a *Announcer) announceFirstForm(now time.Time, addresses []netip.Addr) {
 			a.otherwise.Add(address)
 		}
 	}
+	return unsent
 }
 
 func byFamily(addresses []netip.Addr) map[family][]netip.Addr {

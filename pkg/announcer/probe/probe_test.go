@@ -40,6 +40,8 @@ type segment struct {
 	once   sync.Once
 }
 
+func (s *segment) Send([]byte) error { return errors.ErrUnsupported }
+
 func (s *segment) WriteTo(frame []byte, _ net.Addr) (int, error) {
 	s.sent++
 	time.Sleep(s.slow)

@@ -1,6 +1,7 @@
 package responder
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"syscall"
@@ -123,6 +124,13 @@ func (c *batchConn) ReadFrom(frame []byte) (int, net.Addr, error) {
 		return 0, nil, err
 	}
 	return copy(frame, next), nil, nil
+}
+
+// Send implements frameSender.
+func (c *batchConn) Send(frame []byte) (err error) {
+	// To wait in Go's poller for room would keep the caller from everything else.
+	failed := c.raw.Control(func(fd uintptr) { _, err = unix.Write(int(fd), frame) })
+	return cmp.Or(failed, err)
 }
 
 // wait waits until there is something in the batch.

@@ -23,15 +23,16 @@ type hesitant struct {
 }
 
 func (c *hesitant) ReadFrom([]byte) (int, net.Addr, error) { <-c.ended; return 0, nil, net.ErrClosed }
-func (c *hesitant) WriteTo(frame []byte, _ net.Addr) (int, error) {
+func (c *hesitant) Send([]byte) error {
 	if c.tried.Add(1) == 1 {
-		return 0, unix.ENOBUFS
+		return unix.ENOBUFS
 	}
-	return len(frame), nil
+	return nil
 }
-func (c *hesitant) SetBPF([]bpf.RawInstruction) error { return nil }
-func (c *hesitant) SetWriteDeadline(time.Time) error  { return nil }
-func (c *hesitant) Close() error                      { return nil }
+func (c *hesitant) WriteTo([]byte, net.Addr) (int, error) { return 0, net.ErrClosed }
+func (c *hesitant) SetBPF([]bpf.RawInstruction) error     { return nil }
+func (c *hesitant) SetWriteDeadline(time.Time) error      { return nil }
+func (c *hesitant) Close() error                          { return nil }
 func (c *hesitant) SetDeadline(time.Time) error {
 	close(c.ended)
 	return nil
@@ -53,7 +54,9 @@ func TestFault_K2_10_SendErrorEndsNoBatch(t *testing.T) {
 			addresses = append(addresses, a)
 		}
 		require.Empty(t, r.Apply([]*responder.Port{{Index: 1, Name: "lo", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Addresses: responder.NewAddresses(addresses...)}}))
-		require.ErrorIs(t, r.Announce(addresses), unix.ENOBUFS)
+		unsent, err := r.Announce(addresses)
+		require.ErrorIs(t, err, unix.ENOBUFS)
+		require.Equal(t, addresses[:1], unsent, "it is announced soon")
 		require.Equal(t, uint64(999), r.Counts().Announced)
 		require.Equal(t, uint64(1), r.Counts().Failed)
 		r.Close()

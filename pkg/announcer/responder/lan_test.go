@@ -40,7 +40,15 @@ type lan struct {
 	// port is the node's, without addresses.
 	port responder.Port
 	// asker is the host's socket: it receives all ARP frames.
-	asker responder.Conn
+	asker asker
+}
+
+// asker is a responder.Conn that need not send without waiting.
+type asker interface {
+	ReadFrom(frame []byte) (int, net.Addr, error)
+	WriteTo(frame []byte, to net.Addr) (int, error)
+	SetDeadline(t time.Time) error
+	Close() error
 }
 
 // onBoth runs body on a LAN in memory and on a real one.
@@ -230,6 +238,11 @@ func (c *memoryConn) ReadFrom(buffer []byte) (int, net.Addr, error) {
 		}
 		return 0, nil, os.ErrDeadlineExceeded
 	}
+}
+
+func (c *memoryConn) Send(frame []byte) error {
+	_, err := c.WriteTo(frame, nil)
+	return err
 }
 
 func (c *memoryConn) WriteTo(frame []byte, _ net.Addr) (int, error) {

@@ -2,31 +2,44 @@ package responder
 
 import (
 	"time"
+
+	"golang.org/x/net/bpf"
 )
 
-// begin has s read: by the owner, where it polls and the connection is one that it can be told of,
-// else by a goroutine.
-func (r *Responder) begin(s *socket) (err error) {
-	conn, ok := s.conn.(*batchConn)
-	if r.options.Poller == nil || !ok {
-		r.readers.Go(func() { r.read(s) })
-		return nil
+// listenFunc returns what opens sockets.
+func (o Options) listenFunc() listenFunc {
+	listen := o.Listen
+	switch {
+	case listen != nil:
+	case o.Poller != nil:
+		return func(port *Port, etherType int, filter []bpf.RawInstruction) (frameSender, error) {
+			return listenPolled(port, etherType, filter)
+		}
+	case o.OnConflict != nil:
+		listen = listenForClaims
+	default:
+		listen = Listen
 	}
-	s.polled = true
-	ready := func() {
-		// It fails once the socket is closed, of which nothing is to be read any longer.
-		_ = conn.raw.Control(func(fd uintptr) { r.drain(s, conn, int(fd)) })
+	return func(port *Port, etherType int, filter []bpf.RawInstruction) (frameSender, error) {
+		return listen(port, etherType, filter)
 	}
-	if failed := conn.raw.Control(func(fd uintptr) { err = r.options.Poller.Add(int(fd), ready) }); failed != nil {
-		return failed
+}
+
+// begin has s read: by the owner, where it polls, else by a goroutine.
+func (r *Responder) begin(s *socket) error {
+	switch conn := s.conn.(type) {
+	case *polledConn:
+		return r.options.Poller.Add(conn.fd, func() { r.drain(s, conn) })
+	case Conn:
+		r.readers.Go(func() { r.read(s, conn) })
 	}
-	return err
+	return nil
 }
 
 // drain answers what has arrived, as much as a batch holds, at a bounded rate.
-func (r *Responder) drain(s *socket, conn *batchConn, fd int) {
+func (r *Responder) drain(s *socket, conn *polledConn) {
 	b := conn.batch
-	for b.read(fd) {
+	for b.read(conn.fd) {
 		for range refill {
 			port := s.port.Load()
 			if port == nil || s.failed.Load() {
@@ -34,7 +47,7 @@ func (r *Responder) drain(s *socket, conn *batchConn, fd int) {
 			}
 			frame, err := b.take()
 			if err != nil { // See read.
-				r.options.Poller.Remove(fd)
+				r.options.Poller.Remove(conn.fd)
 				s.failed.Store(true)
 				r.options.OnFailure()
 				return
@@ -49,14 +62,20 @@ func (r *Responder) drain(s *socket, conn *batchConn, fd int) {
 		}
 	}
 	if pause := conn.pace.rest(time.Now(), len(b.frames)); pause > 0 {
-		r.options.Poller.Pause(fd, pause)
+		r.options.Poller.Pause(conn.fd, pause)
 	}
 }
 
-// stop ends all answers at once, and has the connection closed, which waits for the kernel.
+// stop ends all answers of s at once, and has its connection closed: that waits for the kernel,
+// which the owner should not. A reader that failed has closed it.
 func (r *Responder) stop(s *socket) {
-	s.stop()
-	if s.polled {
-		r.readers.Go(func() { _ = s.conn.Close() })
+	s.port.Store(nil)
+	_ = s.groups.close()
+	switch conn := s.conn.(type) {
+	case *polledConn:
+		r.options.Poller.Remove(conn.fd) // Its number may soon be another one's.
+		r.readers.Go(func() { _ = conn.Close() })
+	case Conn:
+		_ = conn.SetDeadline(time.Unix(1, 0)) // Its reader closes it.
 	}
 }

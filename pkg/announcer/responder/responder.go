@@ -12,11 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
-
-// writeTimeout bounds how long a full transmit queue may hold up announcements.
-const writeTimeout = time.Second
 
 // errFenced says that nothing may be sent at present.
 var errFenced = errors.New("not allowed to answer at present")
@@ -52,6 +51,7 @@ type Poller interface {
 // owner; Counts may be called by anybody.
 type Responder struct {
 	options Options
+	listens listenFunc
 	open    map[int]*socket
 	counts  counts
 	limit   *replyLimit
@@ -60,13 +60,7 @@ type Responder struct {
 
 // New returns a Responder that has no socket and answers nothing until Apply.
 func New(options Options) *Responder {
-	switch {
-	case options.Listen != nil:
-	case options.OnConflict != nil:
-		options.Listen = listenForClaims
-	default:
-		options.Listen = Listen
-	}
+	r := &Responder{open: make(map[int]*socket), limit: newReplyLimit(), listens: options.listenFunc()}
 	if options.OnFailure == nil {
 		options.OnFailure = func() {}
 	}
@@ -76,7 +70,8 @@ func New(options Options) *Responder {
 	if options.Allowed == nil {
 		options.Allowed = func() bool { return true }
 	}
-	return &Responder{options: options, open: make(map[int]*socket), limit: newReplyLimit()}
+	r.options = options
+	return r
 }
 
 // Apply makes ports, each interface once, the whole of what is answered; none means
@@ -117,13 +112,12 @@ func (r *Responder) apply(port *Port) error {
 		}
 		return err
 	}
-	s, err := open(r.options.Protocol, r.options.Listen, port)
+	s, err := open(r.options.Protocol, r.listens, port)
 	if err != nil {
 		return err
 	}
 	if err := r.begin(s); err != nil {
-		s.stop()
-		r.readers.Go(func() { _ = s.conn.Close() }) // Which waits for the kernel.
+		r.stop(s)
 		return err
 	}
 	r.open[port.Index] = s
@@ -131,54 +125,56 @@ func (r *Responder) apply(port *Port) error {
 }
 
 // Announce tells the segments of every port that answers for one of addresses where it
-// is, unasked, in the first of the forms there are. The error joins one error for each port
-// that could not send.
-func (r *Responder) Announce(addresses []netip.Addr) error {
+// is, unasked, in the first of the forms there are. It never waits, and returns those for which
+// there was no room on some port. The error joins one error for each port that could not send.
+func (r *Responder) Announce(addresses []netip.Addr) (unsent []netip.Addr, err error) {
 	return r.announce(addresses, func(frames [][]byte) [][]byte { return frames[:min(1, len(frames))] })
 }
 
 // AnnounceOtherwise does the same in all other forms, for hosts that do not heed the first.
 func (r *Responder) AnnounceOtherwise(addresses []netip.Addr) error {
-	return r.announce(addresses, func(frames [][]byte) [][]byte { return frames[min(1, len(frames)):] })
+	_, err := r.announce(addresses, func(frames [][]byte) [][]byte { return frames[min(1, len(frames)):] })
+	return err
 }
 
 // announce sends some of the frames that announce addresses.
-func (r *Responder) announce(addresses []netip.Addr, some func([][]byte) [][]byte) error {
+func (r *Responder) announce(addresses []netip.Addr, some func([][]byte) [][]byte) (unsent []netip.Addr, err error) {
 	var failures []error
 	for _, s := range r.open {
-		if err := r.announceOn(s, addresses, some); err != nil {
+		left, err := r.announceOn(s, addresses, some)
+		if err != nil {
 			failures = append(failures, fmt.Errorf("%s on %s: %w", r.options.Protocol.Name(), s.port.Load().Name, err))
 		}
+		unsent = append(unsent, left...)
 	}
-	return errors.Join(failures...)
+	return unsent, errors.Join(failures...)
 }
 
-// announceOn announces on one port. One frame that cannot be sent is no reason not to send the
-// others; the error is the first.
-func (r *Responder) announceOn(s *socket, addresses []netip.Addr, some func([][]byte) [][]byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	defer func() { _ = s.conn.SetWriteDeadline(time.Time{}) }()
+// announceOn announces on one port, and returns the addresses for which there was no room. One
+// frame that cannot be sent is no reason not to send the others; the error is the first.
+func (r *Responder) announceOn(s *socket, addresses []netip.Addr, some func([][]byte) [][]byte) (unsent []netip.Addr, err error) {
 	port := s.port.Load()
-	var first error
 	for _, address := range addresses {
 		if !port.Has(address) {
 			continue
 		}
 		for _, frame := range some(r.options.Protocol.Announcement(port, address)) {
 			if !r.options.Allowed() {
-				return errFenced
+				return unsent, errFenced
 			}
-			if err := s.send(frame); err != nil {
-				r.counts.failed.Add(1)
-				first = cmp.Or(first, err)
-				continue // The next one may leave.
+			failed := s.conn.Send(frame)
+			if failed == nil {
+				r.counts.announced.Add(1)
+				continue
 			}
-			r.counts.announced.Add(1)
+			r.counts.failed.Add(1)
+			err = cmp.Or(err, failed)
+			if errors.Is(failed, unix.EAGAIN) || errors.Is(failed, unix.ENOBUFS) {
+				unsent = append(unsent, address)
+			}
 		}
 	}
-	return first
+	return unsent, err
 }
 
 // Close stops answering, and returns once every reader has ended.
@@ -188,11 +184,11 @@ func (r *Responder) Close() {
 }
 
 // read answers until the socket is stopped or fails. Nothing that a frame holds ends it.
-func (r *Responder) read(s *socket) {
-	defer func() { _ = s.conn.Close() }()
+func (r *Responder) read(s *socket, conn Conn) {
+	defer func() { _ = conn.Close() }()
 	buffer := make([]byte, maxFrame)
 	for {
-		n, err := s.receive(buffer)
+		n, _, err := conn.ReadFrom(buffer)
 		port := s.port.Load()
 		if port == nil {
 			return
@@ -225,7 +221,7 @@ func (r *Responder) take(s *socket, port *Port, frame []byte) {
 	case Conflict:
 		r.options.OnConflict(port, frame)
 	}
-	if reply != nil && s.send(reply) != nil {
+	if reply != nil && s.conn.Send(reply) != nil {
 		r.counts.failed.Add(1)
 	}
 }

@@ -68,7 +68,8 @@ func TestFenced(t *testing.T) {
 		l.request(vip)
 		require.Eventually(t, func() bool { return r.Counts().Outcomes[responder.Fenced] == 1 }, patience, time.Millisecond)
 		before := r.Counts().Announced
-		require.Error(t, r.Announce([]netip.Addr{netip.MustParseAddr(vip)}))
+		_, err := r.Announce([]netip.Addr{netip.MustParseAddr(vip)})
+		require.Error(t, err)
 		require.Equal(t, before, r.Counts().Announced)
 		fenced.Store(false)
 		require.Equal(t, l.port.MAC, l.ask(vip, control))
@@ -131,7 +132,8 @@ func TestAnnounce(t *testing.T) {
 		r := newResponder(t, l, nil)
 		l.apply(r, l.with(vip, vip2))
 		addresses := []netip.Addr{netip.MustParseAddr(vip), netip.MustParseAddr("192.0.2.9")}
-		require.NoError(t, r.Announce(addresses))
+		_, err := r.Announce(addresses)
+		require.NoError(t, err)
 		require.EqualValues(t, 1, r.Counts().Announced)
 		require.NoError(t, r.AnnounceOtherwise(addresses))
 		var got []string

@@ -19,19 +19,30 @@ const (
 	maxFrame = 2048
 )
 
+// frameSender is what is used of every packet socket, however it is read.
+type frameSender interface {
+	// Send sends a frame to where its Ethernet header says. It never waits: where there is no
+	// room the error is EAGAIN or ENOBUFS.
+	Send(frame []byte) error
+	SetBPF(filter []bpf.RawInstruction) error
+	Close() error
+}
+
 // Conn is a packet socket on one interface.
 type Conn interface {
+	frameSender
 	ReadFrom(frame []byte) (int, net.Addr, error)
 	WriteTo(frame []byte, to net.Addr) (int, error)
-	SetBPF(filter []bpf.RawInstruction) error
 	SetDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
-	Close() error
 }
 
 // ListenFunc opens a packet socket on port's interface for frames with etherType that
 // pass filter.
 type ListenFunc func(port *Port, etherType int, filter []bpf.RawInstruction) (Conn, error)
+
+// listenFunc is a ListenFunc or one whose socket the owner polls.
+type listenFunc func(port *Port, etherType int, filter []bpf.RawInstruction) (frameSender, error)
 
 // Listen is a ListenFunc: an AF_PACKET socket in the calling thread's network namespace, which is
 // read at a bounded rate.
@@ -60,19 +71,17 @@ func listen(port *Port, etherType int, filter []bpf.RawInstruction, perSecond ra
 // socket is an open port. Its reader reads and closes conn; everything else is its
 // owner's.
 type socket struct {
-	conn   Conn
+	conn   frameSender
 	groups *memberships
 	filter *filter
 	failed atomic.Bool
-	// polled says that the owner reads, and has it closed.
-	polled bool
 	// port is what is answered; nil once the socket is stopped.
 	port atomic.Pointer[Port]
 	// updated is the port that groups and filter were made for.
 	updated *Port
 }
 
-func open(protocol Protocol, listen ListenFunc, port *Port) (*socket, error) {
+func open(protocol Protocol, listen listenFunc, port *Port) (*socket, error) {
 	s := &socket{groups: newMemberships(port.Index), updated: &Port{}}
 	if err := s.join(protocol, port); err != nil {
 		return nil, errors.Join(err, s.groups.close())
@@ -126,24 +135,4 @@ func (s *socket) join(protocol Protocol, port *Port) error {
 		}
 	}
 	return nil
-}
-
-// receive reads one frame.
-func (s *socket) receive(buffer []byte) (int, error) {
-	n, _, err := s.conn.ReadFrom(buffer)
-	return n, err
-}
-
-// send sends a frame to where its Ethernet header says.
-func (s *socket) send(frame []byte) error {
-	_, err := s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: net.HardwareAddr(frame[:6])})
-	return err
-}
-
-// stop ends all answers at once and makes the reader close the connection: closing one
-// waits for the kernel, which the owner should not. A reader that failed has closed it.
-func (s *socket) stop() {
-	s.port.Store(nil)
-	_ = s.conn.SetDeadline(time.Unix(1, 0))
-	_ = s.groups.close()
 }
