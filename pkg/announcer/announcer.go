@@ -251,9 +251,8 @@ func (a *Announcer) pause() time.Duration {
 	if a.otherwise.Len() > 0 {
 		sooner(time.Until(a.core.frames.free(1, a.core.reserved())))
 	}
-	room := time.Until(a.core.frames.free(probeFrames, 0))
 	if a.core.unasked.Len() > 0 {
-		sooner(room)
+		sooner(time.Until(a.core.unasked.free()))
 	}
 	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due(), a.core.conflicts.wake()} {
 		if next != 0 {
@@ -261,7 +260,7 @@ func (a *Announcer) pause() time.Duration {
 		}
 	}
 	if next := a.core.conflicts.asks(); next != 0 {
-		sooner(max(next-sight.Now(), room))
+		sooner(max(next-sight.Now(), time.Until(a.core.frames.free(probeFrames, 0))))
 	}
 	return pause
 }

@@ -2,26 +2,85 @@ package announcer
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
+	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
 	"baremetal.cloud/ccm/pkg/announcer/probe"
 )
 
-// takeUnasked returns addresses to ask for now, as many as frames leave room for.
-func (c *core) takeUnasked(now time.Time) []netip.Addr {
-	if c.unasked.Len() == 0 {
-		return nil
-	}
-	some := c.unasked.Take(c.frames.left(now, 0) / probeFrames)
-	c.frames.spend(now, len(some)*probeFrames)
-	return some
+const (
+	// fewUnasked is how many addresses are asked for at the pace of all else that leaves unasked. To
+	// announce more of them once exceeds by itself what switches allow that limit ARP most (15 frames
+	// a second), and that waits for nothing either.
+	fewUnasked = 15
+	// crowdPause is the time between two portions of more than those, crowdParts in how many of
+	// them the segment is asked for all, and crowdMost how many addresses a portion has at most.
+	crowdPause = 100 * time.Millisecond
+	crowdParts = 10
+	crowdMost  = 100
+)
+
+// unasked are addresses that segments are asked for before they are taken over, which nobody answers
+// for meanwhile. They wait for no other frame, only for each other. It is pure.
+type unasked struct {
+	backlog.Backlog
+	// frames are those that leave for them.
+	frames frames
+	// crowd is how many waited at most since none did.
+	crowd int
 }
 
-// reserved returns how many frames announcements leave to probes.
+// room returns how many addresses the segment may be asked for at now.
+func (u *unasked) room(now time.Time) int {
+	u.crowd = max(u.crowd, u.Len())
+	room := u.frames.left(now, 0) / probeFrames
+	if u.crowd > fewUnasked {
+		portion := min(crowdMost, (u.crowd+crowdParts-1)/crowdParts)
+		room = max(room, portion-u.frames.since(now.Add(-crowdPause))/probeFrames)
+	}
+	return room
+}
+
+// spend counts n addresses that the segment is asked for at now.
+func (u *unasked) spend(now time.Time, n int) {
+	if u.frames.spend(now, n*probeFrames); u.Len() == 0 {
+		u.crowd = 0
+	}
+}
+
+// free returns when there is room for one that waits, or the zero time if there is at once.
+func (u *unasked) free() time.Time {
+	at := u.frames.free(probeFrames, 0)
+	if last := u.frames.last(); u.crowd > fewUnasked && !last.IsZero() && at.After(last.Add(crowdPause)) {
+		return last.Add(crowdPause)
+	}
+	return at
+}
+
+// takeUnasked returns addresses to ask for now. Those that a peer claims by now are not asked for.
+func (c *core) takeUnasked(boot time.Duration, now time.Time) (out []netip.Addr) {
+	for room := c.unasked.room(now); c.unasked.Len() > 0 && len(out) < room; {
+		claimed := map[netip.Addr]bool{}
+		for _, address := range c.unasked.Take(room - len(out)) {
+			if c.sight.Claimant(address) != "" {
+				claimed[address] = true
+			} else {
+				out = append(out, address)
+			}
+		}
+		c.sight.Probed(boot, slices.Collect(maps.Keys(claimed)), claimed)
+	}
+	c.unasked.spend(now, len(out))
+	c.frames.spend(now, len(out)*probeFrames)
+	return out
+}
+
+// reserved returns how many frames announcements leave to probes of the pools.
 func (c *core) reserved() int {
-	if c.unasked.Len() > 0 || c.conflicts.starved {
+	if c.conflicts.starved {
 		return c.frames.reserve()
 	}
 	return 0

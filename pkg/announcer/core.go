@@ -63,8 +63,7 @@ type core struct {
 	unsent map[int]string
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
-	// unasked are the addresses that segments are asked for before they are taken over.
-	unasked backlog.Backlog
+	unasked unasked
 	// reconsider are addresses whose options are to be made again. Those that the plan did not
 	// have before are urgent: a new leader has all lists carried out anew, and who waits for a
 	// new address is not to wait for that.
@@ -115,7 +114,7 @@ func newCore(node string, boot uint64) *core {
 		fitness: newFitness(), conflicts: newConflicts(),
 		failing: map[netip.Addr]announcement.Problem{},
 		touched: map[netip.Addr]bool{}, wants: map[netip.Addr]answer{}, ports: ports{},
-		schedule: newSchedule(), frames: newFrames(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
+		unasked: unasked{frames: newFrames()}, schedule: newSchedule(), frames: newFrames(), journal: newJournal(), started: map[string]uint64{}, ended: map[string]uint64{},
 	}
 }
 
@@ -213,7 +212,7 @@ func (c *core) configure(boot time.Duration) {
 		return
 	}
 	c.frames.pacing = c.set.Pacing.OrDefault()
-	c.schedule.pacing = c.frames.pacing
+	c.schedule.pacing, c.unasked.frames.pacing = c.frames.pacing, c.frames.pacing
 	c.conflicts.set(boot, c.set.Probing)
 	c.expect(boot)
 	if c.resegmented() {

@@ -69,6 +69,24 @@ func (f *frames) free(n, reserved int) time.Time {
 	return at
 }
 
+// since returns how many left after a time within the last Interval.
+func (f *frames) since(at time.Time) (n int) {
+	for _, s := range f.sent {
+		if s.at.After(at) {
+			n += s.n
+		}
+	}
+	return n
+}
+
+// last returns when the last one left that counts still, or the zero time.
+func (f *frames) last() time.Time {
+	if len(f.sent) == 0 {
+		return time.Time{}
+	}
+	return f.sent[len(f.sent)-1].at
+}
+
 // reserve is how many frames announcements leave to probes that wait: a quarter of a burst, and
 // at least one address.
 func (f *frames) reserve() int { return max(probeFrames, f.pacing.Burst/4) }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
 )
 
 // said is what left the node at once.
@@ -31,9 +32,10 @@ func mostIn(words []said, how time.Duration) (most int) {
 	return most
 }
 
-func thousand() []netip.Addr {
+// addressesFrom returns so many.
+func addressList(count int) []netip.Addr {
 	var out []netip.Addr
-	for address := ip("10.0.0.1"); len(out) < 1000; address = address.Next() {
+	for address := ip("10.0.0.1"); len(out) < count; address = address.Next() {
 		out = append(out, address)
 	}
 	return out
@@ -92,61 +94,133 @@ func TestFault_K1_9_AnnouncementsArePaced(t *testing.T) {
 	}
 }
 
-// TestFault_K1_9_ProbesArePaced: fifty new addresses do not send 150 probes in 0.2 s, neither
-// those that are asked for before they are taken over nor those of a pool.
+// asksFor has a node with that pacing ask for addresses before it takes them over, and returns what
+// leaves when, while others are to be repeated all the time.
+func asksFor(t *testing.T, pacing announcement.Pacing, addresses []netip.Addr) (words []said) {
+	t.Helper()
+	a, _, _ := faked(func(announcement.Report) {})
+	c := a.core
+	c.frames.pacing, c.schedule.pacing, c.unasked.frames.pacing = pacing, pacing, pacing
+	for _, address := range fifty(200, "IPv4") {
+		c.schedule.insist(address, began)
+	}
+	for _, address := range addresses {
+		c.unasked.Add(address)
+	}
+	asked, now := 0, began
+	for ; c.unasked.Len() > 0; now = later(now.Add(time.Millisecond), c.unasked.free()) {
+		a.announce(now)
+		if n := len(c.takeUnasked(time.Hour, now)); n > 0 {
+			words = append(words, said{now, n * probeFrames})
+			asked += n
+		}
+	}
+	require.Equal(t, len(addresses), asked)
+	return words
+}
+
+// TestFault_K1_9_ProbesBeforeATakeover: nobody answers for an address that is asked for first. A
+// thousand of them take a second, whatever else is to be announced, at a bounded rate. A few keep to
+// what switches allow that limit ARP.
+func TestFault_K1_9_ProbesBeforeATakeover(t *testing.T) {
+	limited := announcement.Pacing{Burst: 10, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute}
+	for name, pacing := range map[string]announcement.Pacing{"default": announcement.DefaultPacing(), "a switch that limits ARP": limited} {
+		t.Run(name, func(t *testing.T) {
+			few := asksFor(t, pacing, addressList(1000)[:fewUnasked])
+			require.LessOrEqual(t, mostIn(few, pacing.Interval), pacing.Burst)
+			for n, longest := range map[int]time.Duration{50: time.Second, 334: time.Second, 1000: time.Second} {
+				many := asksFor(t, pacing, addressList(1000)[:n])
+				require.LessOrEqual(t, many[len(many)-1].at.Sub(began), longest)
+				require.LessOrEqual(t, mostIn(many, crowdPause), max(pacing.Burst, probeFrames*(n+crowdParts)/crowdParts))
+			}
+		})
+	}
+	huge := asksFor(t, limited, addressList(20000))
+	require.LessOrEqual(t, mostIn(huge, crowdPause), probeFrames*crowdMost)
+	require.LessOrEqual(t, mostIn(huge, time.Second), int(time.Second/crowdPause)*probeFrames*crowdMost)
+}
+
+// TestFault_K1_9_ClaimedMeanwhile: an address that a peer claims by the time that its turn comes is not
+// asked for.
+func TestFault_K1_9_ClaimedMeanwhile(t *testing.T) {
+	const boot = time.Hour
+	kept := plan(5, "192.0.2.200=a,b", "192.0.2.201=a,b")
+	kept.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "b"}}}
+	c := restored(t, kept)
+	require.True(t, c.resume(boot+leaderPatience))
+	turn(c, began, nil)
+	require.Len(t, c.sight.Ask(), 2)
+	for claim := range kept.Announcements.All() {
+		c.unasked.Add(claim.Address)
+	}
+	claim := announcement.Claim{Address: ip("192.0.2.200"), Stamp: kept.Stamp}
+	var digest sight.Digest
+	digest.Toggle(claim)
+	c.sight.Flush(boot)
+	require.NoError(t, c.sight.Receive(boot, sight.Packet{
+		From: "b", Boot: 2, Seq: 1, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: time.Minute,
+		Digest: digest, Part: &sight.Part{Range: true, Claims: []announcement.Claim{claim}},
+	}))
+	require.Equal(t, []netip.Addr{ip("192.0.2.201")}, c.takeUnasked(boot, began))
+	c.sight.Probed(boot, []netip.Addr{ip("192.0.2.201")}, nil)
+	c.settle(boot + c.sight.Detect()) // Until then it listens.
+	require.True(t, c.sight.Claim(ip("192.0.2.200")).IsZero())
+	require.False(t, c.sight.Claim(ip("192.0.2.201")).IsZero())
+}
+
+// TestFault_K1_9_ProbesArePaced: fifty addresses of a pool do not send 150 probes in 0.2 s.
 func TestFault_K1_9_ProbesArePaced(t *testing.T) {
 	c := newCore("node0", 1)
 	c.frames.pacing.Burst = 60
 	var words []said
 	now, boot := began, time.Hour
-	for _, address := range fifty(0, "IPv4") {
-		c.unasked.Add(address)
-	}
 	var ahead announcement.Probing
 	for _, address := range fifty(100, "IPv4") {
 		ahead.Probes = append(ahead.Probes, announcement.Probe{Address: address})
 	}
 	ahead.Interval = time.Hour
 	c.conflicts.set(boot, ahead)
-	asked, probed := 0, 0
+	probed := 0
 	for range 10000 {
-		some := c.takeUnasked(now)
-		asked += len(some)
 		due := c.conflicts.take(boot, c.frames.left(now, 0)/probeFrames)
 		probed += len(due)
 		c.frames.spend(now, len(due)*probeFrames)
-		if n := len(some) + len(due); n > 0 {
+		if n := len(due); n > 0 {
 			words = append(words, said{now, n * probeFrames})
-		}
-		if len(due) > 0 {
 			c.conflicts.answer(boot, now, due, nil, false)
 		}
 		now, boot = now.Add(10*time.Millisecond), boot+10*time.Millisecond
 	}
-	require.Equal(t, 50, asked)
 	require.Equal(t, 50, probed)
 	require.LessOrEqual(t, mostIn(words, c.frames.pacing.Interval), 60)
 }
 
 // TestFault_K1_9_NothingStarves: where announcements alone would use up all that may leave,
-// probes get their part.
+// probes of a pool get their part.
 func TestFault_K1_9_NothingStarves(t *testing.T) {
 	a, _, _ := faked(func(announcement.Report) {})
 	c := a.core
 	pacing := announcement.Pacing{Burst: 5, Interval: time.Second, Repeat: 100, Refresh: 10 * time.Second}
 	c.frames.pacing, c.schedule.pacing = pacing, pacing
-	now := began
+	now, boot := began, time.Hour
 	for _, address := range fifty(0, "IPv4") {
 		c.schedule.insist(address, now)
 	}
+	ahead := announcement.Probing{Interval: time.Hour}
 	for _, address := range fifty(100, "IPv4")[:5] {
-		c.unasked.Add(address)
+		ahead.Probes = append(ahead.Probes, announcement.Probe{Address: address})
 	}
-	for end := now.Add(time.Minute); now.Before(end) && c.unasked.Len() > 0; now = now.Add(50 * time.Millisecond) {
-		c.takeUnasked(now)
+	c.conflicts.set(boot, ahead)
+	probed := 0
+	for end := now.Add(time.Minute); now.Before(end) && probed < 5; now, boot = now.Add(50*time.Millisecond), boot+50*time.Millisecond {
+		if due := c.conflicts.take(boot, c.frames.left(now, 0)/probeFrames); len(due) > 0 {
+			probed += len(due)
+			c.frames.spend(now, len(due)*probeFrames)
+			c.conflicts.answer(boot, now, due, nil, false)
+		}
 		a.announce(now)
 	}
-	require.Zero(t, c.unasked.Len())
+	require.Equal(t, 5, probed)
 }
 
 // TestFault_K1_9_TheFirstOneNeverWaits: not where the LAN says meanwhile that another node has the
@@ -172,10 +246,10 @@ func TestFault_K1_9_ARegainedAddressIsNotHeldBack(t *testing.T) {
 	a, v4, _ := faked(func(announcement.Report) {})
 	pacing := announcement.Pacing{Burst: 12, Interval: time.Second, Repeat: 5, Refresh: time.Minute}
 	a.core.frames.pacing, a.core.schedule.pacing = pacing, pacing
-	for _, address := range thousand() {
+	for _, address := range addressList(1000) {
 		a.core.schedule.start(address, began)
 	}
-	now, regained := began, thousand()[700]
+	now, regained := began, addressList(1000)[700]
 	var times []time.Duration
 	v4.announced = func(addresses []netip.Addr) {
 		if slices.Contains(addresses, regained) {

@@ -74,7 +74,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	for _, address := range a.core.sight.Ask() {
 		a.core.unasked.Add(address)
 	}
-	a.ask(a.core.takeUnasked(now))
+	a.ask(a.core.takeUnasked(boot, now))
 	a.core.regain(now)
 	a.core.notifyPeers(now, n.again)
 	a.insist(now)

@@ -42,6 +42,7 @@ func goals() []goal {
 		{"fleet", "rss_mb", "10 000 Services, 1000 announcers: resident memory (VmRSS) of the CCM", nil, ""},
 		{"fleet", "last_ms", "The same: one endpoint change → the last plan has reached the last node that is concerned, median", upTo(100), ""},
 		{"fleet", "others_bytes", "The same: bytes to all other nodes, keepalives aside", upTo(0), ""},
+		{"cold", "last_ms", "All announcers start with 1000 addresses in the plans on their disks and no CCM: start of the program → the last is announced", upTo(2500), ""},
 		{"starved", "takeovers", "1000 addresses, eight busy threads at nice 0 on 2 cores: addresses taken over though nothing failed", upTo(0), ""},
 		{"starved", "minutes", "The same: how many minutes it was watched", nil, ""},
 		{"gaps", "one_worst_ms", "Owner of an address cut off silently, 100 ms × 3: until requests succeed again, worst of 20", upTo(400), "5.4 s to 6.2 s"},

@@ -33,6 +33,7 @@ var measures = []measure{
 	{"fleet", "10 000 Services and 1000 simulated announcers on real streams, and one endpoint change after the other", false, fleet, nil, false},
 	{"bfd", "100 BFD sessions at 50 ms × 3 with a system like it, beside four busy threads", false, nil, watchBFD, false},
 	{"quiet", "three announcers with ten addresses, to which nothing happens", false, nil, quiet, false},
+	{"cold", "three announcers start with 1000 addresses in the plans on their disks and without a CCM: until the last is announced", false, cold, nil, false},
 	{"groups", "1000 addresses on announcers in CPU groups as a kubelet makes them, beside 20 busy threads of Pods that ask for the rest", false, nil, grouped, false},
 	{"runaway", "an announcer with 3000 addresses that is flooded, or runs wild: what two busy threads keep of two cores", false, runaway, nil, false},
 	{"one", "one Service at a time, from the create call's answer to the watch event with the address", true, oneAtATime, nil, false},

@@ -58,14 +58,24 @@ func ringAddress(i int) netip.Addr {
 }
 
 // startRing starts one with so many addresses, whose announcers are built with tags. Those run in
-// the CPU group where that is not "".
-func startRing(ctx context.Context, addresses int, tags string, group *cpuGroup) (r *ring, err error) {
+// the CPU group where that is not nil.
+func startRing(ctx context.Context, addresses int, tags string, group *cpuGroup) (*ring, error) {
+	r, err := newRing(ctx, tags)
+	if err == nil {
+		err = r.start(ctx, addresses, group)
+	}
+	if err == nil {
+		err = r.settle(ctx, addresses)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.end())
+	}
+	return r, nil
+}
+
+// newRing makes a ring on which nothing runs yet.
+func newRing(ctx context.Context, tags string) (r *ring, err error) {
 	r = &ring{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, r.end())
-		}
-	}()
 	if r.dir, err = os.MkdirTemp("", "baremetal-ring-"); err != nil {
 		return r, err
 	}
@@ -75,18 +85,20 @@ func startRing(ctx context.Context, addresses int, tags string, group *cpuGroup)
 	if out, err := build.CombinedOutput(); err != nil {
 		return r, fmt.Errorf("%s: %w: %s", build, err, out)
 	}
-	if err := r.wire(ctx); err != nil {
-		return r, err
-	}
+	return r, r.wire(ctx)
+}
+
+// start starts the announcers.
+func (r *ring) start(ctx context.Context, addresses int, group *cpuGroup) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
 	r.group, running = errgroup.WithContext(running)
 	for _, n := range r.nodes {
 		if err := r.startNode(running, n, addresses, group); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return r, r.settle(ctx, addresses)
+	return nil
 }
 
 // wire makes the namespaces: a bridge to which all nodes are connected.
