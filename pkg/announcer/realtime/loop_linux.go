@@ -104,12 +104,7 @@ func (l *Loop) Wake() {
 // Wait returns when a socket had something, when it was woken, or after pause; a negative one
 // is without end.
 func (l *Loop) Wait(pause time.Duration) {
-	l.thread.pauses()
-	n, err := unix.EpollWait(l.epoll, l.events[:], milliseconds(pause))
-	if err != nil && !errors.Is(err, unix.EINTR) {
-		panic(fmt.Sprintf("epoll_wait: %v", err)) // None of the other errors can be.
-	}
-	for _, e := range l.events[:max(n, 0)] {
+	for _, e := range l.events[:l.await(pause)] {
 		if e.Fd == int32(l.wake) {
 			l.answer()
 			continue
@@ -118,6 +113,30 @@ func (l *Loop) Wait(pause time.Duration) {
 			ready()
 		}
 	}
+}
+
+// await waits for events and returns how many there are. A thread that has used up what it has goes
+// on as a normal one while there are any. To sleep costs nothing, so that it sleeps, and wakes up,
+// as what it is.
+func (l *Loop) await(pause time.Duration) int {
+	if !l.thread.pauses() {
+		return l.poll(pause)
+	}
+	if n := l.poll(0); n > 0 || pause == 0 {
+		return n
+	}
+	l.thread.regain()
+	defer l.thread.wakes()
+	return l.poll(pause)
+}
+
+// poll has the kernel tell events.
+func (l *Loop) poll(pause time.Duration) int {
+	n, err := unix.EpollWait(l.epoll, l.events[:], milliseconds(pause))
+	if err != nil && !errors.Is(err, unix.EINTR) {
+		panic(fmt.Sprintf("epoll_wait: %v", err)) // None of the other errors can be.
+	}
+	return max(n, 0)
 }
 
 // answer takes that Wait was woken. What is woken for from now on is another time.

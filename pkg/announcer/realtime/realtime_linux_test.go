@@ -300,6 +300,46 @@ func TestFault_K1_3_LendsWhatItDoesNotHave(t *testing.T) {
 	require.Equal(t, map[uint32]bool{unix.SCHED_NORMAL: true, unix.SCHED_DEADLINE: true}, <-done)
 }
 
+// TestFault_K1_3_SleepsAsWhatItIs: a thread that has used up what it has, and goes on as a normal one,
+// must not wait for its turn when it wakes up. For the rest of the period it has no more than before.
+func TestFault_K1_3_SleepsAsWhatItIs(t *testing.T) {
+	class, err := try(t)
+	if class == Normal {
+		t.Skip("no thread goes before others here: " + err.Error())
+	}
+	thread := NewThread(true, func(Class, error) {})
+	loop, err := NewLoop(thread)
+	require.NoError(t, err)
+	defer loop.Close()
+	id, lent, woken := make(chan int, 1), make(chan bool), make(chan scheduling)
+	lend := func() { // Until it goes on as a normal one, and has some of the period before it.
+		for !thread.lent || clock(unix.CLOCK_MONOTONIC) > thread.until-Period/2 {
+			loop.Wait(0)
+		}
+	}
+	go func() {
+		loop.Begin() // The thread ends with the goroutine.
+		loop.Hasten()
+		id <- unix.Gettid()
+		lend()
+		lent <- of(0).Policy == unix.SCHED_NORMAL
+		loop.Wait(forEver)
+		for range 100 { // On a busy machine a normal thread may wait for longer than the period goes on.
+			lend()
+			loop.Wait(time.Millisecond)
+			if clock(unix.CLOCK_MONOTONIC) < thread.until {
+				break
+			}
+		}
+		woken <- of(0)
+	}()
+	tid := <-id
+	require.True(t, <-lent)
+	require.Eventually(t, func() bool { return of(tid) == map[Class]scheduling{Nice: anyNice, Deadline: anyDeadline}[class] }, time.Minute, time.Millisecond)
+	loop.Wake()
+	require.EqualValues(t, unix.SCHED_NORMAL, (<-woken).Policy)
+}
+
 // try returns the class that a thread of this process gets.
 func try(t *testing.T) (class Class, err error) {
 	t.Helper()

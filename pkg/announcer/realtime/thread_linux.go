@@ -156,24 +156,42 @@ func (t *Thread) Relax() {
 	t.lent = false
 }
 
-// pauses is called whenever the thread is about to wait, be it for nothing. One that has used
-// much of its budget goes on as a normal one until the period ends.
-func (t *Thread) pauses() {
-	own := deadline
-	switch t.Class() {
-	case Normal:
-		return
-	case Nice:
-		own = nice
+// own is what the thread's class is to the kernel.
+func (t *Thread) own() unix.SchedAttr {
+	if t.Class() == Nice {
+		return nice
+	}
+	return deadline
+}
+
+// pauses is called whenever the thread is about to wait, be it for nothing, and reports whether it
+// goes on as a normal one: it has used much of its budget, and the period has not ended.
+func (t *Thread) pauses() (lent bool) {
+	if t.Class() == Normal {
+		return false
 	}
 	now, used := clock(unix.CLOCK_MONOTONIC), clock(unix.CLOCK_THREAD_CPUTIME_ID)
 	switch {
 	case now >= t.until:
-		if t.lent && !t.resting.Load() && set(0, own) == nil {
-			t.lent = false
-		}
+		t.regain()
 		t.until, t.used = now+Period, used
 	case !t.lent && used >= t.used+lendAt:
+		t.lent = t.rest(0) == nil
+	}
+	return t.lent
+}
+
+// regain makes a thread what it was before it went on as a normal one.
+func (t *Thread) regain() {
+	if t.lent && !t.resting.Load() && set(0, t.own()) == nil {
+		t.lent = false
+	}
+}
+
+// wakes is called when a thread wakes up that went to sleep after regain. In what is left of the
+// period it has no more than before.
+func (t *Thread) wakes() {
+	if !t.lent && clock(unix.CLOCK_MONOTONIC) < t.until {
 		t.lent = t.rest(0) == nil
 	}
 }
