@@ -1,10 +1,22 @@
 package announcer
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
+	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/health"
+	"baremetal.cloud/ccm/pkg/announcer/sight"
+)
+
+const (
+	// askTime is how long the answer to a question may take that is asked before something is decided
+	// by it. What does not answer does not work.
+	askTime = 3 * time.Second
+	// doubtPause is the least time between two questions because a peer is unwell.
+	doubtPause = time.Second
 )
 
 // loopbacks are the addresses that every node has.
@@ -26,13 +38,17 @@ type fitness struct {
 	answered bool
 	// unwell is what peers and the cluster side were told.
 	unwell bool
+	// anew is when an answer was demanded that is no older, and doubts are the peers that say they are
+	// unwell.
+	anew   time.Duration
+	doubts map[string]doubt
 }
 
 // known says that there is nothing to ask, or an answer.
 func (f *fitness) known() bool { return f.proxy == "" || f.answered }
 
 func newFitness() fitness {
-	return fitness{result: health.Result{Works: true}, ports: map[health.Port]int{}}
+	return fitness{result: health.Result{Works: true}, ports: map[health.Port]int{}, doubts: map[string]doubt{}}
 }
 
 // healthTargets takes what is to be asked for the addresses of the plan: nothing without any.
@@ -41,7 +57,7 @@ func (c *core) healthTargets() health.Targets {
 	if c.fitness.proxy == "" {
 		return health.Targets{}
 	}
-	t := health.Targets{Proxy: c.fitness.proxy, Ports: map[health.Port]bool{}, Own: loopbacks}
+	t := health.Targets{Proxy: c.fitness.proxy, Ports: map[health.Port]bool{}, Own: loopbacks, After: c.fitness.anew}
 	for _, i := range c.links.Interfaces {
 		for _, p := range i.Prefixes {
 			t.Own = append(t.Own[:len(t.Own):len(t.Own)], p.Addr())
@@ -85,6 +101,9 @@ func (c *core) expect(boot time.Duration) {
 		proxy = c.set.Health.Proxy
 	}
 	c.fitness.after = c.set.Health.UnwellAfter
+	maps.DeleteFunc(c.fitness.doubts, func(name string, _ doubt) bool {
+		return !slices.ContainsFunc(c.set.Sight.Peers, func(p announcement.Peer) bool { return p.Node == name })
+	})
 	if proxy == c.fitness.proxy {
 		return
 	}
@@ -112,10 +131,20 @@ func (c *core) learn(r health.Result) {
 	}
 }
 
-// judge says whether the node is unwell, and whether that is news.
+// demand has the proxy asked anew.
+func (f *fitness) demand(boot time.Duration) { f.anew, f.changed = boot, true }
+
+// judge says whether the node is unwell, and whether that is news. What others are to do because of
+// that is decided by an answer that is no older.
 func (f *fitness) judge(boot time.Duration) (unwell, news bool) {
 	at, ever := f.result.UnwellAt(f.after)
 	unwell = ever && boot >= at
+	if unwell && !f.unwell && f.result.Asked < at && boot < at+askTime {
+		if f.anew < at {
+			f.demand(boot)
+		}
+		unwell = false
+	}
 	news = unwell != f.unwell
 	f.unwell = unwell
 	return unwell, news
@@ -123,8 +152,41 @@ func (f *fitness) judge(boot time.Duration) (unwell, news bool) {
 
 // wake returns when the node will be unwell if nothing changes; 0 is never.
 func (f *fitness) wake() time.Duration {
-	if at, ever := f.result.UnwellAt(f.after); ever && !f.unwell {
-		return at
+	at, ever := f.result.UnwellAt(f.after)
+	switch {
+	case !ever || f.unwell:
+		return 0
+	case f.anew >= at:
+		return at + askTime
 	}
-	return 0
+	return at
+}
+
+// doubt is that a peer says it is unwell: the answer to a question from since on says whether this node
+// is healthier, and trusted that there was one.
+type doubt struct {
+	since   time.Duration
+	trusted bool
+}
+
+// trusts takes whether a peer says that it is unwell, and reports whether that counts. A node that
+// relieves it has to know by a later answer that it is healthier itself, which all options are made
+// by: what made the peer unwell may have come to both. While a peer is unwell the proxy is asked once
+// in doubtPause.
+func (c *core) trusts(boot time.Duration, p sight.Packet) bool {
+	f := &c.fitness
+	if !p.Unwell || f.proxy == "" {
+		delete(f.doubts, p.From)
+		return p.Unwell
+	}
+	if boot >= f.anew+doubtPause {
+		f.demand(boot)
+	}
+	d, known := f.doubts[p.From]
+	if !known {
+		d.since = f.anew
+	}
+	d.trusted = d.trusted || f.result.Asked >= d.since && c.reconsider.Len() == 0
+	f.doubts[p.From] = d
+	return d.trusted
 }

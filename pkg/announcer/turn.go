@@ -41,9 +41,6 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 	if changed || retry || a.core.reconsider.Len() > 0 {
 		a.core.configure(boot)
 	}
-	if a.core.fitness.changed && a.options.Ask != nil {
-		a.options.Ask(a.core.healthTargets())
-	}
 	changed = a.judge(boot) || changed
 	if due := a.core.released.due(); changed || due != 0 && boot >= due {
 		a.speak(boot)
@@ -57,6 +54,9 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.reach(boot)
 	}
 	a.listen(boot, n.packets)
+	if a.core.fitness.changed && a.options.Ask != nil {
+		a.options.Ask(a.core.healthTargets())
+	}
 	a.overhear(boot, n.claims)
 	for _, p := range n.probes {
 		a.core.sight.Probed(boot, p.asked, p.answered)
@@ -148,6 +148,7 @@ func (a *Announcer) reach(boot time.Duration) {
 func (a *Announcer) listen(boot time.Duration, packets []sight.Arrival) {
 	a.neighbours.look(boot, a.core.sight)
 	for _, p := range packets {
+		p.Unwell = a.core.trusts(boot, p.Packet)
 		err := a.core.sight.Receive(boot, p.Packet)
 		if err != nil {
 			a.neighbours.network.Drop(err)

@@ -103,6 +103,7 @@ func (c *Checker) Run(ctx context.Context) error {
 		s.set(c.options.Now(), c.targets)
 		untold, c.renewed = untold || c.renewed, false
 		c.mu.Unlock()
+		late := s.late()
 		if proxy, ports := s.due(c.options.Now()); proxy {
 			works, serving := c.ask(ctx, s.targets, ports)
 			if ctx.Err() != nil {
@@ -110,7 +111,7 @@ func (c *Checker) Run(ctx context.Context) error {
 			}
 			s.answered(c.options.Now(), works, serving)
 		}
-		if s.known && (untold || !s.result.equal(before)) {
+		if s.known && (untold || !s.result.equal(before) || late && !s.late()) {
 			c.tell(before, s.result)
 			untold = false
 		}

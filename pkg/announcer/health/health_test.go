@@ -71,6 +71,33 @@ func TestHowOften(t *testing.T) {
 	require.Equal(t, at+steady, s.next)
 }
 
+// TestFault_K2_11_AskedAnew: a node that is about to decide by what is known has it asked again, and is
+// told of the answer that is no older, be it the same.
+func TestFault_K2_11_AskedAnew(t *testing.T) {
+	s := newState()
+	at := time.Hour
+	s.set(at, asking())
+	s.due(at)
+	s.answered(at, true, nil)
+	require.Equal(t, at, s.result.Asked)
+	at += time.Second
+	anew := asking()
+	anew.After = at
+	s.set(at, anew)
+	require.True(t, s.late())
+	proxy, _ := s.due(at)
+	require.True(t, proxy)
+	s.answered(at+time.Millisecond, true, nil)
+	require.False(t, s.late())
+	require.Equal(t, at, s.result.Asked)
+	s.set(at, anew)
+	require.Equal(t, at+time.Millisecond+steady, s.next, "once")
+
+	anew.After = at + 2*time.Millisecond
+	s.set(at+2*time.Millisecond, anew)
+	require.Equal(t, at+time.Millisecond+soon, s.next, "no more often than each quarter of a second")
+}
+
 // TestUnwell: from the first answer that was not 200, which nothing but 200 ends.
 func TestUnwell(t *testing.T) {
 	s := newState()
@@ -137,6 +164,11 @@ func TestChecker(t *testing.T) {
 		for r = <-results; !r.Ready(target); r = <-results {
 		}
 	}
+	targets.After = c.options.Now()
+	c.Set(targets)
+	for r = <-results; r.Asked < targets.After; r = <-results {
+	}
+	require.True(t, r.Ready(target))
 	cancel()
 	require.NoError(t, <-ended)
 }

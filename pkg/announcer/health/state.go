@@ -45,6 +45,9 @@ type Targets struct {
 	Ports map[Port]bool
 	// Own are the node's addresses.
 	Own []netip.Addr
+	// After is a time of the Checker's clock: an answer to a question from before it is too old, and
+	// the next one is told whether or not it is news.
+	After time.Duration
 }
 
 // equal says whether t and u ask the same.
@@ -57,14 +60,15 @@ type Result struct {
 	// Works says that the proxy answered 200 when it was asked last, or that nothing is
 	// asked.
 	Works bool
-	// Since is when Works became what it is. It is of the Checker's clock.
-	Since time.Duration
+	// Since is when Works became what it is, and Asked when the question was asked that was
+	// answered last. Both are of the Checker's clock.
+	Since, Asked time.Duration
 	// Serving are the ports that have answered 200 since they were first asked. They count
 	// only while the proxy works.
 	Serving map[Port]bool
 }
 
-// equal says whether r and s say the same.
+// equal says whether r and s say the same, whenever they came.
 func (r Result) equal(s Result) bool {
 	return r.Works == s.Works && r.Since == s.Since && maps.Equal(r.Serving, s.Serving)
 }
@@ -87,8 +91,8 @@ type state struct {
 	// known says that the result came of asking the proxy.
 	known bool
 	// next is when to ask again; last and changed are when was asked last, and when the
-	// targets changed.
-	next, last, changed time.Duration
+	// targets changed. begun is when the question was asked that has no answer yet.
+	next, last, changed, begun time.Duration
 }
 
 // newState returns the state of one who has nothing to ask.
@@ -96,6 +100,10 @@ func newState() state { return state{result: Result{Works: true}, last: -soon} }
 
 // set takes new targets. What is known of those that stay stays.
 func (s *state) set(now time.Duration, t Targets) {
+	if t.After > s.targets.After && t.After > s.result.Asked {
+		s.next = min(s.next, max(now, s.last+soon))
+	}
+	s.targets.After = t.After
 	if s.targets.equal(t) {
 		return
 	}
@@ -126,8 +134,12 @@ func (s *state) due(now time.Duration) (proxy bool, ports []Port) {
 		}
 	}
 	slices.SortFunc(ports, Port.Compare)
+	s.begun = now
 	return true, ports
 }
+
+// late reports whether what is known is older than it may be.
+func (s *state) late() bool { return s.result.Asked < s.targets.After }
 
 // answered takes what came of asking at now: whether the proxy works, and which ports
 // answered 200.
@@ -139,7 +151,7 @@ func (s *state) answered(now time.Duration, works bool, serving []Port) {
 	if works != next.Works {
 		next.Works, next.Since = works, now
 	}
-	next.Serving = maps.Clone(s.result.Serving)
+	next.Asked, next.Serving = s.begun, maps.Clone(s.result.Serving)
 	for _, p := range serving {
 		if s.targets.Ports[p] {
 			next.Serving[p] = true
