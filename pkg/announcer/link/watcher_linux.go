@@ -2,7 +2,6 @@ package link
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,7 @@ import (
 	"github.com/mdlayher/socket"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -27,6 +27,14 @@ const (
 	pauseFactor = 20
 	// retryPause is the time before a failed subscription or reading is tried again.
 	retryPause = time.Second
+	// othersRate is how often a second the tables are read because of what machines on the LAN can
+	// have the kernel change, by router advertisements, and othersBurst how often at once.
+	othersRate  = 1
+	othersBurst = 5
+	// messageRate is how many notifications a second are read, and messageBurst how many at once.
+	// What is beyond the kernel drops, and tells so.
+	messageRate  = 1000
+	messageBurst = 1000
 	// messageSize holds the head of a notification; the rest is cut off, because the
 	// tables are read whole.
 	messageSize = 4096
@@ -97,7 +105,7 @@ func (w *Watcher) watch(ctx context.Context, last **Snapshot) error {
 	defer handle.Close()
 
 	changes := newDirty()
-	changes.add(classes{true, true, true})
+	changes.add(classes{true, true, true}, false)
 	var receiving sync.WaitGroup
 	defer receiving.Wait()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -110,10 +118,8 @@ func (w *Watcher) watch(ctx context.Context, last **Snapshot) error {
 func (w *Watcher) follow(ctx context.Context, handle *netlink.Handle, changes *dirty, last **Snapshot) error {
 	var state tables
 	for {
-		select {
-		case <-ctx.Done():
+		if !changes.await(ctx) {
 			return context.Cause(ctx)
-		case <-changes.wake:
 		}
 		began := time.Now()
 		if err := state.read(handle, changes.take()); err != nil {
@@ -144,74 +150,25 @@ func (w *Watcher) follow(ctx context.Context, handle *netlink.Handle, changes *d
 func receive(ctx context.Context, notifications *socket.Conn, changes *dirty, notifyPeers func(int)) error {
 	stop := context.AfterFunc(ctx, func() { _ = notifications.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	buffer := make([]byte, messageSize)
-	for {
+	buffer, pace := make([]byte, messageSize), rate.NewLimiter(messageRate, messageBurst)
+	for pace.Wait(ctx) == nil {
 		n, _, err := notifications.Recvfrom(context.Background(), buffer, 0)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, unix.ENOBUFS):
 			// Notifications were lost, which ones is unknown.
-			changes.add(classes{true, true, true})
+			changes.add(classes{true, true, true}, true)
 		case err != nil:
 			return fmt.Errorf("read rtnetlink notification: %w", err)
 		default:
-			changes.add(about(buffer[:n]))
+			changes.add(about(buffer[:n]), byOthers(buffer[:n]))
 			if index, ok := notifiesPeers(buffer[:n]); ok && notifyPeers != nil {
 				notifyPeers(index)
 			}
 		}
 	}
-}
-
-// about returns what a datagram of netlink messages is about, by the first one's type:
-// the kernel sends each notification by itself.
-func about(datagram []byte) classes {
-	if len(datagram) < unix.NLMSG_HDRLEN {
-		return classes{}
-	}
-	switch binary.NativeEndian.Uint16(datagram[4:6]) {
-	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		return classes{links: true}
-	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return classes{addresses: true}
-	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		return classes{routes: true}
-	}
-	return classes{}
-}
-
-// dirty collects what has to be read again. The kernel tells of no IPv4 route that goes
-// with its interface or address, so that routes are read again with those.
-type dirty struct {
-	wake chan struct{} // of one
-
-	mu      sync.Mutex
-	pending classes
-}
-
-func newDirty() *dirty { return &dirty{wake: make(chan struct{}, 1)} }
-
-func (d *dirty) add(c classes) {
-	if !c.any() {
-		return
-	}
-	c.routes = true
-	d.mu.Lock()
-	d.pending = d.pending.or(c)
-	d.mu.Unlock()
-	select {
-	case d.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (d *dirty) take() classes {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	taken := d.pending
-	d.pending = classes{}
-	return taken
+	return ctx.Err()
 }
 
 // sleep reports whether the whole pause passed before ctx was done.
