@@ -12,8 +12,10 @@ import (
 
 const (
 	// claimPause is the least time between two claims of one address by one machine that the
-	// owner hears of.
+	// owner hears of, and nodePause that by one node of the cluster: of two that do not hear each
+	// other's heartbeats each has to learn whether the other answers what it announces.
 	claimPause = time.Second
+	nodePause  = 100 * time.Millisecond
 	// strangerRate and nodeRate are how many claims a second it hears of in all, from strangers
 	// and from nodes of the cluster, and claimBurst how many at once. A flood of the one kind
 	// leaves the other alone: what nodes announce tells which of two answers (insist).
@@ -61,12 +63,12 @@ func (l *claimLimit) passes(now time.Time, address netip.Addr, mac net.HardwareA
 	copy(key.mac[:], mac)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last, ok := l.last[key]; ok && now.Sub(last) < claimPause {
-		return false
-	}
-	limit := l.strangers
+	limit, pause := l.strangers, claimPause
 	if _, ok := l.nodes[mac.String()]; ok {
-		limit = l.known
+		limit, pause = l.known, nodePause
+	}
+	if last, ok := l.last[key]; ok && now.Sub(last) < pause {
+		return false
 	}
 	if !limit.AllowN(now, 1) {
 		return false

@@ -222,6 +222,9 @@ func TestClaimLimit(t *testing.T) {
 	require.False(t, l.passes(began.Add(claimPause-1), ip("192.0.2.1"), mac))
 	require.True(t, l.passes(began, ip("192.0.2.1"), net.HardwareAddr{2, 0, 0, 0, 0, 2}))
 	require.True(t, l.passes(began.Add(claimPause), ip("192.0.2.1"), mac))
+	l.setNodes(map[string]string{mac.String(): "b"})
+	require.False(t, l.passes(began.Add(claimPause+nodePause-1), ip("192.0.2.1"), mac))
+	require.True(t, l.passes(began.Add(claimPause+nodePause), ip("192.0.2.1"), mac), "which of two nodes answers hangs on it")
 }
 
 // K1.1: a flood of ever new hardware addresses passes at a bounded rate, costs bounded memory,

@@ -106,7 +106,7 @@ func (a *Announcer) insist(now time.Time) {
 		if peer == "" {
 			continue
 		}
-		a.logLimit.Log(a.log, now, slog.LevelWarn, "unheard "+peer, "a node announces an address of this one, and its packets are not heard; the earlier in the list goes on; is UDP port 10272 blocked between the two?", "peer", peer, "address", address)
+		a.logLimit.Log(a.log, now, slog.LevelWarn, "unheard "+peer, "a node announces an address of this one, and its packets are not heard; one of the two yields; is UDP port 10272 blocked between them?", "peer", peer, "address", address)
 	}
 }
 

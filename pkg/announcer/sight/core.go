@@ -60,6 +60,8 @@ type Core struct {
 	claimants       map[netip.Addr][]*peer
 	leaving, unwell bool
 	frames          uint64 // heard from anybody so far
+	// up is how many peers are heard, companions how many hear this node too and have for a while.
+	up, companions int
 
 	// heard is when a packet of some peer counted last, and silence the last time when
 	// for a while none did.
@@ -113,6 +115,10 @@ type entry struct {
 	// newest last; insisted is when it last answered back.
 	words    []word
 	insisted time.Duration
+	// silence says that the node claims the address because nobody answered, and refuted how often
+	// in a row that was refuted: the segment carries frames one way only.
+	silence bool
+	refuted int
 	// old is the list under which the node claims the address still, where it is another one.
 	old *List
 }
@@ -242,6 +248,8 @@ func (c *Core) Restart(now time.Duration, boot uint64) {
 	c.boot = boot
 	for i, p := range c.sorted {
 		c.sorted[i] = c.newPeer(p.name, now)
+		c.sorted[i].patience = p.patience
+		c.sorted[i].patience.told(p.heard)
 		c.peers[p.name] = c.sorted[i]
 	}
 	clear(c.claimants)
@@ -289,7 +297,7 @@ func (c *Core) Probed(now time.Duration, asked []netip.Addr, answered map[netip.
 			e.probe, e.probed = Answered, now
 			if !answered[address] {
 				e.probe = Silent
-				e.unsay(func(w word) bool { return c.earlier(e, w) })
+				e.words = nil
 			}
 			c.dirty.Add(address)
 		}
@@ -418,6 +426,9 @@ func (c *Core) Wake() time.Duration {
 	for _, p := range c.sorted {
 		if p.state == Up {
 			next = sooner(next, p.heard+p.detect)
+		}
+		if p.company.since != 0 && !p.company.kept {
+			next = sooner(next, p.company.since+c.detect)
 		}
 		if p.urgent || p.whole && p.state == Up {
 			next = sooner(next, p.told+hurry)

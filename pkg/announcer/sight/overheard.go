@@ -1,15 +1,20 @@
 package sight
 
 import (
+	"math"
 	"net/netip"
 	"slices"
 	"time"
 )
 
-// insistAgain is the least time after which peers that are not heard and announce an address
-// are told again that the node keeps it: by different lists each of them may, too. When one of
-// them yields the next one has its turn no sooner.
-const insistAgain = 2 * turnTime
+// never is a time that does not come.
+const never = time.Duration(math.MaxInt64)
+
+// insistAgain is the least time after which the node answers another word about an address.
+const insistAgain = turnTime
+
+// maxRefuted bounds how often in a row the pause after a yield is doubled.
+const maxRefuted = 5
 
 // word is that a peer announced an address: when last, and since when it does so unheard.
 type word struct {
@@ -35,8 +40,11 @@ func (c *Core) relist(now time.Duration, address netip.Addr, e *entry) {
 }
 
 // Overheard takes that the segment heard a peer announce address. It counts if no packet of the
-// peer comes any more: then both claim the address, and of the two the earlier in the list goes
-// on, and the later one is to hear of it.
+// peer comes any more: then both claim the address, and contest it by what they announce. The
+// earlier in the list answers each word of the later one. The later one yields when no packets of
+// the earlier one have come for a while. If it is in company it answers then, once, and yields to
+// another word: so the earlier one, if it is alone, learns that it is to yield. A word that comes
+// later than all this takes begins another contest.
 func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
 	e := c.lists[address]
 	if e == nil || c.peers[node] == nil || c.claims.of(address).IsZero() {
@@ -44,7 +52,7 @@ func (c *Core) Overheard(now time.Duration, address netip.Addr, node string) {
 	}
 	since := now
 	e.unsay(func(w word) bool {
-		if w.peer == node && c.counts(w) {
+		if w.peer == node && c.counts(w) && now <= w.at+2*(c.interval+insistAgain) {
 			since = w.since
 		}
 		return w.peer == node
@@ -75,36 +83,82 @@ func (c *Core) later(e *entry, w word) bool {
 	return slices.Index(e.Candidates, w.peer) > slices.Index(e.Candidates, c.node)
 }
 
-// yielded says that an earlier candidate answers for the address, whom the node does not hear.
-func (c *Core) yielded(e *entry) bool {
-	return slices.ContainsFunc(e.words, func(w word) bool { return c.earlier(e, w) && c.counts(w) })
+// yielded says that the node has yielded to a word.
+func (c *Core) yielded(now time.Duration, e *entry) bool {
+	return slices.ContainsFunc(e.words, func(w word) bool { return c.counts(w) && now >= c.yieldAt(e, w) })
 }
 
-// overheard returns until when the packets of a candidate may still come that announced the
-// address, and is before this node; zero is of one that did not, or that is heard.
+// yieldAt returns when the node yields to a word that counts.
+func (c *Core) yieldAt(e *entry, w word) time.Duration {
+	awaited := w.since + 2*c.interval
+	switch answered := e.insisted >= w.since && e.insisted != 0; {
+	case c.later(e, w):
+		// One that goes on though this node has answered is in company.
+		if c.alone() && answered && w.at >= e.insisted+2*c.interval {
+			return w.at
+		}
+		return never
+	case !c.earlier(e, w):
+		return never
+	case c.companions == 0:
+		return awaited
+	case answered && e.insisted >= awaited && w.at > e.insisted:
+		return w.at // It is not alone.
+	}
+	return never
+}
+
+// yieldPause is for how long a node that has yielded to a word does as if the segment had just been
+// asked for the address. Others may have yielded to the same word; the earlier ones ask first. Where
+// a word comes again and again after nobody had answered, asking is worth ever less.
+func (c *Core) yieldPause(e *entry) time.Duration {
+	e.refuted = min(e.refuted+1, maxRefuted)
+	if !e.silence {
+		e.refuted = 0
+	}
+	return askTurn(slices.Index(e.Candidates, c.node)) + askAgain<<e.refuted - askAgain
+}
+
+// overheard returns when the node yields to a candidate that announced the address; zero is of one
+// that did not, or that is heard.
 func (c *Core) overheard(e *entry, candidate string) time.Duration {
 	for _, w := range e.words {
-		if w.peer == candidate && c.earlier(e, w) && c.counts(w) {
-			return w.since + 2*c.interval
+		if w.peer == candidate && c.counts(w) {
+			return c.yieldAt(e, w)
 		}
 	}
 	return 0
 }
 
-// insist notes that the segment is to be told of an address which the node keeps, and that a
-// later candidate announced whom it does not hear. It returns when to look again, if it was
-// told of late; 0 is never.
+// insist notes that the segment is to be told of an address which the node keeps though a peer
+// announced it whom it does not hear. It returns when to look again; 0 is never.
 func (c *Core) insist(now time.Duration, address netip.Addr, e *entry) time.Duration {
+	again := time.Duration(0)
 	for _, w := range e.words {
-		if !c.later(e, w) || !c.counts(w) || w.at <= e.insisted {
-			continue
+		due := c.insistAt(e, w)
+		if now < due {
+			again = sooner(again, due)
+		} else if due != 0 {
+			e.insisted, c.insists[address] = now, true
+			return 0
 		}
-		if due := e.insisted + insistAgain; e.insisted != 0 && now < due {
-			return due
-		}
-		e.insisted, c.insists[address] = now, true
 	}
-	return 0
+	return again
+}
+
+// insistAt returns when the node is to answer a word; 0 is not at all.
+func (c *Core) insistAt(e *entry, w word) time.Duration {
+	due := w.at
+	if c.earlier(e, w) {
+		due = w.since + 2*c.interval
+	}
+	switch {
+	case !c.counts(w) || due <= e.insisted || !c.earlier(e, w) && !c.later(e, w):
+		return 0
+	case e.insisted != 0:
+		due = max(due, e.insisted+insistAgain)
+	}
+	return due
 }
 
 // Insists returns the addresses, sorted, that the node is to announce at once: a peer that it

@@ -38,6 +38,8 @@ type Packet struct {
 	Unwell bool
 	// Want asks for all claims in full.
 	Want bool
+	// Standing is how the sender stands with others than the receiver.
+	Standing Standing
 	// Detect is after what time of silence the sender is to be taken for down.
 	Detect time.Duration
 	// Apart is how much the sender heard from anybody while it did not hear the receiver
@@ -76,24 +78,24 @@ func (p *Part) proof(i int) announcement.Proof {
 // The layout of a datagram. All numbers are big-endian.
 //
 //	0   version
-//	1   flags
-//	2   pair: what only sender, receiver and leaders know of the two, see pairID
-//	10  boot, sequence
-//	26  boot and sequence of what was heard, then of what is unproven
-//	58  detection time in microseconds
-//	62  how much was heard while apart
-//	66  digest of the claims
-//	74  part, if the flag says so: from and before as addresses, number of claims (2 bytes),
+//	1   flags (2 bytes)
+//	3   pair: what only sender, receiver and leaders know of the two, see pairID
+//	11  boot, sequence
+//	27  boot and sequence of what was heard, then of what is unproven
+//	59  detection time in microseconds
+//	63  how much was heard while apart
+//	67  digest of the claims
+//	75  part, if the flag says so: from and before as addresses, number of claims (2 bytes),
 //	    then each claim as an address, term, revision and proof
 //	end first 16 bytes of HMAC-SHA256 over names and all that is before
 //
 // An address, as a proof, is its length in bytes, 0 for none, and the bytes.
 const (
-	version  = 2
-	headSize = 74
+	version  = 3
+	headSize = 75
 	macSize  = 16
 	// pairOffset is where the identifier of the pair begins, and pairSize its length.
-	pairOffset = 2
+	pairOffset = 3
 	pairSize   = 8
 
 	// maxClaims fit into a datagram of 1200 bytes even if all are IPv6.
@@ -112,6 +114,8 @@ const (
 	flagRange
 	flagMore
 	flagUnwell
+	flagAlone
+	flagCompany
 	flagsKnown = 1<<iota - 1
 )
 
@@ -217,7 +221,7 @@ func NewSealer(key announcement.Key, from, to string) Sealer {
 // Seal returns p as a datagram.
 func (s Sealer) Seal(p Packet) []byte {
 	body := make([]byte, 0, maxDatagram)
-	body = append(body, version, p.flags())
+	body = binary.BigEndian.AppendUint16(append(body, version), p.flags())
 	body = append(body, s.pair[:]...)
 	for _, n := range []uint64{p.Boot, p.Seq, p.Heard.Boot, p.Heard.Seq, p.Unproven.Boot, p.Unproven.Seq} {
 		body = binary.BigEndian.AppendUint64(body, n)
@@ -245,9 +249,9 @@ func authenticate(key announcement.Key, label, from, to string, body []byte) []b
 	return mac.Sum(nil)[:macSize]
 }
 
-func (p Packet) flags() byte {
-	var flags byte
-	set := func(flag byte, on bool) {
+func (p Packet) flags() uint16 {
+	var flags uint16
+	set := func(flag uint16, on bool) {
 		if on {
 			flags |= flag
 		}
@@ -256,6 +260,8 @@ func (p Packet) flags() byte {
 	set(flagHears, p.Hears)
 	set(flagWant, p.Want)
 	set(flagUnwell, p.Unwell)
+	set(flagAlone, p.Standing.Alone)
+	set(flagCompany, p.Standing.Company)
 	if p.Part != nil {
 		set(flagPart, true)
 		set(flagRange, p.Part.Range)
@@ -287,9 +293,10 @@ func appendAddress(b []byte, a netip.Addr) []byte {
 
 // parse reads an authenticated body, all but the sender's name.
 func parse(b []byte) (Packet, bool) {
-	flags := b[1]
+	flags := binary.BigEndian.Uint16(b[1:])
 	r := reader{rest: b[pairOffset+pairSize:]}
 	p := Packet{Leave: flags&flagLeave != 0, Hears: flags&flagHears != 0, Want: flags&flagWant != 0, Unwell: flags&flagUnwell != 0}
+	p.Standing = Standing{Alone: flags&flagAlone != 0, Company: flags&flagCompany != 0}
 	for _, n := range []*uint64{&p.Boot, &p.Seq, &p.Heard.Boot, &p.Heard.Seq, &p.Unproven.Boot, &p.Unproven.Seq} {
 		*n = r.uint64()
 	}
@@ -301,7 +308,7 @@ func parse(b []byte) (Packet, bool) {
 	}
 	whole := !r.failed && len(r.rest) == 0
 	sound := p.Boot != 0 && p.Seq != 0 && p.Detect > 0 && p.Detect <= maxDetect
-	known := flags&^byte(flagsKnown) == 0 && (flags&flagPart != 0 || flags&(flagRange|flagMore) == 0)
+	known := flags&^uint16(flagsKnown) == 0 && (flags&flagPart != 0 || flags&(flagRange|flagMore) == 0)
 	return p, whole && sound && known
 }
 
@@ -341,7 +348,7 @@ func (r *reader) address() netip.Addr {
 }
 
 // part reads a Part, and refuses one that is out of order or out of its range.
-func (r *reader) part(flags byte) *Part {
+func (r *reader) part(flags uint16) *Part {
 	p := &Part{Range: flags&flagRange != 0, More: flags&flagMore != 0, From: r.address(), Before: r.address()}
 	if !p.Range && (p.From.IsValid() || p.Before.IsValid()) {
 		r.failed = true

@@ -27,7 +27,7 @@ func seal(p Packet, to string, key announcement.Key) []byte {
 func packet() Packet {
 	return Packet{
 		From: "a", Boot: 1, Seq: 2, Heard: Echo{3, 4}, Unproven: Echo{5, 6}, Hears: true, Leave: true, Unwell: true, Want: true,
-		Detect: 300 * time.Millisecond, Apart: 7, Digest: 8,
+		Standing: Standing{Alone: true, Company: true}, Detect: 300 * time.Millisecond, Apart: 7, Digest: 8,
 		Part: &Part{
 			Range: true, More: true, From: netip.MustParseAddr("10.0.0.1"), Before: netip.MustParseAddr("2001:db8::9"),
 			Claims: []announcement.Claim{claim("10.0.0.1", 1), claim("2001:db8::1", 2)},
@@ -68,6 +68,9 @@ func TestWhatDoesNotOpen(t *testing.T) {
 	set := func(at int, value byte) func([]byte) []byte {
 		return func(b []byte) []byte { b[at] = value; return b }
 	}
+	flagged := func(flags uint16) func([]byte) []byte {
+		return func(b []byte) []byte { binary.BigEndian.PutUint16(b[1:], flags); return b }
+	}
 	stranger := packet()
 	stranger.From = "mallory"
 	other := packet()
@@ -88,15 +91,15 @@ func TestWhatDoesNotOpen(t *testing.T) {
 		"a changed end":              {flip(len(good) - 1), ErrForged},
 		"cut off":                    {signed(func(b []byte) []byte { return b[:len(b)-1] }), ErrMalformed},
 		"something behind":           {signed(func(b []byte) []byte { return append(b, 0) }), ErrMalformed},
-		"unknown flag":               {signed(set(1, 0xff)), ErrMalformed},
-		"range without part":         {signed(func(b []byte) []byte { b[1] = flagRange; return b[:headSize] }), ErrMalformed},
-		"no boot":                    {signed(set(17, 0)), ErrMalformed},
-		"no sequence":                {signed(set(25, 0)), ErrMalformed},
-		"no detection time":          {signed(func(b []byte) []byte { clear(b[58:62]); return b }), ErrMalformed},
-		"detection time of an hour":  {signed(set(58, 0xff)), ErrMalformed},
+		"unknown flag":               {signed(flagged(flagsKnown + 1)), ErrMalformed},
+		"range without part":         {signed(func(b []byte) []byte { return flagged(flagRange)(b)[:headSize] }), ErrMalformed},
+		"no boot":                    {signed(set(18, 0)), ErrMalformed},
+		"no sequence":                {signed(set(26, 0)), ErrMalformed},
+		"no detection time":          {signed(func(b []byte) []byte { clear(b[59:63]); return b }), ErrMalformed},
+		"detection time of an hour":  {signed(set(59, 0xff)), ErrMalformed},
 		"an address of three bytes":  {signed(set(headSize, 3)), ErrMalformed},
 		"a claim before the range":   {signed(set(headSize+1, 11)), ErrMalformed},
-		"changes with a range":       {signed(set(1, flagPart)), ErrMalformed},
+		"changes with a range":       {signed(flagged(flagPart)), ErrMalformed},
 		"more claims than there are": {signed(func(b []byte) []byte { binary.BigEndian.PutUint16(b[headSize+22:], 3); return b }), ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,7 @@ type peer struct {
 	// that this node numbered above mark.
 	unproven Echo
 	mark     uint64
+	company  company
 	// hears says that the peer hears this node, unwell that its claims give way.
 	hears, unwell bool
 	// claims are the peer's as far as it told, digest that of what they are.
@@ -37,11 +38,11 @@ type peer struct {
 	missed bool
 
 	// base is how many frames the node had heard from anybody when it lost the peer, and
-	// company how many packets of other peers since it heard the peer. apart weighs both
+	// meanwhile how many packets of other peers since it heard the peer. apart weighs both
 	// when it hears the peer again, and its is the peer's own such number.
-	base, company uint64
-	rebase        bool // base is to be taken from what is heard next.
-	apart, its    uint32
+	base, meanwhile uint64
+	rebase          bool // base is to be taken from what is heard next.
+	apart, its      uint32
 
 	// urgent is a packet, whole one with all claims, that does not wait for its turn. lost
 	// is one with all claims to a peer that has just fallen silent: it may hear this node, and
@@ -74,13 +75,14 @@ func (p *peer) forget(now time.Duration) {
 	p.rebase, p.missed = p.rebase || p.state == Up, true
 	p.state, p.since = Unknown, now
 	p.patience.told(p.heard)
+	p.company.together(now, false)
 }
 
 // other returns what bears on an address to which the peer has claim.
 func (p *peer) other(claim announcement.Stamp, interval time.Duration) Other {
 	return Other{
 		Node: p.name, State: p.state, Since: p.since, Hears: p.hears, Grace: p.since + 2*interval,
-		Known: p.known() || p.patience.over, Claim: claim, Unwell: p.unwell, Heard: p.apart, HeardByOther: p.its,
+		Known: p.known() || p.patience.over, Claim: claim, Unwell: p.unwell, Mine: p.company.mine, Its: p.company.its, Heard: p.apart, HeardByOther: p.its,
 	}
 }
 
@@ -162,17 +164,22 @@ func (c *Core) hear(now time.Duration, p *peer, packet Packet) {
 		p.state, p.since = Up, now
 		p.urgent, p.whole, c.all = true, true, true
 	}
-	p.heard, p.detect, p.company = now, packet.Detect, 0
+	p.heard, p.detect, p.meanwhile = now, packet.Detect, 0
 	if packet.Heard.Boot == c.boot && packet.Heard.Seq >= p.unechoed.seq {
 		p.unechoed.seq = 0
 	}
 	for _, other := range c.sorted {
 		if now > other.heard+c.interval {
-			other.company++
+			other.meanwhile++
 		}
 	}
 	if hears := packet.Hears && packet.Heard.Boot == c.boot; hears != p.hears {
 		p.hears, c.all = hears, c.all || p.unwell
+		c.remark(p)
+	}
+	p.company.together(now, p.hears)
+	if p.company.its != packet.Standing {
+		p.company.its = packet.Standing
 		c.remark(p)
 	}
 	if packet.Unwell != p.unwell {
@@ -298,13 +305,14 @@ func (c *Core) lose(now time.Duration, p *peer) {
 	p.rebase = p.rebase || p.state == Up
 	p.state, p.since, p.hears, p.missed = Down, now, false, true
 	p.patience.told(p.heard)
+	p.company.together(now, false)
 	c.ended(now, p)
 	for claim := range p.claims.held.All() {
 		c.regain(claim.Address)
 	}
 }
 
-// expire makes those down that were silent for too long.
+// expire makes those down that were silent for too long, and finds out who keeps whom company.
 func (c *Core) expire(now time.Duration) {
 	for _, p := range c.sorted {
 		if p.state == Up && now >= p.heard+p.detect {
@@ -312,6 +320,7 @@ func (c *Core) expire(now time.Duration) {
 			p.lost = true
 		}
 	}
+	c.regroup(now)
 }
 
 // Outgoing is a packet and whom it is for.
@@ -413,7 +422,7 @@ func (c *Core) packet(p *peer, part *Part) Packet {
 	return Packet{
 		From: c.node, Boot: c.boot, Seq: c.seq, Heard: p.newest, Unproven: p.unproven,
 		Hears: p.state == Up, Leave: c.leaving, Unwell: c.unwell, Want: p.state == Up && !p.known() && !p.more,
-		Detect: c.detect, Apart: apart, Digest: c.claims.digest, Part: c.withProofs(p, part),
+		Standing: p.company.mine, Detect: c.detect, Apart: apart, Digest: c.claims.digest, Part: c.withProofs(p, part),
 	}
 }
 
@@ -426,7 +435,7 @@ func (c *Core) count(now time.Duration, p *peer) uint32 {
 	}
 	// Those who are heard again at the same time as p were no company meanwhile.
 	if alone := c.silence.from <= p.heard+c.interval && now <= c.silence.until+c.interval; !alone {
-		heard += companyWeight * p.company
+		heard += companyWeight * p.meanwhile
 	}
 	return uint32(min(heard, math.MaxUint32))
 }

@@ -70,11 +70,14 @@ type Other struct {
 	// while the other is up.
 	Claim announcement.Stamp
 	// Overheard is zero unless it was heard to announce the address though it is not up. It is
-	// until when its packets may still come, if the two have only begun to hear each other; after
-	// that they are lost, and it answers all the same.
+	// when this node yields to that: its packets may still come, if the two have only begun to hear
+	// each other; after that they are lost, and it answers all the same.
 	Overheard time.Duration
 	// Unwell says that its claims end when somebody who is well claims instead.
 	Unwell bool
+	// Mine is how this node stands with others than the other one, and Its how that one says
+	// that it stands with others than this node.
+	Mine, Its Standing
 	// Heard and HeardByOther are how much this node and the other one heard from anybody
 	// while they did not hear each other last.
 	Heard, HeardByOther uint32
@@ -128,10 +131,13 @@ type Verdict struct {
 // Decide is the ownership rule. A node claims an address when it is fit and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
 // counts as down only if nobody answers when the segment is asked, which it is in any case
-// under a list that may be an old one. Where two claim it of whom neither hears the other, and
-// the segment carries what they announce, the later in the list yields. Hearing a claim it stays out, unless its list is newer
-// and names it first. Of two claims the newer list's wins; from equal lists, that of the node
-// that was not cut off, else that of the earlier candidate. Where one claimant does not hear the other, the one that is not heard yields.
+// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer
+// and names it first.
+//
+// Of two claims the newer list's wins. From equal lists one that hears no third node yields to one
+// that is in company; if that does not tell, that of the node that was not cut off goes on, else that
+// of the earlier candidate. Where one claimant does not hear the other, the one that is not heard
+// yields. Where neither does, and the segment carries what they announce, see Core.Overheard.
 //
 // Health moves an address and never leaves it with nobody: a claim of a node that is unwell
 // gives way to one of a candidate that is ready, and one that is not ready waits until all
@@ -161,10 +167,10 @@ func (v View) keep(now time.Duration, me int) Verdict {
 		verdict.Claim = v.Stamp
 	}
 	for _, o := range v.Others {
-		if v.answersBefore(me, o) {
-			if now >= o.Overheard {
-				return Verdict{}
-			}
+		switch unheard := o.State != Up && o.Overheard != 0; {
+		case unheard && now >= o.Overheard:
+			return Verdict{}
+		case unheard && o.Overheard != never:
 			verdict.Again = sooner(verdict.Again, o.Overheard)
 		}
 		if o.State != Up || o.Claim.IsZero() || !o.Known {
@@ -188,16 +194,14 @@ func (v View) keep(now time.Duration, me int) Verdict {
 	return verdict
 }
 
-// answersBefore says that a candidate before this one answers, though it is not heard.
-func (v View) answersBefore(me int, o Other) bool {
-	at := slices.Index(v.Candidates, o.Node)
-	return o.State != Up && o.Overheard != 0 && at >= 0 && at < me
-}
-
 // loses says which of two equal claims, of nodes that hear each other, ends.
 func (v View) loses(me int, o Other) bool {
 	mine, its := uint64(o.Heard), uint64(o.HeardByOther)
 	switch {
+	case o.Mine.Alone && o.Its.Company:
+		return true
+	case o.Its.Alone && o.Mine.Company:
+		return false
 	case weight*mine < its:
 		return true
 	case weight*its < mine:

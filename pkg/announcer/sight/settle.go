@@ -64,9 +64,8 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		// From now on it is one that may take the address, and has to know when.
 		own = announcement.Stamp{}
 		c.claim(address, own)
-		if c.yielded(e) {
-			// Others may have yielded to the same word; the earlier ones ask first.
-			e.probe, e.probed = Answered, now+askTurn(slices.Index(e.Candidates, c.node))
+		if c.yielded(now, e) {
+			e.probe, e.probed = Answered, now+c.yieldPause(e)
 		}
 		verdict = c.verdict(now, address, own, e)
 	}
@@ -79,7 +78,7 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		again = sooner(again, e.probed+askAgain)
 	}
 	if own.IsZero() && !verdict.Claim.IsZero() {
-		e.cautious = false
+		e.cautious, e.silence = false, e.probe == Silent
 	}
 	c.claim(address, verdict.Claim)
 	if !verdict.Claim.IsZero() {

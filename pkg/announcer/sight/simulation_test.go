@@ -62,9 +62,9 @@ const (
 	// settled is when exactly one has to answer after the last thing happened.
 	settled = 1500 * time.Millisecond
 	// agreed is for how long two may answer that do not hear each other, and hear what they
-	// announce, whatever else happens meanwhile: until the one insists, again perhaps, and the
-	// other has waited for packets.
-	agreed = insistAgain + 250*time.Millisecond
+	// announce, whatever else happens meanwhile: until each has answered the other, after a pause
+	// perhaps, and the later one has waited for packets.
+	agreed = 3*insistAgain + 50*time.Millisecond
 )
 
 // TestSimulation holds the ownership rule against random schedules of everything that
@@ -448,7 +448,8 @@ func (s *simulation) lie(seq uint64) {
 		if n != from {
 			s.carry(from, n, Packet{
 				From: s.liar, Boot: 1 + s.life, Seq: seq, Heard: Echo{n.core.boot, n.core.seq}, Hears: s.lies.IntN(2) == 0,
-				Detect: 300 * time.Millisecond, Apart: s.lies.Uint32(), Digest: digest, Part: part,
+				Standing: Standing{Alone: s.lies.IntN(2) == 0, Company: s.lies.IntN(2) == 0},
+				Detect:   300 * time.Millisecond, Apart: s.lies.Uint32(), Digest: digest, Part: part,
 			}, from.address)
 		}
 	}
@@ -620,6 +621,9 @@ func (s *simulation) end() {
 		s.topology()
 	}
 	s.run(s.now + 2*time.Second) // Pauses end, plans arrive.
+	if s.silent {
+		s.run(s.now + 2*untoldAfter) // Patience with the liar ends.
+	}
 	s.note("calm")
 	s.run(s.now + settled)
 	for range 3 {
