@@ -211,13 +211,13 @@ func (l *lan) most() (most [seconds]volume) {
 
 func larger(x, y volume) int { return cmp.Compare(x.kbits(headers6), y.kbits(headers6)) }
 
-// TestSightTraffic: each session is ten datagrams of 90 bytes a second each way, and of no
+// TestSightTraffic: each session is ten datagrams of 91 bytes a second each way, and of no
 // node are they more than 1 Mbit/s, on IPv6 neither.
 func TestSightTraffic(t *testing.T) {
 	for _, n := range []int{2, 10, 30} {
 		out := sightTraffic(t, n)
 		require.LessOrEqual(t, out.sessions, maxSessions)
-		require.Equal(t, volume{10 * out.sessions, 10 * out.sessions * 90}, out.steady, "%d nodes", n)
+		require.Equal(t, volume{10 * out.sessions, 10 * out.sessions * 91}, out.steady, "%d nodes", n)
 		require.LessOrEqual(t, out.steady.kbits(headers6), 1000.0)
 		require.Greater(t, out.starting.bytes, out.steady.bytes, "claims are told")
 	}

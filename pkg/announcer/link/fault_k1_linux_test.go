@@ -57,9 +57,11 @@ func TestFault_K1_4_ForgedRouterAdvertisements(t *testing.T) {
 	})
 	sender := lan.Sender(t, "port0")
 	began, seen := time.Now(), 0
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
 	for i := range routers {
 		sender.Send(advertisement(t, i))
-		time.Sleep(5 * time.Millisecond)
+		<-pace.C
 	}
 	await(t, snapshots, "the last of them", func(s link.Snapshot) bool {
 		seen++
