@@ -3,6 +3,7 @@ package bfd
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"baremetal.cloud/ccm/pkg/announcer/bfd/protocol"
 )
@@ -12,11 +13,12 @@ var (
 	errTTL           = errors.New("TTL is too low: the packet was forwarded")
 	errDiscriminator = errors.New("your discriminator is of no session")
 	errStranger      = errors.New("no session with its sender")
-	errOverflow      = errors.New("too many packets wait")
+	errOld           = errors.New("a later packet was read before")
 )
 
-// receive gives a datagram to its session (RFC 5880 §6.3, RFC 5881 §3, RFC 5883 §3).
-func (r *Runner) receive(d datagram) {
+// receive gives a datagram that came before now to its session (RFC 5880 §6.3, RFC 5881 §3, RFC 5883
+// §3).
+func (r *Runner) receive(d datagram, now time.Duration) {
 	s, p, err := r.demultiplex(d)
 	if err != nil {
 		r.dropped[err.Error()]++
@@ -26,8 +28,13 @@ func (r *Runner) receive(d datagram) {
 		s.dropped[errTTL.Error()]++
 		return
 	}
+	if p.YourDiscriminator == 0 && d.at < s.heard {
+		// It waited among strangers' packets, and the peer knows its discriminator by now.
+		s.dropped[errOld.Error()]++
+		return
+	}
 	s.hear(d.at)
-	r.step(s, protocol.Received{Packet: p, At: d.at})
+	r.step(s, protocol.Received{Packet: p, At: d.at}, now)
 }
 
 // demultiplex finds the session of a datagram. The discriminator that we gave the peer says

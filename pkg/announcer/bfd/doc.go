@@ -6,7 +6,7 @@
 // whose entry is the same, or differs in timers and keys only, goes on without interruption.
 // Options.OnEvent hears of every change of state:
 //
-//	runner := bfd.New(bfd.Options{OnEvent: func(e bfd.Event) {
+//	runner := bfd.New(bfd.Options{Loop: loop, OnEvent: func(e bfd.Event) {
 //		if e.Failure() {
 //			// The path to e.Peer was Up and is not any more.
 //		}

@@ -19,6 +19,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/announcer/bfd/protocol"
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
+	"baremetal.cloud/ccm/pkg/announcer/realtime"
 )
 
 const patience = 30 * time.Second
@@ -41,6 +42,9 @@ func newLAN(t *testing.T) lan {
 // run runs a Runner in a namespace until the test ends.
 func run(t *testing.T, space *testlan.Namespace, options bfd.Options, configs ...bfd.SessionConfig) *bfd.Runner {
 	t.Helper()
+	loop, err := realtime.NewLoop(realtime.NewThread(false, nil))
+	require.NoError(t, err)
+	options.Loop = loop
 	r := bfd.New(options)
 	require.NoError(t, r.Set(configs))
 	ctx, cancel := context.WithCancel(context.Background())

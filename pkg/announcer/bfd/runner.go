@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"baremetal.cloud/ccm/pkg/announcer/bfd/protocol"
 )
 
 const (
+	// turnRate is how many turns a second are as soon as something happens, and turnBurst how many at
+	// once. Beyond that a turn is late by maxNap, or by a share of the shortest interval, if that is less.
+	turnRate  = 250
+	turnBurst = 50
+	maxNap    = 2 * time.Millisecond
+	napShare  = 20
 	// reopenAfter is how long to wait before a socket that could not be opened is tried again.
 	reopenAfter = time.Second
 	// farewellTime is the longest that Run goes on after its context, to tell peers.
@@ -31,8 +37,7 @@ type Options struct {
 	// told so, by three packets. It will not take the end for a failure. Otherwise it finds
 	// out by silence.
 	AdminDown bool
-	// Loop, if not nil, is what Run waits by. Packets are read by Run then, on a thread that is not
-	// kept waiting by others.
+	// Loop is what Run waits by, and reads packets when it says so. Run closes it.
 	Loop Loop
 }
 
@@ -44,11 +49,14 @@ type Loop interface {
 	Begin()
 	Hasten()
 	Relax()
-	// Add has Wait call ready whenever a socket has something, until Remove.
+	// Add has Wait call ready whenever a socket has something, until Remove, and not during a Pause.
 	Add(socket int, ready func()) error
+	Pause(socket int, how time.Duration)
 	Remove(socket int)
-	// Wait returns when a socket had something, after Wake, or after pause.
+	// Wait returns when a socket had something, after Wake, or after pause, and Nap after that long
+	// whatever happens.
 	Wait(pause time.Duration)
+	Nap(how time.Duration)
 	Wake()
 	Close()
 }
@@ -75,7 +83,6 @@ type Runner struct {
 	log     *slog.Logger
 	wire    wire
 	now     func() time.Duration
-	wake    chan struct{} // of one; never closed
 
 	// Of Run's goroutine only.
 	timers queue
@@ -83,6 +90,10 @@ type Runner struct {
 	stale    bool
 	reopenAt time.Duration
 	refused  string // why sockets could not be opened, as it was logged
+	hurried  bool   // whether the thread goes before others
+	turns    *rate.Limiter
+	// nap is how long a turn may be late.
+	nap time.Duration
 
 	mu sync.Mutex
 	// wanted is what Set said last and Run has not seen, nil for nothing.
@@ -98,9 +109,7 @@ type Runner struct {
 
 // New returns a Runner that does nothing until Run.
 func New(options Options) *Runner {
-	r := newRunner(options, nil, now)
-	r.wire = newNetwork(r.poke, options.Loop)
-	return r
+	return newRunner(options, newNetwork(options.Loop), now)
 }
 
 func newRunner(options Options, w wire, now func() time.Duration) *Runner {
@@ -109,7 +118,7 @@ func newRunner(options Options, w wire, now func() time.Duration) *Runner {
 	}
 	return &Runner{
 		reopenAt: protocol.Never,
-		options:  options, log: options.Logger, wire: w, now: now, wake: make(chan struct{}, 1),
+		options:  options, log: options.Logger, wire: w, now: now, turns: rate.NewLimiter(turnRate, turnBurst),
 		sessions: map[Key]*session{}, leaving: map[Key]*session{}, byDiscriminator: map[uint32]*session{},
 		byPeer: map[netip.Addr][]*session{}, dropped: map[string]uint64{},
 	}
@@ -143,24 +152,19 @@ func (r *Runner) Set(configs []SessionConfig) error {
 func (r *Runner) poke() {
 	if r.options.Loop != nil {
 		r.options.Loop.Wake()
-		return
-	}
-	select {
-	case r.wake <- struct{}{}:
-	default:
 	}
 }
 
 // Run keeps the sessions, in the calling thread's network namespace, until ctx is done. Then it
 // tells the peers if the options say so, forgets all sessions and returns nil.
 func (r *Runner) Run(ctx context.Context) error {
+	defer r.options.Loop.Close()
 	defer r.wire.Close()
-	wait, end := r.waiting()
-	defer end()
+	r.options.Loop.Begin()
 	defer context.AfterFunc(ctx, r.poke)()
 	leaving := false
 	for pause, deadline := time.Duration(0), protocol.Never; ; {
-		wait(pause)
+		r.await(pause)
 		if !leaving && ctx.Err() != nil {
 			leaving, deadline = true, r.now()+farewellTime
 			_ = r.Set(nil)
@@ -173,30 +177,23 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
-// waiting returns how Run waits, and what ends that.
-func (r *Runner) waiting() (wait func(time.Duration), end func()) {
-	loop := r.options.Loop
-	if loop == nil {
-		return func(pause time.Duration) {
-			select {
-			case <-r.wake:
-			case <-time.After(pause):
-			}
-		}, func() {}
-	}
-	loop.Begin()
-	fast := false
-	return func(pause time.Duration) {
-		// Without sessions it is in no hurry, and leaves to others what the kernel has to grant.
-		if busy := !r.ended(); busy != fast {
-			if fast = busy; fast {
-				loop.Hasten()
-			} else {
-				loop.Relax()
-			}
+// await waits for what happens. Where very much does, it waits a moment longer and does all of it in
+// one turn: to wake up costs more than to send or to read a packet. When a packet came the kernel
+// says, so that nobody is called gone for that.
+func (r *Runner) await(pause time.Duration) {
+	// Without sessions it is in no hurry, and leaves to others what the kernel has to grant.
+	if busy := !r.ended(); busy != r.hurried {
+		if r.hurried = busy; busy {
+			r.options.Loop.Hasten()
+		} else {
+			r.options.Loop.Relax()
 		}
-		loop.Wait(pause)
-	}, loop.Close
+	}
+	if !r.turns.AllowN(time.Time{}.Add(r.now()), 1) && r.nap > 0 {
+		r.options.Loop.Nap(r.nap)
+		pause = max(pause-r.nap, 0)
+	}
+	r.options.Loop.Wait(pause)
 }
 
 // ended reports whether no session is left.
@@ -229,30 +226,30 @@ func (r *Runner) work() time.Duration {
 		r.adopt(r.wanted)
 		r.wanted = nil
 	}
-	now := r.now()
-	r.open(now)
+	r.open(r.now())
 	r.takeIn(false)
 	// However long ago the turn was due, nobody is called gone for what has not been read.
-	drained := false
+	now, drained := r.now(), false
 	for s := r.timers.due(now); s != nil; s = r.timers.due(now) {
 		if !drained && s.machine.Silent(now) {
 			r.takeIn(true)
 			drained = true
 			continue
 		}
-		r.step(s, protocol.Tick{Drained: now})
+		r.step(s, protocol.Tick{Drained: now}, now)
 	}
 	return min(r.timers.next(), r.reopenAt)
 }
 
 // takeIn gives what has arrived to its sessions: what was read, or everything.
 func (r *Runner) takeIn(everything bool) {
-	arrived, lost := r.wire.Receive(everything)
-	for _, d := range arrived {
-		r.receive(d)
+	arrived := r.wire.Receive(everything)
+	if len(arrived) == 0 {
+		return
 	}
-	if lost > 0 {
-		r.dropped[errOverflow.Error()] += lost
+	now := r.now()
+	for _, d := range arrived {
+		r.receive(d, now)
 	}
 }
 
@@ -262,160 +259,4 @@ func (r *Runner) takeEvents() []Event {
 	events := r.events
 	r.events = nil
 	return events
-}
-
-// adopt makes wanted the sessions that there are.
-func (r *Runner) adopt(wanted map[Key]SessionConfig) {
-	for key, s := range r.sessions {
-		if _, stays := wanted[key]; !stays {
-			r.leave(s)
-		}
-	}
-	for key, c := range wanted {
-		switch s := r.sessions[key]; {
-		case s == nil:
-			r.begin(c)
-		case !s.config.same(c):
-			s.config = c
-			r.step(s, protocol.Configured{Config: c.protocol()})
-		}
-	}
-}
-
-// same reports whether two entries of one key say the same.
-func (c SessionConfig) same(other SessionConfig) bool {
-	return c.protocol() == other.protocol() && c.MinimumTTL == other.MinimumTTL
-}
-
-// begin makes a new session.
-func (r *Runner) begin(c SessionConfig) {
-	if old := r.leaving[c.Key]; old != nil { // The peer is to hear one of them.
-		r.forget(old)
-	}
-	discriminator := rand.Uint32()
-	for discriminator == 0 || r.byDiscriminator[discriminator] != nil {
-		discriminator = rand.Uint32()
-	}
-	s := &session{config: c, machine: protocol.New(c.protocol(), discriminator, rand.Uint32(), r.now()), since: time.Now(), dropped: map[string]uint64{}}
-	r.sessions[c.Key], r.byDiscriminator[discriminator] = s, s
-	r.byPeer[c.Peer] = append(r.byPeer[c.Peer], s)
-	r.timers.add(s)
-	r.stale = true
-}
-
-// leave ends a session, at once if the peer is not to hear of it.
-func (r *Runner) leave(s *session) {
-	delete(r.sessions, s.config.Key)
-	if !r.options.AdminDown {
-		r.forget(s)
-		return
-	}
-	s.leaving = true
-	r.leaving[s.config.Key] = s
-	r.step(s, protocol.Left{})
-}
-
-// forget drops all that refers to a session.
-func (r *Runner) forget(s *session) {
-	if r.leaving[s.config.Key] == s {
-		delete(r.leaving, s.config.Key)
-	}
-	delete(r.byDiscriminator, s.machine.Status().Discriminator)
-	if others := slices.DeleteFunc(r.byPeer[s.config.Peer], func(other *session) bool { return other == s }); len(others) > 0 {
-		r.byPeer[s.config.Peer] = others
-	} else {
-		delete(r.byPeer, s.config.Peer)
-	}
-	r.timers.remove(s)
-	r.stale = true
-}
-
-// step tells a session what happened, and does what follows.
-func (r *Runner) step(s *session, e protocol.Event) {
-	now := r.now()
-	before := s.machine.Status().State
-	var effects protocol.Effects
-	s.machine, effects = s.machine.Step(e, now, rand.Float64())
-	if effects.Dropped != nil {
-		s.dropped[effects.Dropped.Error()]++
-	}
-	if effects.Send != nil {
-		r.send(s, effects.Send)
-	}
-	if effects.Changed && !s.leaving {
-		s.since = time.Now()
-		s.count(before)
-		r.events = append(r.events, s.event(before))
-	}
-	if s.leaving && s.machine.Done() {
-		r.forget(s)
-		return
-	}
-	r.timers.fix(s)
-}
-
-// errScope is why a packet is not sent.
-var errScope = errors.New("the only usable address is not of the peer's scope, link-local or global")
-
-func (r *Runner) send(s *session, octets []byte) {
-	o := outgoing{socket: s.config.socket(), to: s.config.Peer, octets: octets}
-	if s.problem = r.route(s, &o); s.problem == nil {
-		s.problem = r.wire.Send(o)
-	}
-	if s.problem != nil {
-		s.unsent++
-		return
-	}
-	s.sent++
-}
-
-// route says where a packet of s leaves, and from which address. Where the configuration does
-// not give one, it is what the kernel has for the peer now, and stays while the session does.
-func (r *Runner) route(s *session, o *outgoing) (err error) {
-	if s.config.Interface != "" {
-		if o.index, err = r.wire.Index(s.config.Interface); err != nil {
-			return err
-		}
-	}
-	if o.from = s.config.Local; o.from.IsValid() {
-		return nil
-	}
-	if !s.source.IsValid() || s.machine.Status().State == Down {
-		source, err := r.wire.Source(o.to, o.index)
-		if err != nil {
-			return err
-		}
-		if !sameScope(source, o.to) {
-			return errScope
-		}
-		s.source = source
-	}
-	o.from = s.source
-	return nil
-}
-
-// open makes the sockets that the sessions need the open ones.
-func (r *Runner) open(now time.Duration) {
-	if r.wire.Broken() {
-		r.reopenAt = min(r.reopenAt, now+reopenAfter)
-	}
-	if !r.stale && now < r.reopenAt {
-		return
-	}
-	wanted := map[socket]bool{}
-	for _, all := range []map[Key]*session{r.sessions, r.leaving} {
-		for key := range all {
-			wanted[key.socket()] = true
-		}
-	}
-	r.stale, r.reopenAt = false, protocol.Never
-	reason := ""
-	if err := r.wire.Open(wanted); err != nil {
-		reason, r.reopenAt = err.Error(), now+reopenAfter
-	}
-	if reason != r.refused {
-		if r.refused = reason; reason != "" {
-			r.log.Warn("BFD sessions wait for their sockets", "err", reason)
-		}
-	}
 }

@@ -48,7 +48,7 @@ type memory struct {
 
 var _ wire = (*memory)(nil)
 
-func (m *memory) Open(map[socket]bool) error {
+func (m *memory) Open(map[socket][]admission) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.opened++
@@ -57,16 +57,16 @@ func (m *memory) Open(map[socket]bool) error {
 
 func (m *memory) Broken() bool { return false }
 
-func (m *memory) Receive(everything bool) ([]datagram, uint64) {
+func (m *memory) Receive(everything bool) []datagram {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.unread && !everything {
-		return nil, 0
+		return nil
 	}
 	m.unread = false
 	waiting := m.waiting
 	m.waiting = nil
-	return waiting, 0
+	return waiting
 }
 
 func (m *memory) Send(o outgoing) error {
@@ -112,6 +112,34 @@ func (m *memory) change(f func()) {
 	f()
 }
 
+// pulse is a Loop without sockets, in the bubble's time.
+type pulse struct{ woken chan struct{} }
+
+var _ Loop = pulse{}
+
+func newPulse() pulse { return pulse{make(chan struct{}, 1)} }
+
+func (pulse) Begin()                   {}
+func (pulse) Hasten()                  {}
+func (pulse) Relax()                   {}
+func (pulse) Add(int, func()) error    { return nil }
+func (pulse) Pause(int, time.Duration) {}
+func (pulse) Remove(int)               {}
+func (pulse) Nap(how time.Duration)    { time.Sleep(how) }
+func (pulse) Close()                   {}
+func (p pulse) Wait(pause time.Duration) {
+	select {
+	case <-p.woken:
+	case <-time.After(pause):
+	}
+}
+func (p pulse) Wake() {
+	select {
+	case p.woken <- struct{}{}:
+	default:
+	}
+}
+
 // clock is the bubble's.
 func clock() time.Duration { return time.Since(time.Unix(0, 0)) }
 
@@ -146,6 +174,7 @@ func (s *segment) run(t *testing.T, address netip.Addr, options Options, configs
 			hear(e)
 		}
 	}
+	options.Loop = newPulse()
 	n.Runner = newRunner(options, n.wire, clock)
 	n.wire.wake = n.poke
 	s.mu.Lock()
@@ -459,10 +488,10 @@ func TestDemultiplex(t *testing.T) {
 		// What reaches no session is counted apart from what its session does not count.
 		down := protocol.Packet{State: Down, DetectMultiplier: 3, MyDiscriminator: 7}.Encode("")
 		signed := protocol.Packet{State: Down, DetectMultiplier: 3, MyDiscriminator: 7, Authentication: protocol.Authentication{Type: KeyedSHA1}}.Encode("k")
-		r.receive(datagram{socket: single, from: far, ttl: 255, octets: down})
-		r.receive(datagram{socket: single, from: far, ttl: 255, octets: down[:10]})
-		r.receive(datagram{socket: multi, from: far, ttl: 249, octets: down})
-		r.receive(datagram{socket: multi, from: far, ttl: 255, octets: signed})
+		r.receive(datagram{socket: single, from: far, ttl: 255, octets: down}, clock())
+		r.receive(datagram{socket: single, from: far, ttl: 255, octets: down[:10]}, clock())
+		r.receive(datagram{socket: multi, from: far, ttl: 249, octets: down}, clock())
+		r.receive(datagram{socket: multi, from: far, ttl: 255, octets: signed}, clock())
 		require.Equal(t, map[string]uint64{errStranger.Error(): 1, protocol.ErrTruncated.Error(): 1}, r.Dropped())
 		require.Equal(t, map[string]uint64{errTTL.Error(): 1, protocol.ErrAuthType.Error(): 1}, r.sessions[hops.Key].dropped)
 		require.Equal(t, Down, r.sessions[hops.Key].machine.Status().State)

@@ -29,6 +29,11 @@ type session struct {
 	heard, gap time.Duration
 }
 
+// admission is how packets of the session are told from others.
+func (s *session) admission() admission {
+	return admission{s.machine.Status().Discriminator, s.config.Peer, s.config.ReceiveInterval}
+}
+
 // hear takes that a packet of the session came.
 func (s *session) hear(at time.Duration) {
 	if s.machine.Status().State == Up {

@@ -15,17 +15,15 @@ const (
 	singleHopTTL = 255
 )
 
-// wire is how datagrams come and go: Network, or the tests' own.
+// wire is how datagrams come and go: network, or the tests' own.
 type wire interface {
-	// Open makes wanted the open sockets, in the calling thread's network namespace. The
-	// error joins one for each that could not be opened.
-	Open(wanted map[socket]bool) error
+	// Open makes wanted the open sockets, in the calling thread's network namespace, each for
+	// packets of its admissions. The error joins one for each that could not be opened.
+	Open(wanted map[socket][]admission) error
 	// Broken reports whether a socket failed, which the next Open replaces.
 	Broken() bool
-	// Receive returns what was read since the last call, in the order of arrival on each
-	// socket, and how many more there was no room for; with everything, also what has
-	// arrived and nobody has read yet.
-	Receive(everything bool) (some []datagram, lost uint64)
+	// Receive returns what was read since the last call, in the order of arrival; with everything, also what of sessions has arrived and was not read yet.
+	Receive(everything bool) []datagram
 	// Send sends one, or says why not. It never waits.
 	Send(outgoing) error
 	// Index returns the index of the interface called name now.
@@ -35,6 +33,15 @@ type wire interface {
 	Source(peer netip.Addr, index int) (netip.Addr, error)
 	// Close closes all sockets.
 	Close()
+}
+
+// admission is how packets of a session are told from all others: by the discriminator that the
+// peer was given, and, until it knows that, by where they come from.
+type admission struct {
+	discriminator uint32
+	peer          netip.Addr
+	// every is the least time between two of them.
+	every time.Duration
 }
 
 // socket tells the sockets that receive apart.

@@ -115,6 +115,16 @@ func (l *Loop) Wait(pause time.Duration) {
 	}
 }
 
+// Nap has the thread sleep, whatever happens meanwhile.
+func (l *Loop) Nap(how time.Duration) {
+	if l.thread.pauses() {
+		l.thread.regain()
+		defer l.thread.wakes()
+	}
+	time := unix.NsecToTimespec(how.Nanoseconds())
+	_ = unix.Nanosleep(&time, nil) // A signal may end it early.
+}
+
 // await waits for events and returns how many there are. A thread that has used up what it has goes
 // on as a normal one while there are any. To sleep costs nothing, so that it sleeps, and wakes up,
 // as what it is.

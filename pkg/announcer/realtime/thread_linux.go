@@ -26,7 +26,7 @@ const (
 	// lendAt is what of its budget a thread uses up before it goes on as a normal one for the
 	// rest of the period. Work that does not end soon takes what is idle then, and the kernel
 	// need not stop it.
-	lendAt = Budget / 2
+	lendAt = Budget * 4 / 5
 	// guardEvery is how often a thread of class Nice is looked at, guardMost the share of
 	// a core that it may take, and guardRest how long it is a normal one if it took more.
 	guardEvery = 250 * time.Millisecond
@@ -100,8 +100,9 @@ type Thread struct {
 
 	// until is when the present period ends, used how long the thread ran before it, and lent
 	// says that it goes on as a normal one until then.
-	until, used time.Duration
-	lent        bool
+	until time.Time
+	used  time.Duration
+	lent  bool
 }
 
 // NewThread returns a Thread that tells granted what the kernel gave it; one that is not wanted stays
@@ -170,11 +171,11 @@ func (t *Thread) pauses() (lent bool) {
 	if t.Class() == Normal {
 		return false
 	}
-	now, used := clock(unix.CLOCK_MONOTONIC), clock(unix.CLOCK_THREAD_CPUTIME_ID)
+	now, used := time.Now(), clock(unix.CLOCK_THREAD_CPUTIME_ID)
 	switch {
-	case now >= t.until:
+	case !now.Before(t.until):
 		t.regain()
-		t.until, t.used = now+Period, used
+		t.until, t.used = now.Add(Period), used
 	case !t.lent && used >= t.used+lendAt:
 		t.lent = t.rest(0) == nil
 	}
@@ -191,7 +192,7 @@ func (t *Thread) regain() {
 // wakes is called when a thread wakes up that went to sleep after regain. In what is left of the
 // period it has no more than before.
 func (t *Thread) wakes() {
-	if !t.lent && clock(unix.CLOCK_MONOTONIC) < t.until {
+	if !t.lent && time.Now().Before(t.until) {
 		t.lent = t.rest(0) == nil
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
+	"baremetal.cloud/ccm/pkg/announcer/realtime"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 	"baremetal.cloud/ccm/test/e2e/testbed/proc"
 )
@@ -165,6 +166,9 @@ func (l *lab) run(options bfd.Options, configs []bfd.SessionConfig) (end func())
 		defer l.mu.Unlock()
 		l.events = append(l.events, e)
 	}
+	loop, err := realtime.NewLoop(realtime.NewThread(false, nil))
+	require.NoError(l, err)
+	options.Loop = loop
 	runner := bfd.New(options)
 	require.NoError(l, runner.Set(configs))
 	l.runner = runner
