@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"go/ast"
 	"os"
 	"os/exec"
 	"path"
@@ -178,5 +179,20 @@ func TestReasonsBySymptom(t *testing.T) {
 		if e.Cure != "" && e.Scope != reason.ScopeNode {
 			assert.Contains(t, text, "`"+string(e.Reason)+"`")
 		}
+	}
+}
+
+// TestBoundsHaveTheirTests: each test that docs/security.md names is there.
+func TestBoundsHaveTheirTests(t *testing.T) {
+	tests := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, declaration := range s.syntax.Decls {
+			if f, ok := declaration.(*ast.FuncDecl); ok && s.test {
+				tests[f.Name.Name] = true
+			}
+		}
+	}
+	for _, name := range regexp.MustCompile(`\bTest[A-Z]\w*`).FindAllString(read(t, "docs/security.md"), -1) {
+		assert.True(t, tests[name], "docs/security.md names %s, which does not exist", name)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -41,14 +40,6 @@ func rollOut(workload string) func(*chaos, string) func() {
 		c.rolledOut(workload)
 		return nil
 	}
-}
-
-func (c *chaos) rolledOut(workload string) {
-	c.Helper()
-	c.eventually(func(t *assert.CollectT) {
-		_, err := c.c.Kubectl(c.Context(), "-n", system, "rollout", "status", workload, "--timeout=60s")
-		require.NoError(t, err)
-	})
 }
 
 // foreignPlan has an announcer find a plan of another cluster on its disk, by which all

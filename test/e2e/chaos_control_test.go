@@ -52,17 +52,6 @@ func (c *chaos) drain(node string) func() {
 	return func() { kubectl("uncordon", node) }
 }
 
-// keepReplicas has the CCM's replicas come back to the nodes where announcers of a testbed
-// look for them.
-func (c *chaos) keepReplicas() {
-	c.Helper()
-	_, err := c.c.Kubectl(c.Context(), "-n", system, "patch", "deployment/baremetal-ccm", "--patch", `{"spec": {"template": {"spec": {"affinity": {"nodeAffinity": {
-		"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [
-			{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node1", "node2"]}]}]}}}}}}}`)
-	require.NoError(c, err)
-	c.rolledOut("deployment/baremetal-ccm")
-}
-
 func (c *chaos) killLeader(string) func() {
 	if _, pid := c.leaderNow(); pid != 0 {
 		c.signal(pid, syscall.SIGKILL)

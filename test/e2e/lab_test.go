@@ -7,6 +7,7 @@ package e2e
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -25,6 +26,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
@@ -347,4 +349,38 @@ func (l *lab) nodeOfReplica(holder string) string {
 	p, err := l.client.CoreV1().Pods(system).Get(l.Context(), pod, metav1.GetOptions{})
 	require.NoError(l, err)
 	return p.Spec.NodeName
+}
+
+func (l *lab) rolledOut(workload string) {
+	l.Helper()
+	l.eventually(func(t *assert.CollectT) {
+		_, err := l.c.Kubectl(l.Context(), "-n", system, "rollout", "status", workload, "--timeout=60s")
+		require.NoError(t, err)
+	})
+}
+
+// keepReplicas has the CCM's replicas come back to the nodes where announcers of a testbed look
+// for them, with more arguments.
+func (l *lab) keepReplicas(arguments ...string) {
+	l.Helper()
+	type operation struct {
+		Op    string `json:"op"`
+		Path  string `json:"path"`
+		Value any    `json:"value"`
+	}
+	const pod = "/spec/template/spec/"
+	nodes := corev1.NodeSelectorRequirement{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: l.nodes()[:2]}
+	patch := []operation{{"add", pod + "affinity/nodeAffinity", corev1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{nodes}}},
+		},
+	}}}
+	for _, argument := range arguments {
+		patch = append(patch, operation{"add", pod + "containers/0/args/-", argument})
+	}
+	text, err := json.Marshal(patch)
+	require.NoError(l, err)
+	_, err = l.client.AppsV1().Deployments(system).Patch(l.Context(), "baremetal-ccm", types.JSONPatchType, text, metav1.PatchOptions{})
+	require.NoError(l, err)
+	l.rolledOut("deployment/baremetal-ccm")
 }
