@@ -10,8 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -38,10 +36,10 @@ func TestFault_K1_1_AFloodOnTheLAN(t *testing.T) {
 				l := l.with(t)
 				owner := l.answerer(address)
 				node := l.nodeOf(owner)
-				pid, lines, used := l.announcerPID(node), l.announcerLines(), l.processorTime(node)
+				pid, lines, used := l.announcerPID(node), l.announcerLines(), processorTimeOf(l, l.announcerPID(node))
 				began := time.Now()
 				sent := l.flood(testbed.Question{Address: address, Form: flood.form}, flood.perSecond, 10*time.Second)
-				core := (l.processorTime(node) - used).Seconds() / time.Since(began).Seconds()
+				core := (processorTimeOf(l, l.announcerPID(node)) - used).Seconds() / time.Since(began).Seconds()
 				lines = l.announcerLines() - lines
 				t.Logf("%d frames, %.1f %% of a core, %d log lines", sent, 100*core, lines)
 				require.LessOrEqual(t, core, 0.2)
@@ -72,23 +70,6 @@ func (l *lab) flood(q testbed.Question, perSecond int, how time.Duration) int {
 	sent, err := pour(ctx, l.c.Layout().Client, perSecond, func(i int) ([]byte, error) { return frames[i%len(frames)], nil })
 	require.NoError(l, err)
 	return sent
-}
-
-// processorTime returns what a node's announcer has used so far.
-func (l *lab) processorTime(node string) time.Duration {
-	l.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", l.announcerPID(node)))
-	require.NoError(l, err)
-	// The name of the program, which may have spaces, is in parentheses; utime and stime are the
-	// 12th and 13th field after it, in hundredths of a second (proc(5)).
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	var ticks int
-	for _, field := range fields[11:13] {
-		n, err := strconv.Atoi(field)
-		require.NoError(l, err)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 // announcerLines returns how many lines all announcers have written.
