@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -46,8 +48,8 @@ func (w *witness) ours(nodes ...string) (out []process) {
 			}
 		}
 	}
-	for node, pid := range replicas {
-		add("CCM", node, "baremetal-ccm", pid, ccmAllowed)
+	for _, node := range slices.Sorted(maps.Keys(replicas)) {
+		add("CCM", node, "baremetal-ccm", replicas[node], ccmAllowed)
 	}
 	for _, node := range nodes {
 		add("announcer", node, announcerAccount, w.announcerPID(node), announcerAllowed)

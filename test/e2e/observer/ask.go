@@ -47,7 +47,7 @@ func (o *Observer) request(ctx context.Context) error {
 	defer under.Wait()
 	return netns.Do(o.cluster.Layout().Client.NetNS, func() error {
 		next := 0
-		return every(ctx, requestInterval, func() error {
+		return every(ctx, o.requestEvery, func() error {
 			address := o.services[next%len(o.services)]
 			next++
 			conn, err := tcp.Open(netip.AddrPortFrom(address, port))
@@ -92,18 +92,23 @@ func why(err error) string {
 	return err.Error()
 }
 
-// every does something at a steady rate until ctx ends or it fails.
+// every does something at a steady rate until ctx ends or it fails. What a machine that stood
+// still has missed it catches up with, up to a second.
 func every(ctx context.Context, interval time.Duration, do func() error) error {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
+	timer := time.NewTimer(interval)
+	defer timer.Stop()
+	for due := time.Now().Add(interval); ; due = due.Add(interval) {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-timer.C:
 		}
 		if err := do(); err != nil {
 			return err
 		}
+		if now := time.Now(); now.Sub(due) > time.Second {
+			due = now
+		}
+		timer.Reset(time.Until(due.Add(interval)))
 	}
 }

@@ -18,6 +18,9 @@ type Rules struct {
 	// Nodes are, for each address, those that may answer for it and are able to while no
 	// fault puts them out. Where there are none nobody is to answer.
 	Nodes map[netip.Addr][]string
+	// Routed are addresses that routers send to nodes: nobody answers for them on the LAN, and
+	// only requests to them are judged. A router's move of a connection that is open is not seen.
+	Routed []netip.Addr
 }
 
 // Complaint is a promise that was broken.
@@ -78,14 +81,7 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 	var out []Complaint
 	var worst Worst
 	for address := range rules.Nodes {
-		j := judge{Rules: rules, address: address, stalls: stalls, end: h.Asked[len(h.Asked)-1]}
-		for _, f := range h.Faults {
-			var about bool
-			if f.Effect, about = f.on(address); about {
-				j.faults = append(j.faults, f)
-			}
-		}
-		j.events = eventsOf(j.faults)
+		j := h.judgeOf(address, rules, stalls)
 		j.strangers(answers[address])
 		j.barred(answers[address])
 		if len(rules.Nodes[address]) > 0 {
@@ -96,10 +92,37 @@ func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 		}
 		out, worst = append(out, j.out...), worst.And(j.worst)
 	}
+	for _, address := range rules.Routed {
+		j := h.judgeOf(address, rules, stalls)
+		j.turnedAway(requests[address], openedAt(requests[address]))
+		out, worst = append(out, j.out...), worst.And(j.worst)
+	}
 	slices.SortFunc(out, func(a, b Complaint) int {
 		return cmp.Or(a.From.Compare(b.From), a.Address.Compare(b.Address), cmp.Compare(a.What, b.What))
 	})
 	return out, worst
+}
+
+func (h History) judgeOf(address netip.Addr, rules Rules, stalls []span) judge {
+	j := judge{Rules: rules, address: address, stalls: stalls, end: h.Asked[len(h.Asked)-1]}
+	for _, f := range h.Faults {
+		var about bool
+		if f.Effect, about = f.on(address); about {
+			j.faults = append(j.faults, f)
+		}
+	}
+	j.events = eventsOf(j.faults)
+	return j
+}
+
+// openedAt returns when requests were made whose connection stood before they failed.
+func openedAt(requests []Request) (out []time.Time) {
+	for _, r := range requests {
+		if r.Opened && r.Failure != "" {
+			out = append(out, r.At)
+		}
+	}
+	return out
 }
 
 // eventsOf returns when faults began and ended.

@@ -199,3 +199,20 @@ func TestTimeline(t *testing.T) {
     2.451  b answers, last for a while
 `, h.Timeline(address, complaints[0].From, complaints[0].Until, rules.Delay))
 }
+
+// TestRouted: of an address that nobody answers for on the LAN, requests are judged.
+func TestRouted(t *testing.T) {
+	routed := Rules{Bound: rules.Bound, Delay: rules.Delay, Routed: []netip.Addr{address}}
+	complaints, worst := asked().request(1000, 50, "").Judge(routed)
+	assert.Empty(t, complaints)
+	assert.Equal(t, 50*time.Millisecond, worst.Request)
+	for _, h := range []History{asked().request(1000, 1000, NoAnswer), asked().request(1000, 3, "connect: refused"), asked().request(1000, 300, "")} {
+		complaints, _ := h.Judge(routed)
+		assert.Len(t, complaints, 1)
+	}
+	open := asked().request(1000, 3, "read: reset")
+	open.Requests[0].Opened = true
+	complaints, worst = open.Judge(routed)
+	assert.Empty(t, complaints)
+	assert.Equal(t, 1, worst.Broken)
+}

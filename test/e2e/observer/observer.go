@@ -18,7 +18,7 @@ const (
 	// AskInterval is the time between two rounds of the prober, which asks the LAN for
 	// every address in each.
 	AskInterval = 25 * time.Millisecond
-	// requestInterval is the time between two requests.
+	// requestInterval is the time between two requests, where RequestEvery says nothing.
 	requestInterval = 10 * time.Millisecond
 	// requestPatience is how long a request may take.
 	requestPatience = time.Second
@@ -34,6 +34,8 @@ type Observer struct {
 	// nodes are the nodes' names by hardware address.
 	nodes   map[string]string
 	capture *capture
+	// requestEvery is the time between two requests.
+	requestEvery time.Duration
 
 	mu      sync.Mutex
 	history History
@@ -42,7 +44,7 @@ type Observer struct {
 // New returns an Observer of who answers for the addresses of services, and for others that
 // nobody serves. It sees frames from now on; Run closes what it opened.
 func New(cluster *testbed.Cluster, services, others []netip.Addr) (*Observer, error) {
-	o := &Observer{cluster: cluster, addresses: slices.Concat(services, others), services: services, nodes: map[string]string{}}
+	o := &Observer{cluster: cluster, addresses: slices.Concat(services, others), services: services, nodes: map[string]string{}, requestEvery: requestInterval}
 	for _, node := range cluster.Nodes() {
 		o.nodes[cluster.NodeMAC(node)] = node
 	}
@@ -50,6 +52,9 @@ func New(cluster *testbed.Cluster, services, others []netip.Addr) (*Observer, er
 	o.capture, err = openCapture(cluster)
 	return o, err
 }
+
+// RequestEvery sets the time between two requests. It is called before Run.
+func (o *Observer) RequestEvery(interval time.Duration) { o.requestEvery = interval }
 
 // Run captures, asks and requests until ctx ends. It fails if frames were lost on their
 // way from the kernel: a history with holes cannot be judged.
