@@ -74,7 +74,7 @@ func (c *chaos) graspingPlan(data []byte, node string) []byte {
 		all = append(all, a)
 	}
 	for i := range all {
-		all[i].Stamp, all[i].Candidates, all[i].Interface = set.Stamp, []string{node}, "eth0"
+		all[i] = announcement.Announcement{Address: all[i].Address, Stamp: set.Stamp, Candidates: []string{node}, Interface: "eth0"}
 	}
 	set.Announcements = announcement.NewIndex(all...)
 	data, err = planfile.Encode(kept)
