@@ -145,26 +145,11 @@ func (c *chaos) logLines() []observer.Note {
 		program := strings.TrimSuffix(names[len(names)-1], ".log")
 		who := cmp.Or(nodes[names[1]], names[1])
 		for line := range strings.Lines(string(text)) {
-			if at, rest, ok := stamped(strings.TrimSpace(line), time.Now()); ok {
+			stamp, rest, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "time="), " ")
+			if at, err := time.Parse(time.RFC3339Nano, stamp); err == nil {
 				out = append(out, observer.Note{At: at, Text: fmt.Sprintf("%s of %s: %s", program, who, rest)})
 			}
 		}
 	}
 	return out
-}
-
-// stamped returns when a line of a log was written, and the rest of it: an announcer's begins
-// with time=, a CCM's as klog has it, with no year and in the time zone of the process.
-func stamped(line string, now time.Time) (at time.Time, rest string, ok bool) {
-	if text, rest, ok := strings.Cut(strings.TrimPrefix(line, "time="), " "); ok && strings.HasPrefix(line, "time=") {
-		at, err := time.Parse(time.RFC3339Nano, text)
-		return at, rest, err == nil
-	}
-	const klog = "0102 15:04:05.000000"
-	if len(line) < 1+len(klog) {
-		return time.Time{}, "", false
-	}
-	at, err := time.ParseInLocation("2006"+klog, fmt.Sprint(now.Year())+line[1:1+len(klog)], time.Local)
-	_, rest, _ = strings.Cut(line[1+len(klog):], "] ")
-	return at, line[:1] + " " + rest, err == nil
 }
