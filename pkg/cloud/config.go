@@ -40,7 +40,7 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 		MaxMovesPerMinute: c.MaxMovesPerMinute,
 	}
 	out.Conflicts = loadbalancer.Conflicts(c.Conflicts)
-	out.Announce = c.Announce
+	out.Announce = announcement.Pacing(c.Announce)
 	out.DrainOnCordon = c.NodeHealth.DrainOnCordon
 	if c.NodeHealth.KubeProxy != "" {
 		out.Health = announcement.Health{Proxy: c.NodeHealth.KubeProxy, UnwellAfter: c.NodeHealth.UnwellAfter}

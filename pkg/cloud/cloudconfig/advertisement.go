@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"gopkg.in/yaml.v3"
-
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
@@ -35,97 +33,101 @@ func (a Advertisement) length(address netip.Addr) int {
 	return a.AggregationLengthV6
 }
 
-// advertisements reads how p, whose ranges are known, is announced by BGP.
-func (w *walker) advertisements(n *yaml.Node, path string, p Pool) []Advertisement {
+func (a *advertisement) setDefaults() {
+	a.AggregationLength, a.AggregationLengthV6 = 32, 128
+}
+
+// advertisements checks how p, whose ranges and layer 2 are known, is announced by BGP.
+func (c *checker) advertisements(pool spot, shapes []advertisement, p Pool) []Advertisement {
+	s := pool.key("bgp")
+	// What depends on several values is checked once each of them is right.
+	right := func() bool { return !c.troubled("bgp") && !c.troubled(pool.path) }
 	var out []Advertisement
-	w.list(n, path, func(v *yaml.Node, at string) {
-		name := fmt.Sprintf("%s/%d", p.Name, len(out))
-		a := w.advertisement(v, at, name)
-		w.aggregates(v, at, a, p)
-		if len(w.problems) == 0 {
-			w.agree(v, at, a, out, p)
+	for i, shape := range shapes {
+		item := s.item(i)
+		a := c.advertisement(item, shape, fmt.Sprintf("%s/%d", p.Name, i))
+		if len(a.Peers) == 0 && right() {
+			item.fail("add bgp.peers", "there are no peers to announce the pool to")
+		}
+		if a.LocalPref.Set && !slices.ContainsFunc(a.Peers, c.internal) && right() {
+			item.key("localPref").warn("remove it; med and asPathPrepend say something to external peers", "goes to internal peers only, and there is none among its peers")
+		}
+		aggregates(item, a, p)
+		if right() {
+			agree(item, a, out, p)
 		}
 		out = append(out, a)
-	})
-	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		w.fail(n, path, "write [{}] to announce it to all peers, or remove the key", "an empty list announces nothing")
 	}
-	if len(w.problems) == 0 {
-		w.heard(n, path, out, p)
+	if s.given() && len(shapes) == 0 {
+		s.fail("write [{}] to announce it to all peers, or remove the key", "an empty list announces nothing")
+	}
+	if s.given() && right() {
+		c.heard(s, out, p)
 	}
 	return out
 }
 
-func (w *walker) advertisement(n *yaml.Node, path, name string) Advertisement {
-	a := defaultAdvertisement()
-	a.Name, a.Peers = name, w.bgp.names()
-	keys := map[string]reader{
-		"peers":               func(v *yaml.Node, at string) { a.Peers = w.peerNames(v, at) },
-		"nodeSelectors":       func(v *yaml.Node, at string) { a.NodeSelector = w.selectors(v, at) },
-		"aggregationLength":   func(v *yaml.Node, at string) { a.AggregationLength = w.integer(v, at, 1, 32) },
-		"aggregationLengthV6": func(v *yaml.Node, at string) { a.AggregationLengthV6 = w.integer(v, at, 1, 128) },
-		"communities": func(v *yaml.Node, at string) {
-			c := w.communityList(v, at)
-			a.Communities, a.LargeCommunities = c.standard, c.large
+func (c *checker) advertisement(s spot, shape advertisement, name string) Advertisement {
+	tags := c.bgp.list(s.key("communities"), shape.Communities)
+	return Advertisement{
+		Advertisement: announcement.Advertisement{
+			Name:             name,
+			Peers:            c.peerNames(s.key("peers"), shape.Peers),
+			Communities:      tags.standard,
+			LargeCommunities: tags.large,
+			LocalPref:        metric(s.key("localPref"), shape.LocalPref),
+			MED:              metric(s.key("med"), shape.MED),
+			Prepend:          uint8(between(s.key("asPathPrepend"), shape.ASPathPrepend, 0, maxPrepend)), //nolint:gosec // bounded
 		},
-		"localPref":     func(v *yaml.Node, at string) { a.LocalPref = w.metric(v, at) },
-		"med":           func(v *yaml.Node, at string) { a.MED = w.metric(v, at) },
-		"asPathPrepend": func(v *yaml.Node, at string) { a.Prepend = uint8(w.integer(v, at, 0, maxPrepend)) }, //nolint:gosec // bounded
+		NodeSelector:        selectorOf(s.key("nodeSelectors"), shape.NodeSelectors),
+		AggregationLength:   between(s.key("aggregationLength"), shape.AggregationLength, 1, 32),
+		AggregationLengthV6: between(s.key("aggregationLengthV6"), shape.AggregationLengthV6, 1, 128),
 	}
-	w.object(n, path, keys)
-	slices.Sort(a.Peers)
-	if len(a.Peers) == 0 && len(w.problems) == 0 {
-		w.fail(n, path, "add bgp.peers", "there are no peers to announce the pool to")
-	}
-	if a.LocalPref.Set && !slices.ContainsFunc(a.Peers, w.internal) && len(w.problems) == 0 {
-		w.warn(lookup(n, "localPref"), path+".localPref", "remove it; med and asPathPrepend say something to external peers", "goes to internal peers only, and there is none among its peers")
-	}
-	return a
 }
 
-// internal says that the peer of that name is of the node's own AS, or may be.
-func (w *walker) internal(name string) bool {
-	p, ok := w.bgp.peer(name)
+// internal reports whether the peer of that name is of the node's own AS, or may be.
+func (c *checker) internal(name string) bool {
+	p, ok := c.bgp.peer(name)
 	return ok && (p.Internal() || p.Template.peerASN != "")
 }
 
-func (w *walker) metric(n *yaml.Node, path string) announcement.Metric {
-	return announcement.Metric{Set: true, Value: uint32(w.integer(n, path, 0, math.MaxUint32))} //nolint:gosec // bounded
+func metric(s spot, value *int) announcement.Metric {
+	if value == nil {
+		return announcement.Metric{}
+	}
+	return announcement.Metric{Set: true, Value: uint32(between(s, *value, 0, math.MaxUint32))} //nolint:gosec // bounded
 }
 
-// peerNames reads names of peers, each given once; an empty list is all.
-func (w *walker) peerNames(n *yaml.Node, path string) []string {
-	var names []string
-	w.list(n, path, func(v *yaml.Node, at string) {
-		name, ok := w.text(v, at)
-		switch _, known := w.bgp.peer(name); {
-		case !ok:
-		case !known && len(w.bgp.Peers) == 0:
-			w.fail(v, at, "add it to bgp.peers", "there is no peer %q", name)
-		case !known:
-			w.fail(v, at, suggest(name, w.bgp.names()), "there is no peer %q", name)
-		case slices.Contains(names, name):
-			w.fail(v, at, "remove one of the two", "%q is listed twice", name)
-		default:
-			names = append(names, name)
-		}
-	})
-	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		return w.bgp.names()
+// peerNames checks names of peers, each given once. None, or an empty list, are all peers.
+func (c *checker) peerNames(s spot, texts []string) []string {
+	names := c.bgp.names()
+	if len(texts) > 0 {
+		names = slices.Clone(texts)
 	}
+	once(s, texts, func(item spot, name string) bool {
+		_, known := c.bgp.peer(name)
+		switch {
+		case !known && len(c.bgp.Peers) == 0:
+			item.fail("add it to bgp.peers", "there is no peer %q", name)
+		case !known:
+			item.fail(suggest(name, c.bgp.names()), "there is no peer %q", name)
+		}
+		return known
+	})
+	slices.Sort(names)
 	return names
 }
 
 // aggregates checks that no prefix that a announces reaches beyond p: what is outside would
 // be drawn to the nodes too, and nobody there answers.
-func (w *walker) aggregates(n *yaml.Node, path string, a Advertisement, p Pool) {
+func aggregates(s spot, a Advertisement, p Pool) {
 	for _, r := range p.Ranges {
 		for _, edge := range []netip.Addr{r.First, r.Last} {
 			bits := a.length(edge)
-			if bits == 0 { // not read
+			prefix, err := edge.Prefix(bits)
+			if err != nil || bits < 1 { // reported as out of bounds
 				continue
 			}
-			prefix, _ := edge.Prefix(bits)
 			if r.Contains(prefix.Addr()) && r.Contains(lastOf(prefix)) {
 				continue
 			}
@@ -133,11 +135,7 @@ func (w *walker) aggregates(n *yaml.Node, path string, a Advertisement, p Pool) 
 			if edge.Is6() {
 				key = "aggregationLengthV6"
 			}
-			v := lookup(n, key)
-			if v == nil {
-				v = n
-			}
-			w.fail(v, join(path, key), "give a longer prefix, or the pool all of it", "%d makes %s of %s, which reaches beyond %s of the pool", bits, prefix, edge, rangeText(r))
+			s.key(key).fail("give a longer prefix, or the pool all of it", "%d makes %s of %s, which reaches beyond %s of the pool", bits, prefix, edge, rangeText(r))
 			return
 		}
 	}
@@ -162,7 +160,7 @@ func rangeText(r ipam.Range) string {
 
 // agree checks that a says nothing else of a prefix than those before it, to a peer that both
 // may reach from a node. Communities add up.
-func (w *walker) agree(n *yaml.Node, path string, a Advertisement, before []Advertisement, p Pool) {
+func agree(s spot, a Advertisement, before []Advertisement, p Pool) {
 	for i, b := range before {
 		meet := mayMeet(a.NodeSelector, b.NodeSelector) && slices.ContainsFunc(a.Peers, func(name string) bool { return slices.Contains(b.Peers, name) })
 		same := slices.ContainsFunc(p.Ranges, func(r ipam.Range) bool { return a.length(r.First) == b.length(r.First) })
@@ -170,12 +168,8 @@ func (w *walker) agree(n *yaml.Node, path string, a Advertisement, before []Adve
 			continue
 		}
 		differ := func(key string, differ bool) {
-			at := lookup(n, key)
-			if at == nil {
-				at = n
-			}
 			if differ {
-				w.fail(at, join(path, key), "give both the same, or peers or aggregation lengths of their own", "the pool's advertisement %d announces the same prefixes to the same peers with another %s", i, key)
+				s.key(key).fail("give both the same, or peers or aggregation lengths of their own", "the pool's advertisement %d announces the same prefixes to the same peers with another %s", i, key)
 			}
 		}
 		differ("localPref", a.LocalPref != b.LocalPref)
@@ -184,24 +178,24 @@ func (w *walker) agree(n *yaml.Node, path string, a Advertisement, before []Adve
 	}
 }
 
-// heard checks that somebody hears of each family of the pool's addresses, or warns where
+// heard checks that a peer takes each family of the pool's addresses, or warns where
 // they are announced on layer 2 besides.
-func (w *walker) heard(n *yaml.Node, path string, all []Advertisement, p Pool) {
+func (c *checker) heard(s spot, all []Advertisement, p Pool) {
 	for _, f := range []ipam.Family{ipam.IPv4, ipam.IPv6} {
 		has := slices.ContainsFunc(p.Ranges, func(r ipam.Range) bool { return ipam.FamilyOf(r.First) == f })
 		told := slices.ContainsFunc(all, func(a Advertisement) bool {
 			return slices.ContainsFunc(a.Peers, func(name string) bool {
-				peer, _ := w.bgp.peer(name)
+				peer, _ := c.bgp.peer(name)
 				return f == ipam.IPv4 && peer.IPv4 || f == ipam.IPv6 && peer.IPv6 || peer.Template.address != "" && !peer.Template.families
 			})
 		})
 		if !has || told {
 			continue
 		}
-		report := w.fail
+		report := s.fail
 		if len(p.L2) > 0 {
-			report = w.warn
+			report = s.warn
 		}
-		report(n, path, "add it to the families of a peer, or announce the pool to another one", "the pool has %s addresses, and none of its peers takes that family", f)
+		report("add it to the families of a peer, or announce the pool to another one", "the pool has %s addresses, and none of its peers takes that family", f)
 	}
 }

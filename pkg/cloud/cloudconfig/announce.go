@@ -1,12 +1,6 @@
 package cloudconfig
 
-import (
-	"time"
-
-	"gopkg.in/yaml.v3"
-
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-)
+import "time"
 
 // Bounds of Announce. Below minBurst, probes and announcements would wait for each other; below
 // minRefresh, refreshing would be most of what a node sends.
@@ -21,20 +15,19 @@ const (
 	maxRefresh          = time.Hour
 )
 
-// Announce is how nodes announce addresses to their network unasked.
-type Announce = announcement.Pacing
+// Announce is how nodes announce addresses to their network unasked. The fields are those of
+// announcement.Pacing.
+type Announce struct {
+	Burst    int           `yaml:"burst"`
+	Interval time.Duration `yaml:"interval"`
+	Repeat   int           `yaml:"repeat"`
+	Refresh  time.Duration `yaml:"refresh"`
+}
 
-func (w *walker) announce(n *yaml.Node, path string) Announce {
-	a := announcement.DefaultPacing()
-	w.object(n, path, map[string]reader{
-		"burst": func(v *yaml.Node, at string) { a.Burst = w.integer(v, at, minBurst, maxBurst) },
-		"interval": func(v *yaml.Node, at string) {
-			a.Interval = w.durationBetween(v, at, minAnnounceInterval, maxAnnounceInterval)
-		},
-		"repeat": func(v *yaml.Node, at string) { a.Repeat = w.integer(v, at, minRepeat, maxRepeat) },
-		"refresh": func(v *yaml.Node, at string) {
-			a.Refresh = w.durationBetween(v, at, minRefresh, maxRefresh)
-		},
-	})
+func (a Announce) check(s spot) Announce {
+	between(s.key("burst"), a.Burst, minBurst, maxBurst)
+	between(s.key("interval"), a.Interval, minAnnounceInterval, maxAnnounceInterval)
+	between(s.key("repeat"), a.Repeat, minRepeat, maxRepeat)
+	between(s.key("refresh"), a.Refresh, minRefresh, maxRefresh)
 	return a
 }

@@ -21,15 +21,16 @@ const peers = `bgp:
 // routed is a pool after peers, from line 7 to 9; its advertisements follow.
 const routed = peers + "pools:\n- name: a\n  addresses: [198.51.100.0/24]\n"
 
+// usualBFD is what bfd: {} means.
+var usualBFD = announcement.BFD{TransmitInterval: 300 * time.Millisecond, ReceiveInterval: 300 * time.Millisecond, DetectMultiplier: 3}
+
 func TestBGPReference(t *testing.T) {
 	data, err := os.ReadFile("../../../docs/reference.yaml")
 	require.NoError(t, err)
 	c, _, err := Parse(data, "reference.yaml")
 	require.NoError(t, err)
-	torA := defaultPeer()
-	torA.Name, torA.Address, torA.LocalASN, torA.PeerASN = "tor-a", addr("192.0.2.1"), 64512, 64513
-	torA.KeepaliveTime, torA.IPv4 = 10*time.Second, true
-	require.Equal(t, torA, c.BGP.Peers[0], "the commented defaults are those of the code")
+	torA := parse(t, "bgp: {peers: [{name: tor-a, address: 192.0.2.1, localASN: 64512, peerASN: 64513}]}\n"+pool)
+	require.Equal(t, torA.BGP.Peers, c.BGP.Peers[:1], "the commented defaults are those of the code")
 
 	torB := c.BGP.Peers[1]
 	require.True(t, torB.NodeSelector.Matches(map[string]string{"kubernetes.io/hostname": "node-b"}))
@@ -39,7 +40,7 @@ func TestBGPReference(t *testing.T) {
 		Name: "tor-b", Address: addr("2001:db8::1"), Port: 179, LocalASN: 64512, PeerASN: 4200000001,
 		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, ConnectRetryTime: 5 * time.Second,
 		SourceAddress: addr("2001:db8::200"), RouterID: addr("192.0.2.200"), PasswordFile: "tor-b",
-		TTLSecurity: 1, GracefulRestart: defaultRestartTime, IPv4: true, IPv6: true, BFD: defaultBFD(),
+		TTLSecurity: 1, GracefulRestart: time.Minute, IPv4: true, IPv6: true, BFD: usualBFD,
 	}}, torB)
 	require.Equal(t, uint8(3), c.BGP.Peers[2].EBGPMultihop)
 	require.Equal(t, "bond0", c.BGP.Peers[2].Interface)
@@ -53,9 +54,9 @@ func TestBGPReference(t *testing.T) {
 
 	pool := c.Pools[2]
 	require.Empty(t, pool.L2, "a pool with bgp alone is not announced on layer 2")
-	all := defaultAdvertisement()
-	all.Name, all.Peers = "routed/0", []string{"core", "rack", "reflector", "tor-a", "tor-b"}
-	require.Equal(t, all, pool.BGP[0])
+	require.Equal(t, Advertisement{AggregationLength: 32, AggregationLengthV6: 128, Advertisement: announcement.Advertisement{
+		Name: "routed/0", Peers: []string{"core", "rack", "reflector", "tor-a", "tor-b"},
+	}}, pool.BGP[0])
 	require.Equal(t, Advertisement{AggregationLength: 24, AggregationLengthV6: 64, Advertisement: announcement.Advertisement{
 		Name: "routed/1", Peers: []string{"reflector", "tor-a"},
 		Communities:      []announcement.Community{64512<<16 | 7, 64512<<16 | 100, 0xffffff01},
@@ -83,8 +84,8 @@ func TestBFD(t *testing.T) {
   - {name: c, address: 192.0.2.1, port: 181, localASN: 1, peerASN: 2}
   - {name: d, address: 192.0.2.2, localASN: 1, peerASN: 1, bfd: {transmitInterval: 50ms, receiveInterval: 1s, detectMultiplier: 5, minimumTTL: 253}}
 `+pool+"  bgp: [{}]\n")
-	require.Equal(t, defaultBFD(), c.BGP.Peers[0].BFD)
-	require.Equal(t, defaultBFD(), c.BGP.Peers[1].BFD)
+	require.Equal(t, usualBFD, c.BGP.Peers[0].BFD)
+	require.Equal(t, usualBFD, c.BGP.Peers[1].BFD)
 	require.False(t, c.BGP.Peers[2].BFD.Watches())
 	require.Equal(t, announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: time.Second, DetectMultiplier: 5, MinimumTTL: 253}, c.BGP.Peers[3].BFD)
 }

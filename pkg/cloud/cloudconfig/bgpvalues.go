@@ -4,9 +4,8 @@ import (
 	"math"
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
-
-	"gopkg.in/yaml.v3"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
@@ -27,14 +26,14 @@ const (
 	keepalives = 3
 )
 
-// peerName reads a name that no peer before has.
-func (r peerReader) peerName(n *yaml.Node, path string) string {
-	name := r.name(n, path)
-	if first := r.named[name]; first != nil && name != "" {
-		r.fail(n, path, "", "another peer has the name %q, at %d:%d", name, first.Line, first.Column)
+// peerName checks a name that no peer before has.
+func (r peerReader) peerName(s spot, text string) string {
+	name := objectName(s, text)
+	if first, taken := r.named[name]; taken && name != "" {
+		s.fail("", "another peer has the name %q, at %s", name, first.position())
 		return ""
 	}
-	r.named[name] = n
+	r.named[name] = s
 	return name
 }
 
@@ -42,24 +41,26 @@ func (r peerReader) peerName(n *yaml.Node, path string) string {
 // says so.
 var gateways = map[string]netip.Addr{"gateway": netip.IPv4Unspecified(), "gateway-v6": netip.IPv6Unspecified()}
 
-// routerAddress reads the address of a router, a word for the node's default gateway, or a
-// template.
-func (w *walker) routerAddress(n *yaml.Node, path string) (netip.Addr, template) {
-	if isTemplate(n) {
-		return netip.Addr{}, w.template(n, path)
+// routerAddress reads the address of a router, or a word for the node's default gateway. A
+// template has none yet.
+func routerAddress(s spot, v textOrTemplate) netip.Addr {
+	if v.template != "" {
+		v.template.check(s)
+		return netip.Addr{}
 	}
-	if gateway, ok := gateways[n.Value]; ok && n.Kind == yaml.ScalarNode {
-		return gateway, ""
+	if gateway, ok := gateways[v.text]; ok {
+		return gateway
 	}
-	return w.unicast(n, path), ""
+	return unicast(s, v.text)
 }
 
-// peerASN reads the AS number of a router, or a template.
-func (w *walker) peerASN(n *yaml.Node, path string) (uint32, template) {
-	if isTemplate(n) {
-		return 0, w.template(n, path)
+// peerASN checks the AS number of a router. A template has none yet.
+func peerASN(s spot, v numberOrLabels) uint32 {
+	if v.template != "" {
+		v.template.check(s)
+		return 0
 	}
-	return w.asn(n, path), ""
+	return asn(s, v.number)
 }
 
 // routerText names a router as the file does.
@@ -73,24 +74,23 @@ func routerText(p Peer) string {
 }
 
 // unicast reads an address that a machine on a network can have.
-func (w *walker) unicast(n *yaml.Node, path string) netip.Addr {
-	s, ok := w.text(n, path)
-	if !ok {
+func unicast(s spot, text string) netip.Addr {
+	if !s.given() {
 		return netip.Addr{}
 	}
-	a, err := netip.ParseAddr(s)
+	a, err := netip.ParseAddr(text)
 	if err != nil {
-		w.fail(n, path, "write one address, without a prefix length", "%q is not an address", s)
+		s.fail("write one address, without a prefix length", "%q is not an address", text)
 		return netip.Addr{}
 	}
 	if why, cure := unusable(a); why != "" {
-		w.fail(n, path, cure, "%s %s", a, why)
+		s.fail(cure, "%s %s", a, why)
 		return netip.Addr{}
 	}
 	return a
 }
 
-// unusable says why a is no address that a machine on a network can have, with a cure if one
+// unusable returns why a is no address that a machine on a network can have, with a cure if one
 // is known; or "".
 func unusable(a netip.Addr) (why, cure string) {
 	switch {
@@ -104,56 +104,40 @@ func unusable(a netip.Addr) (why, cure string) {
 	return "", ""
 }
 
-// asn reads the number of an autonomous system that may be used.
-func (w *walker) asn(n *yaml.Node, path string) uint32 {
-	before := len(w.problems)
-	i := w.integer(n, path, 1, math.MaxUint32-1)
-	if len(w.problems) == before && !assignable(uint64(i)) { //nolint:gosec // bounded
-		w.fail(n, path, "", "%d is reserved and no AS's number", i)
-		return 0
+// asn checks the number of an autonomous system that may be used.
+func asn(s spot, number int) uint32 {
+	switch {
+	case !s.given():
+	case number < 1 || number > math.MaxUint32-1:
+		s.fail("", "%d is not between %d and %d", number, 1, uint32(math.MaxUint32-1))
+	case !assignable(uint64(number)): //nolint:gosec // bounded
+		s.fail("", "%d is reserved and no AS's number", number)
 	}
-	return uint32(i) //nolint:gosec // bounded
+	return uint32(number) //nolint:gosec // bounded
 }
 
-// assignable says that an autonomous system can have the number (RFC 7607, RFC 6793 section 9,
-// RFC 7300).
+// assignable reports whether an autonomous system can have the number (RFC 7607, RFC 6793
+// section 9, RFC 7300).
 func assignable(i uint64) bool {
 	return i != 0 && i != 23456 && i != math.MaxUint16 && i < math.MaxUint32
 }
 
-// seconds reads a duration of whole seconds.
-func (w *walker) seconds(n *yaml.Node, path string, least, most time.Duration) time.Duration {
-	before := len(w.problems)
-	d := w.duration(n, path)
-	switch {
-	case len(w.problems) > before:
-	case d < least || d > most:
-		w.fail(n, path, "", "%s is not between %s and %s", d, least, most)
-	case d%time.Second != 0:
-		w.fail(n, path, "write "+d.Round(time.Second).String(), "%s is no whole number of seconds, which is what BGP can say", d)
-	default:
-		return d
+// interfaceName checks the name of one interface.
+func interfaceName(s spot, name string) string {
+	interfaces(s, name)
+	if s.given() && name != "" && (name[0] == '/' || len(name) > maxInterfaceName) {
+		s.fail("write the name of one interface", "%q may be several", name)
 	}
-	return 0
+	return name
 }
 
-// interfaceName reads the name of one interface.
-func (w *walker) interfaceName(n *yaml.Node, path string) string {
-	s := w.interfaceSelector(n, path)
-	if len(s) > 0 && (s[0] == '/' || len(s) > maxInterfaceName) {
-		w.fail(n, path, "write the name of one interface", "%q may be several", s)
-	}
-	return s
-}
-
-func (w *walker) routerID(n *yaml.Node, path string) netip.Addr {
-	s, ok := w.text(n, path)
-	if !ok {
+func routerID(s spot, text string) netip.Addr {
+	if !s.given() {
 		return netip.Addr{}
 	}
-	a, err := netip.ParseAddr(s)
+	a, err := netip.ParseAddr(text)
 	if err != nil || !a.Is4() || a.IsUnspecified() {
-		w.fail(n, path, "write it like an IPv4 address, and not 0.0.0.0", "%q is no BGP Identifier", s)
+		s.fail("write it like an IPv4 address, and not 0.0.0.0", "%q is no BGP Identifier", text)
 		return netip.Addr{}
 	}
 	return a
@@ -162,67 +146,55 @@ func (w *walker) routerID(n *yaml.Node, path string) netip.Addr {
 // secretKey is what a key of a Secret may be, which becomes a file's name.
 var secretKey = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
 
-func (w *walker) fileName(n *yaml.Node, path string) string {
-	s, ok := w.text(n, path)
-	if ok && (!secretKey.MatchString(s) || s == "." || s == "..") {
-		w.fail(n, path, "write the key in the Secret baremetal-bgp-passwords that has the password", "%q is no name of a file", s)
-		return ""
+func fileName(s spot, text string) string {
+	if s.given() && (!secretKey.MatchString(text) || text == "." || text == "..") {
+		s.fail("write the key in the Secret baremetal-bgp-passwords that has the password", "%q is no name of a file", text)
 	}
-	return s
+	return text
 }
 
-func (w *walker) gracefulRestart(n *yaml.Node, path string) time.Duration {
-	restart := defaultRestartTime
-	w.object(n, path, map[string]reader{
-		"restartTime": func(v *yaml.Node, at string) { restart = w.seconds(v, at, minRestartTime, maxRestartTime) },
-	})
-	return restart
-}
+// setDefaults makes the time short: a dead node looks the same to routers as one whose announcer
+// restarts.
+func (r *restart) setDefaults() { r.RestartTime = time.Minute }
 
-// bfd reads how a path is watched.
-func (w *walker) bfd(n *yaml.Node, path string) announcement.BFD {
-	b := defaultBFD()
-	w.object(n, path, map[string]reader{
-		"transmitInterval": func(v *yaml.Node, at string) {
-			b.TransmitInterval = w.milliseconds(v, at, minBFDInterval, maxBFDInterval)
-		},
-		"receiveInterval": func(v *yaml.Node, at string) {
-			b.ReceiveInterval = w.milliseconds(v, at, minBFDInterval, maxBFDInterval)
-		},
-		"detectMultiplier": func(v *yaml.Node, at string) { b.DetectMultiplier = uint8(w.integer(v, at, 2, 255)) }, //nolint:gosec // bounded
-		"minimumTTL":       func(v *yaml.Node, at string) { b.MinimumTTL = uint8(w.integer(v, at, 1, 255)) },       //nolint:gosec // bounded
-	})
-	return b
-}
-
-// milliseconds reads a duration of whole milliseconds.
-func (w *walker) milliseconds(n *yaml.Node, path string, least, most time.Duration) time.Duration {
-	before := len(w.problems)
-	d := w.durationBetween(n, path, least, most)
-	if len(w.problems) == before && d%time.Millisecond != 0 {
-		w.fail(n, path, "write "+d.Round(time.Millisecond).String(), "%s is no whole number of milliseconds, which is what routers are configured in", d)
+// gracefulRestart returns how long routers are asked to keep the routes of a node whose announcer
+// restarts; 0 if they are not asked.
+func gracefulRestart(s spot, r *restart) time.Duration {
+	if r == nil {
+		return 0
 	}
-	return d
+	return wholeSeconds(s.key("restartTime"), r.RestartTime, minRestartTime, maxRestartTime)
+}
+
+// setDefaults gives what most routers have, too.
+func (b *bfdShape) setDefaults() {
+	*b = bfdShape{TransmitInterval: 300 * time.Millisecond, ReceiveInterval: 300 * time.Millisecond, DetectMultiplier: 3}
+}
+
+// bfd checks how a path is watched.
+func bfd(s spot, shape *bfdShape) announcement.BFD {
+	if shape == nil {
+		return announcement.BFD{}
+	}
+	return announcement.BFD{
+		TransmitInterval: wholeMilliseconds(s.key("transmitInterval"), shape.TransmitInterval, minBFDInterval, maxBFDInterval),
+		ReceiveInterval:  wholeMilliseconds(s.key("receiveInterval"), shape.ReceiveInterval, minBFDInterval, maxBFDInterval),
+		DetectMultiplier: uint8(between(s.key("detectMultiplier"), shape.DetectMultiplier, 2, 255)), //nolint:gosec // bounded
+		MinimumTTL:       uint8(between(s.key("minimumTTL"), shape.MinimumTTL, 1, 255)),             //nolint:gosec // bounded
+	}
 }
 
 // families reads a list of ipv4 and ipv6.
-func (w *walker) families(n *yaml.Node, path string) (v4, v6 bool) {
-	w.list(n, path, func(v *yaml.Node, at string) {
-		s, ok := w.text(v, at)
-		switch {
-		case !ok:
-		case s == "ipv4" && !v4:
-			v4 = true
-		case s == "ipv6" && !v6:
-			v6 = true
-		case s == "ipv4" || s == "ipv6":
-			w.fail(v, at, "remove one of the two", "%q is listed twice", s)
-		default:
-			w.fail(v, at, "write ipv4 or ipv6", "%q is not a family", s)
+func families(s spot, texts []string) (v4, v6 bool) {
+	once(s, texts, func(item spot, text string) bool {
+		if text != "ipv4" && text != "ipv6" {
+			item.fail("write ipv4 or ipv6", "%q is not a family", text)
+			return false
 		}
+		return true
 	})
-	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		w.fail(n, path, "leave it out for the address's own family", "a session of no family announces nothing")
+	if s.given() && len(texts) == 0 {
+		s.fail("leave it out for the address's own family", "a session of no family announces nothing")
 	}
-	return v4, v6
+	return slices.Contains(texts, "ipv4"), slices.Contains(texts, "ipv6")
 }

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"gopkg.in/yaml.v3"
-
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 )
 
@@ -33,81 +31,78 @@ var wellKnown = map[string]announcement.Community{
 var alias = regexp.MustCompile(`^[a-zA-Z]([-._a-zA-Z0-9]{0,61}[a-zA-Z0-9])?$`)
 
 // aliases reads names for communities.
-func (w *walker) aliases(n *yaml.Node, path string) map[string]communities {
-	out := map[string]communities{}
-	if !w.expect(n, path, yaml.MappingNode) {
-		return out
+func aliases(s spot, texts map[string]string) map[string]communities {
+	if len(texts) == 0 {
+		return nil
 	}
-	w.eachKey(n, path, map[string]*yaml.Node{}, func(key, value *yaml.Node, at string) {
-		if !alias.MatchString(key.Value) {
-			w.fail(key, at, "begin with a letter; letters, digits, '-', '_' and '.' may follow", "%q is no name for a community", key.Value)
-			return
+	out := map[string]communities{}
+	for name, text := range texts {
+		at := s.key(name)
+		if !alias.MatchString(name) {
+			at.report.fail(at.keyNode(), at.path, "begin with a letter; letters, digits, '-', '_' and '.' may follow", "%q is no name for a community", name)
+			continue
 		}
-		s, ok := w.text(value, at)
-		if !ok {
-			return
-		}
-		c, ok := number(s)
-		if known, is := wellKnown[s]; is {
+		c, ok := number(text)
+		if known, is := wellKnown[text]; is {
 			c, ok = communities{standard: []announcement.Community{known}}, true
 		}
 		if !ok {
-			w.fail(value, at, communityForms, "%q is no community", s)
-			return
+			at.fail(communityForms, "%q is no community", text)
+			continue
 		}
-		if known, is := wellKnown[key.Value]; is && (len(c.standard) != 1 || c.standard[0] != known) {
-			w.fail(key, at, "use another name", "%s is the well-known community %s", key.Value, known)
-			return
+		if known, is := wellKnown[name]; is && (len(c.standard) != 1 || c.standard[0] != known) {
+			at.report.fail(at.keyNode(), at.path, "use another name", "%s is the well-known community %s", name, known)
+			continue
 		}
-		out[key.Value] = c
-	})
+		out[name] = c
+	}
 	return out
 }
 
 const communityForms = `write 16-bit:16-bit like "65000:100", or a large one like "64512:1:2"`
 
-// communities reads a list of communities: numbers, names of well-known ones and aliases.
-func (w *walker) communityList(n *yaml.Node, path string) communities {
+// list reads a list of communities: numbers, names of well-known ones and aliases.
+func (b BGP) list(s spot, texts []string) communities {
 	var out communities
-	w.list(n, path, func(v *yaml.Node, at string) {
-		s, ok := w.text(v, at)
-		if !ok {
-			return
+	for i, text := range texts {
+		item := s.item(i)
+		if !item.given() {
+			continue
 		}
-		c, ok := w.community(s)
+		c, ok := b.community(text)
 		if !ok {
-			w.fail(v, at, w.communityCure(s), "%q is no community, and no name of one", s)
-			return
+			item.fail(b.communityCure(text), "%q is no community, and no name of one", text)
+			continue
 		}
 		if slices.ContainsFunc(c.standard, func(x announcement.Community) bool { return slices.Contains(out.standard, x) }) ||
 			slices.ContainsFunc(c.large, func(x announcement.LargeCommunity) bool { return slices.Contains(out.large, x) }) {
-			w.fail(v, at, "remove one of the two", "%q is listed twice", s)
-			return
+			item.fail("remove one of the two", "%q is listed twice", text)
+			continue
 		}
 		out.standard = append(out.standard, c.standard...)
 		out.large = append(out.large, c.large...)
-	})
+	}
 	slices.Sort(out.standard)
 	slices.SortFunc(out.large, announcement.LargeCommunity.Compare)
 	return out
 }
 
-func (w *walker) community(s string) (communities, bool) {
-	if c, ok := w.bgp.communities[s]; ok {
+func (b BGP) community(text string) (communities, bool) {
+	if c, ok := b.communities[text]; ok {
 		return c, true
 	}
-	if c, ok := wellKnown[s]; ok {
+	if c, ok := wellKnown[text]; ok {
 		return communities{standard: []announcement.Community{c}}, true
 	}
-	return number(s)
+	return number(text)
 }
 
 // communityCure suggests a name, or the form of a number.
-func (w *walker) communityCure(s string) string {
-	if alias.MatchString(s) {
-		names := slices.Concat(slices.Collect(maps.Keys(w.bgp.communities)), slices.Collect(maps.Keys(wellKnown)))
+func (b BGP) communityCure(text string) string {
+	if alias.MatchString(text) {
+		names := slices.Concat(slices.Collect(maps.Keys(b.communities)), slices.Collect(maps.Keys(wellKnown)))
 		slices.Sort(names)
-		return suggest(s, slices.Compact(names)) + ", or name it in bgp.communities"
+		return suggest(text, slices.Compact(names)) + ", or name it in bgp.communities"
 	}
 	return communityForms
 }

@@ -72,49 +72,15 @@ const (
 	ShrinkReassign ShrinkPolicy = "Reassign"
 )
 
-// defaultConfig holds the value of each key that a file leaves out.
-func defaultConfig() Config {
-	return Config{OnShrink: ShrinkRefuse, Failover: defaultFailover(), NodeHealth: defaultNodeHealth(), Announce: announcement.DefaultPacing(), Conflicts: defaultConflicts()}
+// setDefaults gives the value of each key that the file leaves out. Those of pools, peers and the
+// like are beside their checks.
+func (f *file) setDefaults() {
+	*f = file{
+		ServicesWithoutClass: true,
+		OnShrink:             ShrinkRefuse,
+		Failover:             Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		Announce:             Announce(announcement.DefaultPacing()),
+		Conflicts:            Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute},
+		NodeHealth:           NodeHealth{KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second},
+	}
 }
-
-// defaultFailover finds a node down after 300 ms of silence.
-func defaultFailover() Failover {
-	return Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
-}
-
-// defaultNodeHealth asks kube-proxy where it answers unless it is told otherwise.
-func defaultNodeHealth() NodeHealth {
-	return NodeHealth{KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second}
-}
-
-// defaultPool holds the value of each key that a pool leaves out.
-func defaultPool() Pool {
-	return Pool{Pool: ipam.Pool{AutoAssign: true, ReuseAfter: 10 * time.Minute}}
-}
-
-// defaultNodes holds the value of each key that nodes leaves out.
-func defaultNodes() *Nodes { return &Nodes{ProviderID: "baremetal://" + nodeName} }
-
-// defaultRestartTime is how long routers are asked to keep the routes of a node whose
-// announcer restarts, where graceful restart is asked for without a time. A dead node looks
-// the same to them, so that it is short.
-const defaultRestartTime = time.Minute
-
-// defaultPeer holds the value of each key that a peer leaves out, but for those that depend
-// on others: keepaliveTime is a third of holdTime, families are that of the address.
-func defaultPeer() Peer {
-	return Peer{BGPPeer: announcement.BGPPeer{Port: 179, HoldTime: 30 * time.Second, ConnectRetryTime: 5 * time.Second}}
-}
-
-// defaultBFD holds the value of each key that bfd leaves out: what most routers have, too.
-func defaultBFD() announcement.BFD {
-	return announcement.BFD{TransmitInterval: 300 * time.Millisecond, ReceiveInterval: 300 * time.Millisecond, DetectMultiplier: 3}
-}
-
-// defaultAdvertisement holds the value of each key that a pool's advertisement leaves out.
-func defaultAdvertisement() Advertisement {
-	return Advertisement{AggregationLength: 32, AggregationLengthV6: 128}
-}
-
-// defaultL2 is how a pool is announced that does not say how.
-func defaultL2() []L2 { return []L2{{}} }

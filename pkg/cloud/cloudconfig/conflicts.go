@@ -1,10 +1,6 @@
 package cloudconfig
 
-import (
-	"time"
-
-	"gopkg.in/yaml.v3"
-)
+import "time"
 
 // Bounds of Conflicts. Below, probing would be a noise that others see; above, it would say
 // little of the present.
@@ -20,29 +16,17 @@ const (
 type Conflicts struct {
 	// ProbeAhead is how many free addresses of each family of a pool are asked for on the
 	// network before they are needed, 0 to 256; 0 asks for none.
-	ProbeAhead int
+	ProbeAhead int `yaml:"probeAhead"`
 	// ProbeInterval is the time between two times that an address is asked for, 10 s to 24 h.
-	ProbeInterval time.Duration
+	ProbeInterval time.Duration `yaml:"probeInterval"`
 	// Quarantine is how long an address that another machine used must have been silent
 	// before it is given out, 10 s to 7 days.
-	Quarantine time.Duration
+	Quarantine time.Duration `yaml:"quarantine"`
 }
 
-// defaultConflicts asks for 64 addresses of a pool with both families in five minutes.
-func defaultConflicts() Conflicts {
-	return Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute}
-}
-
-func (w *walker) conflicts(n *yaml.Node, path string) Conflicts {
-	c := defaultConflicts()
-	w.object(n, path, map[string]reader{
-		"probeAhead": func(v *yaml.Node, at string) { c.ProbeAhead = w.integer(v, at, 0, maxProbeAhead) },
-		"probeInterval": func(v *yaml.Node, at string) {
-			c.ProbeInterval = w.durationBetween(v, at, minProbeInterval, maxProbeInterval)
-		},
-		"quarantine": func(v *yaml.Node, at string) {
-			c.Quarantine = w.durationBetween(v, at, minQuarantine, maxQuarantine)
-		},
-	})
+func (c Conflicts) check(s spot) Conflicts {
+	between(s.key("probeAhead"), c.ProbeAhead, 0, maxProbeAhead)
+	between(s.key("probeInterval"), c.ProbeInterval, minProbeInterval, maxProbeInterval)
+	between(s.key("quarantine"), c.Quarantine, minQuarantine, maxQuarantine)
 	return c
 }

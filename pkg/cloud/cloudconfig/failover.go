@@ -1,13 +1,8 @@
 package cloudconfig
 
-import (
-	"time"
+import "time"
 
-	"gopkg.in/yaml.v3"
-)
-
-// Bounds of Failover. Below, a busy machine is taken for a dead one; above, nobody would call
-// it failover.
+// Bounds of Failover. Below, a busy machine is taken for a dead one; above, it would be no failover.
 const (
 	minTransmitInterval = 20 * time.Millisecond
 	maxTransmitInterval = 10 * time.Second
@@ -17,22 +12,15 @@ const (
 
 // Failover is how nodes that may answer for the same addresses watch each other.
 type Failover struct {
-	// TransmitInterval is the time between two packets to each peer, 20 ms to 10 s.
-	TransmitInterval time.Duration
+	// TransmitInterval is the time between two heartbeats to each peer, 20 ms to 10 s.
+	TransmitInterval time.Duration `yaml:"transmitInterval"`
 	// DetectMultiplier is how many of them may be missing before a peer is taken for dead,
 	// 2 to 20.
-	DetectMultiplier int
+	DetectMultiplier int `yaml:"detectMultiplier"`
 }
 
-func (w *walker) failover(n *yaml.Node, path string) Failover {
-	f := defaultFailover()
-	w.object(n, path, map[string]reader{
-		"transmitInterval": func(v *yaml.Node, at string) {
-			f.TransmitInterval = w.durationBetween(v, at, minTransmitInterval, maxTransmitInterval)
-		},
-		"detectMultiplier": func(v *yaml.Node, at string) {
-			f.DetectMultiplier = w.integer(v, at, minDetectMultiplier, maxDetectMultiplier)
-		},
-	})
+func (f Failover) check(s spot) Failover {
+	between(s.key("transmitInterval"), f.TransmitInterval, minTransmitInterval, maxTransmitInterval)
+	between(s.key("detectMultiplier"), f.DetectMultiplier, minDetectMultiplier, maxDetectMultiplier)
 	return f
 }

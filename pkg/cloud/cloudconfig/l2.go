@@ -4,59 +4,53 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
-
-	"gopkg.in/yaml.v3"
 )
 
 // maxInterfaceName is IFNAMSIZ of Linux without the closing zero byte.
 const maxInterfaceName = 15
 
-func (w *walker) l2(n *yaml.Node, path string) []L2 {
+func l2(s spot, shapes []l2Shape) []L2 {
+	single(s, len(shapes))
 	var out []L2
-	w.one(n, path, yaml.MappingNode, func(v *yaml.Node, at string) {
-		var l L2
-		w.object(v, at, map[string]reader{
-			"interface":     func(v *yaml.Node, at string) { l.Interface = w.interfaceSelector(v, at) },
-			"nodeSelectors": func(v *yaml.Node, at string) { l.NodeSelector = w.selectors(v, at) },
-		})
-		out = append(out, l)
-	})
-	if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-		w.fail(n, path, "write [{}] to announce it on layer 2, or remove the key", "an empty list announces nothing")
+	for i, shape := range shapes {
+		item := s.item(i)
+		interfaces(item.key("interface"), shape.Interface)
+		out = append(out, L2{Interface: shape.Interface, NodeSelector: selectorOf(item.key("nodeSelectors"), shape.NodeSelectors)})
+	}
+	if s.given() && len(shapes) == 0 {
+		s.fail("write [{}] to announce it on layer 2, or remove the key", "an empty list announces nothing")
 	}
 	return out
 }
 
-// interfaceSelector reads which interfaces of a node carry the addresses, in the forms
-// that L2.Interface lists.
-func (w *walker) interfaceSelector(n *yaml.Node, path string) string {
-	s, ok := w.text(n, path)
-	if !ok || s == "" {
-		return ""
+// interfaces checks which interfaces of a node carry the addresses, in the forms that
+// L2.Interface lists.
+func interfaces(s spot, text string) {
+	if !s.given() || text == "" {
+		return
 	}
-	if address, is := strings.CutPrefix(s, "can_reach:"); is {
+	if address, is := strings.CutPrefix(text, "can_reach:"); is {
 		if a, err := netip.ParseAddr(address); err != nil || a.Zone() != "" {
-			w.fail(n, path, `write an address without a prefix length, like "can_reach:192.0.2.1"`, "%q is not an address", address)
+			s.fail(`write an address without a prefix length, like "can_reach:192.0.2.1"`, "%q is not an address", address)
 		}
-		return s
+		return
 	}
-	if strings.HasPrefix(s, "/") {
-		w.expressionOfNames(n, path, s)
-		return s
+	if strings.HasPrefix(text, "/") {
+		expressionOfNames(s, text)
+		return
 	}
-	if len(s) > maxInterfaceName || strings.ContainsAny(s, "/: \t\r\n") || s == "." || s == ".." {
-		w.fail(n, path, "write a name, /regular expression/ or can_reach:ADDRESS", "%q cannot be the name of an interface", s)
+	if len(text) > maxInterfaceName || strings.ContainsAny(text, "/: \t\r\n") || text == "." || text == ".." {
+		s.fail("write a name, /regular expression/ or can_reach:ADDRESS", "%q cannot be the name of an interface", text)
 	}
-	return s
 }
 
 // expressionOfNames checks a "/regular expression/" for interface names.
-func (w *walker) expressionOfNames(n *yaml.Node, path, s string) {
-	if len(s) < 3 || !strings.HasSuffix(s, "/") {
-		w.fail(n, path, "write it between two slashes, like /bond.*/", "%q is not a regular expression", s)
+func expressionOfNames(s spot, text string) {
+	if len(text) < 3 || !strings.HasSuffix(text, "/") {
+		s.fail("write it between two slashes, like /bond.*/", "%q is not a regular expression", text)
 		return
 	}
-	if _, err := regexp.Compile(s[1 : len(s)-1]); err != nil {
-		w.fail(n, path, "", "%s", err)
+	if _, err := regexp.Compile(text[1 : len(text)-1]); err != nil {
+		s.fail("", "%s", err)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"net/netip"
 	"net/url"
 	"time"
-
-	"gopkg.in/yaml.v3"
 )
 
 // Bounds of NodeHealth.UnwellAfter. Below, a restart of kube-proxy would move addresses.
@@ -21,43 +19,32 @@ const (
 type NodeHealth struct {
 	// KubeProxy is an http URL on a loopback address, with a port, that answers 200 while the
 	// node's service proxy works; "" asks nothing, and takes every node for well.
-	KubeProxy string
+	KubeProxy string `yaml:"kubeProxy"`
 	// UnwellAfter is for how long it may not answer so before the node's addresses go to
 	// others, 1 s to 1 h.
-	UnwellAfter time.Duration
+	UnwellAfter time.Duration `yaml:"unwellAfter"`
 	// DrainOnCordon has a node's addresses go to others while it is cordoned.
-	DrainOnCordon bool
+	DrainOnCordon bool `yaml:"drainOnCordon"`
 }
 
-func (w *walker) nodeHealth(n *yaml.Node, path string) NodeHealth {
-	h := defaultNodeHealth()
-	w.object(n, path, map[string]reader{
-		"kubeProxy": func(v *yaml.Node, at string) { h.KubeProxy = w.loopbackURL(v, at) },
-		"unwellAfter": func(v *yaml.Node, at string) {
-			h.UnwellAfter = w.durationBetween(v, at, minUnwellAfter, maxUnwellAfter)
-		},
-		"drainOnCordon": func(v *yaml.Node, at string) { h.DrainOnCordon = w.boolean(v, at) },
-	})
+func (h NodeHealth) check(s spot) NodeHealth {
+	between(s.key("unwellAfter"), h.UnwellAfter, minUnwellAfter, maxUnwellAfter)
+	if proxy := s.key("kubeProxy"); proxy.given() && h.KubeProxy != "" {
+		loopbackURL(proxy, h.KubeProxy)
+	}
 	return h
 }
 
-// loopbackURL reads an http URL on a loopback address; "" is none. Announcers are not to be
-// sent anywhere else.
-func (w *walker) loopbackURL(n *yaml.Node, path string) string {
-	text, ok := w.text(n, path)
-	if !ok || text == "" {
-		return ""
-	}
+// loopbackURL checks an http URL on a loopback address: announcers ask nowhere else.
+func loopbackURL(s spot, text string) {
 	const cure = "write it like http://127.0.0.1:10256/healthz, or \"\" for none"
 	u, err := url.Parse(text)
 	if err != nil || len(text) > maxURL || u.Scheme != "http" || u.User != nil || u.Fragment != "" {
-		w.fail(n, path, cure, "%q is no http URL", text)
-		return ""
+		s.fail(cure, "%q is no http URL", text)
+		return
 	}
 	address, err := netip.ParseAddrPort(u.Host)
 	if err != nil || !address.Addr().IsLoopback() || address.Port() == 0 {
-		w.fail(n, path, cure, "%q is no loopback address with a port", u.Host)
-		return ""
+		s.fail(cure, "%q is no loopback address with a port", u.Host)
 	}
-	return text
 }

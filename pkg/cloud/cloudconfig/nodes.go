@@ -5,7 +5,6 @@ import (
 	"strings"
 	"unicode"
 
-	"gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -16,10 +15,11 @@ const nodeName = "{name}"
 type Nodes struct {
 	// ProviderID is a template like "baremetal://{name}": a scheme, "://", and text with
 	// at least one {name} and no other braces.
-	ProviderID string
+	ProviderID string `yaml:"providerID"`
 	// ZoneLabel and RegionLabel are the keys of the node labels that hold the node's zone
 	// and region; "" where there is none.
-	ZoneLabel, RegionLabel string
+	ZoneLabel   string `yaml:"zoneLabel"`
+	RegionLabel string `yaml:"regionLabel"`
 }
 
 // ProviderIDOf returns the provider ID of the node with that name. Different names have
@@ -28,14 +28,18 @@ func (n Nodes) ProviderIDOf(node string) string {
 	return strings.ReplaceAll(n.ProviderID, nodeName, node)
 }
 
-func (w *walker) nodes(n *yaml.Node, path string) *Nodes {
-	nodes := defaultNodes()
-	w.object(n, path, map[string]reader{
-		"providerID":  func(v *yaml.Node, at string) { nodes.ProviderID = w.providerID(v, at) },
-		"zoneLabel":   func(v *yaml.Node, at string) { nodes.ZoneLabel = w.labelKey(v, at) },
-		"regionLabel": func(v *yaml.Node, at string) { nodes.RegionLabel = w.labelKey(v, at) },
-	})
-	return nodes
+func (n *Nodes) setDefaults() { n.ProviderID = "baremetal://" + nodeName }
+
+func (n *Nodes) check(s spot) *Nodes {
+	if n == nil {
+		return nil
+	}
+	if id := s.key("providerID"); id.given() {
+		providerID(id, n.ProviderID)
+	}
+	labelKey(s.key("zoneLabel"), n.ZoneLabel)
+	labelKey(s.key("regionLabel"), n.RegionLabel)
+	return n
 }
 
 var (
@@ -46,46 +50,40 @@ var (
 	braces = regexp.MustCompile(`\{[^{}]*\}|[{}]`)
 )
 
-// providerID reads a template as Nodes.ProviderID describes it. A node keeps the ID that
+// providerID checks a template as Nodes.ProviderID describes it. A node keeps the ID that
 // it got for ever, so what looks like a slip is refused.
-func (w *walker) providerID(n *yaml.Node, path string) string {
-	s, ok := w.text(n, path)
-	if !ok {
-		return ""
+func providerID(s spot, text string) {
+	var example Nodes
+	example.setDefaults()
+	if !scheme.MatchString(text) {
+		s.fail("write it like "+example.ProviderID, "%q does not begin with a scheme in lower case and ://", text)
 	}
-	if !scheme.MatchString(s) {
-		w.fail(n, path, "write it like "+defaultNodes().ProviderID, "%q does not begin with a scheme in lower case and ://", s)
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
-		w.fail(n, path, "remove it", "%q contains white space or a control character", s)
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+		s.fail("remove it", "%q contains white space or a control character", text)
 	}
 	named := false
-	for _, b := range braces.FindAllString(s, -1) {
+	for _, b := range braces.FindAllString(text, -1) {
 		if b == nodeName {
 			named = true
 			continue
 		}
-		w.fail(n, path, "the only one is "+nodeName, "%q is not a placeholder", b)
+		s.fail("the only one is "+nodeName, "%q is not a placeholder", b)
 	}
 	if !named {
-		w.fail(n, path, "write it like "+defaultNodes().ProviderID, "%q has no %s: all nodes would have the same ID", s, nodeName)
+		s.fail("write it like "+example.ProviderID, "%q has no %s: all nodes would have the same ID", text, nodeName)
 	}
-	return s
 }
 
-// labelKey reads the key of a label; "" is none.
-func (w *walker) labelKey(n *yaml.Node, path string) string {
-	s, ok := w.text(n, path)
-	if !ok || s == "" {
-		return ""
+// labelKey checks the key of a label; "" is none.
+func labelKey(s spot, key string) {
+	if s.given() && key != "" {
+		qualified(s, key)
 	}
-	w.qualified(n, path, s)
-	return s
 }
 
-// qualified checks that s can be the key of a label.
-func (w *walker) qualified(n *yaml.Node, path, s string) {
-	for _, why := range validation.IsQualifiedName(s) {
-		w.fail(n, path, "", "%q is not the key of a label: %s", s, why)
+// qualified checks that key can be the key of a label.
+func qualified(s spot, key string) {
+	for _, why := range validation.IsQualifiedName(key) {
+		s.fail("", "%q is not the key of a label: %s", key, why)
 	}
 }

@@ -21,19 +21,15 @@ func Parse(data []byte, name string) (*Config, []Warning, error) {
 	if problem != nil {
 		return nil, nil, newError(name, []Problem{*problem})
 	}
-	w := &walker{}
-	w.refuseAliases(root)
-	var config Config
-	if len(w.problems) == 0 { // what an alias stands for cannot be judged
-		config = w.config(root)
-	}
-	sortProblems(w.warnings)
-	warnings := make([]Warning, 0, len(w.warnings))
-	for _, p := range w.warnings {
+	var r report
+	config := read(root, &r)
+	sortProblems(r.warnings)
+	warnings := make([]Warning, 0, len(r.warnings))
+	for _, p := range r.warnings {
 		warnings = append(warnings, Warning{Name: name, Problem: p})
 	}
-	if len(w.problems) > 0 {
-		return nil, warnings, newError(name, w.problems)
+	if len(r.problems) > 0 {
+		return nil, warnings, newError(name, r.problems)
 	}
 	return &config, warnings, nil
 }

@@ -82,8 +82,8 @@ func TestReference(t *testing.T) {
 
 	require.Equal(t, []string{"baremetal.cloud/lb"}, c.LoadBalancerClasses)
 	require.Len(t, c.Pools, 3)
-	require.Equal(t, defaultPool().ReuseAfter, c.Pools[0].ReuseAfter)
-	require.Equal(t, defaultL2(), c.Pools[0].L2)
+	require.Equal(t, 10*time.Minute, c.Pools[0].ReuseAfter)
+	require.Equal(t, []L2{{}}, c.Pools[0].L2)
 
 	team := c.Pools[1]
 	require.True(t, team.AvoidBuggyIPs)
@@ -110,17 +110,19 @@ func TestReferenceStatesDefaults(t *testing.T) {
 	require.NoError(t, err)
 	c, _, err := Parse(data, "reference.yaml")
 	require.NoError(t, err)
+	plain := parse(t, "nodes: {}\npools: [{name: default, addresses: [192.168.50.211-192.168.50.220, \"2001:db8:50::/64\"]}]\n")
 	written := c.Pools[0]
-	expected := defaultPool()
-	expected.Name, expected.Ranges, expected.L2 = written.Name, written.Ranges, defaultL2()
-	expected.Namespaces, expected.SharedNamespaces = written.Namespaces, written.SharedNamespaces
-	require.Equal(t, expected, written)
 	require.Empty(t, written.Namespaces)
 	require.Empty(t, written.SharedNamespaces)
-	require.Equal(t, defaultConfig().OnShrink, c.OnShrink)
-	require.Equal(t, defaultNodes(), c.Nodes)
-	require.Equal(t, defaultFailover(), c.Failover)
-	require.Equal(t, defaultConflicts(), c.Conflicts)
+	written.Namespaces, written.SharedNamespaces = nil, nil
+	require.Equal(t, plain.Pools[0], written)
+	require.Equal(t, plain.OnShrink, c.OnShrink)
+	require.Equal(t, plain.Nodes, c.Nodes)
+	require.Equal(t, plain.Failover, c.Failover)
+	require.Equal(t, plain.Conflicts, c.Conflicts)
+	require.Equal(t, plain.Announce, c.Announce)
+	require.Equal(t, plain.NodeHealth, c.NodeHealth)
+	require.Equal(t, plain.MaxMovesPerMinute, c.MaxMovesPerMinute)
 }
 
 func TestConflicts(t *testing.T) {
@@ -192,7 +194,7 @@ func TestWarnings(t *testing.T) {
 			"c.yaml:7:24: pools[0].namespaceSelectors[0]: an empty selector adds nothing to namespaces; remove it, or give it a label"},
 		"shared namespace that may not use the pool": {
 			"pools:\n- name: a\n  addresses: [192.0.2.1]\n  namespaces: [x]\n  sharedNamespaces: [x, y]\n",
-			`c.yaml:7:25: pools[0].sharedNamespaces: "y" may share addresses of the pool and may not use it; add it to namespaces`},
+			`c.yaml:7:25: pools[0].sharedNamespaces[1]: "y" may share addresses of the pool and may not use it; add it to namespaces`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -24,68 +24,43 @@ var operators = map[string]selection.Operator{
 	"DoesNotExist": selection.DoesNotExist,
 }
 
-// selectors reads a list of label selectors. It is nil where they ask for nothing.
-func (w *walker) selectors(n *yaml.Node, path string) ipam.Selector {
-	var s ipam.Selector
-	w.one(n, path, yaml.MappingNode, func(v *yaml.Node, at string) { s = w.selector(v, at) })
-	return s
+// selectorOf checks a list of label selectors. It is nil where they ask for nothing.
+func selectorOf(s spot, shapes []labelSelector) (out ipam.Selector) {
+	single(s, len(shapes))
+	for i, shape := range shapes {
+		out = shape.selector(s.item(i))
+	}
+	return out
 }
 
-// selector reads a Kubernetes label selector, with matchLabels and matchExpressions. It
-// builds the requirements itself, as metav1.LabelSelectorAsSelector does, because that
-// names no position. An empty selector is nil: it asks for nothing.
-func (w *walker) selector(n *yaml.Node, path string) ipam.Selector {
+// selector builds the requirements as metav1.LabelSelectorAsSelector does, which names no
+// position. An empty selector is nil: it asks for nothing.
+func (l labelSelector) selector(s spot) ipam.Selector {
 	var requirements []labels.Requirement
-	add := func(v *yaml.Node, at, key string, op selection.Operator, values []string) {
+	add := func(at spot, n *yaml.Node, key string, op selection.Operator, values []string) {
 		r, err := labels.NewRequirement(key, op, values)
 		if err != nil {
-			w.fail(v, at, "", "%s", err)
+			at.report.fail(n, at.path, "", "%s", err)
 			return
 		}
 		requirements = append(requirements, *r)
 	}
-	w.object(n, path, map[string]reader{
-		"matchLabels": func(v *yaml.Node, at string) {
-			if !w.expect(v, at, yaml.MappingNode) {
-				return
-			}
-			w.eachKey(v, at, map[string]*yaml.Node{}, func(key, value *yaml.Node, at string) {
-				if s, ok := w.text(value, at); ok {
-					add(key, at, key.Value, selection.Equals, []string{s})
-				}
-			})
-		},
-		"matchExpressions": func(v *yaml.Node, at string) {
-			w.list(v, at, func(v *yaml.Node, at string) {
-				if key, op, values, ok := w.expression(v, at); ok {
-					add(v, at, key, op, values)
-				}
-			})
-		},
-	})
+	for key, value := range l.MatchLabels {
+		at := s.key("matchLabels").key(key)
+		add(at, at.keyNode(), key, selection.Equals, []string{value})
+	}
+	for i, e := range l.MatchExpressions {
+		at := s.key("matchExpressions").item(i)
+		operator := at.key("operator")
+		if operators[e.Operator] == "" && operator.given() {
+			operator.fail("write In, NotIn, Exists or DoesNotExist", "%q is not an operator", e.Operator)
+		}
+		if at.given() && !at.troubled(at.path) {
+			add(at, at.node(), e.Key, operators[e.Operator], e.Values)
+		}
+	}
 	if len(requirements) == 0 {
 		return nil
 	}
 	return selector{labels.NewSelector().Add(requirements...)}
-}
-
-// expression reads one item of matchExpressions; ok says that it had no problem.
-func (w *walker) expression(n *yaml.Node, path string) (key string, op selection.Operator, values []string, ok bool) {
-	problems := len(w.problems)
-	w.object(n, path, map[string]reader{
-		"key": func(v *yaml.Node, at string) { key, _ = w.text(v, at) },
-		"operator": func(v *yaml.Node, at string) {
-			s, isText := w.text(v, at)
-			if op = operators[s]; op == "" && isText {
-				w.fail(v, at, "write In, NotIn, Exists or DoesNotExist", "%q is not an operator", s)
-			}
-		},
-		"values": func(v *yaml.Node, at string) {
-			w.list(v, at, func(v *yaml.Node, at string) {
-				s, _ := w.text(v, at)
-				values = append(values, s)
-			})
-		},
-	}, "key", "operator")
-	return key, op, values, len(w.problems) == problems
 }

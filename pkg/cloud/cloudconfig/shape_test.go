@@ -14,14 +14,14 @@ func TestOldShapes(t *testing.T) {
 			"c.yaml:6:7: pools[0].l2: want a list, got a mapping; write l2: [{interface: eth0}]"},
 		"layer 2 without a list and an old key in it": {pool + "  l2:\n    nodeSelector: {matchLabels: {rack: a}}\n    interface: /eth\n",
 			"c.yaml:7:5: pools[0].l2: want a list, got a mapping; write l2: [{interface: eth0}]\n" +
-				"c.yaml:7:5: pools[0].l2.nodeSelector: has been replaced by nodeSelectors; write nodeSelectors: [{matchLabels: {rack: a}}]\n" +
-				`c.yaml:8:16: pools[0].l2.interface: "/eth" is not a regular expression; write it between two slashes, like /bond.*/`},
+				"c.yaml:7:5: pools[0].l2[0].nodeSelector: has been replaced by nodeSelectors; write nodeSelectors: [{matchLabels: {rack: a}}]\n" +
+				`c.yaml:8:16: pools[0].l2[0].interface: "/eth" is not a regular expression; write it between two slashes, like /bond.*/`},
 		"selectors of a pool": {pool + "  namespaceSelector: {}\n  serviceSelector: {matchLabels: {tier: gold}}\n",
 			"c.yaml:6:3: pools[0].namespaceSelector: has been replaced by namespaceSelectors; write namespaceSelectors: [{matchLabels: {team: a}}]\n" +
 				"c.yaml:7:3: pools[0].serviceSelector: has been replaced by serviceSelectors; write serviceSelectors: [{matchLabels: {tier: gold}}]"},
 		"selectors without a list": {pool + "  serviceSelectors: {matchLabel: {tier: gold}}\n",
 			"c.yaml:6:21: pools[0].serviceSelectors: want a list, got a mapping; write serviceSelectors: [{matchLabels: {tier: gold}}]\n" +
-				"c.yaml:6:22: pools[0].serviceSelectors.matchLabel: unknown key; did you mean matchLabels?"},
+				"c.yaml:6:22: pools[0].serviceSelectors[0].matchLabel: unknown key; did you mean matchLabels?"},
 		"selector of a peer": {peer("nodeSelector: {matchLabels: {rack: a}}"),
 			"c.yaml:5:68: bgp.peers[0].nodeSelector: has been replaced by nodeSelectors; write nodeSelectors: [{matchLabels: {rack: a}}]"},
 		"selector of an advertisement": {routed + "  bgp:\n  - nodeSelector:\n      matchLabels: {rack: a}\n",
@@ -30,7 +30,7 @@ func TestOldShapes(t *testing.T) {
 			"c.yaml:3:1: loadBalancerClass: has been replaced by loadBalancerClasses; write loadBalancerClasses: [baremetal.cloud/lb]"},
 		"classes without a list": {"loadBalancerClasses: /lb\n" + pool,
 			"c.yaml:3:22: loadBalancerClasses: want a list, got the string \"/lb\"; write loadBalancerClasses: [baremetal.cloud/lb]\n" +
-				"c.yaml:3:22: loadBalancerClasses: \"/lb\": prefix part must be non-empty"},
+				"c.yaml:3:22: loadBalancerClasses[0]: \"/lb\": prefix part must be non-empty"},
 		"sight": {"sight: {transmitInterval: 100ms}\n" + pool,
 			"c.yaml:3:1: sight: has been replaced by failover; write failover: {transmitInterval: 100ms, detectMultiplier: 3}"},
 		"an old key where it never was": {"nodeSelector: {}\n" + pool,

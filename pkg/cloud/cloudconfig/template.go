@@ -3,6 +3,7 @@ package cloudconfig
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,25 +19,59 @@ var placeholder = regexp.MustCompile(`^\{label:([^{}]+)\}$`)
 // template is a text with placeholders for the values of a node's labels; "" is none.
 type template string
 
-// isTemplate says that n is meant as one. Without quotes YAML takes it for a mapping.
-func isTemplate(n *yaml.Node) bool {
-	return n.Kind == yaml.MappingNode || n.Kind == yaml.ScalarNode && strings.ContainsAny(n.Value, "{}")
+// textOrTemplate is a value that may be a template: text is either.
+type textOrTemplate struct {
+	text string
+	// template is text where it has placeholders, and "" where it has none.
+	template template
 }
 
-// template reads a text with placeholders.
-func (w *walker) template(n *yaml.Node, path string) template {
-	if n.Kind == yaml.MappingNode {
-		w.fail(n, path, `write a template like "{label:KEY}" in quotes`, "want a single value, got a mapping")
+// decodeNode implements nodeDecoder. Without quotes YAML takes a template for a mapping.
+func (v *textOrTemplate) decodeNode(d *decoder, n *yaml.Node, path string) bool {
+	if template, is := readTemplate(d, n, path); is {
+		v.template = template
+		return template != ""
 	}
-	for _, b := range braces.FindAllString(n.Value, -1) {
+	return d.text(n, path, reflect.ValueOf(&v.text).Elem())
+}
+
+// numberOrLabels is a number, or a template for one.
+type numberOrLabels struct {
+	number   int
+	template template
+}
+
+// decodeNode implements nodeDecoder.
+func (v *numberOrLabels) decodeNode(d *decoder, n *yaml.Node, path string) bool {
+	if template, is := readTemplate(d, n, path); is {
+		v.template = template
+		return template != ""
+	}
+	return d.scalar(n, path, "!!int", "a whole number", reflect.ValueOf(&v.number).Elem())
+}
+
+// readTemplate reads a text with placeholders, if n is meant as one.
+func readTemplate(d *decoder, n *yaml.Node, path string) (t template, is bool) {
+	switch {
+	case n.Kind == yaml.MappingNode:
+		d.report.fail(n, path, `write a template like "{label:KEY}" in quotes`, "want a single value, got a mapping")
+		return "", true
+	case n.Kind != yaml.ScalarNode || !strings.ContainsAny(n.Value, "{}"):
+		return "", false
+	}
+	return template(n.Value), true
+}
+
+// check checks the placeholders.
+func (t template) check(s spot) {
+	for _, b := range braces.FindAllString(string(t), -1) {
 		key := placeholder.FindStringSubmatch(b)
 		if key == nil {
-			w.fail(n, path, "write {label:KEY} for the value of that label of the node", "%q is not a placeholder", b)
+			s.fail("write {label:KEY} for the value of that label of the node", "%q is not a placeholder", b)
 			continue
 		}
-		w.qualified(n, path, key[1])
+		qualified(s, key[1])
 	}
-	return template(n.Value)
 }
 
 // filled is a template with the labels of a node.

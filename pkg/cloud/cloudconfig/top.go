@@ -1,108 +1,95 @@
 package cloudconfig
 
 import (
+	"reflect"
+
 	"gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// config reads the whole file.
-func (w *walker) config(n *yaml.Node) Config {
-	c := defaultConfig()
-	keys := map[string]reader{
-		"apiVersion":           func(v *yaml.Node, at string) { w.constant(v, at, APIVersion) },
-		"kind":                 func(v *yaml.Node, at string) { w.constant(v, at, Kind) },
-		"loadBalancerClasses":  func(v *yaml.Node, at string) { c.LoadBalancerClasses = w.classes(v, at) },
-		"servicesWithoutClass": func(v *yaml.Node, at string) { w.servicesWithoutClass(v, at) },
-		"pools":                func(v *yaml.Node, at string) { c.Pools = w.pools(v, at) },
-		"onShrink":             func(v *yaml.Node, at string) { c.OnShrink = w.shrinkPolicy(v, at) },
-		"failover":             func(v *yaml.Node, at string) { c.Failover = w.failover(v, at) },
-		"rebalance":            func(v *yaml.Node, at string) { c.MaxMovesPerMinute = w.rebalance(v, at) },
-		"nodeHealth":           func(v *yaml.Node, at string) { c.NodeHealth = w.nodeHealth(v, at) },
-		"announce":             func(v *yaml.Node, at string) { c.Announce = w.announce(v, at) },
-		"conflicts":            func(v *yaml.Node, at string) { c.Conflicts = w.conflicts(v, at) },
-		"nodes":                func(v *yaml.Node, at string) { c.Nodes = w.nodes(v, at) },
-		// Read before the pools, which refer to it, and after them, which they refer to: they
-		// may come in any order in the file.
-		"bgp":          func(*yaml.Node, string) {},
-		"reservations": func(*yaml.Node, string) {},
-	}
-	if v := lookup(n, "bgp"); n.Kind == yaml.MappingNode && v != nil && !isNull(v) {
-		w.bgp = w.readBGP(v, "bgp")
-		c.BGP = w.bgp
-	}
-	w.object(n, "", keys, "apiVersion", "kind")
-	if n.Kind != yaml.MappingNode {
-		return c
-	}
-	w.overlaps()
-	if v := lookup(n, "reservations"); v != nil && !isNull(v) {
-		c.Reservations = w.reservations(v, "reservations")
-	}
-	if len(c.Pools) == 0 && len(w.problems) == 0 {
-		w.warn(n, "pools", "", "there are no pools: no Service will get an address")
-	}
-	return c
+// checker makes a Config of a decoded file, and reports the values that are not allowed.
+type checker struct {
+	*report
+	index index
+	// entries are the valid address ranges of all pools, for the checks across pools.
+	entries []entry
+	// badAddress is set if an address of a pool could not be read. Then it is not known what the
+	// pools contain.
+	badAddress bool
+	// bgp is checked before the pools, which refer to it.
+	bgp BGP
 }
 
-// maxMovesPerMinute bounds rebalance: above, it would not be a trickle any more.
+// read decodes and checks the whole file, whose root value is n.
+func read(n *yaml.Node, r *report) Config {
+	d := decoder{r, index{}}
+	d.refuseAliases(n)
+	if len(r.problems) > 0 {
+		return Config{} // the value of an alias cannot be checked
+	}
+	var f file
+	d.decode(place{value: n}, "", reflect.ValueOf(&f).Elem())
+	c := &checker{report: r, index: d.index}
+	if n.Kind != yaml.MappingNode {
+		return Config{}
+	}
+	return c.config(spot{c, ""}, f)
+}
+
+func (c *checker) config(s spot, f file) Config {
+	constant(s.key("apiVersion"), f.APIVersion, APIVersion)
+	constant(s.key("kind"), f.Kind, Kind)
+	if without := s.key("servicesWithoutClass"); without.given() && !f.ServicesWithoutClass {
+		without.fail("write true, or remove the key", "false is not supported by this version yet")
+	}
+	c.bgp = c.checkBGP(s.key("bgp"), f.BGP)
+	config := Config{
+		LoadBalancerClasses: classes(s.key("loadBalancerClasses"), f.LoadBalancerClasses),
+		Pools:               c.pools(s.key("pools"), f.Pools),
+		OnShrink:            shrinkPolicy(s.key("onShrink"), f.OnShrink),
+		BGP:                 c.bgp,
+		Failover:            f.Failover.check(s.key("failover")),
+		Announce:            f.Announce.check(s.key("announce")),
+		Conflicts:           f.Conflicts.check(s.key("conflicts")),
+		MaxMovesPerMinute:   between(s.key("rebalance").key("maxMovesPerMinute"), f.Rebalance.MaxMovesPerMinute, 0, maxMovesPerMinute),
+		NodeHealth:          f.NodeHealth.check(s.key("nodeHealth")),
+		Nodes:               f.Nodes.check(s.key("nodes")),
+	}
+	c.overlaps()
+	config.Reservations = c.reservations(s.key("reservations"), f.Reservations)
+	if len(config.Pools) == 0 && len(c.problems) == 0 {
+		c.warn(s.node(), "pools", "", "there are no pools: no Service will get an address")
+	}
+	return config
+}
+
+// maxMovesPerMinute bounds rebalance: above, it would no longer be a trickle.
 const maxMovesPerMinute = 600
 
-func (w *walker) rebalance(n *yaml.Node, path string) (moves int) {
-	w.object(n, path, map[string]reader{
-		"maxMovesPerMinute": func(v *yaml.Node, at string) { moves = w.integer(v, at, 0, maxMovesPerMinute) },
-	})
-	return moves
-}
-
-// constant reads a string that can only be want.
-func (w *walker) constant(n *yaml.Node, path, want string) {
-	if s, ok := w.text(n, path); ok && s != want {
-		w.fail(n, path, "write "+want, "%q is not a version or kind that this program reads", s)
+// constant checks a text that can only be want.
+func constant(s spot, text, want string) {
+	if s.given() && text != want {
+		s.fail("write "+want, "%q is not a version or kind that this program reads", text)
 	}
 }
 
-// classes reads the classes of Services that are served.
-func (w *walker) classes(n *yaml.Node, path string) []string {
-	var classes []string
-	w.one(n, path, yaml.ScalarNode, func(v *yaml.Node, at string) {
-		s, ok := w.text(v, at)
-		if !ok {
-			return
+// classes checks the classes of Services that are served.
+func classes(s spot, names []string) []string {
+	single(s, len(names))
+	for i, name := range names {
+		if !s.item(i).given() {
+			continue
 		}
-		for _, why := range validation.IsQualifiedName(s) {
-			w.fail(v, at, "", "%q: %s", s, why)
-		}
-		classes = append(classes, s)
-	})
-	return classes
-}
-
-// servicesWithoutClass reads whether Services without a class are served, which they are.
-func (w *walker) servicesWithoutClass(n *yaml.Node, path string) {
-	problems := len(w.problems)
-	if !w.boolean(n, path) && len(w.problems) == problems {
-		w.fail(n, path, "write true, or remove the key", "false is not supported by this version yet")
-	}
-}
-
-func (w *walker) shrinkPolicy(n *yaml.Node, path string) ShrinkPolicy {
-	s, ok := w.text(n, path)
-	switch p := ShrinkPolicy(s); {
-	case !ok:
-	case p == ShrinkRefuse, p == ShrinkReassign:
-		return p
-	default:
-		w.fail(n, path, "write Refuse or Reassign", "%q is not a policy", s)
-	}
-	return ShrinkRefuse
-}
-
-// lookup returns the value of the first key of that name in the mapping n, or nil.
-func lookup(n *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Kind == yaml.ScalarNode && n.Content[i].Value == key {
-			return n.Content[i+1]
+		for _, why := range validation.IsQualifiedName(name) {
+			s.item(i).fail("", "%q: %s", name, why)
 		}
 	}
-	return nil
+	return names
+}
+
+func shrinkPolicy(s spot, p ShrinkPolicy) ShrinkPolicy {
+	if s.given() && p != ShrinkRefuse && p != ShrinkReassign {
+		s.fail("write Refuse or Reassign", "%q is not a policy", string(p))
+	}
+	return p
 }
