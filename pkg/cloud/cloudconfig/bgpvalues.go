@@ -43,24 +43,24 @@ var gateways = map[string]netip.Addr{"gateway": netip.IPv4Unspecified(), "gatewa
 
 // routerAddress reads the address of a router, or a word for the node's default gateway. A
 // template has none yet.
-func routerAddress(s spot, v textOrTemplate) netip.Addr {
+func routerAddress(s spot, v orTemplate[string]) netip.Addr {
 	if v.template != "" {
 		v.template.check(s)
 		return netip.Addr{}
 	}
-	if gateway, ok := gateways[v.text]; ok {
+	if gateway, ok := gateways[v.value]; ok {
 		return gateway
 	}
-	return unicast(s, v.text)
+	return unicast(s, v.value)
 }
 
 // peerASN checks the AS number of a router. A template has none yet.
-func peerASN(s spot, v numberOrLabels) uint32 {
+func peerASN(s spot, v orTemplate[int]) uint32 {
 	if v.template != "" {
 		v.template.check(s)
 		return 0
 	}
-	return asn(s, v.number)
+	return asn(s, v.value)
 }
 
 // routerText names a router as the file does.

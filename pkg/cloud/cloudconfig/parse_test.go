@@ -73,6 +73,14 @@ pools:
 `))
 }
 
+// A key that is given again after one without a value is read, wherever it stands.
+func TestGivenAfterNothing(t *testing.T) {
+	c := parse(t, "bgp:\nbgp: {peers: [{name: a, address: 192.0.2.1, localASN: 1, peerASN: 2}]}\nreservations:\n"+pool+
+		"reservations: [{service: a/b, addresses: [192.0.2.7]}]\n")
+	require.Len(t, c.BGP.Peers, 1)
+	require.Len(t, c.Reservations, 1)
+}
+
 func TestReference(t *testing.T) {
 	data, err := os.ReadFile("../../../docs/reference.yaml")
 	require.NoError(t, err)

@@ -67,25 +67,25 @@ type bgpShape struct {
 }
 
 type peerShape struct {
-	Name             string          `yaml:"name" needed:"yes"`
-	Address          textOrTemplate  `yaml:"address" needed:"yes"`
-	Port             int             `yaml:"port"`
-	LocalASN         int             `yaml:"localASN" needed:"yes"`
-	PeerASN          numberOrLabels  `yaml:"peerASN" needed:"yes"`
-	HoldTime         time.Duration   `yaml:"holdTime"`
-	KeepaliveTime    time.Duration   `yaml:"keepaliveTime"`
-	ConnectRetryTime time.Duration   `yaml:"connectRetryTime"`
-	SourceAddress    string          `yaml:"sourceAddress"`
-	Interface        string          `yaml:"interface"`
-	RouterID         string          `yaml:"routerID"`
-	PasswordFile     string          `yaml:"passwordFile"`
-	EBGPMultihop     int             `yaml:"ebgpMultihop"`
-	TTLSecurity      int             `yaml:"ttlSecurity"`
-	GracefulRestart  *restart        `yaml:"gracefulRestart"`
-	Families         []string        `yaml:"families"`
-	ExtendedNextHop  bool            `yaml:"extendedNextHop"`
-	NodeSelectors    []labelSelector `yaml:"nodeSelectors"`
-	BFD              *bfdShape       `yaml:"bfd"`
+	Name             string             `yaml:"name" needed:"yes"`
+	Address          orTemplate[string] `yaml:"address" needed:"yes"`
+	Port             int                `yaml:"port"`
+	LocalASN         int                `yaml:"localASN" needed:"yes"`
+	PeerASN          orTemplate[int]    `yaml:"peerASN" needed:"yes"`
+	HoldTime         time.Duration      `yaml:"holdTime"`
+	KeepaliveTime    time.Duration      `yaml:"keepaliveTime"`
+	ConnectRetryTime time.Duration      `yaml:"connectRetryTime"`
+	SourceAddress    string             `yaml:"sourceAddress"`
+	Interface        string             `yaml:"interface"`
+	RouterID         string             `yaml:"routerID"`
+	PasswordFile     string             `yaml:"passwordFile"`
+	EBGPMultihop     int                `yaml:"ebgpMultihop"`
+	TTLSecurity      int                `yaml:"ttlSecurity"`
+	GracefulRestart  *restart           `yaml:"gracefulRestart"`
+	Families         []string           `yaml:"families"`
+	ExtendedNextHop  bool               `yaml:"extendedNextHop"`
+	NodeSelectors    []labelSelector    `yaml:"nodeSelectors"`
+	BFD              *bfdShape          `yaml:"bfd"`
 }
 
 type restart struct {

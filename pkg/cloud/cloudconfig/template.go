@@ -19,38 +19,24 @@ var placeholder = regexp.MustCompile(`^\{label:([^{}]+)\}$`)
 // template is a text with placeholders for the values of a node's labels; "" is none.
 type template string
 
-// textOrTemplate is a value that may be a template: text is either.
-type textOrTemplate struct {
-	text string
-	// template is text where it has placeholders, and "" where it has none.
-	template template
-}
-
-// decodeNode implements nodeDecoder. Without quotes YAML takes a template for a mapping.
-func (v *textOrTemplate) decodeNode(d *decoder, n *yaml.Node, path string) bool {
-	if template, is := readTemplate(d, n, path); is {
-		v.template = template
-		return template != ""
-	}
-	return d.text(n, path, reflect.ValueOf(&v.text).Elem())
-}
-
-// numberOrLabels is a number, or a template for one.
-type numberOrLabels struct {
-	number   int
+// orTemplate is a value, or a template for one.
+type orTemplate[T int | string] struct {
+	value T
+	// template is "" where the value is written out.
 	template template
 }
 
 // decodeNode implements nodeDecoder.
-func (v *numberOrLabels) decodeNode(d *decoder, n *yaml.Node, path string) bool {
+func (v *orTemplate[T]) decodeNode(d *decoder, n *yaml.Node, path string) bool {
 	if template, is := readTemplate(d, n, path); is {
 		v.template = template
 		return template != ""
 	}
-	return d.scalar(n, path, "!!int", "a whole number", reflect.ValueOf(&v.number).Elem())
+	return d.value(n, path, reflect.ValueOf(&v.value).Elem())
 }
 
-// readTemplate reads a text with placeholders, if n is meant as one.
+// readTemplate reads a text with placeholders, if n is meant as one. Without quotes YAML takes a
+// template for a mapping.
 func readTemplate(d *decoder, n *yaml.Node, path string) (t template, is bool) {
 	switch {
 	case n.Kind == yaml.MappingNode:
