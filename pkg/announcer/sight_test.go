@@ -353,7 +353,7 @@ func TestOnlyPeersAreHeard(t *testing.T) {
 	b.inject(second, real)
 	b.inject(second, <-records)
 	b.injectFrom(second, 254, real)
-	b.inject(second, []byte{2, 2, 3})
+	b.inject(second, []byte{3, 2, 3})
 	b.inject(second, []byte("GET / HTTP/1.1\r\n"))
 	for _, cause := range []error{sight.ErrHopLimit, sight.ErrForged, sight.ErrStranger, sight.ErrUnproven, sight.ErrReplayed, sight.ErrMalformed, sight.ErrVersion} {
 		require.Eventually(t, func() bool { return second.announcer.Status().Dropped[cause.Error()] > 0 }, patience, 5*time.Millisecond, cause)
