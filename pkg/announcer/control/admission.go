@@ -37,15 +37,15 @@ type admission struct {
 // order is from cheap to dear. No message is read from a peer that has not proven who it
 // is: until then a stream costs no more than its metadata and its flow control window.
 func (s *Server) admit(st *serverStream) (a admission, err error) {
+	known := s.knownNode(st)
+	if err := s.paces.enter(st.ctx, known, st.remote); err != nil {
+		return a, err
+	}
 	if a.node, a.token, a.protocol, err = readMetadata(st.ctx); err != nil {
 		return a, err
 	}
 	ctx, cancel := context.WithTimeout(st.ctx, s.options.Limits.HelloTimeout)
 	defer cancel()
-	known := "" // the node, where the address speaks for it
-	if s.options.Nodes.Owns(a.node, st.remote) {
-		known = a.node
-	}
 	leave, err := s.pending.enter(ctx, known, st.remote)
 	defer leave()
 	if err != nil {
@@ -64,6 +64,16 @@ func (s *Server) admit(st *serverStream) (a admission, err error) {
 	a.software = boundText(hello.GetSoftware(), maxSoftware)
 	a.report, err = helloReport(hello)
 	return a, err
+}
+
+// knownNode returns the node that a stream names, if it comes from an address of that Node,
+// else "".
+func (s *Server) knownNode(st *serverStream) string {
+	md, _ := metadata.FromIncomingContext(st.ctx)
+	if values := md.Get(nodeMetadata); len(values) == 1 && s.options.Nodes.Owns(values[0], st.remote) {
+		return values[0]
+	}
+	return ""
 }
 
 // readMetadata returns what a stream says of itself before its first message.

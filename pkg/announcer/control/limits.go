@@ -102,6 +102,13 @@ const (
 // reportLimit is how often an announcer reports: what changes meanwhile is in the next one.
 func reportLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 10, Burst: 20} }
 
+// nodeStreamLimit is how often streams in the name of one Node begin, from an address of its
+// own: an announcer that is refused tries again less often. One more is held for streamPause
+// before it is refused, so that a peer that tries again at once does not come sooner.
+func nodeStreamLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 1, Burst: 16} }
+
+const streamPause = time.Second
+
 // messageLimit and byteLimit are how much of one stream a replica reads; they are above
 // what an announcer of this build sends.
 func messageLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 15, Burst: 60} }

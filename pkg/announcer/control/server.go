@@ -50,6 +50,7 @@ type Server struct {
 	log       *slog.Logger
 	replica   string // identifies this process to announcers, see Welcome
 	plans     *pigeonholes
+	paces     *paces
 	pending   *pending
 	strangers *strangers
 	registry  *registry
@@ -72,6 +73,7 @@ func NewServer(options ServerOptions) *Server {
 		log:      options.Logger,
 		replica:  rand.Text(),
 		plans:    newPigeonholes(),
+		paces:    newPaces(options.Limits.SourceRate),
 		pending:  newPending(options.Limits.Pending, options.Limits.PendingPerSource),
 		registry: newRegistry(options.Observer),
 		tally:    newTally(),
