@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -53,6 +54,7 @@ func TestFault_K1_2_ARogueNode(t *testing.T) {
 	}{
 		{"K1.2 reports as large as they may be", func(ctx context.Context) { r.speak(ctx, report(interfaces(64, 32, 0)), largeReports(64, 32)) }},
 		{"K1.2 reports that are too large", func(ctx context.Context) { r.speak(ctx, report(interfaces(1000, 500, 0)), largeReports(1000, 500)) }},
+		{"K1.6 streams that are refused at once", func(ctx context.Context) { r.speak(ctx, &pb.Report{}, higherTerms) }},
 		{"K1.5 ever higher terms", func(ctx context.Context) { r.speak(ctx, report(nil), higherTerms) }},
 		{"K1.6 a Hello of 8 MiB", func(ctx context.Context) { w.strangersSpeak(ctx, strings.Repeat("x", 8<<20)) }},
 		{"K1.6 silent connections", func(ctx context.Context) { w.silentConnections(ctx) }},
@@ -95,7 +97,7 @@ func report(interfaces []*pb.Interface) *pb.Report {
 // interfaces are so many with so many prefixes each, others for each i.
 func interfaces(count, prefixes, i int) (out []*pb.Interface) {
 	for n := range count {
-		one := &pb.Interface{Name: fmt.Sprint("eth", n), Mac: fmt.Sprintf("06:00:00:00:%02x:%02x", n>>8, n&0xff)}
+		one := &pb.Interface{Name: fmt.Sprintf("eth%04d", n), Mac: fmt.Sprintf("06:00:00:00:%02x:%02x", n>>8, n&0xff)}
 		for p := range prefixes {
 			address := netip.AddrFrom4([4]byte{10, byte(n), byte(p), byte(1 + i%200)})
 			one.Prefixes = append(one.Prefixes, netip.PrefixFrom(address, 24).String())
@@ -162,16 +164,25 @@ func (l *lab) silentConnections(ctx context.Context) {
 	l.Helper()
 	r := l.rogue("client", "", "")
 	dial := netns.Dialer(r.host)
+	open := make([]net.Conn, 4096) // more than a replica takes; this process has a limit, too
 	steadily(ctx, 500, func(i int) {
 		conn, err := dial(ctx, "tcp", r.replicas[i%len(r.replicas)])
 		if err != nil {
 			return
 		}
-		context.AfterFunc(ctx, func() { conn.Close() })
+		if before := open[i%len(open)]; before != nil {
+			_ = before.Close()
+		}
+		open[i%len(open)] = conn
 		if i%2 == 0 {
 			go func() { _ = tls.Client(conn, r.tls).HandshakeContext(ctx) }()
 		}
 	})
+	for _, conn := range open {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
 }
 
 // longTexts has a tenant write what is quoted in conditions and Events, ten times a second.
