@@ -1,7 +1,6 @@
 package announcer
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -98,7 +97,7 @@ func (c *core) reach(now time.Time, address netip.Addr) {
 			c.reconsider.Add(address)
 		}
 	case !c.leaving && slices.Contains(o.Candidates, c.node):
-		problem = cmp.Or(o.problem, o.mute) // Also of one that stands by: the cluster side is to know before it matters.
+		problem = o.problem // Also of one that stands by: the cluster side is to know before it matters.
 	}
 	if problem != nil {
 		c.hinder(*problem)
@@ -125,28 +124,25 @@ func (c *core) hinder(problem announcement.Problem) {
 	c.journal.add(problem.Address, event{what, problem.Message})
 }
 
-// muteBy takes on which interfaces no heartbeat leaves, though peers are heard there or not, and
-// reports whether that is news. Where heartbeats leave again the node has to listen first: others
-// may answer for what it had there.
-func (c *core) muteBy(boot time.Duration, unsent, unheard map[int]string) bool {
-	before := c.unsent
-	for _, failing := range []map[int]string{c.unsent, c.unheard} {
-		for index := range failing {
-			if unsent[index]+unheard[index] == "" {
-				c.sight.Listen(boot)
-			}
-		}
-	}
-	c.unsent, c.unheard = unsent, unheard
-	if maps.Equal(before, unsent) {
+// muteBy takes on which interfaces no heartbeat leaves, and reports whether that is news. One
+// that was mute has to be listened on first: others answer for what the node had there.
+func (c *core) muteBy(boot time.Duration, unsent map[int]string) bool {
+	if maps.Equal(c.unsent, unsent) {
 		return false
 	}
+	for index := range c.unsent {
+		if _, still := unsent[index]; !still {
+			c.sight.Listen(boot)
+			break
+		}
+	}
+	c.unsent = unsent
 	c.reconsiderAll()
 	return true
 }
 
-// muted returns the problem of an address whose interfaces are all mute: peers take the node for
-// down, and are to have the address if they can.
+// muted returns the problem of an address whose interfaces are all mute: peers take the node
+// for down, and are to have the address alone.
 func (c *core) muted(o option) *announcement.Problem {
 	var why string
 	for _, i := range o.interfaces {

@@ -47,13 +47,21 @@ type neighbours struct {
 	failed     error
 	retryAt    time.Duration
 	looked     time.Duration
-	frames     uint64
-	// outlet is whether what is sent leaves the node.
-	outlet sight.Outlet
+	// went is when packets went to all peers last and one of them left the node, and failing
+	// since when none leaves by an interface, by its index.
+	went    time.Duration
+	failing map[int]failure
+	frames  uint64
 
 	sent, unsent atomic.Uint64
 	// deadline is until when the node may answer, in nanoseconds; 0 is without end.
 	deadline atomic.Int64
+}
+
+// failure is that nothing can be sent by an interface.
+type failure struct {
+	since time.Duration
+	why   string
 }
 
 // neighbour is how a peer is reached.
@@ -61,8 +69,6 @@ type neighbour struct {
 	sight.Sealer
 	sight.Destinations
 	key announcement.Key
-	// index is the interface by which it was heard last.
-	index int
 }
 
 // allowed says whether the node may answer: what it sent to peers last is so recent that
@@ -99,7 +105,11 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 			n.open(sockets, paths[0])
 		}
 	}
-	n.outlet.Keep(n.uses)
+	for index := range n.failing {
+		if !slices.Contains(n.interfaces, index) {
+			delete(n.failing, index)
+		}
+	}
 	err := n.network.Set(sight.NewKeyring(c.node, c.set.Sight.Peers), sockets)
 	n.retryAt = 0
 	if err != nil {
@@ -112,9 +122,6 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 	return err
 }
 
-// uses reports whether peers are reached by an interface.
-func (n *neighbours) uses(index int) bool { return slices.Contains(n.interfaces, index) }
-
 // open adds to sockets those of the interface that path leads through: of both families, as far
 // as the node has addresses, because a peer that has lost its own of one family comes by the other.
 func (n *neighbours) open(sockets map[sight.Socket]bool, path sight.Path) {
@@ -126,7 +133,7 @@ func (n *neighbours) open(sockets map[sight.Socket]bool, path sight.Path) {
 	if len(i.LinkLocal) > 0 {
 		sockets[sight.Socket{Index: i.Index, Name: i.Name, IPv6: true}] = true
 	}
-	if !n.uses(i.Index) {
+	if !slices.Contains(n.interfaces, i.Index) {
 		n.interfaces = append(n.interfaces, i.Index)
 	}
 }
@@ -150,7 +157,6 @@ func (n *neighbours) heard(from sight.Arrival, counted error) {
 	}
 	if counted == nil {
 		peer.Heard(path)
-		peer.index = i.Index
 	} else {
 		peer.Unproven(path)
 	}
@@ -168,7 +174,9 @@ func (n *neighbours) look(boot time.Duration, s *sight.Core) {
 	s.Heard(n.frames)
 }
 
-// send sends what sight has to say, and moves the deadline.
+// send sends what sight has to say, and moves the deadline: it counts from before the first
+// of the packets, and only where one of them left the node. What cannot be sent does not tell
+// peers that the node is there.
 func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 	before, tried, left := s.Rounds(), 0, 0
 	for _, out := range s.Flush(boot) {
@@ -184,8 +192,14 @@ func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 			}
 		}
 	}
-	n.outlet.Flushed(boot, s, before, left > 0 || tried == 0)
-	n.deadline.Store(int64(n.outlet.Deadline(s)))
+	if s.Rounds() != before && (left > 0 || tried == 0) {
+		n.went = s.Sent()
+	}
+	deadline := s.Deadline()
+	if deadline != 0 {
+		deadline = n.went + s.Detect()
+	}
+	n.deadline.Store(int64(deadline))
 }
 
 // sendBy reports whether a datagram left the node.
@@ -194,27 +208,33 @@ func (n *neighbours) sendBy(boot time.Duration, path sight.Path, datagram []byte
 	err := n.network.Send(from, path.To, datagram, silent)
 	if err == nil {
 		n.sent.Add(1)
-		n.outlet.Sent(boot, from.Index, "")
+		delete(n.failing, from.Index)
 		return true
 	}
 	n.unsent.Add(1)
-	if n.uses(from.Index) {
-		n.outlet.Sent(boot, from.Index, fmt.Sprintf("heartbeats cannot be sent on %s: %v", from.Name, err))
+	if _, known := n.failing[from.Index]; !known && slices.Contains(n.interfaces, from.Index) {
+		if n.failing == nil {
+			n.failing = map[int]failure{}
+		}
+		n.failing[from.Index] = failure{boot, fmt.Sprintf("heartbeats cannot be sent on %s: %v", from.Name, err)}
 	}
 	return false
 }
 
-// mute returns, by the index of the interface, why nothing is sent there though peers are heard, and
-// where nothing is and none is heard.
-func (n *neighbours) mute(boot time.Duration, s *sight.Core) (mute, others map[int]string) {
-	return n.outlet.Mute(boot, s, func(index int) bool {
-		for name, peer := range n.peers {
-			if peer.index == index && s.Hears(name) {
-				return true
-			}
+// mute returns, by the index of the interface, why nothing was sent there for so long that
+// peers have taken the node for down.
+func (n *neighbours) mute(boot, detect time.Duration) map[int]string {
+	var out map[int]string
+	for index, f := range n.failing {
+		if boot-f.since < detect {
+			continue
 		}
-		return false
-	})
+		if out == nil {
+			out = map[int]string{}
+		}
+		out[index] = f.why
+	}
+	return out
 }
 
 // newBoot returns the name of a life.

@@ -1,7 +1,6 @@
 package announcer
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -51,7 +50,7 @@ func work(c *core) naive {
 			o.problem = &failing
 		}
 		if o.problem == nil {
-			o.mute = c.muted(o)
+			o.problem = c.muted(o)
 		}
 		switch stamp := c.sight.Claim(a.Address); {
 		case !stamp.IsZero():
@@ -65,8 +64,8 @@ func work(c *core) naive {
 				}
 			}
 			n.answers[a.Address] = where
-		case cmp.Or(o.problem, o.mute) != nil && slices.Contains(o.Candidates, c.node):
-			n.problems = append(n.problems, *cmp.Or(o.problem, o.mute))
+		case o.problem != nil && slices.Contains(o.Candidates, c.node):
+			n.problems = append(n.problems, *o.problem)
 		default:
 			n.standby++
 		}
