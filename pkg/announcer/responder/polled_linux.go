@@ -6,6 +6,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer/internal/sockfilter"
 )
 
 // polledConn is a packet socket that never waits, and of which Go's runtime does not know: what
@@ -50,11 +52,7 @@ func (c *polledConn) Send(frame []byte) error {
 
 // SetBPF implements frameSender.
 func (c *polledConn) SetBPF(program []bpf.RawInstruction) error {
-	filters := make([]unix.SockFilter, len(program))
-	for i, in := range program {
-		filters[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	return unix.SetsockoptSockFprog(c.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]})
+	return sockfilter.Attach(c.fd, unix.SO_ATTACH_FILTER, program)
 }
 
 // Close implements frameSender.

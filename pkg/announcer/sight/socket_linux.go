@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"baremetal.cloud/ccm/pkg/announcer/internal/sockfilter"
 )
 
 // maxAtOnce is how many datagrams of peers the owner reads before others have their turn.
@@ -50,7 +52,7 @@ func bind(s Socket, program []bpf.RawInstruction, buffer, reusePort int) (*net.U
 	}
 	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		return onDescriptor(raw, func(fd int) error {
-			return errors.Join(prepare(fd, s, buffer, reusePort), attach(fd, unix.SO_ATTACH_FILTER, program))
+			return errors.Join(prepare(fd, s, buffer, reusePort), sockfilter.Attach(fd, unix.SO_ATTACH_FILTER, program))
 		})
 	}}
 	c, err := config.ListenPacket(context.Background(), network, address.String())
@@ -86,26 +88,15 @@ func (c *conn) filter(pairs []pairID) error {
 		return err
 	}
 	return errors.Join(
-		control(c.peers, func(fd int) error { return attach(fd, unix.SO_ATTACH_FILTER, p.peers) }),
-		control(c.others, func(fd int) error { return attach(fd, unix.SO_ATTACH_FILTER, p.others) }),
+		control(c.peers, func(fd int) error { return sockfilter.Attach(fd, unix.SO_ATTACH_FILTER, p.peers) }),
+		control(c.others, func(fd int) error { return sockfilter.Attach(fd, unix.SO_ATTACH_FILTER, p.others) }),
 		c.attach(p),
 	)
 }
 
 // attach has the kernel divide between the two sockets.
 func (c *conn) attach(p programs) error {
-	return control(c.peers, func(fd int) error { return attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, p.choose) })
-}
-
-func attach(fd, option int, program []bpf.RawInstruction) error {
-	filters := make([]unix.SockFilter, len(program))
-	for i, in := range program {
-		filters[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-	}
-	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}); err != nil {
-		return fmt.Errorf("filter socket: %w", err)
-	}
-	return nil
+	return control(c.peers, func(fd int) error { return sockfilter.Attach(fd, unix.SO_ATTACH_REUSEPORT_CBPF, p.choose) })
 }
 
 // control calls f with the descriptor of c.
