@@ -115,10 +115,8 @@ type entry struct {
 	// newest last; insisted is when it last answered back.
 	words    []word
 	insisted time.Duration
-	// silence says that the node claims the address because nobody answered, and refuted how often
-	// in a row that was refuted: the segment carries frames one way only.
+	// silence reports whether the node claims the address because nobody answered.
 	silence bool
-	refuted int
 	// old is the list under which the node claims the address still, where it is another one.
 	old *List
 }

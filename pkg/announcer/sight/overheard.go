@@ -13,9 +13,6 @@ const never = time.Duration(math.MaxInt64)
 // insistAgain is the least time after which the node answers another word about an address.
 const insistAgain = turnTime
 
-// maxRefuted bounds how often in a row the pause after a yield is doubled.
-const maxRefuted = 5
-
 // word is that a peer announced an address: when last, and since when it does so unheard.
 type word struct {
 	peer      string
@@ -108,15 +105,16 @@ func (c *Core) yieldAt(e *entry, w word) time.Duration {
 	return never
 }
 
-// yieldPause is for how long a node that has yielded to a word does as if the segment had just been
-// asked for the address. Others may have yielded to the same word; the earlier ones ask first. Where
-// a word comes again and again after nobody had answered, asking is worth ever less.
+// yieldPause is for how long more than askAgain a node that has yielded to a word does as if the
+// segment had answered. Others may have yielded to the same word; the earlier ones ask first. Where
+// nobody had answered and the word came all the same, the segment carries frames one way only, and
+// asking is worth less.
 func (c *Core) yieldPause(e *entry) time.Duration {
-	e.refuted = min(e.refuted+1, maxRefuted)
-	if !e.silence {
-		e.refuted = 0
+	pause := askTurn(slices.Index(e.Candidates, c.node))
+	if e.silence {
+		pause += askAgain
 	}
-	return askTurn(slices.Index(e.Candidates, c.node)) + askAgain<<e.refuted - askAgain
+	return pause
 }
 
 // overheard returns when the node yields to a candidate that announced the address; zero is of one

@@ -41,6 +41,9 @@ var regressions = []uint64{
 	792627201435334221,
 	// A node believed that nobody answers, for it had asked before it heard somebody announce.
 	436129,
+	// A node had asked in vain so often that it took an address late when it was due; and one that
+	// did not ask less often took it again and again.
+	1625966511853555325, 8106488640521918897, 53179,
 }
 
 const (
