@@ -83,10 +83,6 @@ func (p *Provider) followConfig(ctx context.Context, last configText) error {
 	var kept configText
 	told := &doubter{told: map[string]bool{}}
 	var misfits []loadbalancer.Misfit
-	if last.err == nil {
-		hash := hashOf(string(last.text))
-		p.configHash.Store(&hash)
-	}
 	for {
 		next := p.newestConfig()
 		switch {
@@ -130,16 +126,18 @@ func (p *Provider) reload(newest configText) {
 	}
 	p.config.Store(config)
 	p.followNodes(config.Nodes)
-	p.configError.Store(nil)
 	hash := hashOf(string(newest.text))
-	p.configHash.Store(&hash)
+	before, refused := p.configHash.Swap(&hash), p.configError.Swap(nil)
 	for _, w := range warnings {
 		p.options.Logger.Warn("cloud-config", "warning", w.String())
 	}
 	p.options.Logger.Info("cloud-config in use", "source", newest.name, "resourceVersion", newest.origin.resourceVersion,
 		"sha256", hash, "pools", len(config.Pools))
-	p.recorder.Event(p.configMap(), corev1.EventTypeNormal, "CloudConfigAccepted",
-		fmt.Sprintf("in use: pools %d, BGP peers %d, sha256 %s", len(config.Pools), len(config.BGP.Peers), hash))
+	// A leader that goes on with what the one before it used has no news.
+	if before == nil || *before != hash || refused != nil {
+		p.recorder.Event(p.configMap(), corev1.EventTypeNormal, "CloudConfigAccepted",
+			fmt.Sprintf("in use: pools %d, BGP peers %d, sha256 %s", len(config.Pools), len(config.BGP.Peers), hash))
+	}
 	for _, svc := range p.allServices() {
 		p.queue.Add(svc)
 	}

@@ -95,6 +95,25 @@ func TestFault_K6_5_AcceptedConfigIsTold(t *testing.T) {
 	c.configInfo(pools)
 }
 
+// K6.6: a new leader that goes on with what the one before it used tells nothing, and one
+// that finds a bad cloud-config says which is in use, by the metric too.
+func TestFault_K6_6_LeaderWithoutNewsIsSilent(t *testing.T) {
+	c := startFrom(t, pools, keptFrom(pools), cloudConfigMap(pools))
+	c.inUse(pools)
+	c.configInfo(pools)
+	c.writeConfigMap("pools: [")
+	c.toldOnConfigMap("CloudConfigRefused")
+	list, err := c.client.CoreV1().Events("baremetal-ccm").List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	for _, e := range list.Items {
+		require.NotEqual(t, "CloudConfigAccepted", e.Reason, e.Message)
+	}
+
+	c = startFrom(t, pools, keptFrom(grown), cloudConfigMap("pools: ["))
+	c.toldOnConfigMap("CloudConfigRefused")
+	c.configInfo(grown)
+}
+
 // configInfo waits until the metric has the hash of text, and of no other.
 func (c *cluster) configInfo(text string) {
 	c.t.Helper()

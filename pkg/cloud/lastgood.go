@@ -141,25 +141,32 @@ func (p *Provider) keepConfig(ctx context.Context, config configText) error {
 	return err
 }
 
-// lastGood returns the cloud-config that the leader before used, with where it came from, or
-// nil where there was none. It asks until the API server answers or ctx ends.
-func (p *Provider) lastGood(ctx context.Context) (*cloudconfig.Config, configOrigin) {
+// keptConfig is a cloud-config that a leader kept; config is nil where there is none.
+type keptConfig struct {
+	config *cloudconfig.Config
+	origin configOrigin
+	hash   string // SHA-256 of its text, in hex
+}
+
+// lastGood returns the cloud-config that the leader before used. It asks until the API server
+// answers or ctx ends.
+func (p *Provider) lastGood(ctx context.Context) keptConfig {
 	for {
 		kept, err := p.client.CoreV1().ConfigMaps(p.options.Namespace).Get(ctx, LastGoodConfigMapName, metav1.GetOptions{})
 		switch {
 		case apierrors.IsNotFound(err) || err == nil && kept.Data[ConfigMapKey] == "":
-			return nil, configOrigin{}
+			return keptConfig{}
 		case err == nil:
 			config, _, err := parseLastGood(kept)
 			if err != nil {
 				p.options.Logger.Warn("the last good cloud-config cannot be read; going on without it", "err", err)
 			}
-			return config, originOf(kept)
+			return keptConfig{config: config, origin: originOf(kept), hash: hashOf(kept.Data[ConfigMapKey])}
 		}
 		p.options.Logger.Warn("the last good cloud-config cannot be fetched; trying on", "err", err)
 		select {
 		case <-ctx.Done():
-			return nil, configOrigin{}
+			return keptConfig{}
 		case <-time.After(time.Second):
 		}
 	}

@@ -25,11 +25,12 @@ import (
 // that leaves a Service's address out is refused by a leader that has just begun as
 // by one that leads for long, and an address that was answered goes on being answered.
 func (p *Provider) restore(ctx context.Context) (configText, error) {
-	config, origin := p.lastGood(ctx)
-	if config != nil {
-		p.config.Store(config)
+	kept := p.lastGood(ctx)
+	if kept.config != nil {
+		p.config.Store(kept.config)
+		p.configHash.Store(&kept.hash)
 	}
-	p.fromConfigMap.Store(origin.configMap != "" && origin.configMap == p.options.ConfigMap.String())
+	p.fromConfigMap.Store(kept.origin.configMap != "" && kept.origin.configMap == p.options.ConfigMap.String())
 	if ctx.Err() != nil {
 		return configText{}, ctx.Err()
 	}
