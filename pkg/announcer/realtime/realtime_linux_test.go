@@ -82,7 +82,8 @@ func live() (l life) {
 	}()
 	steps <- func() {
 		go func() {
-			for { // Of the collector and of all other goroutines it is one.
+			//lint:ignore SA5002 it is to spin: of the collector and of all other goroutines it is one
+			for {
 			}
 		}()
 	}
