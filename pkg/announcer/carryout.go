@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -97,7 +98,7 @@ func (c *core) reach(now time.Time, address netip.Addr) {
 			c.reconsider.Add(address)
 		}
 	case !c.leaving && slices.Contains(o.Candidates, c.node):
-		problem = o.problem // Also of one that stands by: the cluster side is to know before it matters.
+		problem = cmp.Or(o.problem, o.mute) // Also of one that stands by: the cluster side is to know before it matters.
 	}
 	if problem != nil {
 		c.hinder(*problem)
@@ -124,25 +125,28 @@ func (c *core) hinder(problem announcement.Problem) {
 	c.journal.add(problem.Address, event{what, problem.Message})
 }
 
-// muteBy takes on which interfaces no heartbeat leaves, and reports whether that is news. One
-// that was mute has to be listened on first: others answer for what the node had there.
-func (c *core) muteBy(boot time.Duration, unsent map[int]string) bool {
-	if maps.Equal(c.unsent, unsent) {
-		return false
-	}
-	for index := range c.unsent {
-		if _, still := unsent[index]; !still {
-			c.sight.Listen(boot)
-			break
+// muteBy takes on which interfaces no heartbeat leaves, though peers are heard there or not, and
+// reports whether that is news. Where heartbeats leave again the node has to listen first: others
+// may answer for what it had there.
+func (c *core) muteBy(boot time.Duration, unsent, unheard map[int]string) bool {
+	before := c.unsent
+	for _, failing := range []map[int]string{c.unsent, c.unheard} {
+		for index := range failing {
+			if unsent[index]+unheard[index] == "" {
+				c.sight.Listen(boot)
+			}
 		}
 	}
-	c.unsent = unsent
+	c.unsent, c.unheard = unsent, unheard
+	if maps.Equal(before, unsent) {
+		return false
+	}
 	c.reconsiderAll()
 	return true
 }
 
-// muted returns the problem of an address whose interfaces are all mute: peers take the node
-// for down, and are to have the address alone.
+// muted returns the problem of an address whose interfaces are all mute: peers take the node for
+// down, and are to have the address if they can.
 func (c *core) muted(o option) *announcement.Problem {
 	var why string
 	for _, i := range o.interfaces {

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -25,6 +26,8 @@ type contest struct {
 	// the same.
 	cut       map[[2]string]bool
 	firewalls bool
+	// mute are the nodes that cannot send a datagram.
+	mute map[string]bool
 	// under are the datagrams on their way, in order.
 	under []datagram
 	// words are what was announced, in order.
@@ -56,10 +59,14 @@ type word struct {
 	addresses []netip.Addr
 }
 
-const hop = time.Millisecond
+const (
+	hop = time.Millisecond
+	// lan0 is the index of no interface of this machine.
+	lan0 = 4242
+)
 
 func newContest(t testing.TB, names ...string) *contest {
-	l := &contest{t: t, stations: map[string]*contestant{}, names: names, cut: map[[2]string]bool{}}
+	l := &contest{t: t, stations: map[string]*contestant{}, names: names, cut: map[[2]string]bool{}, mute: map[string]bool{}}
 	for i, name := range names {
 		s := &contestant{lan: l, name: name, address: netip.AddrFrom4([4]byte{192, 0, 2, byte(10 + i)})}
 		l.stations[name] = s
@@ -80,7 +87,7 @@ func (l *contest) start(name string) {
 	v4.announced, v6.announced = said, said
 	s.core = newCore(name, uint64(l.now)+1)
 	s.neighbours.network = s
-	own := ifi(4242, "lan0", s.address.String()+"/24") // No interface of this machine.
+	own := ifi(lan0, "lan0", s.address.String()+"/24")
 	own.MAC = s.mac()
 	state := links(own)
 	s.pending = news{links: &state}
@@ -94,7 +101,7 @@ func (l *contest) overhear(from string, addresses []netip.Addr) {
 			continue
 		}
 		for _, address := range addresses {
-			if !other.claimLimit.passes(began.Add(l.now), address, l.stations[from].mac()) {
+			if _, listens := other.core.wants[address]; !listens || !other.claimLimit.passes(began.Add(l.now), address, l.stations[from].mac()) {
 				continue
 			}
 			other.pending.claims = append(other.pending.claims, probe.Holder{Address: address, MAC: l.stations[from].mac().String(), Interface: "lan0"})
@@ -134,6 +141,9 @@ func (l *contest) run(how time.Duration) {
 		}
 		l.under = l.under[due:]
 		for _, name := range l.names {
+			if l.stations[name].Announcer == nil {
+				continue
+			}
 			l.stations[name].work(began.Add(l.now), time.Hour+l.now)
 		}
 	}
@@ -152,7 +162,7 @@ func (s *contestant) work(now time.Time, boot time.Duration) {
 
 func (s *contestant) hear(d datagram) {
 	if p, err := s.ring.Open(d.bytes); err == nil {
-		s.pending.packets = append(s.pending.packets, arrivals(p)...)
+		s.pending.packets = append(s.pending.packets, sight.Arrival{Packet: p, Socket: sight.Socket{Index: lan0, Name: "lan0"}, Source: s.lan.stations[d.from].address})
 	}
 }
 
@@ -162,6 +172,9 @@ func (s *contestant) Set(ring *sight.Keyring, _ map[sight.Socket]bool) error {
 }
 
 func (s *contestant) Send(_ sight.Socket, to netip.AddrPort, bytes []byte, _ bool) error {
+	if s.lan.mute[s.name] {
+		return errors.New("operation not permitted")
+	}
 	for name, other := range s.lan.stations {
 		if other.address == to.Addr() && !s.lan.cut[[2]string{s.name, name}] {
 			s.lan.under = append(s.lan.under, datagram{s.lan.now + hop, s.name, name, bytes})
@@ -190,12 +203,23 @@ func (l *contest) without(node string) []string {
 func (l *contest) owners(address netip.Addr) []string {
 	var out []string
 	for _, name := range l.names {
-		if l.stations[name].core.claims.Has(address) {
+		if s := l.stations[name]; s.Announcer != nil && s.core.claims.Has(address) {
 			out = append(out, name)
 		}
 	}
 	return out
 }
+
+// answering returns who answers for address, which takes more than a claim.
+func (l *contest) answering(address netip.Addr) []string {
+	return slices.DeleteFunc(l.owners(address), func(name string) bool {
+		until := l.stations[name].neighbours.deadline.Load()
+		return until != 0 && int64(time.Hour+l.now) >= until
+	})
+}
+
+// kill ends an announcer without a word.
+func (l *contest) kill(name string) { l.stations[name].Announcer = nil }
 
 // said returns when node announced address since a time.
 func (l *contest) said(node string, address netip.Addr, since time.Duration) []time.Duration {

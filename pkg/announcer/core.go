@@ -58,9 +58,9 @@ type core struct {
 	carriers carriers
 	// rerouted says that other interfaces may lead to peers since paths were looked for.
 	rerouted bool
-	// unsent are, by the index of the interface, why no heartbeat leaves there, for so long that
-	// peers take the node for down.
-	unsent map[int]string
+	// unsent are, by the index of the interface, why no heartbeat leaves there though peers are
+	// heard, and unheard the same where none is.
+	unsent, unheard map[int]string
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing map[netip.Addr]announcement.Problem
 	unasked unasked
@@ -263,13 +263,13 @@ func (c *core) consider(boot time.Duration, address netip.Addr) {
 		o.problem = &problem
 	}
 	if o.problem == nil {
-		o.problem = c.muted(o)
+		o.mute = c.muted(o)
 	}
 	c.options[address] = o
 	c.fitness.count(o, 1)
 	c.sight.Put(boot, sight.List{
 		Address: address, Stamp: o.Stamp, Candidates: o.Candidates, Former: o.Former, Proofs: o.Proofs, Fit: o.problem == nil && !c.kept.waits(),
-		Unconfirmed: c.kept.unconfirmed, Ready: c.fitness.result.Ready(o.healthPort()),
+		Unconfirmed: c.kept.unconfirmed, Ready: c.fitness.result.Ready(o.healthPort()), Mute: o.mute != nil,
 	})
 }
 

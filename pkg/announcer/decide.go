@@ -18,6 +18,8 @@ type option struct {
 	// interfaces are where it would answer, sorted by name; none if problem says why not.
 	interfaces []link.Interface
 	problem    *announcement.Problem
+	// mute says why peers cannot hear that the node claims the address, if that is so.
+	mute *announcement.Problem
 }
 
 // segments are what options follow from beside the plan's addresses: the node's

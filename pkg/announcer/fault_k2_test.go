@@ -1,7 +1,6 @@
 package announcer
 
 import (
-	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -11,73 +10,87 @@ import (
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// gate is a wire that lets datagrams out or not.
-type gate struct {
-	closed bool
-	sent   int
-}
-
-func (g *gate) Set(*sight.Keyring, map[sight.Socket]bool) error { return nil }
-func (g *gate) Send(sight.Socket, netip.AddrPort, []byte, bool) error {
-	if g.closed {
-		return errors.New("operation not permitted")
-	}
-	g.sent++
-	return nil
-}
-func (g *gate) Drop(error)                 {}
-func (g *gate) Dropped() map[string]uint64 { return nil }
-func (g *gate) Close()                     {}
-
 // TestFault_K2_1_FailedSendMovesNoFence: packets that did not leave the node tell peers
-// nothing. The node may answer for as long as after the last that did, and then gives its
-// addresses up, and says why; when packets leave again it listens first.
+// nothing. While they are heard the node answers for as long as after the last that did, and another
+// one has the address then. Why is said; when packets leave again the node takes nothing back.
 func TestFault_K2_1_FailedSendMovesNoFence(t *testing.T) {
-	c, g := newCore("a", 1), &gate{}
-	n := &neighbours{network: g}
-	set := plan(1, "192.0.2.200=a,b", "2001:db8::200=a,b")
-	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{
-		Node: "b", Interfaces: []announcement.Interface{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24")}}},
-	}}}
-	require.NoError(t, c.offer(set))
-	at := time.Hour
-	c.see(at, links(ifi(2, "eth0", "192.0.2.10/24", "2001:db8::10/64")))
-	c.configure(at)
-	require.NoError(t, n.set(at, c))
-	step := func() {
-		at += 100 * time.Millisecond
-		c.muteBy(at, n.mute(at, c.sight.Detect()))
-		c.configure(at)
-		c.settle(at)
-		n.send(at, c.sight)
+	l := newContest(t, "node0", "node1", "node2")
+	l.begin(contested.String())
+	mute := l.stations["node0"]
+	left := mute.neighbours.deadline.Load()
+	l.mute["node0"] = true
+	for until := l.now + 450*time.Millisecond; l.now < until; l.run(hop) {
+		require.LessOrEqual(t, len(l.answering(contested)), 1)
+		require.Equal(t, left, mute.neighbours.deadline.Load(), "the fence stays")
 	}
-	step()
-	require.NotZero(t, g.sent)
-	left := at
-	g.closed = true
-	for range 3 {
-		require.Empty(t, c.unsent)
-		step()
-		require.Equal(t, int64(left+300*time.Millisecond), n.deadline.Load())
+	l.keeps("node1", 300*time.Millisecond)
+	problem, _ := mute.core.problems.Find(contested)
+	require.Equal(t, announcement.Problem{
+		Address: contested, Reason: reason.HeartbeatsNotSent, Message: "heartbeats cannot be sent on lan0: operation not permitted",
+	}, problem)
+
+	delete(l.mute, "node0")
+	l.keeps("node1", 5*time.Second)
+	require.Zero(t, mute.core.problems.Len())
+}
+
+// TestFault_K2_1_MuteAndTheOnlyOneAble: a node that sends nothing goes on with what no other can
+// answer for.
+func TestFault_K2_1_MuteAndTheOnlyOneAble(t *testing.T) {
+	l := newContest(t, "node0", "node1", "node2")
+	l.plan(l.names, plan(1, contested.String()+"=node0", "192.0.2.201=node0,node1"))
+	l.run(10 * time.Second)
+	l.mute["node0"] = true
+	l.run(time.Second)
+	l.keeps("node0", 5*time.Second)
+	require.Equal(t, []string{"node1"}, l.answering(ip("192.0.2.201")))
+	require.Equal(t, []netip.Addr{ip("192.0.2.201")}, problemsOf(l.stations["node0"]))
+}
+
+func problemsOf(s *contestant) (out []netip.Addr) {
+	for _, p := range s.core.listed {
+		out = append(out, p.Address)
 	}
-	step()
-	require.Equal(t, int64(left+300*time.Millisecond), n.deadline.Load(), "the fence stays")
-	for _, vip := range []string{"192.0.2.200", "2001:db8::200"} {
-		require.Equal(t, &announcement.Problem{
-			Address: ip(vip), Reason: reason.HeartbeatsNotSent, Message: "heartbeats cannot be sent on eth0: operation not permitted",
-		}, c.options[ip(vip)].problem)
+	return out
+}
+
+// TestFault_K2_1_NoHeartbeatLeavesAnyNode: where a firewall keeps all nodes from sending heartbeats
+// one that answers goes on. Those that take it for dead learn otherwise by what it announces.
+func TestFault_K2_1_NoHeartbeatLeavesAnyNode(t *testing.T) {
+	for name, test := range map[string]struct {
+		stagger time.Duration
+		owner   string
+	}{
+		"at once":             {0, "node0"},
+		"one after the other": {400 * time.Millisecond, "node2"}, // The last to speak.
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newContest(t, "node0", "node1", "node2")
+			l.begin(contested.String())
+			for _, node := range l.names {
+				l.mute[node] = true
+				l.run(test.stagger)
+			}
+			l.run(time.Second)
+			l.keeps(test.owner, 10*time.Second)
+			for _, node := range l.names {
+				require.Zero(t, l.stations[node].core.problems.Len(), "%s is as able as all others", node)
+			}
+			clear(l.mute)
+			l.keeps(test.owner, 5*time.Second)
+		})
 	}
-	g.closed = false
-	step()
-	require.Equal(t, int64(at+300*time.Millisecond), n.deadline.Load())
-	step()
-	require.Empty(t, c.unsent)
-	require.Nil(t, c.options[ip("192.0.2.200")].problem)
-	require.True(t, c.sight.Claim(ip("192.0.2.200")).IsZero(), "it listens first")
+}
+
+// keeps wants owner to be the only one that answers, and to answer all the time.
+func (l *contest) keeps(owner string, how time.Duration) {
+	l.t.Helper()
+	for until := l.now + how; l.now < until; l.run(hop) {
+		require.Equal(l.t, []string{owner}, l.answering(contested), l.now)
+	}
 }
 
 // TestFault_K2_1_FamilyComesBack: an interface that sends a family again is listened on first.

@@ -47,21 +47,13 @@ type neighbours struct {
 	failed     error
 	retryAt    time.Duration
 	looked     time.Duration
-	// went is when packets went to all peers last and one of them left the node, and failing
-	// since when none leaves by an interface, by its index.
-	went    time.Duration
-	failing map[int]failure
-	frames  uint64
+	frames     uint64
+	// outlet is whether what is sent leaves the node.
+	outlet sight.Outlet
 
 	sent, unsent atomic.Uint64
 	// deadline is until when the node may answer, in nanoseconds; 0 is without end.
 	deadline atomic.Int64
-}
-
-// failure is that nothing can be sent by an interface.
-type failure struct {
-	since time.Duration
-	why   string
 }
 
 // neighbour is how a peer is reached.
@@ -69,6 +61,8 @@ type neighbour struct {
 	sight.Sealer
 	sight.Destinations
 	key announcement.Key
+	// index is the interface by which it was heard last.
+	index int
 }
 
 // allowed says whether the node may answer: what it sent to peers last is so recent that
@@ -105,11 +99,7 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 			n.open(sockets, paths[0])
 		}
 	}
-	for index := range n.failing {
-		if !slices.Contains(n.interfaces, index) {
-			delete(n.failing, index)
-		}
-	}
+	n.outlet.Keep(n.uses)
 	err := n.network.Set(sight.NewKeyring(c.node, c.set.Sight.Peers), sockets)
 	n.retryAt = 0
 	if err != nil {
@@ -122,6 +112,9 @@ func (n *neighbours) set(boot time.Duration, c *core) error {
 	return err
 }
 
+// uses reports whether peers are reached by an interface.
+func (n *neighbours) uses(index int) bool { return slices.Contains(n.interfaces, index) }
+
 // open adds to sockets those of the interface that path leads through: of both families, as far
 // as the node has addresses, because a peer that has lost its own of one family comes by the other.
 func (n *neighbours) open(sockets map[sight.Socket]bool, path sight.Path) {
@@ -133,7 +126,7 @@ func (n *neighbours) open(sockets map[sight.Socket]bool, path sight.Path) {
 	if len(i.LinkLocal) > 0 {
 		sockets[sight.Socket{Index: i.Index, Name: i.Name, IPv6: true}] = true
 	}
-	if !slices.Contains(n.interfaces, i.Index) {
+	if !n.uses(i.Index) {
 		n.interfaces = append(n.interfaces, i.Index)
 	}
 }
@@ -157,6 +150,7 @@ func (n *neighbours) heard(from sight.Arrival, counted error) {
 	}
 	if counted == nil {
 		peer.Heard(path)
+		peer.index = i.Index
 	} else {
 		peer.Unproven(path)
 	}
@@ -174,9 +168,7 @@ func (n *neighbours) look(boot time.Duration, s *sight.Core) {
 	s.Heard(n.frames)
 }
 
-// send sends what sight has to say, and moves the deadline: it counts from before the first
-// of the packets, and only where one of them left the node. What cannot be sent does not tell
-// peers that the node is there.
+// send sends what sight has to say, and moves the deadline.
 func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 	before, tried, left := s.Rounds(), 0, 0
 	for _, out := range s.Flush(boot) {
@@ -192,14 +184,8 @@ func (n *neighbours) send(boot time.Duration, s *sight.Core) {
 			}
 		}
 	}
-	if s.Rounds() != before && (left > 0 || tried == 0) {
-		n.went = s.Sent()
-	}
-	deadline := s.Deadline()
-	if deadline != 0 {
-		deadline = n.went + s.Detect()
-	}
-	n.deadline.Store(int64(deadline))
+	n.outlet.Flushed(boot, s, before, left > 0 || tried == 0)
+	n.deadline.Store(int64(n.outlet.Deadline(s)))
 }
 
 // sendBy reports whether a datagram left the node.
@@ -208,33 +194,27 @@ func (n *neighbours) sendBy(boot time.Duration, path sight.Path, datagram []byte
 	err := n.network.Send(from, path.To, datagram, silent)
 	if err == nil {
 		n.sent.Add(1)
-		delete(n.failing, from.Index)
+		n.outlet.Sent(boot, from.Index, "")
 		return true
 	}
 	n.unsent.Add(1)
-	if _, known := n.failing[from.Index]; !known && slices.Contains(n.interfaces, from.Index) {
-		if n.failing == nil {
-			n.failing = map[int]failure{}
-		}
-		n.failing[from.Index] = failure{boot, fmt.Sprintf("heartbeats cannot be sent on %s: %v", from.Name, err)}
+	if n.uses(from.Index) {
+		n.outlet.Sent(boot, from.Index, fmt.Sprintf("heartbeats cannot be sent on %s: %v", from.Name, err))
 	}
 	return false
 }
 
-// mute returns, by the index of the interface, why nothing was sent there for so long that
-// peers have taken the node for down.
-func (n *neighbours) mute(boot, detect time.Duration) map[int]string {
-	var out map[int]string
-	for index, f := range n.failing {
-		if boot-f.since < detect {
-			continue
+// mute returns, by the index of the interface, why nothing is sent there though peers are heard, and
+// where nothing is and none is heard.
+func (n *neighbours) mute(boot time.Duration, s *sight.Core) (mute, others map[int]string) {
+	return n.outlet.Mute(boot, s, func(index int) bool {
+		for name, peer := range n.peers {
+			if peer.index == index && s.Hears(name) {
+				return true
+			}
 		}
-		if out == nil {
-			out = map[int]string{}
-		}
-		out[index] = f.why
-	}
-	return out
+		return false
+	})
 }
 
 // newBoot returns the name of a life.

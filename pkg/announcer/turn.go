@@ -33,7 +33,7 @@ func (a *Announcer) turn(now time.Time, boot time.Duration, n news) {
 		a.core.heal(*n.health)
 		changed = true
 	}
-	changed = a.mute(boot) || changed
+	changed = a.mute(now, boot) || changed
 	retry := a.core.retryDue(now)
 	if retry {
 		a.core.retryNow()
@@ -102,15 +102,18 @@ func (a *Announcer) judge(boot time.Duration) bool {
 
 // mute looks whether heartbeats have begun or ceased to leave by an interface, and reports
 // whether that is so.
-func (a *Announcer) mute(boot time.Duration) bool {
-	unsent := a.neighbours.mute(boot, a.core.sight.Detect())
-	if !a.core.muteBy(boot, unsent) {
+func (a *Announcer) mute(now time.Time, boot time.Duration) bool {
+	unsent, unheard := a.neighbours.mute(boot, a.core.sight)
+	if len(unheard) > 0 {
+		a.logLimit.Log(a.log, now, slog.LevelWarn, "mute", "heartbeats cannot be sent, and none is heard; this node keeps what it answers for", "errors", slices.Sorted(maps.Values(unheard)))
+	}
+	if !a.core.muteBy(boot, unsent, unheard) {
 		return false
 	}
 	if len(unsent) > 0 {
-		a.log.Warn("peers do not hear this node; it gives up the addresses of these interfaces", "errors", slices.Sorted(maps.Values(unsent)))
+		a.log.Warn("peers do not hear this node; others that are able have its addresses of these interfaces", "errors", slices.Sorted(maps.Values(unsent)))
 	} else {
-		a.log.Info("heartbeats leave by every interface")
+		a.log.Info("heartbeats leave by every interface, or no peer is heard")
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,7 +51,7 @@ func work(c *core) naive {
 			o.problem = &failing
 		}
 		if o.problem == nil {
-			o.problem = c.muted(o)
+			o.mute = c.muted(o)
 		}
 		switch stamp := c.sight.Claim(a.Address); {
 		case !stamp.IsZero():
@@ -64,8 +65,8 @@ func work(c *core) naive {
 				}
 			}
 			n.answers[a.Address] = where
-		case o.problem != nil && slices.Contains(o.Candidates, c.node):
-			n.problems = append(n.problems, *o.problem)
+		case cmp.Or(o.problem, o.mute) != nil && slices.Contains(o.Candidates, c.node):
+			n.problems = append(n.problems, *cmp.Or(o.problem, o.mute))
 		default:
 			n.standby++
 		}

@@ -34,10 +34,16 @@ type List struct {
 	Fit bool
 	// Ready says that traffic for the address would be served here.
 	Ready bool
+	// Mute says that what the node sends to peers does not leave it where they are heard: what it
+	// claims nobody hears.
+	Mute bool
 	// Unconfirmed says that the list is one that an earlier life of the node was given, so
 	// that by now others than its candidates may answer.
 	Unconfirmed bool
 }
+
+// ready reports whether the node may take the address before others that are not.
+func (l List) ready() bool { return l.Ready && !l.Mute }
 
 // Core is what a node knows and claims. It is pure and has one owner, who for everything
 // that happened calls one of Configure, Put, Drop, Receive, Probed, Overheard, Heard, Listen, Restart
@@ -59,7 +65,10 @@ type Core struct {
 	// claimants are, by address, the peers that claim it, be they up or not.
 	claimants       map[netip.Addr][]*peer
 	leaving, unwell bool
-	frames          uint64 // heard from anybody so far
+	// stuck says that nothing of what went to all peers last left the node, and unsent the same
+	// when Settle was called last.
+	stuck, unsent bool
+	frames        uint64 // heard from anybody so far
 	// up is how many peers are heard, companions how many hear this node too and have for a while.
 	up, companions int
 
@@ -175,7 +184,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 		e.keepProofs(c.claims.of(l.Address))
 		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
 		c.relist(now, l.Address, e)
-	case l.Fit && !e.Fit, l.Ready && !e.Ready:
+	case l.Fit && !e.Fit, l.ready() && !e.ready():
 		e.since, e.probe = now, Unasked
 	}
 	e.List = l
@@ -376,6 +385,12 @@ func (c *Core) Counts() [3]int {
 	return out
 }
 
+// Hears reports whether a node is a peer that is heard.
+func (c *Core) Hears(node string) bool {
+	p := c.peers[node]
+	return p != nil && p.state == Up
+}
+
 // Apart says that some peer is not heard, so that Heard has to be called before Receive.
 func (c *Core) Apart() bool {
 	for _, p := range c.sorted {
@@ -386,8 +401,8 @@ func (c *Core) Apart() bool {
 	return false
 }
 
-// Deadline returns until when the node may answer for what it claims, having sent to all
-// peers at sent; zero is without end, where it watches nobody.
+// Deadline returns until when peers wait for what goes to all of them next; zero is without end,
+// where it watches nobody.
 func (c *Core) Deadline() time.Duration {
 	if len(c.peers) == 0 {
 		return 0
@@ -395,12 +410,8 @@ func (c *Core) Deadline() time.Duration {
 	return c.round + c.detect
 }
 
-// Rounds counts how often packets went to all peers, and Sent returns when they did last,
-// whether or not they left the node.
+// Rounds counts how often packets went to all peers, whether or not they left the node.
 func (c *Core) Rounds() uint64 { return c.rounds }
-
-// Sent returns when packets went to all peers last.
-func (c *Core) Sent() time.Duration { return c.round }
 
 // Detect returns for how long a peer that hears nothing of this node waits.
 func (c *Core) Detect() time.Duration { return c.detect }

@@ -91,7 +91,7 @@ func (c *Core) yieldAt(e *entry, w word) time.Duration {
 	switch answered := e.insisted >= w.since && e.insisted != 0; {
 	case c.later(e, w):
 		// One that goes on though this node has answered is in company.
-		if c.alone() && answered && w.at >= e.insisted+2*c.interval {
+		if (c.alone() || e.Mute) && answered && w.at >= e.insisted+2*c.interval {
 			return w.at
 		}
 		return never

@@ -62,7 +62,7 @@ type Other struct {
 	Since time.Duration
 	// Hears says that the other one hears this node.
 	Hears bool
-	// Grace is until when it may not have had time to hear this node.
+	// Grace is until when it may not have had time to hear this node, or not to hear it any more.
 	Grace time.Duration
 	// Known says that the other's claims are known as they are.
 	Known bool
@@ -110,6 +110,9 @@ type View struct {
 	// Unconfirmed says that the list may be an old one, so that others than its candidates
 	// may answer for the address.
 	Unconfirmed bool
+	// Unsent says that what the node sends to peers does not leave it. What keeps it from speaking
+	// may keep them, too, so that they are silent and live.
+	Unsent bool
 	// Listen is until when a cautious node waits for those whom it has not heard.
 	Listen time.Duration
 	// Probe is what the segment says.
@@ -131,7 +134,7 @@ type Verdict struct {
 // Decide is the ownership rule. A node claims an address when it is fit and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
 // counts as down only if nobody answers when the segment is asked, which it is in any case
-// under a list that may be an old one. Hearing a claim it stays out, unless its list is newer
+// under a list that may be an old one, and by a node that cannot send. Hearing a claim it stays out, unless its list is newer
 // and names it first.
 //
 // Of two claims the newer list's wins. From equal lists one that hears no third node yields to one
@@ -225,7 +228,7 @@ func (v View) take(now time.Duration, me int) Verdict {
 		}
 	}
 	begin := max(v.Since, v.Waited)
-	ready, asked, wait := begin, !v.Unconfirmed, time.Duration(0)
+	ready, asked, wait := begin, !v.Unconfirmed && !v.Unsent, time.Duration(0)
 	if v.relieved() {
 		wait = turnTime
 	}
@@ -251,6 +254,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 			ready = max(ready, o.Since)
 		case o.State == Down:
 			ready = max(ready, o.Since)
+		}
+		if v.Unsent && o.State == Down {
+			begin = max(begin, o.Grace) // Until then one that lives may not know that it may answer.
 		}
 	}
 	if !v.Ready {

@@ -107,6 +107,10 @@ func (s *scenario) do(command string, words []string) {
 		s.configure(s.nodes[words[0]])
 	case "mumble": // mumble d: d claims something and never says what
 		s.nodes[words[0]].mumbles = true
+	case "mute", "unmute": // mute a b: a firewall on each keeps its packets from leaving it
+		for _, name := range words {
+			s.nodes[name].mute = command == "mute"
+		}
 	case "noise": // noise b: b hears a hundred frames of others
 		s.nodes[words[0]].frames += 100
 	default:

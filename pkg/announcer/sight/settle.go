@@ -14,6 +14,9 @@ import (
 // returns those whose claims changed since it was last called.
 func (c *Core) Settle(now time.Duration) []netip.Addr {
 	c.expire(now)
+	if c.unsent != c.stuck {
+		c.unsent, c.all = c.stuck, true
+	}
 	for _, address := range c.undecided(now) {
 		c.settle(now, address)
 	}
@@ -121,7 +124,7 @@ func (c *Core) claim(address netip.Addr, stamp announcement.Stamp) {
 func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	v := View{
 		Node: c.node, Stamp: e.Stamp, Candidates: e.Candidates, Fit: e.Fit, Own: own,
-		Ready: e.Ready, Unwell: c.unwell,
+		Ready: e.ready(), Unwell: c.unwell,
 		Since: e.since, Waited: e.waited, Cautious: e.cautious, Listen: c.until, Probe: e.probe, Others: c.others[:0],
 	}
 	for _, name := range e.Candidates {
@@ -139,5 +142,6 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	}
 	c.others = v.Others
 	v.Unconfirmed = e.Unconfirmed && !e.current && !v.current()
+	v.Unsent = c.unsent
 	return v
 }

@@ -50,8 +50,9 @@ const (
 	simulations = 2000
 	// moving is the seeds, modulo 8, in whose schedules addresses of nodes move.
 	moving = 5
-	// lying is those in whose schedules a node lies.
+	// lying is those in whose schedules a node lies, and muting those in which nodes cannot send.
 	lying    = 3
+	muting   = 4
 	maxNodes = 5
 	maxVIPs  = 3
 	// bound is for how long two nodes may answer after something happened: the detection
@@ -137,6 +138,15 @@ func TestFault_K4_4_ANodeClaimsUnderAFarTerm(t *testing.T) {
 	}
 }
 
+// TestFault_K2_1_NodesCannotSend: as TestSimulation, in schedules in which a firewall keeps some nodes
+// or all of them from sending heartbeats.
+func TestFault_K2_1_NodesCannotSend(t *testing.T) {
+	first := fromEnv(t, "SIGHT_FIRST", 1+rand.Uint64()>>1)&^7 + muting
+	for i := range uint64(200) {
+		require.NoError(t, simulate(first+8*i, nil), "seed %d", first+8*i)
+	}
+}
+
 // fromEnv returns the number that an environment variable is set to, or fallback.
 func fromEnv(t *testing.T, name string, fallback uint64) uint64 {
 	t.Helper()
@@ -173,6 +183,8 @@ type simulation struct {
 	both, apart [maxVIPs]time.Duration
 	// firewall draws whose packets are lost, where there are such schedules.
 	firewall *rand.Rand
+	// muter draws who cannot send, where there are such schedules.
+	muter *rand.Rand
 	// mover draws whose address is another one from then on, where there are such schedules.
 	mover *rand.Rand
 	moved int
@@ -213,6 +225,9 @@ func simulate(seed uint64, history *strings.Builder) error {
 	if seed%4 == 2 {
 		s.firewall = rand.New(rand.NewPCG(seed, 2))
 	}
+	if seed%8 == muting {
+		s.muter = rand.New(rand.NewPCG(seed, 5))
+	}
 	if seed%8 == moving {
 		s.mover, s.moving = rand.New(rand.NewPCG(seed, 3)), true
 	}
@@ -229,6 +244,7 @@ func simulate(seed uint64, history *strings.Builder) error {
 		s.run(s.now + time.Duration(random.IntN(1500))*time.Millisecond)
 		s.happen()
 		s.block()
+		s.silence()
 		s.move()
 		if s.failure != nil {
 			return s.failure
@@ -402,6 +418,33 @@ func (s *simulation) block() {
 			s.blocked[[2]string{s.names[a], other}], s.blocked[[2]string{other, s.names[a]}] = true, true
 		}
 	}
+}
+
+// silence has a firewall keep nodes from sending to peers, all of them, one more or each by chance,
+// or lets them.
+func (s *simulation) silence() {
+	if s.muter == nil || s.muter.IntN(3) > 0 {
+		return
+	}
+	how, one := s.muter.IntN(4), s.muter.IntN(len(s.stations))
+	for i, n := range s.stations {
+		switch how {
+		case 0:
+			n.mute = false
+		case 1:
+			n.mute = true
+		case 2:
+			n.mute = n.mute || i == one
+		default:
+			n.mute = s.muter.IntN(2) == 0
+		}
+		s.note("%s is mute: %t", n.name, n.mute)
+	}
+}
+
+// silenced says that a does not get what b says, or b what a says, though frames pass.
+func (s *simulation) silenced(a, b string) bool {
+	return s.blocked[[2]string{a, b}] || s.blocked[[2]string{b, a}] || s.nodes[a].mute || s.nodes[b].mute
 }
 
 // move gives a node another IPv4 address, as a DHCP server may. Leaders hear of it when the
@@ -596,9 +639,9 @@ func (s *simulation) met(a, b string) bool {
 	knows := func(listener, speaker string) bool {
 		known := s.nodes[listener].core.peers[speaker]
 		pair := [2]string{speaker, listener}
-		return !s.cut[pair] && !s.blocked[pair] && known.newest.Boot == s.nodes[speaker].core.boot
+		return !s.cut[pair] && !s.blocked[pair] && !s.nodes[speaker].mute && known.newest.Boot == s.nodes[speaker].core.boot
 	}
-	both := s.joined(a, b) && !s.blocked[[2]string{a, b}] && !s.blocked[[2]string{b, a}]
+	both := s.joined(a, b) && !s.silenced(a, b)
 	return a == b || both || knows(a, b) || knows(b, a)
 }
 
@@ -701,7 +744,7 @@ func (s *simulation) checkLastWord(i int, part []string) {
 				continue
 			}
 			had := s.had[i][slices.Index(s.names, other)]
-			if s.blocked[[2]string{owner, other}] || s.blocked[[2]string{other, owner}] {
+			if s.silenced(owner, other) {
 				had = s.nodes[owner].words[announced{other, vip}] // It learns of nothing else.
 			}
 			if last := s.nodes[owner].told[vip] + burst; last < had && s.failure == nil {

@@ -72,6 +72,11 @@ type station struct {
 	words map[announced]time.Duration
 	// left says that the life before this one ended by SIGTERM.
 	left bool
+	// mute says that it can send nothing to its peers, and outlet is what it knows of that: muted
+	// that it has not sent for long, and failing that it has not and hears peers.
+	mute           bool
+	outlet         Outlet
+	muted, failing bool
 	// mumbles says that it has others ask for claims that it never tells.
 	mumbles bool
 }
@@ -202,7 +207,7 @@ func (w *world) begin(name string, kept bool) {
 	s.kept = kept
 	s.core, s.alive, s.paused, s.queue = NewCore(name, w.random.Uint64()|1), true, false, nil
 	s.core.share = cmp.Or(w.share, s.core.share)
-	s.peers = map[string]*Destinations{}
+	s.peers, s.outlet, s.muted, s.failing = map[string]*Destinations{}, Outlet{}, false, false
 	w.configure(s)
 }
 
@@ -263,21 +268,41 @@ func (w *world) configure(s *station) {
 	sight.ProofKey = proofKey(s.name)
 	w.prepare(s)
 	s.core.Configure(w.now, sight)
+	w.list(s)
+	s.core.SetUnwell(w.now, s.unwell)
+	w.turn(s)
+}
+
+// list hands the lists of the node's plan to its core.
+func (w *world) list(s *station) {
 	dropped := maps.Clone(s.core.lists)
 	for a := range s.plan.Announcements.All() {
 		if slices.Contains(a.Candidates, s.name) {
 			delete(dropped, a.Address)
 			s.core.Put(w.now, List{
 				Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Former: a.Former, Proofs: w.proven(a, s.name).Proofs, Fit: !s.unfit[a.Address],
-				Ready: !s.unready && !s.unwell, Unconfirmed: s.kept,
+				Ready: !s.unready && !s.unwell, Mute: s.failing, Unconfirmed: s.kept,
 			})
 		}
 	}
 	for address := range dropped {
 		s.core.Drop(address)
 	}
-	s.core.SetUnwell(w.now, s.unwell)
-	w.turn(s)
+}
+
+// listenToItself looks whether what the node sends leaves it.
+func (w *world) listenToItself(s *station) {
+	heard := s.core.Counts()[Up] > 0
+	failing, unheard := s.outlet.Mute(w.now, s.core, func(int) bool { return heard })
+	if muted := len(failing)+len(unheard) > 0; muted != s.muted {
+		if s.muted = muted; !muted {
+			s.core.Listen(w.now)
+		}
+	}
+	if s.failing != (len(failing) > 0) {
+		s.failing = !s.failing
+		w.list(s)
+	}
 }
 
 // proofKey is what leaders and the node share.
@@ -316,6 +341,7 @@ func (w *world) turn(s *station) {
 		return
 	}
 	w.prepare(s)
+	w.listenToItself(s)
 	s.core.Heard(s.frames)
 	for _, p := range s.queue {
 		switch err := s.core.Receive(w.now, p.Packet); err {
@@ -342,9 +368,12 @@ func (w *world) turn(s *station) {
 	for _, address := range s.core.Ask() {
 		w.probe(s, address)
 	}
-	for _, out := range s.core.Flush(w.now) {
+	rounds := s.core.Rounds()
+	out := s.core.Flush(w.now)
+	for _, out := range out {
 		w.send(s.name, out)
 	}
+	s.outlet.Flushed(w.now, s.core, rounds, len(out) == 0 || !s.mute)
 	w.schedule(s)
 	w.onTurn()
 }
@@ -372,6 +401,11 @@ func (w *world) send(from string, out Outgoing) {
 	if s.mumbles {
 		out.Packet.Digest, out.Packet.Part = out.Packet.Digest+1, nil
 	}
+	if s.mute {
+		s.outlet.Sent(w.now, 1, "a firewall is in the way")
+		return
+	}
+	s.outlet.Sent(w.now, 1, "")
 	for _, path := range s.peers[out.To].Next(out.Late) {
 		switch path.To.Addr() {
 		case to.address:
@@ -479,7 +513,7 @@ func (w *world) speaks(s *station) bool {
 	if !s.alive || s.paused {
 		return false
 	}
-	until := s.core.Deadline()
+	until := s.outlet.Deadline(s.core)
 	return until == 0 || w.now < until
 }
 
