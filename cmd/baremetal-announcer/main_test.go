@@ -5,14 +5,19 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
+
+// waitAtMost is generous: no test takes it unless it fails.
+const waitAtMost = 30 * time.Second
 
 // The test binary is also the program.
 func TestMain(m *testing.M) {
@@ -114,4 +119,39 @@ func TestFault_K1_3_GoesOnAsANormalProcess(t *testing.T) {
 	require.Len(t, warnings, 1)
 	require.Contains(t, warnings[0], "SYS_NICE")
 	require.Contains(t, warnings[0], "operation not permitted")
+}
+
+// TestFault_K1_3_StderrThatIsNotRead: a log that is read by nothing, as on a node whose disk is full,
+// holds nothing up, not even the end.
+func TestFault_K1_3_StderrThatIsNotRead(t *testing.T) {
+	read, full, err := os.Pipe()
+	require.NoError(t, err)
+	defer read.Close()
+	require.NoError(t, full.SetWriteDeadline(time.Now().Add(100*time.Millisecond)))
+	for err == nil {
+		_, err = full.Write(make([]byte, 4096))
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	_, err = full.Write([]byte("x"))
+	require.Error(t, err)
+
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := free.Addr().String()
+	require.NoError(t, free.Close())
+	program := exec.CommandContext(t.Context(), "/proc/self/exe", "--node=x", "--realtime=false", "--log-level=debug",
+		"--controllers=127.0.0.1:1", "--ca-file=/none", "--token-file=/none", "--status-address="+address)
+	program.Env = append(os.Environ(), "ANNOUNCER_TEST_MAIN=1")
+	program.Stderr = full
+	require.NoError(t, program.Start())
+	require.Eventually(t, func() bool {
+		response, err := http.Get("http://" + address + "/healthz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return response.StatusCode == http.StatusOK
+	}, waitAtMost, 20*time.Millisecond, "it works")
+	require.NoError(t, program.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, program.Wait(), "it ends")
 }

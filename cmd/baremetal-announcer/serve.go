@@ -6,9 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"baremetal.cloud/ccm/internal/logqueue"
 	"baremetal.cloud/ccm/pkg/announcer"
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/arp"
@@ -27,17 +29,22 @@ import (
 // serverName is the DNS name that every replica's certificate has.
 const serverName = "baremetal-ccm"
 
+// lastLines is how long the program waits at its end for the reader of its log.
+const lastLines = time.Second
+
 // serve builds everything and runs it until ctx is done. The control client ends last,
 // so that replicas hear that nothing is claimed any more; and BFD after BGP, so that routers
 // have taken the end of sessions for a restart before they hear that nobody watches any more.
 func serve(ctx context.Context, o options, logs io.Writer) error {
-	log := slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: o.logLevel}))
+	queue := logqueue.New(logs)
+	defer queue.Close(lastLines)
+	log := slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{Level: o.logLevel}))
 	fast, err := newThreads(o.realtime, log)
 	if err != nil {
 		return err
 	}
 	fast.runaway()
-	process := status.Process{Version: versionText(), Threads: fast.classes()}
+	process := status.Process{Version: versionText(), Threads: fast.classes(), LogLinesLost: queue.Lost}
 	var client *control.Client
 	var node *announcer.Announcer
 	var speaker *bgp.Speaker

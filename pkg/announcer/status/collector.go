@@ -28,7 +28,7 @@ type collector struct {
 	probes, found, contested, defences   *prometheus.Desc
 	session, sessionProblem, losses      *prometheus.Desc
 	routesSent, routesReceived, failures *prometheus.Desc
-	pathUp, pathFailures                 *prometheus.Desc
+	pathUp, pathFailures, logLost        *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -64,6 +64,7 @@ func newCollector(status func() announcer.Status, process Process) *collector {
 		contested:      describe("baremetal_announcer_conflicting_claims_total", "Claims by other machines of addresses that the node answers for, at most one a second for each."),
 		defences:       describe("baremetal_announcer_defences_total", "Announcements of an address because another machine claims it."),
 		build:          describe("baremetal_announcer_build_info", "1, with the program's version and Go's as labels.", "version", "goversion"),
+		logLost:        describe("baremetal_announcer_log_lines_lost_total", "Lines of the log left out because stderr was not read."),
 		scheduling:     describe("baremetal_announcer_scheduling", "1 for the class that the kernel gave the thread: deadline, nice or normal; 0 for the others. Thread bfd is normal without sessions.", "thread", "class"),
 		session:        describe("baremetal_announcer_bgp_session", "1 for the state that the BGP session to the peer is in (RFC 4271), 0 for the others.", "peer", "state"),
 		sessionProblem: describe("baremetal_announcer_bgp_session_problem", "1 for the reason why the BGP session to the peer is not established; none where it is.", "peer", "reason"),
@@ -83,7 +84,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		c.addresses, c.claimStart, c.answered, c.ignored,
 		c.unsolicited, c.sendFailures, c.stream, c.build, c.scheduling,
 		c.peers, c.claimsStarted, c.claimsEnded, c.sightSent, c.sightUnsent, c.sightDropped, c.probes, c.found, c.contested, c.defences,
-		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures, c.pathUp, c.pathFailures,
+		c.session, c.sessionProblem, c.losses, c.routesSent, c.routesReceived, c.failures, c.pathUp, c.pathFailures, c.logLost,
 	} {
 		out <- d
 	}
@@ -104,6 +105,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for _, class := range thread.Classes {
 			gauge(c.scheduling, number(class == now), thread.Name, class)
 		}
+	}
+	if lost := c.process.LogLinesLost; lost != nil {
+		counter(c.logLost, lost())
 	}
 	gauge(c.planTerm, float64(s.Plan.Term))
 	gauge(c.planRevision, float64(s.Plan.Revision))

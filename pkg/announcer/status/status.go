@@ -39,6 +39,8 @@ type Process struct {
 	Version string
 	// Threads are those that must not be late.
 	Threads []Thread
+	// LogLinesLost returns how many lines of the log were left out because stderr was not read.
+	LogLinesLost func() uint64
 }
 
 // Thread is a thread that must not be late. Class returns which of Classes the kernel gave it.

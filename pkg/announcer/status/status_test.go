@@ -60,7 +60,7 @@ func get(t *testing.T, s announcer.Status, path string) (int, string) {
 	t.Helper()
 	handler, err := status.NewHandler(func() announcer.Status { return s }, status.Process{Version: "v1", Threads: []status.Thread{
 		{Name: "announcer", Classes: []string{"normal", "deadline"}, Class: func() string { return "deadline" }},
-	}})
+	}, LogLinesLost: func() uint64 { return 7 }})
 	require.NoError(t, err)
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, nil))
@@ -173,6 +173,7 @@ func TestMetrics(t *testing.T) {
 		require.Contains(t, text, "\n"+line+"\n")
 	}
 	require.Contains(t, text, `baremetal_announcer_build_info{goversion="go`)
+	require.Contains(t, text, "baremetal_announcer_log_lines_lost_total 7\n")
 	require.NotContains(t, text, `reason="answered"`)
 }
 
