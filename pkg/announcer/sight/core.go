@@ -45,6 +45,9 @@ type List struct {
 // ready reports whether the node may take the address before others that are not.
 func (l List) ready() bool { return l.Ready && !l.Mute }
 
+// namesFirst reports whether the list names node as the owner.
+func (l List) namesFirst(node string) bool { return len(l.Candidates) > 0 && l.Candidates[0] == node }
+
 // Core is what a node knows and claims. It is pure and has one owner, who for everything
 // that happened calls one of Configure, Put, Drop, Receive, Probed, Overheard, Heard, Listen, Restart
 // and Leave, then Settle, carries out what Claim then says of the addresses that it returns,
@@ -128,6 +131,10 @@ type entry struct {
 	silence bool
 	// old is the list under which the node claims the address still, where it is another one.
 	old *List
+	// lapsed reports whether the node gave the address up though its list names it first, and
+	// lapse is until when it leaves it to a peer under a newer list that does so again.
+	lapsed bool
+	lapse  time.Duration
 }
 
 // NewCore returns the core of a node that has just begun a life, which boot names.
@@ -183,6 +190,7 @@ func (c *Core) entry(now time.Duration, l List) *entry {
 		c.keepCounting(e)
 		e.keepProofs(c.claims.of(l.Address))
 		e.since, e.probe, e.cautious, e.current = now, Unasked, now < c.until, false
+		e.lapsed, e.lapse = e.lapsed && l.namesFirst(c.node), now+lapseTime
 		c.relist(now, l.Address, e)
 	case l.Fit && !e.Fit, l.ready() && !e.ready():
 		e.since, e.probe = now, Unasked

@@ -113,6 +113,10 @@ type View struct {
 	// Unsent says that what the node sends to peers does not leave it. What keeps it from speaking
 	// may keep them, too, so that they are silent and live.
 	Unsent bool
+	// Lapse is until when the node leaves the address to a peer that claims it, although a newer list
+	// names the node first: it had given the address up under the list before, which named it first,
+	// too, and the leader may not have known.
+	Lapse time.Duration
 	// Listen is until when a cautious node waits for those whom it has not heard.
 	Listen time.Duration
 	// Probe is what the segment says.
@@ -214,6 +218,10 @@ func (v View) loses(me int, o Other) bool {
 	return at >= 0 && at < me
 }
 
+// lapseTime is how long the leader has to learn that a node which its list names first has given the
+// address up, and to make a list that follows. What it still wants then is done.
+const lapseTime = 5 * time.Second
+
 // take decides about an address that the node does not claim.
 func (v View) take(now time.Duration, me int) Verdict {
 	for _, o := range v.Others {
@@ -222,6 +230,9 @@ func (v View) take(now time.Duration, me int) Verdict {
 		}
 		if !v.supersedes(me, o) {
 			return Verdict{}
+		}
+		if now < v.Lapse {
+			return Verdict{Again: v.Lapse}
 		}
 		if due := v.Since + Overdue; !v.Ready && now < due {
 			return Verdict{Again: due}

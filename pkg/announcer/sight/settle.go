@@ -66,6 +66,7 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 	if !own.IsZero() && verdict.Claim.IsZero() {
 		// From now on it is one that may take the address, and has to know when.
 		own = announcement.Stamp{}
+		e.lapsed = e.namesFirst(c.node)
 		c.claim(address, own)
 		if c.yielded(now, e) {
 			e.probe, e.probed = Answered, now+c.yieldPause(e)
@@ -81,7 +82,7 @@ func (c *Core) decide(now time.Duration, address netip.Addr, e *entry) {
 		again = sooner(again, e.probed+askAgain)
 	}
 	if own.IsZero() && !verdict.Claim.IsZero() {
-		e.cautious, e.silence = false, e.probe == Silent
+		e.cautious, e.silence, e.lapsed = false, e.probe == Silent, false
 	}
 	c.claim(address, verdict.Claim)
 	if !verdict.Claim.IsZero() {
@@ -107,7 +108,7 @@ func (c *Core) verdict(now time.Duration, address netip.Addr, own announcement.S
 
 // planned returns the claim of a node that does as the plan says.
 func (l List) planned(node string) announcement.Stamp {
-	if l.Fit && len(l.Candidates) > 0 && l.Candidates[0] == node {
+	if l.Fit && l.namesFirst(node) {
 		return l.Stamp
 	}
 	return announcement.Stamp{}
@@ -143,5 +144,8 @@ func (c *Core) view(address netip.Addr, own announcement.Stamp, e *entry) View {
 	c.others = v.Others
 	v.Unconfirmed = e.Unconfirmed && !e.current && !v.current()
 	v.Unsent = c.unsent
+	if e.lapsed {
+		v.Lapse = e.lapse
+	}
 	return v
 }
