@@ -43,11 +43,18 @@ func (o *Outlet) Flushed(now time.Duration, c *Core, before uint64, left bool) {
 	if c.rounds != before {
 		c.stuck = !left
 	}
+	closed := now >= o.went+c.detect
 	switch {
 	case c.stuck && c.up == 0:
 		o.went = now
 	case c.rounds != before && (left || o.mute(now, c)):
 		o.went = c.round
+	}
+	if closed && now < o.went+c.detect {
+		// Another one may answer meanwhile of which this node does not know.
+		for claim := range c.claims.held.All() {
+			c.insists[claim.Address] = true
+		}
 	}
 }
 
