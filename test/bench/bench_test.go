@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,13 +23,26 @@ func TestDocumentQuotesTheResults(t *testing.T) {
 	require.NoError(t, err)
 	all, err := readResults(filepath.Join(root, quotedResults))
 	require.NoError(t, err)
-	made := ""
-	if len(all) > 0 {
-		made = tables(all)
-	}
-	want, err := replace(string(page), made)
+	want, err := quote(string(page), all)
 	require.NoError(t, err)
 	require.Equal(t, want, string(page), "make bench QUOTE=yes writes it")
+}
+
+// The page begins with twelve rows, each with its figure, a row of the appendix and the heading of
+// its result to go to.
+func TestSummary(t *testing.T) {
+	all, err := readResults(filepath.Join("..", "..", quotedResults))
+	require.NoError(t, err)
+	rows := strings.Split(strings.TrimSpace(summary(all)), "\n")[2:]
+	require.Len(t, rows, 12)
+	appendix := tables(all)
+	for i, h := range headlines() {
+		require.Contains(t, rows[i], h.what)
+		require.True(t, slices.ContainsFunc(goals(), func(g goal) bool { return g.measure == h.measure && g.figure == h.figure }), h.what)
+		r := named(all)[h.measure]
+		require.Contains(t, appendix, "\n### "+heading(r)+"\n")
+	}
+	require.Equal(t, "a-b_c-1000-ms--3-x", anchor(result{Name: "a", Title: "B_c 1000 ms × 3, (X)"}))
 }
 
 // A measure that is quoted has every figure that a goal is about.
@@ -49,11 +63,11 @@ func TestEveryGoalHasItsFigure(t *testing.T) {
 }
 
 func TestReplaceNeedsItsMarks(t *testing.T) {
-	page, err := replace("a\n"+begins+"old\n"+ends+"z\n", "new\n")
+	page, err := replace("a\n"+begins+"old\n"+ends+"z\n", begins, "new\n")
 	require.NoError(t, err)
 	require.Equal(t, "a\n"+begins+"\nnew\n\n"+ends+"z\n", page)
 	for _, bad := range []string{"", begins, ends, ends + begins} {
-		_, err := replace(bad, "new\n")
+		_, err := replace(bad, begins, "new\n")
 		require.Error(t, err, "%q", bad)
 	}
 }

@@ -158,7 +158,7 @@ func (s settings) report() error {
 	if all, err = readResults(quotedResults); err != nil {
 		return err
 	}
-	return rewrite(document, tables(all))
+	return rewrite(document, all)
 }
 
 // say tells people how it goes.

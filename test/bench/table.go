@@ -5,23 +5,60 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 )
+
+// summary renders the headlines as Markdown.
+func summary(all []result) string {
+	byName := named(all)
+	var b strings.Builder
+	b.WriteString("| what happens | median | measured |\n|---|---|---|\n")
+	for _, h := range headlines() {
+		r := byName[h.measure]
+		if values := r.figure(h.figure); len(values) > 0 {
+			fmt.Fprintf(&b, "| %s | %s | [%s](#%s), %s, `%s` |\n", h.what, withUnit(h.figure, median(values)),
+				r.Name, anchor(r), r.When.Format("2006-01-02"), r.Commit)
+		}
+	}
+	return b.String()
+}
+
+func named(all []result) map[string]result {
+	out := map[string]result{}
+	for _, r := range all {
+		out[r.Name] = r
+	}
+	return out
+}
+
+// anchor returns the anchor that a page of GitHub, or of a renderer like it, gives the heading of a
+// result: lower case, without punctuation, spaces as hyphens.
+func anchor(r result) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case c == ' ':
+			return '-'
+		case c == '-' || c == '_' || unicode.IsLetter(c) || unicode.IsDigit(c):
+			return unicode.ToLower(c)
+		}
+		return -1
+	}, heading(r))
+}
+
+func heading(r result) string { return r.Name + ": " + r.Title }
 
 // tables renders results as Markdown: the goals first, then everything that was found.
 func tables(all []result) string {
-	byName := map[string]result{}
-	for _, r := range all {
-		byName[r.Name] = r
-	}
+	byName := named(all)
 	var b strings.Builder
-	b.WriteString("| measure | goal | here: median (least – most) | | MetalLB 0.16 |\n|---|---|---|---|---|\n")
+	b.WriteString("| measure | goal | here: median (least – most) | |\n|---|---|---|---|\n")
 	for _, g := range goals() {
 		r, ok := byName[g.measure]
 		values := r.figure(g.figure)
 		if !ok || len(values) == 0 {
 			continue
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", g.what, g.text(), spread(g.figure, values), g.verdict(values), g.metallb)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", g.what, g.text(), spread(g.figure, values), g.verdict(values))
 	}
 	for _, r := range all {
 		detail(&b, r)
@@ -51,7 +88,7 @@ func detail(b *strings.Builder, r result) {
 	if len(r.Runs) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n### %s: %s\n\n", r.Name, r.Title)
+	fmt.Fprintf(b, "\n### %s\n\n", heading(r))
 	fmt.Fprintf(b, "`%s`, %s, commit %s, %s, %d cores of %s, %s, Linux %s; %d runs.\n\n",
 		r.Command, r.When.Format("2006-01-02 15:04 MST"), r.Commit, r.Go, r.Cores, r.CPU, r.Memory, r.Kernel, len(r.Runs))
 	b.WriteString("| figure | median | least | most |\n|---|---|---|---|\n")
