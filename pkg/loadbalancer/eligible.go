@@ -117,51 +117,22 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	case len(b.nodes) == 0:
 		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}
 	}
-	counts := map[reason.Reason]int{}
+	refused := refusals{}
 	for _, n := range b.nodes {
 		why := b.eligible(n, address, l2)
 		// An announcer that ended said before that it has no interface.
 		if why == "" || why == reason.NodeNoInterface && !b.connected(n.Name) {
 			why = reason.NodeNotConnected
 		}
-		counts[why]++
+		refused.add(n.Name, why, b.detailOf(n.Name, address, why, l2))
 	}
-	if counts[reason.NodeNoEndpoint] > 0 {
-		return Verdict{Reason: reason.NoLocalEndpoints, Message: fmt.Sprintf("no node that may answer for %s has a usable endpoint (externalTrafficPolicy Local): %s", address, tally(counts))}
+	if refused.have(reason.NodeNoEndpoint) {
+		return Verdict{Reason: reason.NoLocalEndpoints, Message: fmt.Sprintf("no node that may answer for %s has a usable endpoint (externalTrafficPolicy Local): %s", address, refused)}
 	}
-	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may answer for %s: %s", address, tally(counts))}
+	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may answer for %s: %s", address, refused)}
 }
 
 func (b *Balancer) connected(node string) bool {
 	known, ok := b.announcer[node]
 	return ok && known.connected
-}
-
-// tally prints "NodeExcluded 2, NodeNotConnected 1", most first.
-func tally(counts map[reason.Reason]int) string {
-	type row struct {
-		why reason.Reason
-		n   int
-	}
-	var rows []row
-	for why, n := range counts {
-		rows = append(rows, row{why, n})
-	}
-	slices.SortFunc(rows, func(x, y row) int {
-		if x.n != y.n {
-			return y.n - x.n
-		}
-		if x.why < y.why {
-			return -1
-		}
-		return 1
-	})
-	out := ""
-	for i, r := range rows {
-		if i > 0 {
-			out += ", "
-		}
-		out += fmt.Sprintf("%s %d", r.why, r.n)
-	}
-	return out
 }

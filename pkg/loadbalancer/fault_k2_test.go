@@ -88,7 +88,7 @@ func TestFault_K2_9_NoRouteBackReason(t *testing.T) {
 	w := newWorld(t)
 	w.play("pool four 10.0.0.0/24\npool six 2001:db8::/64\nnode node1\ninterface node1 eth0 192.0.2.1/24 no-ipv6\nconnect node1\nleader 1\n" +
 		services("a") + "plan\nack node1\n----")
-	require.Contains(t, w.play("status a\n----"), "no node may answer for 2001:db8::: NodeNoRouteBack 1")
+	require.Contains(t, w.play("status a\n----"), "no node may answer for 2001:db8::: on node node1 eth0 cannot send IPv6, for want of a route or a usable address")
 	require.Equal(t, []string{"node1"}, w.b.plan.lists[netip.MustParseAddr("10.0.0.0")].Candidates)
 	require.Empty(t, w.b.plan.lists[netip.MustParseAddr("2001:db8::")].Candidates)
 }

@@ -160,6 +160,8 @@ type announcer struct {
 	spoke uint64
 	// report is the last one, kept when the stream is lost.
 	report announcement.Report
+	// established are the BGP peers that it had a session with since this replica has heard it.
+	established map[string]bool
 	// unable are the addresses for which it said that it cannot answer, and why; see unable.go.
 	unable map[netip.Addr]reason.Reason
 	// unwell reports whether it has been unwell for healthPatience, and unwellAt is since when.

@@ -57,6 +57,7 @@ func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr
 	b.reports++
 	known.connected, known.spoke, known.report = true, b.reports, report
 	known.unwell = known.unwell && report.Unwell
+	known.rememberSessions()
 	b.believe(node, news)
 	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
 		known.interfaces = report.Interfaces

@@ -83,7 +83,7 @@ func (b *Balancer) stuckWith(list announcement.Announcement) string {
 	if !b.plan.stuck[list.Address] || why == "" {
 		return ""
 	}
-	return fmt.Sprintf(" (%s: by a node that should not, because no other may)", why)
+	return fmt.Sprintf(" (%s, but no other node may take it)", reason.OfNodes(why, list.Candidates[:1], ""))
 }
 
 // healthPort returns where nodes ask whether they serve address by an endpoint of their own,

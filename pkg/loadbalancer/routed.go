@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -19,12 +20,13 @@ func (b *Balancer) routed(address netip.Addr) Verdict {
 	switch {
 	case anyNode(reaches):
 	case !decided:
-		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be announced by BGP", address)}
+		return b.unplanned(address)
 	default:
 		return b.unrouted(address)
 	}
-	told, waits, unserved := 0, "", ""
-	var failing []string
+	var told []string
+	waits, unserved := "", ""
+	var trouble sessionTrouble
 	for _, x := range reaches {
 		for _, name := range x.nodes {
 			known, ok := b.announcer[name]
@@ -39,56 +41,62 @@ func (b *Balancer) routed(address netip.Addr) Verdict {
 				unserved = cmp.Or(unserved, name)
 				continue
 			}
-			up, why := b.heardBy(name, x.advertisement, ipam.FamilyOf(address))
-			if up {
-				told++
-			} else if why != "" {
-				failing = append(failing, fmt.Sprintf("node %s to %s", name, why))
+			if b.heardBy(name, x.advertisement, ipam.FamilyOf(address), &trouble) {
+				told = append(told, name)
 			}
 		}
 	}
 	switch {
-	case told > 0:
-		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + address.String()}
+	case len(told) > 0:
+		slices.Sort(told)
+		return answeredBy("announced by BGP from "+reason.Nodes(slices.Compact(told)), address)
 	case waits != "":
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s was told to announce %s by BGP and has not acknowledged it yet", waits, address)}
 	case unserved != "":
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("node %s does not announce %s by BGP yet, as its kube-proxy does not serve it yet", unserved, address)}
-	case len(failing) > 0:
-		slices.Sort(failing)
-		return Verdict{Reason: reason.NoSession, Message: fmt.Sprintf("no router hears of %s, as no BGP session that would tell it is established, for instance of %s", address, failing[0])}
 	}
-	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node that announces %s by BGP is connected: %s %d", address, reason.NodeNotConnected, len(reaches[0].nodes))}
+	if session, begins := trouble.begins(); begins {
+		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("the BGP session of %s, which will carry %s, is being set up", session, address)}
+	}
+	if len(trouble.sessions) > 0 {
+		return Verdict{Reason: reason.NoSession, Message: fmt.Sprintf("no router hears of %s: %s", address, &trouble)}
+	}
+	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node that announces %s by BGP is connected: %s",
+		address, reason.OfNodes(reason.NodeNotConnected, reaches[0].nodes, ""))}
 }
 
-// heardBy says whether a session of node to a peer of the advertisement is established, or
-// else of one of them why not.
-func (b *Balancer) heardBy(node, advertisement string, f ipam.Family) (up bool, why string) {
+// unplanned says that no plan has a route to address yet.
+func (b *Balancer) unplanned(address netip.Addr) Verdict {
+	return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be announced by BGP", address)}
+}
+
+// heardBy reports whether a session of node to a peer of the advertisement is established and
+// carries f. The others are added to trouble.
+func (b *Balancer) heardBy(node, advertisement string, f ipam.Family, trouble *sessionTrouble) (heard bool) {
 	sessions := b.plan.routing.sessions[node]
 	i, ok := slices.BinarySearchFunc(sessions.Advertisements, advertisement, func(a announcement.Advertisement, name string) int {
 		return cmp.Compare(a.Name, name)
 	})
 	if !ok {
-		return false, ""
+		return false
 	}
 	a := Advertisement{Advertisement: sessions.Advertisements[i]}
-	for _, s := range b.announcer[node].report.BGP.Sessions {
+	known := b.announcer[node]
+	for _, s := range known.report.BGP.Sessions {
 		if !slices.ContainsFunc(sessions.Peers, func(p announcement.BGPPeer) bool { return p.Name == s.Peer && a.announces(p, f) }) {
 			continue
 		}
-		switch {
-		case s.State != announcement.BGPEstablished:
-			why = cmp.Or(why, fmt.Sprintf("%s: %s", s.Peer, cmp.Or(string(s.Reason), "connecting")))
-		case f == ipam.IPv4 && s.IPv4 || f == ipam.IPv6 && s.IPv6:
-			return true, ""
-		default:
-			why = cmp.Or(why, fmt.Sprintf("%s: %s", s.Peer, reason.PeerFamilyMissing))
+		if s.State == announcement.BGPEstablished && (f == ipam.IPv4 && s.IPv4 || f == ipam.IPv6 && s.IPv6) {
+			heard = true
+			continue
 		}
+		trouble.add(node, s, f, known.established[s.Peer])
 	}
-	return false, why
+	return heard
 }
 
-// unrouted says why no node announces address by BGP.
+// unrouted says why no node announces address by BGP. Where a node may by now, the plan is
+// older than what allows it.
 func (b *Balancer) unrouted(address netip.Addr) Verdict {
 	switch {
 	case !b.anywhere(address, ipam.FamilyOf(address)):
@@ -96,26 +104,40 @@ func (b *Balancer) unrouted(address netip.Addr) Verdict {
 	case len(b.nodes) == 0:
 		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}
 	}
-	counts := map[reason.Reason]int{}
+	refused := refusals{}
 	for _, n := range b.nodes {
-		counts[b.announcesNot(n, address)]++
+		why, detail := b.announcesNot(n, address)
+		if why == "" {
+			return b.unplanned(address)
+		}
+		refused.add(n.Name, why, detail)
 	}
-	if counts[reason.NodeNoEndpoint] > 0 {
-		return Verdict{Reason: reason.NoLocalEndpoints, Message: fmt.Sprintf("no node that may announce %s by BGP has a usable endpoint (externalTrafficPolicy Local): %s", address, tally(counts))}
+	if refused.have(reason.NodeNoEndpoint) {
+		return Verdict{Reason: reason.NoLocalEndpoints, Message: fmt.Sprintf("no node that may announce %s by BGP has a usable endpoint (externalTrafficPolicy Local): %s", address, refused)}
 	}
-	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may announce %s by BGP: %s", address, tally(counts))}
+	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may announce %s by BGP: %s", address, refused)}
 }
 
-// announcesNot says why a node announces address by no advertisement: by the one that comes
-// nearest to it.
-func (b *Balancer) announcesNot(n Node, address netip.Addr) reason.Reason {
-	nearest := reason.NodeNotSelected
+// announcesNot says why a node announces address by no advertisement, by the one that comes
+// nearest to it, and what that depends on. It is "" where the node may announce it.
+func (b *Balancer) announcesNot(n Node, address netip.Addr) (why reason.Reason, detail string) {
+	var selectors []string
 	for _, a := range b.bgp.Pools[b.addresses.PoolOf(address)] {
-		if why := b.announces(n, address, a); why != reason.NodeNotSelected {
-			nearest = why
+		switch refused := b.announces(n, address, a); refused {
+		case "":
+			return "", ""
+		case reason.NodeNotSelected:
+			selectors = append(selectors, fmt.Sprint(a.NodeSelector))
+		case reason.NodeNoPeer, reason.NodeLabelInvalid:
+			why, detail = refused, reason.Names(a.Peers)
+		default:
+			why, detail = refused, ""
 		}
 	}
-	return nearest
+	if why == "" {
+		return reason.NodeNotSelected, strings.Join(selectors, " or ")
+	}
+	return why, detail
 }
 
 // touchRouted has all addresses decided again that are announced by BGP, or could be.

@@ -16,6 +16,14 @@ type Verdict struct {
 	OK      bool
 	Reason  reason.Reason
 	Message string
+	// by names in Message the nodes that announce, so that the addresses of the same nodes
+	// are listed once; "" where the Message says anything else.
+	by string
+}
+
+// answeredBy says that nodes, named in by, announce address.
+func answeredBy(by string, address netip.Addr) Verdict {
+	return Verdict{OK: true, Reason: reason.Announced, Message: fmt.Sprintf("%s: %s", by, address), by: by}
 }
 
 // Status is how a Service fares.
@@ -159,9 +167,7 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 		return b.routed(a.Address), ""
 	}
 	verdict, node := b.answered(a)
-	if routed := b.routed(a.Address); !verdict.OK || !routed.OK {
-		verdict = worse(verdict, routed)
-	}
+	verdict = worse(verdict, b.routed(a.Address))
 	return b.contestedVerdict(a.Address, verdict), node
 }
 
@@ -169,13 +175,19 @@ func (b *Balancer) announced(a ipam.Assignment) (Verdict, string) {
 func (b *Balancer) answered(a ipam.Assignment) (Verdict, string) {
 	list, ok := b.plan.lists[a.Address]
 	if !ok {
-		if verdict, decided := b.plan.nobody[a.Address]; decided {
+		verdict, decided := b.plan.nobody[a.Address]
+		// A plan that is older than the first endpoint says nothing of it.
+		if decided && !(verdict.Reason == reason.NoEndpoints && b.anywhere(a.Address, ipam.FamilyOf(a.Address))) {
 			return verdict, ""
 		}
 		return Verdict{Reason: reason.WaitingForAnnouncer, Message: fmt.Sprintf("address %s waits to be placed on a node", a.Address)}, ""
 	}
 	if name := b.acknowledged(list); name != "" {
-		return Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + a.Address.String() + b.stuckWith(list)}, name
+		verdict := answeredBy("answered by "+name, a.Address)
+		if stuck := b.stuckWith(list); stuck != "" {
+			verdict.Message, verdict.by = verdict.Message+stuck, ""
+		}
+		return verdict, name
 	}
 	owner := list.Candidates[0]
 	if known, heard := b.announcer[owner]; heard {
@@ -241,7 +253,10 @@ func worse(x, y Verdict) Verdict {
 	if why == reason.Announced {
 		why = x.Reason // another one says more
 	}
-	return Verdict{OK: true, Reason: why, Message: x.Message + ", " + strings.TrimPrefix(y.Message, "answered: ")}
+	if x.by != "" && x.by == y.by {
+		return Verdict{OK: true, Reason: why, Message: x.Message + ", " + strings.TrimPrefix(y.Message, y.by+": "), by: x.by}
+	}
+	return Verdict{OK: true, Reason: why, Message: x.Message + "; " + y.Message}
 }
 
 // Usage returns the fill of the pools.

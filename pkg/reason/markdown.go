@@ -26,7 +26,7 @@ To find a reason by its symptom, begin with [troubleshooting.md](troubleshooting
 		if cure == "" {
 			cure = "Nothing."
 		}
-		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n*What to do:* %s\n", e.Reason, e.Meaning, cure)
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n%s*What to do:* %s\n", e.Reason, e.Meaning, inMessages(e.Reason), cure)
 	}
 	return b.String()
 }
@@ -45,6 +45,14 @@ func (s Scope) intro() string {
 	case ScopeAnnounced:
 		return "Whether a node announces them."
 	default:
-		return "Why a node may not announce an address, or does not announce one of its plan."
+		return "Why a node may not announce an address, or does not announce one of its plan. The message of the\ncondition has these in words, with the number and the names of the nodes."
 	}
+}
+
+// inMessages shows the words that messages have for a Reason of nodes.
+func inMessages(why Reason) string {
+	if _, ok := sentences[why]; !ok {
+		return ""
+	}
+	return "*In messages:* “" + OfNodes(why, []string{"node1", "node2"}, "…") + "”\n\n"
 }
