@@ -150,6 +150,17 @@ func (f *fitness) judge(boot time.Duration) (unwell, news bool) {
 	return unwell, news
 }
 
+// recovery says why a node that was unwell is not: only an answer says that the proxy works.
+func (f *fitness) recovery() string {
+	switch {
+	case f.proxy == "":
+		return "kube-proxy of this node is not asked: the plan has nothing that needs it"
+	case f.answered && f.result.Works:
+		return "kube-proxy of this node works again"
+	}
+	return "kube-proxy of this node is asked anew; nothing is known of it yet"
+}
+
 // wake returns when the node will be unwell if nothing changes; 0 is never.
 func (f *fitness) wake() time.Duration {
 	at, ever := f.result.UnwellAt(f.after)

@@ -158,3 +158,19 @@ func TestFault_K2_11_DoubtsAreBounded(t *testing.T) {
 	c.expect(time.Hour)
 	require.Empty(t, c.fitness.doubts, "it is no peer")
 }
+
+// TestFault_K6_3_RecoveryIsOneStatement: the log says that kube-proxy works again only when it has
+// answered, and that it is not asked only when it is not.
+func TestFault_K6_3_RecoveryIsOneStatement(t *testing.T) {
+	for name, c := range map[string]struct {
+		f    fitness
+		want string
+	}{
+		"answered":          {fitness{proxy: "http://127.0.0.1:10256", answered: true, result: health.Result{Works: true}}, "kube-proxy of this node works again"},
+		"no address left":   {fitness{result: health.Result{Works: true}}, "kube-proxy of this node is not asked: the plan has nothing that needs it"},
+		"asked elsewhere":   {fitness{proxy: "http://127.0.0.1:10257"}, "kube-proxy of this node is asked anew; nothing is known of it yet"},
+		"dead, asked again": {fitness{proxy: "http://127.0.0.1:10256", answered: true}, "kube-proxy of this node is asked anew; nothing is known of it yet"},
+	} {
+		require.Equal(t, c.want, c.f.recovery(), name)
+	}
+}

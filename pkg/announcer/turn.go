@@ -94,7 +94,7 @@ func (a *Announcer) judge(boot time.Duration) bool {
 	if unwell {
 		a.log.Warn("kube-proxy of this node does not work; others are to answer for its addresses", "asked", a.core.fitness.proxy)
 	} else {
-		a.log.Info("kube-proxy of this node works again, or is not asked any more")
+		a.log.Info(a.core.fitness.recovery(), "asked", a.core.fitness.proxy)
 	}
 	a.core.sight.SetUnwell(boot, unwell)
 	return true

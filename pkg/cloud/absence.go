@@ -88,7 +88,7 @@ func (p *Provider) releaseOthers(ctx context.Context, key, uid string) error {
 		if err := p.mayRelease(ctx, key, other); err != nil {
 			return err
 		}
-		p.core.release(other)
+		p.logReleased(key, p.core.release(other))
 	}
 	return nil
 }

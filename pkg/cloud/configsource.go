@@ -190,7 +190,12 @@ func (p *Provider) newestConfig() configText {
 	return withoutConfigMap(p.options.ConfigPath, p.options.ConfigMap, p.fromConfigMap.Load())
 }
 
-// configMap names the ConfigMap that Events about the cloud-config are attached to.
+// uidTimeout is how long an Event waits for the UID of the ConfigMap that it is about.
+const uidTimeout = 2 * time.Second
+
+// configMap returns the ConfigMap that Events about the cloud-config are attached to: kubectl
+// describe shows those that have its UID. Where it was not read, as a file alone counts, it is
+// looked up.
 func (p *Provider) configMap() *corev1.ConfigMap {
 	name := p.options.ConfigMap
 	if name.Name == "" {
@@ -202,6 +207,15 @@ func (p *Provider) configMap() *corev1.ConfigMap {
 	}
 	if seen := p.seenConfig.Load(); seen != nil && seen.exists {
 		out.UID = seen.origin.uid
+		return out
+	}
+	if p.options.Client == nil {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), uidTimeout)
+	defer cancel()
+	if live, err := p.options.Client.CoreV1().ConfigMaps(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{}); err == nil {
+		out.UID = live.UID
 	}
 	return out
 }

@@ -71,7 +71,7 @@ func TestContested(t *testing.T) {
 	c.says("web", ConditionAnnounced, reason.Announced)
 	c.finds("node1", "02:00:00:00:00:aa", "10.0.0.0")
 	c.says("web", ConditionAnnounced, reason.AddressConflict)
-	text := "answered: 10.0.0.0; another machine uses 10.0.0.0 too (02:00:00:00:00:aa, heard on eth0 of node node1), so that some clients may reach that one"
+	text := "answered by node1: 10.0.0.0; another machine uses 10.0.0.0 too (02:00:00:00:00:aa, heard on eth0 of node node1), so that some clients may reach that one"
 	c.told("AddressConflict: another machine on the network uses 10.0.0.0 too (02:00:00:00:00:aa, heard on eth0 of node node1); some clients may reach that one")
 	condition := condition(c.service("web"), ConditionAnnounced)
 	require.Equal(t, metav1.ConditionTrue, condition.Status)

@@ -192,6 +192,7 @@ func (p *Provider) patch(_ context.Context, before, after *corev1.Service) error
 		return errors.Join(fmt.Errorf("write status of Service %s/%s", before.Namespace, before.Name), err)
 	}
 	p.said.wrote(written)
+	p.said.left(written, p.core.now())
 	p.core.statusShows(string(written.UID), publishedAddresses(written))
 	return nil
 }

@@ -164,11 +164,11 @@ func (c *core) knowsLocked(uid string) bool {
 	return known || c.lb.Lingers(uid)
 }
 
-// release frees what the Service with that UID holds.
-func (c *core) release(uid string) {
+// release frees what the Service with that UID holds, and returns that.
+func (c *core) release(uid string) []ipam.Assignment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.releaseLocked(uid)
+	return c.releaseLocked(uid)
 }
 
 // others returns the UIDs of the known Services with that key but another UID.
@@ -178,14 +178,16 @@ func (c *core) others(key, uid string) []string {
 	return slices.DeleteFunc(slices.Clone(c.lb.UIDs(key)), func(other string) bool { return other == uid })
 }
 
-func (c *core) releaseLocked(uid string) {
+func (c *core) releaseLocked(uid string) []ipam.Assignment {
 	if !c.knowsLocked(uid) {
-		return
+		return nil
 	}
+	before, _ := c.lb.Status(uid)
 	c.lb.Release(uid, c.now())
 	delete(c.keys, uid)
 	c.retryLocked()
 	c.kick()
+	return before.Held
 }
 
 // retryLocked serves Services that wait, where an address has become free. One that is

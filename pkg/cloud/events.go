@@ -50,6 +50,8 @@ type sayings struct {
 	mu sync.Mutex
 	// by is guarded by mu; by the Service's key.
 	by map[string]*said
+	// rewords paces changes of sentences.
+	rewords pacer
 	// parted are the Services by key, guarded by mu, that were let go of a short while ago.
 	parted map[string]parted
 }
@@ -78,6 +80,19 @@ type said struct {
 	written *corev1.Service
 	// waiting is since when what its condition says has been about to change.
 	waiting time.Time
+	// bare is since when it has had no endpoints without an Event of it.
+	bare time.Time
+	// warned reports that the last Event of its announcement was a Warning.
+	warned bool
+	// reword is when the sentence of its condition may be written anew; see sayings.reword.
+	reword time.Time
+	// held are the addresses that were logged; nil before the first look.
+	held []ipam.Assignment
+	// annotations are those of which was told that they are not read; inherited reports that a
+	// leader before may have told so.
+	annotations []annotationNotice
+	inherited   bool
+	contest     contest
 }
 
 // told is what was told of one address.
@@ -100,7 +115,9 @@ func (s *sayings) of(svc *corev1.Service) *said {
 	}
 	if c := condition(svc, ConditionAnnounced); c != nil {
 		fresh.announced = c.Reason
+		fresh.warned = eventType(loadbalancer.Verdict{Reason: reason.Reason(c.Reason)}) == corev1.EventTypeWarning && c.Reason != string(reason.NothingAllocated)
 	}
+	fresh.inherited = condition(svc, ConditionAllocated) != nil
 	if s.by == nil {
 		s.by = map[string]*said{}
 	}
@@ -188,7 +205,7 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 		said.allocated = text
 		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message+noLonger(svc, status))
 	}
-	if left := infancy - now.Sub(svc.CreationTimestamp.Time); status.Announced.Reason == reason.NoEndpoints && said.announced == "" && left > 0 {
+	if left := said.starting(svc, status.Announced.Reason, now); left > 0 {
 		return left
 	}
 	first := said.announced != string(status.Announced.Reason)
@@ -196,10 +213,15 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 	if first && !status.Announced.OK && !repeats(status) {
 		recorder.Event(svc, eventType(status.Announced), string(status.Announced.Reason), status.Announced.Message)
 	}
+	tells := false
 	for _, address := range slices.SortedFunc(maps.Keys(status.Answering), netip.Addr.Compare) {
 		if said.answers(address, status.Answering[address], first) {
+			tells = true
 			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", status.Answering[address], address))
 		}
+	}
+	if said.announces(status, first) && !tells {
+		recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), status.Announced.Message)
 	}
 	if first {
 		said.silence(status)
@@ -208,6 +230,42 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
 	})
 	return 0
+}
+
+// announces notes whether there is something to warn of, and reports whether all being well is
+// news of its own: a Warning is over, or routers hear of the addresses, of which no node tells.
+func (s *said) announces(status loadbalancer.Status, first bool) (news bool) {
+	switch {
+	case status.Announced.Reason == reason.Announced:
+		news = s.warned || first && len(status.Answering) == 0
+		s.warned = false
+	case eventType(status.Announced) == corev1.EventTypeWarning && !repeats(status):
+		s.warned = true
+	}
+	return news
+}
+
+const (
+	// startGrace is how old a Service is before there is an Event that it has no endpoints:
+	// its Pods are starting. bareGrace is for how long any Service has none before.
+	startGrace = 30 * time.Second
+	bareGrace  = 5 * time.Second
+)
+
+// starting returns for how long it is no news that svc has no endpoints; 0 where it has, or
+// where that is news or was told.
+func (s *said) starting(svc *corev1.Service, why reason.Reason, now time.Time) time.Duration {
+	if why != reason.NoEndpoints && why != reason.NoLocalEndpoints {
+		s.bare = time.Time{}
+		return 0
+	}
+	if s.announced == string(why) {
+		return 0
+	}
+	if s.bare.IsZero() {
+		s.bare = now
+	}
+	return max(0, startGrace-now.Sub(svc.CreationTimestamp.Time), bareGrace-now.Sub(s.bare))
 }
 
 // answers notes which node answers for address, and reports whether that is news that

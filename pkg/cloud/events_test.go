@@ -27,11 +27,11 @@ func TestEvents(t *testing.T) {
 		allocated, announced loadbalancer.Verdict
 		want                 []string
 	}{
-		"healthy":                     {time.Hour, allocated, announced, []string{"Normal Allocated m"}},
+		"healthy":                     {time.Hour, allocated, announced, []string{"Normal Allocated m", "Normal Announced m"}},
 		"refused":                     {time.Hour, verdict(false, reason.PoolExhausted), verdict(false, reason.NothingAllocated), []string{"Warning PoolExhausted m"}},
 		"outside the pools":           {time.Hour, verdict(true, reason.AddressOutsidePools), verdict(false, reason.AddressOutsidePools), []string{"Warning AddressOutsidePools m"}},
-		"clashing":                    {time.Hour, verdict(true, reason.SharingClash), announced, []string{"Warning SharingClash m"}},
-		"without endpoints":           {time.Hour, allocated, verdict(false, reason.NoEndpoints), []string{"Normal Allocated m", "Warning NoEndpoints m"}},
+		"clashing":                    {time.Hour, verdict(true, reason.SharingClash), announced, []string{"Warning SharingClash m", "Normal Announced m"}},
+		"old, without endpoints":      {time.Hour, allocated, verdict(false, reason.NoEndpoints), []string{"Normal Allocated m"}},
 		"new, its endpoints are made": {time.Second, allocated, verdict(false, reason.NoEndpoints), []string{"Normal Allocated m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,18 +99,94 @@ func TestAnswersAreToldAgainAfterSilence(t *testing.T) {
 		"first":             {[]loadbalancer.Verdict{waits, announced, announced}, []string{"", "node1", "node1"}, []string{"Normal WaitingForAnnouncer m", "Normal Announced node node1 answers for 10.0.0.1"}},
 		"moved":             {[]loadbalancer.Verdict{announced, announced}, []string{"node1", "node2"}, []string{"Normal Announced node node1 answers for 10.0.0.1"}},
 		"silent, back":      {[]loadbalancer.Verdict{announced, none, announced}, []string{"node1", "", "node1"}, []string{"Normal Announced node node1 answers for 10.0.0.1", "Warning NoEndpoints m", "Normal Announced node node1 answers for 10.0.0.1"}},
-		"silent, elsewhere": {[]loadbalancer.Verdict{announced, none, announced}, []string{"node1", "", "node2"}, []string{"Normal Announced node node1 answers for 10.0.0.1", "Warning NoEndpoints m"}},
+		"silent, elsewhere": {[]loadbalancer.Verdict{announced, none, announced}, []string{"node1", "", "node2"}, []string{"Normal Announced node node1 answers for 10.0.0.1", "Warning NoEndpoints m", "Normal Announced m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, recorder := sayings{}, record.NewFakeRecorder(10)
+			now := time.Now()
 			for i, v := range c.verdicts {
+				now = now.Add(bareGrace) // an absence that lasts is told
 				status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
 				if c.nodes[i] != "" {
 					status.Answering = map[netip.Addr]string{address: c.nodes[i]}
 				}
-				s.tell(recorder, loadBalancer("web"), status, time.Now())
+				s.tell(recorder, loadBalancer("web"), status, now)
+				s.tell(recorder, loadBalancer("web"), status, now.Add(bareGrace))
 			}
 			require.Equal(t, append([]string{"Normal Allocated m"}, c.want...), drain(recorder))
 		})
 	}
+}
+
+// TestFault_K6_3_StartingIsNoWarning: a Service whose Pods take a while to start gets no Warning,
+// and one that is without for long gets one, which a Normal Event ends.
+func TestFault_K6_3_StartingIsNoWarning(t *testing.T) {
+	none, announced := verdict(false, reason.NoEndpoints), verdict(true, reason.Announced)
+	address := netip.MustParseAddr("10.0.0.1")
+	born := time.Now()
+	svc := loadBalancer("web", func(svc *corev1.Service) { svc.CreationTimestamp = metav1.NewTime(born) })
+	s, recorder := sayings{}, record.NewFakeRecorder(10)
+	tell := func(v loadbalancer.Verdict, at time.Duration) time.Duration {
+		status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
+		if v.OK {
+			status.Answering = map[netip.Addr]string{address: "node1"}
+		}
+		return s.tell(recorder, svc, status, born.Add(at))
+	}
+	require.Equal(t, startGrace-2*time.Second, tell(none, 2*time.Second))
+	tell(announced, 3*time.Second)
+	require.Equal(t, []string{"Normal Allocated m", "Normal Announced node node1 answers for 10.0.0.1"}, drain(recorder), "its Pods took 2 s to start")
+
+	require.Equal(t, bareGrace, tell(none, time.Minute))
+	tell(announced, time.Minute+bareGrace-1)
+	require.Empty(t, drain(recorder), "its only Pod was replaced")
+	tell(none, 2*time.Minute)
+	tell(none, 2*time.Minute+bareGrace)
+	tell(announced, 3*time.Minute)
+	require.Equal(t, []string{"Warning NoEndpoints m", "Normal Announced node node1 answers for 10.0.0.1"}, drain(recorder))
+}
+
+// TestFault_K6_3_NormalEndsWarning: after whatever a Warning told of, by BGP too, a Normal Event
+// tells that all is well.
+func TestFault_K6_3_NormalEndsWarning(t *testing.T) {
+	address := netip.MustParseAddr("10.0.0.1")
+	for name, c := range map[string]struct {
+		bad  loadbalancer.Verdict
+		node string
+	}{
+		"no node on layer 2":  {verdict(false, reason.NoEligibleNode), "node1"},
+		"another machine":     {verdict(true, reason.AddressConflict), "node1"},
+		"no router hears":     {verdict(false, reason.NoSession), ""},
+		"status is contested": {verdict(true, reason.StatusContested), "node1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, recorder := sayings{}, record.NewFakeRecorder(10)
+			tell := func(v loadbalancer.Verdict) {
+				status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
+				if c.node != "" && v.OK {
+					status.Answering = map[netip.Addr]string{address: c.node}
+				}
+				s.tell(recorder, loadBalancer("web"), status, time.Now())
+			}
+			tell(verdict(true, reason.Announced))
+			first := drain(recorder)
+			require.Contains(t, first[len(first)-1], "Normal Announced", "also by BGP")
+			tell(c.bad)
+			drain(recorder)
+			tell(verdict(true, reason.Announced))
+			require.Len(t, drain(recorder), 1, "a Normal Event ends it")
+			tell(verdict(true, reason.Announced))
+			require.Empty(t, drain(recorder))
+		})
+	}
+}
+
+// TestFault_K6_3_LeaderChangeEndsWarning: the Warning of a leader before is ended by the next one.
+func TestFault_K6_3_LeaderChangeEndsWarning(t *testing.T) {
+	svc := loadBalancer("web")
+	setCondition(svc, ConditionAllocated, verdict(true, reason.Allocated), metav1.Now())
+	setCondition(svc, ConditionAnnounced, verdict(false, reason.NoSession), metav1.Now())
+	s, recorder := sayings{}, record.NewFakeRecorder(10)
+	s.tell(recorder, svc, loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: verdict(true, reason.Announced)}, time.Now())
+	require.Equal(t, []string{"Normal Announced m"}, drain(recorder))
 }

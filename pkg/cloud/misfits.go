@@ -10,6 +10,9 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
+// eventLabelValid ends what NodeLabelInvalid began.
+const eventLabelValid = "NodeLabelValid"
+
 // tellMisfits writes an Event on the Node for each BGP peer that it has not because of what its
 // labels say, unless that is among those told before. It returns the ones told. A standby tells
 // nothing.
@@ -22,6 +25,12 @@ func (p *Provider) tellMisfits(before []loadbalancer.Misfit) (told []loadbalance
 		if !slices.Contains(before, m) {
 			p.recorder.Event(p.nodeObject(m.Node), corev1.EventTypeWarning, string(reason.NodeLabelInvalid), fmt.Sprintf("BGP peer %s: %s", m.Peer, m.Message))
 			p.options.Logger.Warn("a BGP peer cannot be made from a node's labels", "node", m.Node, "peer", m.Peer, "err", m.Message)
+		}
+	}
+	for _, m := range before {
+		if !slices.ContainsFunc(now, func(n loadbalancer.Misfit) bool { return n.Node == m.Node && n.Peer == m.Peer }) {
+			p.recorder.Event(p.nodeObject(m.Node), corev1.EventTypeNormal, eventLabelValid, fmt.Sprintf("BGP peer %s: the node's labels are not in its way any longer", m.Peer))
+			p.options.Logger.Info("a node's labels are in the way of a BGP peer no longer", "node", m.Node, "peer", m.Peer)
 		}
 	}
 	return now

@@ -51,7 +51,7 @@ bgp: {peers: [{name: tor, address: "10.0.{label:rack}.1", localASN: 64512, peerA
 	label(map[string]string{"rack": "7"})
 	require.Equal(t, []string{`Warning NodeLabelInvalid BGP peer tor: the node has the labels that the peer is made from but for asn`}, events())
 	label(nil)
-	require.Empty(t, events())
+	require.Equal(t, []string{`Normal NodeLabelValid BGP peer tor: the node's labels are not in its way any longer`}, events(), "a Normal Event ends what a Warning began")
 	label(map[string]string{"rack": "7", "asn": "64513"})
 	require.Empty(t, events())
 	label(map[string]string{"rack": "7"})

@@ -4,13 +4,13 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"baremetal.cloud/ccm/pkg/reason"
@@ -148,25 +148,25 @@ func (p *Provider) followMoves(ctx context.Context) error {
 	}
 }
 
-// tellArrival writes a line to the log, and Events on the Services, or one on the Node.
+// tellArrival writes lines to the log, and Events on the Services, or one on the Node.
 func (p *Provider) tellArrival(a arrival) {
 	log := p.options.Logger
 	if !a.many() {
 		for _, m := range a.moves {
-			log.Info(m.String(), "services", m.services)
+			m.log(log, slog.LevelInfo)
 			p.tellMove(m)
 		}
 		return
 	}
-	log.Info(a.String())
+	log.Info("addresses moved", "node", a.node, "count", len(a.moves), "from", a.origins(), "addresses", a.list())
 	for _, m := range a.moves {
-		log.Debug(m.String(), "services", m.services)
+		m.log(log, slog.LevelDebug)
 	}
-	node, err := p.listers.nodes.Get(a.node)
-	if err != nil { // it is gone: kubectl get events still shows it
-		node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.node}}
-	}
-	p.mover.Event(node, corev1.EventTypeNormal, string(reason.Announced), a.String())
+	p.mover.Event(p.nodeObject(a.node), corev1.EventTypeNormal, string(reason.Announced), a.String())
+}
+
+func (m move) log(log *slog.Logger, level slog.Level) {
+	log.Log(context.Background(), level, "address moved", "address", m.address, "node", m.to, "from", m.from, "reason", m.why, "services", m.services)
 }
 
 // tellMove writes an Event on each Service that holds the address.

@@ -113,7 +113,7 @@ func pair(t *testing.T, n int) *cluster {
 		address := fmt.Sprintf("10.0.%d.%d", i/256, i%256)
 		svc := loadBalancer(name, withStatus(address))
 		setCondition(svc, ConditionAllocated, loadbalancer.Verdict{OK: true, Reason: reason.Allocated, Message: address + " from pool default"}, metav1.Now())
-		setCondition(svc, ConditionAnnounced, loadbalancer.Verdict{OK: true, Reason: reason.Announced, Message: "answered: " + address}, metav1.Now())
+		setCondition(svc, ConditionAnnounced, loadbalancer.Verdict{OK: true, Reason: reason.Announced, Message: "answered by node1: " + address}, metav1.Now())
 		objects = append(objects, svc, slice)
 	}
 	// The clock stands still: however long a busy machine takes to move all of them, no
@@ -189,17 +189,18 @@ func (c *cluster) swap(n int) {
 }
 
 // A thousand addresses move: one Event on the node that takes them, one line in the log,
-// and not one write to a Service, which every kube-proxy would see.
+// and of the Services, whose conditions name the node, a handful is written at once and the
+// others one a second: every kube-proxy sees each.
 func TestAThousandMovesAreToldOnce(t *testing.T) {
 	const n = 1000
 	c := pair(t, n)
 	c.swap(n)
 	want := "node node2 answers for 1000 addresses now: 1000 after node node1 (NodeExcluded) (10.0.0.0, 10.0.0.1, 10.0.0.2 and 997 more)"
 	c.told("Announced: " + want)
-	require.Never(t, func() bool { return c.patches() > 0 }, 2*time.Second, 50*time.Millisecond, "a Service was written")
+	require.Never(t, func() bool { return c.patches() > handful }, 2*time.Second, 50*time.Millisecond, "too many Services were written")
 	require.Equal(t, []string{"Announced: " + want}, c.events())
-	require.Equal(t, 1, c.log.Count("answers for"))
-	require.Equal(t, 1, c.log.Count(want))
+	require.Equal(t, 1, c.log.Count("moved"))
+	require.Equal(t, 1, c.log.Count("addresses moved"))
 
 	list, err := c.client.CoreV1().Events("default").List(t.Context(), metav1.ListOptions{})
 	require.NoError(t, err)
@@ -219,9 +220,14 @@ func TestAFewMovesAreToldOnTheirServices(t *testing.T) {
 	for _, address := range []string{"10.0.0.0", "10.0.0.1"} {
 		want := "node node2 answers for " + address + " now, after node node1 (NodeExcluded)"
 		c.told("Announced: " + want)
-		require.Equal(t, 1, c.log.Count(want))
+		require.Equal(t, 1, c.log.Count(`"address moved" address=`+address+" node=node2 from=node1 reason=NodeExcluded"))
 	}
-	require.Zero(t, c.patches())
+	for i, address := range []string{"10.0.0.0", "10.0.0.1"} {
+		require.EventuallyWithT(t, func(t *assert.CollectT) {
+			require.Equal(t, "answered by node2: "+address, condition(c.service(fmt.Sprint("web", i)), ConditionAnnounced).Message)
+		}, waitAtMost, 10*time.Millisecond)
+	}
+	require.LessOrEqual(t, c.patches(), handful, "the conditions name the node that answers")
 
 	answers, held, moves := c.p.core.answers()
 	require.Equal(t, map[reason.Reason]int{reason.Announced: 2}, held)

@@ -50,7 +50,7 @@ func (p *Provider) release(ctx context.Context, svc *corev1.Service) error {
 			return err // if it is kept, the watch is about to show the version that wants it
 		}
 	}
-	p.core.release(uid)
+	p.logReleased(svc.Namespace+"/"+svc.Name, p.core.release(uid))
 	return nil
 }
 

@@ -39,6 +39,16 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 	if wait := p.said.hesitate(svc, &status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
+	contention := p.said.contend(svc, &status, p.core.now())
+	p.tellContest(svc, contention.manager)
+	if wait := p.said.reword(svc, &status, p.core.now()); wait > 0 {
+		p.queue.AddAfter(key, wait)
+	}
+	if contention.over > 0 {
+		p.queue.AddAfter(key, contention.over)
+	}
+	p.logHeld(svc, status)
+	p.said.tellAnnotations(p.recorder, svc)
 	changed := svc.DeepCopy()
 	if want := statusOf(status.Published, status.Yielding); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
 		changed.Status.LoadBalancer = *want
@@ -48,6 +58,10 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 	setCondition(changed, ConditionAnnounced, status.Announced, now)
 	setShared(changed, status, now)
 	if !reflect.DeepEqual(svc.Status, changed.Status) {
+		if contention.wait > 0 {
+			p.queue.AddAfter(key, contention.wait)
+			return nil
+		}
 		if err := p.patch(ctx, svc, changed); err != nil {
 			return err
 		}
@@ -72,10 +86,6 @@ func (p *Provider) confirm(ctx context.Context, svc *corev1.Service) error {
 	p.queue.Add(svc.Namespace + "/" + svc.Name)
 	return nil
 }
-
-// infancy is for how long it is no news that a Service has no endpoints: those of a new
-// Service are found out a moment after it was made.
-const infancy = 2 * time.Second
 
 func setCondition(svc *corev1.Service, kind string, v loadbalancer.Verdict, now metav1.Time) {
 	status := metav1.ConditionFalse
@@ -145,5 +155,49 @@ func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now
 		return 0
 	}
 	status.Announced = loadbalancer.Verdict{OK: before.Status == metav1.ConditionTrue, Reason: reason.Reason(before.Reason), Message: before.Message}
+	return left
+}
+
+// rewordInterval is the time between two writes of conditions whose sentence alone changed,
+// among all Services, after a first few that are written at once. The sentence names the
+// nodes that announce: a dead node with a thousand addresses must not cause a thousand writes
+// at once, each of which every kube-proxy sees.
+const rewordInterval = time.Second
+
+// pacer gives out times that are an interval apart, after a few at once.
+type pacer struct{ next time.Time }
+
+func (p *pacer) reserve(now time.Time) time.Time {
+	if earliest := now.Add(-handful * rewordInterval); p.next.Before(earliest) {
+		p.next = earliest
+	}
+	p.next = p.next.Add(rewordInterval)
+	if p.next.Before(now) {
+		return now
+	}
+	return p.next
+}
+
+// reword replaces a verdict that differs from what the condition says in its sentence alone
+// by that, until it is its turn to be written. It returns when to look again; 0 where there is
+// nothing to wait for.
+func (s *sayings) reword(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := s.of(svc)
+	before := condition(svc, ConditionAnnounced)
+	same := before != nil && before.Reason == string(status.Announced.Reason) && (before.Status == metav1.ConditionTrue) == status.Announced.OK
+	if !same || before.Message == reason.Message(status.Announced.Message, "") {
+		said.reword = time.Time{}
+		return 0
+	}
+	if said.reword.IsZero() {
+		said.reword = s.rewords.reserve(now)
+	}
+	left := said.reword.Sub(now)
+	if left <= 0 {
+		return 0
+	}
+	status.Announced.Message = before.Message
 	return left
 }

@@ -110,7 +110,9 @@ const (
 
 // doubter remembers what was told of the cloud-config, and when it was looked for doubts.
 type doubter struct {
+	// told are the doubts that were told; false where it was told that there is no longer reason to.
 	told   map[string]bool
+	tells  int
 	config *cloudconfig.Config
 	at     time.Time
 }
@@ -126,19 +128,32 @@ func (d *doubter) due(config *cloudconfig.Config, changed *atomic.Bool, now time
 	return true
 }
 
-// fresh returns those of doubts that were not told before, and notes them: at most maxDoubts in
-// all, for nodes can make ever new ones by the addresses that they report.
+// fresh returns those of doubts that were not told before, or were over since, and notes them:
+// at most maxDoubts in all, for nodes can make ever new ones by the addresses that they report.
 func (d *doubter) fresh(doubts []string) []string {
 	var out []string
 	for _, doubt := range doubts {
-		if d.told[doubt] || len(d.told) > maxDoubts {
+		if d.told[doubt] || d.tells > maxDoubts {
 			continue
 		}
-		if len(d.told) == maxDoubts {
+		if d.tells == maxDoubts {
 			doubt = "there are more doubts about the pools than are told; mend those that were"
 		}
 		d.told[doubt] = true
+		d.tells++
 		out = append(out, doubt)
+	}
+	return out
+}
+
+// over returns those that were told and are not among doubts, and notes that they are over.
+func (d *doubter) over(doubts []string) []string {
+	var out []string
+	for _, doubt := range slices.Sorted(maps.Keys(d.told)) {
+		if d.told[doubt] && !slices.Contains(doubts, doubt) && d.tells <= maxDoubts {
+			d.told[doubt] = false
+			out = append(out, doubt)
+		}
 	}
 	return out
 }
@@ -156,7 +171,12 @@ func (p *Provider) warn(d *doubter) {
 	if err != nil {
 		return
 	}
-	for _, doubt := range d.fresh(doubts(p.config.Load().Pools, surroundings{nodes, services, p.core.links()})) {
+	now := doubts(p.config.Load().Pools, surroundings{nodes, services, p.core.links()})
+	for _, doubt := range d.over(now) {
+		p.options.Logger.Info("cloud-config warning is over", "warning", doubt)
+		p.recorder.Event(p.configMap(), corev1.EventTypeNormal, "CloudConfigDoubtResolved", "no longer so: "+doubt)
+	}
+	for _, doubt := range d.fresh(now) {
 		p.options.Logger.Warn("cloud-config", "warning", doubt)
 		p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigDoubtful", doubt)
 	}

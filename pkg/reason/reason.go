@@ -50,6 +50,10 @@ const (
 	SharingKeyMissing Reason = "SharingKeyMissing"
 	// RequestInvalid says that what the Service asks for contradicts itself or cannot be read.
 	RequestInvalid Reason = "RequestInvalid"
+	// AnnotationUnknown says that the Service has an annotation with a key like one of ours.
+	AnnotationUnknown Reason = "AnnotationUnknown"
+	// AnnotationForeign says that the Service has an annotation of another load balancer.
+	AnnotationForeign Reason = "AnnotationForeign"
 )
 
 // Reasons of the condition baremetal.cloud/Announced.
@@ -68,6 +72,8 @@ const (
 	NoSession Reason = "NoSession"
 	// AddressConflict says that another machine on the network uses the address too.
 	AddressConflict Reason = "AddressConflict"
+	// StatusContested says that another controller keeps rewriting the Service's status.
+	StatusContested Reason = "StatusContested"
 	// NothingAllocated says that there is no address to announce.
 	NothingAllocated Reason = "NothingAllocated"
 )

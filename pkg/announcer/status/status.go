@@ -32,6 +32,10 @@ const (
 	// hungAfter is for how long one turn of the announcer's loop may take: many times what it
 	// does on a busy node, where peers have long taken over.
 	hungAfter = 10 * time.Second
+	// maxWait is how long /readyz?wait=DURATION waits for the first plan at most: less than
+	// writeTimeout. planPeriod is the time between two looks.
+	maxWait    = 8 * time.Second
+	planPeriod = 100 * time.Millisecond
 )
 
 // Process is what stays as it is while the program runs.
@@ -65,7 +69,7 @@ func NewHandler(status func() announcer.Status, process Process) (http.Handler, 
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", &remembered{inner: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}), now: time.Now})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { health(w, status()) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { ready(w, status()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(w, awaitPlan(r, status)) })
 	return paced(mux), nil
 }
 
@@ -91,6 +95,30 @@ func Serve(ctx context.Context, listener net.Listener, handler http.Handler) err
 		return nil
 	}
 	return fmt.Errorf("status server: %w", err)
+}
+
+// awaitPlan returns the Status to answer from. A request with wait=DURATION is answered as soon
+// as there is a plan, or when that time is over: a probe that asks while the first leader comes
+// about does not fail for it.
+func awaitPlan(r *http.Request, status func() announcer.Status) announcer.Status {
+	wait, _ := time.ParseDuration(r.URL.Query().Get("wait"))
+	over := time.NewTimer(min(wait, maxWait))
+	defer over.Stop()
+	look := time.NewTicker(planPeriod)
+	defer look.Stop()
+	for {
+		s := status()
+		if s.Started && !s.Plan.IsZero() {
+			return s
+		}
+		select {
+		case <-look.C:
+		case <-over.C:
+			return s
+		case <-r.Context().Done():
+			return s
+		}
+	}
 }
 
 // ready answers as health does once the announcer has carried out a plan, be it one that it

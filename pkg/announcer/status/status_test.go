@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -208,4 +209,47 @@ func TestServeEndsWithItsContext(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 	require.ErrorIs(t, listener.Close(), net.ErrClosed)
+}
+
+// TestFault_K6_3_ReadinessWaitsForTheFirstPlan: a probe that comes while the first leader begins is
+// answered as soon as there is a plan, and fails only when its time is over.
+func TestFault_K6_3_ReadinessWaitsForTheFirstPlan(t *testing.T) {
+	var now atomic.Pointer[announcer.Status]
+	now.Store(&announcer.Status{})
+	looks := make(chan struct{}, 1)
+	handler, err := status.NewHandler(func() announcer.Status {
+		select {
+		case looks <- struct{}{}:
+		default:
+		}
+		return *now.Load()
+	}, status.Process{})
+	require.NoError(t, err)
+	ask := func(ctx context.Context, path string) <-chan int {
+		code := make(chan int, 1)
+		go func() {
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil))
+			code <- recorder.Code
+		}()
+		return code
+	}
+	require.Equal(t, http.StatusServiceUnavailable, <-ask(t.Context(), "/readyz"), "at once")
+	require.Equal(t, http.StatusServiceUnavailable, <-ask(t.Context(), "/readyz?wait=1ms"))
+	require.Equal(t, http.StatusServiceUnavailable, <-ask(t.Context(), "/readyz?wait=soon"))
+
+	gone, leave := context.WithCancel(t.Context())
+	code := ask(gone, "/readyz?wait=8s")
+	leave()
+	require.Equal(t, http.StatusServiceUnavailable, <-code, "nobody waits for the answer")
+
+	waiting := busy()
+	waiting.Plan = announcement.Stamp{}
+	now.Store(&waiting)
+	code = ask(t.Context(), "/readyz?wait=8s")
+	<-looks
+	<-looks
+	there := busy()
+	now.Store(&there)
+	require.Equal(t, http.StatusOK, <-code)
 }
