@@ -50,10 +50,10 @@ var foreignAnnotations = map[string]foreignAnnotation{
 	"purelb.io/addresses":       {"PureLB", AnnotationAddresses},
 	"purelb.io/allow-shared-ip": {"PureLB", AnnotationSharingKey},
 
-	"io.cilium/lb-ipam-ips":                   {"Cilium", AnnotationAddresses},
-	"lbipam.cilium.io/ips":                    {"Cilium", AnnotationAddresses},
-	"io.cilium/lb-ipam-sharing-key":           {"Cilium", AnnotationSharingKey},
-	"lbipam.cilium.io/sharing-key":            {"Cilium", AnnotationSharingKey},
+	"io.cilium/lb-ipam-ips":                    {"Cilium", AnnotationAddresses},
+	"lbipam.cilium.io/ips":                     {"Cilium", AnnotationAddresses},
+	"io.cilium/lb-ipam-sharing-key":            {"Cilium", AnnotationSharingKey},
+	"lbipam.cilium.io/sharing-key":             {"Cilium", AnnotationSharingKey},
 	"lbipam.cilium.io/sharing-cross-namespace": {"Cilium", AnnotationSharingKey + " with a pool that has sharedNamespaces"},
 }
 
