@@ -30,7 +30,7 @@ func (logfmt) Create(c logsapi.LoggingConfiguration, _ logsapi.LoggingOptions) (
 	var level slog.LevelVar
 	level.Set(-slog.Level(c.Verbosity))
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &level, ReplaceAttr: plainLevel})
-	return logr.FromSlogHandler(handler), logsapi.RuntimeControl{SetVerbosityLevel: func(v uint32) error {
+	return logr.FromSlogHandler(newStockLines(handler)), logsapi.RuntimeControl{SetVerbosityLevel: func(v uint32) error {
 		level.Set(-slog.Level(v))
 		return nil
 	}}
