@@ -74,9 +74,10 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 // controllers are those that run on the leader. The stock cloud-node-lifecycle-controller
 // is not one of them: it deletes the Nodes of machines that it takes for gone.
 func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
+	stockServices := app.DefaultInitFuncConstructors[names.ServiceLBController]
 	stockNodes := app.DefaultInitFuncConstructors[names.CloudNodeController]
 	return map[string]app.ControllerInitFuncConstructor{
-		names.ServiceLBController: app.DefaultInitFuncConstructors[names.ServiceLBController],
+		names.ServiceLBController: {InitContext: stockServices.InitContext, Constructor: p.serviceController},
 		names.CloudNodeController: {
 			InitContext: stockNodes.InitContext,
 			Constructor: nodeController(stockNodes.Constructor),

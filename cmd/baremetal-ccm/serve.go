@@ -279,6 +279,25 @@ func nodeController(stock app.InitFuncConstructor) app.InitFuncConstructor {
 	}
 }
 
+// serviceController is how the stock app starts its own controller of Services: once it is
+// known which Services are served, and perhaps never.
+func (p *program) serviceController(init app.ControllerInitContext, config *appconfig.CompletedConfig, _ cloudprovider.Interface) app.InitFunc {
+	return func(ctx context.Context, manager genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
+		options := cloud.ServiceControllerOptions{
+			Client:      config.ClientBuilder.ClientOrDie(init.ClientName),
+			Workers:     int(config.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
+			ClusterName: config.ComponentConfig.KubeCloudShared.ClusterName,
+			Metrics:     manager.ControllerManagerMetrics,
+		}
+		go func() { // as the stock app starts it
+			if err := p.parts.provider.RunServiceController(ctx, options); err != nil {
+				p.stop(ended(names.ServiceLBController, err))
+			}
+		}()
+		return nil, true, nil
+	}
+}
+
 // ownController is how the stock app starts ours.
 func (p *program) ownController(app.ControllerInitContext, *appconfig.CompletedConfig, cloudprovider.Interface) app.InitFunc {
 	return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {

@@ -30,9 +30,10 @@ func coreConfig(c *cloudconfig.Config) loadbalancer.Config {
 			Reservations: c.Reservations,
 			Reassign:     c.OnShrink == cloudconfig.ShrinkReassign,
 		},
-		Classes: c.LoadBalancerClasses,
-		L2:      map[string]loadbalancer.L2{},
-		BGP:     loadbalancer.BGP{Pools: map[string][]loadbalancer.Advertisement{}},
+		ServicesWithoutClass: c.ServicesWithoutClass,
+		Classes:              c.LoadBalancerClasses,
+		L2:                   map[string]loadbalancer.L2{},
+		BGP:                  loadbalancer.BGP{Pools: map[string][]loadbalancer.Advertisement{}},
 		Sight: loadbalancer.Sight{
 			TransmitInterval: c.Failover.TransmitInterval,
 			DetectMultiplier: c.Failover.DetectMultiplier,
@@ -126,6 +127,7 @@ func (p *Provider) reload(newest configText) {
 	}
 	p.config.Store(config)
 	p.followNodes(config.Nodes)
+	p.followWithoutClass(config.ServicesWithoutClass)
 	hash := hashOf(string(newest.text))
 	before, refused := p.configHash.Swap(&hash), p.configError.Swap(nil)
 	for _, w := range warnings {
@@ -146,8 +148,12 @@ func (p *Provider) reload(newest configText) {
 // newcomers are the Services with an address of a class that is served by config and was not
 // before. They go on with it, if it is free now: it is given to none that waits.
 func (p *Provider) newcomers(config *cloudconfig.Config) []loadbalancer.Service {
-	added := slices.DeleteFunc(slices.Clone(config.LoadBalancerClasses), func(class string) bool { return slices.Contains(p.classes(), class) })
-	if len(added) == 0 {
+	before, after := p.classes(), p.classesOf(config)
+	added := classes{
+		none:  after.none && !before.none,
+		named: slices.DeleteFunc(slices.Clone(after.named), func(class string) bool { return slices.Contains(before.named, class) }),
+	}
+	if !added.none && len(added.named) == 0 {
 		return nil
 	}
 	services, err := p.listers.services.List(labels.Everything())
@@ -155,7 +161,7 @@ func (p *Provider) newcomers(config *cloudconfig.Config) []loadbalancer.Service 
 	var out []loadbalancer.Service
 	for _, svc := range services {
 		svc = p.said.newest(svc)
-		if classed(svc, added) && wanted(svc, added) && svc.DeletionTimestamp == nil && len(svc.Status.LoadBalancer.Ingress) > 0 {
+		if wanted(svc, added) && svc.DeletionTimestamp == nil && len(svc.Status.LoadBalancer.Ingress) > 0 {
 			out = append(out, p.translate(svc))
 		}
 	}

@@ -166,7 +166,7 @@ func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
 		return err
 	}
 	p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
-	if servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer) {
+	if p.classes().none && servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer) {
 		return nil // the stock controller calls EnsureLoadBalancerDeleted
 	}
 	return p.release(ctx, svc)

@@ -1,8 +1,6 @@
 package cloud
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -334,14 +332,6 @@ func (c *core) settleAddressesLocked(addresses []netip.Addr) {
 	for _, address := range addresses {
 		c.settleLocked(c.lb.HoldersOf(address))
 	}
-}
-
-// refusalError is what the stock controller gets to print in its own Event.
-func refusalError(err error) error {
-	if refusal, ok := errors.AsType[*ipam.Refusal](err); ok {
-		return fmt.Errorf("%s: %w", refusal.Reason, refusal)
-	}
-	return err
 }
 
 // keysIn returns the keys of the known Services of a namespace.

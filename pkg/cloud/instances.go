@@ -104,5 +104,5 @@ func (p *Provider) followNodes(nodes *cloudconfig.Nodes) {
 		message = "the key nodes was removed: nodes are initialised as before until baremetal-ccm is restarted"
 	}
 	p.options.Logger.Warn("cloud-config: " + message)
-	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "RestartNeeded", message)
+	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, eventRestartNeeded, message)
 }

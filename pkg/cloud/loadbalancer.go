@@ -3,35 +3,26 @@ package cloud
 import (
 	"context"
 	"errors"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/cloud-provider/api"
+	cloudprovider "k8s.io/cloud-provider"
 )
-
-// retryRefused is when the stock controller asks again after a refusal. It is long
-// because a Service that waits is served by our own controller as soon as an address
-// becomes free, without the stock controller.
-const retryRefused = 5 * time.Minute
 
 // errNotReady is returned before the addresses in use are known.
 var errNotReady = errors.New("the addresses in use are not known yet")
 
-// EnsureLoadBalancer gives svc its addresses and returns the status that svc has, so that
-// the stock controller writes none: our controller does, as soon as a node has acknowledged
-// an address. Of two writers one would now and then put back what the other has just
-// replaced. nodes are not used; nodes and endpoints are watched instead.
-func (p *Provider) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
-	if err := p.waitRestored(ctx); err != nil {
-		return nil, err
-	}
-	err := p.core.ensure(p.translate(svc))
+// EnsureLoadBalancer returns ImplementedElsewhere: our own controller gives svc its
+// addresses and writes its status. Of two writers one would now and then put back what the
+// other has just replaced. The stock controller has written its finalizer before it asks, and
+// writes no status and no Event after this answer, which it compares by ==.
+func (p *Provider) EnsureLoadBalancer(_ context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
 	p.said.asked(svc)
-	p.queue.Add(svc.Namespace + "/" + svc.Name)
-	if err != nil {
-		return nil, api.NewRetryError(refusalError(err).Error(), retryRefused)
+	select {
+	case <-p.restored:
+		p.queue.Add(svc.Namespace + "/" + svc.Name)
+	default: // restore queues every Service
 	}
-	return svc.Status.LoadBalancer.DeepCopy(), nil
+	return nil, cloudprovider.ImplementedElsewhere
 }
 
 // GetLoadBalancer says whether svc holds anything. It answers from memory, because the
@@ -56,7 +47,7 @@ func (p *Provider) GetLoadBalancerName(_ context.Context, _ string, svc *corev1.
 // UpdateLoadBalancer does nothing: which nodes may announce follows from our own watches,
 // and svc may be an outdated copy.
 func (p *Provider) UpdateLoadBalancer(context.Context, string, *corev1.Service, []*corev1.Node) error {
-	return nil
+	return cloudprovider.ImplementedElsewhere
 }
 
 // EnsureLoadBalancerDeleted takes the addresses out of svc's status and frees them. It is

@@ -104,6 +104,9 @@ type Provider struct {
 	synced   []func() bool
 	// services feeds the informer of Services.
 	services *livewatch.Source
+	// withoutClass says whether Services without a class are served by this process while the
+	// cloud-config asks for it; nil until that is decided.
+	withoutClass atomic.Pointer[bool]
 	// warm is closed once everything that is watched has been seen.
 	warm chan struct{}
 	// restored is closed once the core knows what every Service holds.
@@ -202,6 +205,3 @@ func (p *Provider) Clusters() (cloudprovider.Clusters, bool) { return nil, false
 
 // Routes is not implemented: Pod routes belong to the network plugin.
 func (p *Provider) Routes() (cloudprovider.Routes, bool) { return nil, false }
-
-// classes returns the loadBalancerClasses that are served beside none.
-func (p *Provider) classes() []string { return p.config.Load().LoadBalancerClasses }

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"baremetal.cloud/ccm/pkg/cloud/identity"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
+	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -202,7 +204,8 @@ func endpointsFor(name string) *discoveryv1.EndpointSlice {
 	}
 }
 
-// create does what a user and then the stock service controller do.
+// create does what a user and then the stock service controller do. It returns why svc has
+// no address.
 func (c *cluster) create(svc *corev1.Service) error {
 	c.t.Helper()
 	_, err := c.client.CoreV1().Services(svc.Namespace).Create(c.t.Context(), svc, metav1.CreateOptions{})
@@ -212,6 +215,16 @@ func (c *cluster) create(svc *corev1.Service) error {
 		return err == nil
 	}, waitAtMost, time.Millisecond)
 	_, err = c.p.EnsureLoadBalancer(c.t.Context(), "", svc, nil)
+	require.Equal(c.t, cloudprovider.ImplementedElsewhere, err, "the stock controller compares by ==")
+	require.NoError(c.t, c.p.waitRestored(c.t.Context()))
+	return refusalError(c.p.core.ensure(c.p.translate(svc)))
+}
+
+// refusalError adds its Reason to a refusal.
+func refusalError(err error) error {
+	if refusal, ok := errors.AsType[*ipam.Refusal](err); ok {
+		return fmt.Errorf("%s: %w", refusal.Reason, refusal)
+	}
 	return err
 }
 
@@ -282,20 +295,6 @@ func TestAddressIsPublishedOnceANodeAnswers(t *testing.T) {
 		require.Contains(t, c.events(), "Allocated: 10.0.0.0 from pool default")
 		require.Contains(t, c.events(), "Announced: node node1 answers for 10.0.0.0")
 	}, waitAtMost, 5*time.Millisecond)
-}
-
-// The stock controller writes a status that differs from the one it had. It must not: what
-// it was told may be outdated when its write lands.
-func TestEnsureLeavesTheStatusToOurController(t *testing.T) {
-	c := start(t)
-	svc := loadBalancer("web")
-	require.NoError(t, c.create(svc))
-	c.published("web", "10.0.0.0")
-	for _, given := range []*corev1.Service{svc, c.service("web")} { // outdated, and as it is
-		status, err := c.p.EnsureLoadBalancer(t.Context(), "", given, nil)
-		require.NoError(t, err)
-		require.Equal(t, &given.Status.LoadBalancer, status)
-	}
 }
 
 // Row L3, and promise 5: where nobody may answer, the address is published with the Reason.

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	servicehelpers "k8s.io/cloud-provider/service/helpers"
 )
 
 // keyLocks has the writers of one Service's status take turns: our workers, and the stock
@@ -43,6 +44,9 @@ func (p *Provider) release(ctx context.Context, svc *corev1.Service) error {
 			if newest.DeletionTimestamp == nil && wanted(newest, p.classes()) {
 				return false
 			}
+			if !p.classes().none && leftBehind(newest) {
+				dropFinalizer(newest, servicehelpers.LoadBalancerCleanupFinalizer)
+			}
 			unmark(newest, shown)
 			return true
 		})
@@ -59,13 +63,25 @@ func marked(svc *corev1.Service) bool {
 	return slices.Contains(svc.Finalizers, Finalizer) || slices.ContainsFunc(svc.Status.Conditions, ourCondition)
 }
 
+// leftBehind reports whether svc names no class and was served by us, so that the stock
+// finalizer on it is the one that our stock controller wrote: a process that serves no such
+// Services starts none. Of a Service that had a class of ours, and then none, another
+// controller may have written it.
+func leftBehind(svc *corev1.Service) bool {
+	return svc.Spec.LoadBalancerClass == nil && marked(svc) && !slices.Contains(svc.Finalizers, Finalizer)
+}
+
+func dropFinalizer(svc *corev1.Service, finalizer string) {
+	svc.Finalizers = slices.DeleteFunc(svc.Finalizers, func(f string) bool { return f == finalizer })
+}
+
 func ourCondition(c metav1.Condition) bool {
 	return c.Type == ConditionAllocated || c.Type == ConditionAnnounced || c.Type == ConditionShared
 }
 
 // unmark removes from svc those addresses and all else that we wrote.
 func unmark(svc *corev1.Service, addresses []netip.Addr) {
-	svc.Finalizers = slices.DeleteFunc(svc.Finalizers, func(f string) bool { return f == Finalizer })
+	dropFinalizer(svc, Finalizer)
 	svc.Status.Conditions = slices.DeleteFunc(svc.Status.Conditions, ourCondition)
 	svc.Status.LoadBalancer.Ingress = slices.DeleteFunc(svc.Status.LoadBalancer.Ingress, func(i corev1.LoadBalancerIngress) bool {
 		address, err := parseAddress(i.IP)

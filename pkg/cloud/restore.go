@@ -56,6 +56,7 @@ func (p *Provider) restore(ctx context.Context) (configText, error) {
 	if p.configError.Load() != nil {
 		p.core.reassign() // under the last good one
 	}
+	p.decideWithoutClass()
 	p.options.Logger.Info("restored addresses", "services", len(known))
 	close(p.restored)
 	p.queueAll(services)
@@ -112,12 +113,12 @@ func (p *Provider) tellFindings(findings []ipam.Finding, services []*corev1.Serv
 
 // known translates the Services that may hold an address, and says which of them have
 // shared it, and those whose address was freed although their status shows it. One with our
-// finalizer holds its addresses although its class is served no more, until they have left
-// its status.
+// finalizer or conditions holds its addresses although its class is not served now, until
+// they have left its status.
 func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) {
 	shared = map[string]bool{}
 	for _, svc := range services {
-		ours := wanted(svc, p.classes()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && slices.Contains(svc.Finalizers, Finalizer)
+		ours := wanted(svc, p.classes()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && marked(svc)
 		switch {
 		case !ours || len(svc.Status.LoadBalancer.Ingress) == 0:
 		case letGo(svc):

@@ -16,20 +16,27 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// wanted reports whether svc asks for a load balancer and is of a class that is served:
-// none, or one of ours.
-func wanted(svc *corev1.Service, classes []string) bool {
-	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && served(svc, classes)
+// classes are the loadBalancerClasses that are served.
+type classes struct {
+	// none serves the Services that name no class.
+	none bool
+	// named serves those that name one of these.
+	named []string
+}
+
+// wanted reports whether svc asks for a load balancer and is of a class that is served.
+func wanted(svc *corev1.Service, c classes) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && served(svc, c)
 }
 
 // served reports whether svc's loadBalancerClass is ours to serve.
-func served(svc *corev1.Service, classes []string) bool {
-	return svc.Spec.LoadBalancerClass == nil || classed(svc, classes)
+func served(svc *corev1.Service, c classes) bool {
+	return svc.Spec.LoadBalancerClass == nil && c.none || classed(svc, c)
 }
 
 // classed reports whether svc names a class of ours, which the stock controller ignores.
-func classed(svc *corev1.Service, classes []string) bool {
-	return svc.Spec.LoadBalancerClass != nil && slices.Contains(classes, *svc.Spec.LoadBalancerClass)
+func classed(svc *corev1.Service, c classes) bool {
+	return svc.Spec.LoadBalancerClass != nil && slices.Contains(c.named, *svc.Spec.LoadBalancerClass)
 }
 
 // serviceOf translates a Service. svc is not modified. What cannot be understood in it

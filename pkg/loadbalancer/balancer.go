@@ -14,9 +14,11 @@ import (
 // concurrent use.
 type Balancer struct {
 	addresses *ipam.Allocator
-	classes   []string
-	l2        map[string]L2
-	bgp       BGP
+	// servesUnclassed and classes say which Services the configuration serves.
+	servesUnclassed bool
+	classes         []string
+	l2              map[string]L2
+	bgp             BGP
 	// order holds the places of advertisements, by name, among those of their pool.
 	order    map[string]int
 	services map[string]*service        // by UID
@@ -110,7 +112,7 @@ func (b *Balancer) Configure(config Config) error {
 	if err := b.addresses.Configure(config.Config); err != nil {
 		return err
 	}
-	b.classes = config.Classes
+	b.servesUnclassed, b.classes = config.ServicesWithoutClass, config.Classes
 	b.offers.all = true
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
 	b.setRouters(config.BGP.addresses())

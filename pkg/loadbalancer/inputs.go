@@ -14,8 +14,10 @@ import (
 // Config is what an administrator decides.
 type Config struct {
 	ipam.Config
-	// Classes are the loadBalancerClasses that are served beside none.
-	Classes []string
+	// ServicesWithoutClass serves the Services that name no class, Classes those that name one
+	// of these.
+	ServicesWithoutClass bool
+	Classes              []string
 	// L2 holds, by pool name, how the pool's addresses are announced on layer 2. The
 	// addresses of a pool that is in neither this nor BGP are not announced.
 	L2 map[string]L2

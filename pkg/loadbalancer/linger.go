@@ -65,6 +65,8 @@ func (b *Balancer) adoptable(shown []netip.Addr) []netip.Addr {
 type StrandedClassError struct {
 	// Services are those concerned, sorted, with their class.
 	Services []string
+	// Key is the key of the cloud-config that leaves them out.
+	Key string
 }
 
 // Error names the Services.
@@ -75,19 +77,31 @@ func (e *StrandedClassError) Error() string {
 	if n := len(e.Services) - len(named); n > 0 {
 		more = fmt.Sprintf(" and %d more", n)
 	}
-	return "loadBalancerClasses: Services that hold addresses would not be served any longer: " + strings.Join(named, ", ") + more +
-		"; keep the class, delete these Services, or set onShrink: Reassign to have their addresses taken back"
+	keep := "keep the class"
+	if e.Key == keyUnclassed {
+		keep = "keep true"
+	}
+	return e.Key + ": Services that hold addresses would not be served any longer: " + strings.Join(named, ", ") + more +
+		"; " + keep + ", delete these Services, or set onShrink: Reassign to have their addresses taken back"
 }
 
 // strandedByClass returns an error if config leaves out a class that is served now and that
-// a Service with an address has.
+// a Service with an address has, or the Services without a class.
 func (b *Balancer) strandedByClass(config Config) error {
 	if config.Reassign {
 		return nil
 	}
 	var out []string
+	key := keyClasses
 	for uid, s := range b.services {
-		if s.Class != "" && slices.Contains(b.classes, s.Class) && !slices.Contains(config.Classes, s.Class) && len(b.addresses.Held(uid)) > 0 {
+		if len(b.addresses.Held(uid)) == 0 {
+			continue
+		}
+		switch {
+		case s.Class == "" && b.servesUnclassed && !config.ServicesWithoutClass:
+			key = keyUnclassed
+			out = append(out, s.Key()+" without a class")
+		case s.Class != "" && slices.Contains(b.classes, s.Class) && !slices.Contains(config.Classes, s.Class):
 			out = append(out, fmt.Sprintf("%s of class %s", s.Key(), s.Class))
 		}
 	}
@@ -95,5 +109,11 @@ func (b *Balancer) strandedByClass(config Config) error {
 		return nil
 	}
 	slices.Sort(out)
-	return &StrandedClassError{Services: out}
+	return &StrandedClassError{Services: out, Key: key}
 }
+
+// Keys of the cloud-config that decide which Services are served.
+const (
+	keyClasses   = "loadBalancerClasses"
+	keyUnclassed = "servicesWithoutClass"
+)

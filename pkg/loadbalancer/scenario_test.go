@@ -122,6 +122,11 @@ func (w *world) command(name string, args []string) string {
 		if err := w.b.Configure(w.config); err != nil {
 			return fmt.Sprintln(err)
 		}
+	case "without-class": // without-class true|false: whether Services that name no class are served
+		w.config.ServicesWithoutClass = args[0] == "true"
+		if err := w.b.Configure(w.config); err != nil {
+			return fmt.Sprintln(err)
+		}
 	case "release":
 		w.b.Release("uid-"+args[0], w.now)
 	case "retry":

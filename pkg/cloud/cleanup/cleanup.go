@@ -42,14 +42,17 @@ type Options struct {
 	Client kubernetes.Interface
 	// Namespace and Lease are where a running CCM shows itself.
 	Namespace, Lease string
+	// OptIn says that Services without a loadBalancerClass were not ours to serve, unless they
+	// bear a condition of ours.
+	OptIn bool
 	// Now is the wall clock; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
 }
 
 // Run removes our conditions, our finalizer, and the stock service controller's, from every
-// Service that was ours to serve: all that have no loadBalancerClass, as a cluster has one cloud
-// provider, and of those with a class the ones that bear our finalizer or a condition of
+// Service that was ours to serve: all that have no loadBalancerClass, unless OptIn leaves those
+// to another controller, and of the others the ones that bear our finalizer or a condition of
 // ours. It returns how many it changed, and every Service that it could not change.
 func Run(ctx context.Context, options Options) (int, error) {
 	if options.Now == nil {
@@ -106,7 +109,7 @@ func idle(ctx context.Context, options Options) error {
 func release(ctx context.Context, options Options, service *corev1.Service) (bool, error) {
 	services := options.Client.CoreV1().Services(service.Namespace)
 	for {
-		kept, conditions := remaining(service), otherConditions(service)
+		kept, conditions := remaining(service, options.OptIn), otherConditions(service)
 		if len(kept) == len(service.Finalizers) && len(conditions) == len(service.Status.Conditions) {
 			return false, nil
 		}
@@ -139,8 +142,13 @@ func release(ctx context.Context, options Options, service *corev1.Service) (boo
 }
 
 // remaining returns the finalizers that service keeps.
-func remaining(service *corev1.Service) []string {
+func remaining(service *corev1.Service, optIn bool) []string {
 	ours := served(service)
+	if optIn {
+		// Another controller uses the stock finalizer too. What our own controller serves has
+		// our finalizer: the stock one beside it is not ours.
+		ours = service.Spec.LoadBalancerClass == nil && conditioned(service) && !slices.Contains(service.Finalizers, ClassFinalizer)
+	}
 	kept := make([]string, 0, len(service.Finalizers))
 	for _, finalizer := range service.Finalizers {
 		if finalizer == ClassFinalizer || ours && finalizer == servicehelper.LoadBalancerCleanupFinalizer {
@@ -166,5 +174,10 @@ func otherConditions(service *corev1.Service) []metav1.Condition {
 func served(service *corev1.Service) bool {
 	return service.Spec.LoadBalancerClass == nil ||
 		slices.Contains(service.Finalizers, ClassFinalizer) ||
-		slices.ContainsFunc(service.Status.Conditions, func(c metav1.Condition) bool { return strings.HasPrefix(c.Type, domain) })
+		conditioned(service)
+}
+
+// conditioned reports whether service bears a condition of ours.
+func conditioned(service *corev1.Service) bool {
+	return slices.ContainsFunc(service.Status.Conditions, func(c metav1.Condition) bool { return strings.HasPrefix(c.Type, domain) })
 }

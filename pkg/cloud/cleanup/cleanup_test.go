@@ -133,3 +133,32 @@ func TestConflictAndFailure(t *testing.T) {
 	require.ErrorContains(t, err, "Service web/stuck: connection refused")
 	require.NotContains(t, err.Error(), "busy")
 }
+
+// Beside another controller that uses the stock finalizer only what we wrote is removed.
+func TestCleanupWhereServicesOptIn(t *testing.T) {
+	ours := ptr.To("baremetal.cloud/lb")
+	cases := []struct {
+		service *corev1.Service
+		want    []string
+	}{
+		{service("another's", nil, []string{stock}), []string{stock}},
+		{service("ours", ours, []string{ClassFinalizer}, "baremetal.cloud/Allocated"), []string{}},
+		{service("ours-before", nil, []string{stock}, "baremetal.cloud/Allocated"), []string{}},
+		{service("ours-then-another's", nil, []string{ClassFinalizer, stock}, "baremetal.cloud/Allocated"), []string{stock}},
+	}
+	client := fake.NewClientset()
+	for _, c := range cases {
+		require.NoError(t, client.Tracker().Add(c.service))
+	}
+	o := options(t, client)
+	o.OptIn = true
+	changed, err := Run(t.Context(), o)
+	require.NoError(t, err)
+	require.Equal(t, 3, changed)
+	for _, c := range cases {
+		left, err := client.CoreV1().Services("web").Get(t.Context(), c.service.Name, metav1.GetOptions{})
+		require.NoError(t, err)
+		require.ElementsMatch(t, c.want, left.Finalizers, c.service.Name)
+		require.Empty(t, left.Status.Conditions, c.service.Name)
+	}
+}

@@ -211,9 +211,3 @@ func (r peerReader) alone(s spot, p Peer) {
 	}
 	r.places[router] = append(r.places[router], placed{p, address})
 }
-
-// mayMeet reports whether two selectors surely have nodes in common: one picks all, or
-// they are the same. Whether two others do depends on the nodes.
-func mayMeet(a, b ipam.Selector) bool {
-	return a == nil || b == nil || a.String() == b.String()
-}

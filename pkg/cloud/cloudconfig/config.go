@@ -15,8 +15,10 @@ const (
 
 // Config is a cloud-config that was checked as a whole. It is not changed after Parse.
 type Config struct {
-	// LoadBalancerClasses are served beside the Services that name no class: none or one.
-	// It is a qualified name, as the API server asks of spec.loadBalancerClass.
+	// ServicesWithoutClass serves the Services that name no class.
+	ServicesWithoutClass bool
+	// LoadBalancerClasses are served too. Each is a qualified name, as the API server asks of
+	// spec.loadBalancerClass, and none is listed twice.
 	LoadBalancerClasses []string
 	// Pools have unique names, in the order of the file. No two of their ranges overlap.
 	Pools []Pool

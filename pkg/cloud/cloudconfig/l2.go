@@ -10,7 +10,10 @@ import (
 const maxInterfaceName = 15
 
 func l2(s spot, shapes []l2Shape) []L2 {
-	single(s, len(shapes))
+	if len(shapes) > 1 {
+		// All candidates for an address are told the same interface.
+		s.item(1).fail("leave only one; it may have several nodeSelectors, and an interface like /eth0|bond0/", "a second entry is not supported by this version yet")
+	}
 	var out []L2
 	for i, shape := range shapes {
 		item := s.item(i)

@@ -27,10 +27,11 @@ func parse(t *testing.T, text string) *Config {
 func TestDefaults(t *testing.T) {
 	c := parse(t, "pools:\n- name: default\n  addresses: [192.0.2.0/24]\n")
 	require.Equal(t, &Config{
-		OnShrink:  ShrinkRefuse,
-		Failover:  Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
-		Announce:  Announce{Burst: 100, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute},
-		Conflicts: Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute},
+		ServicesWithoutClass: true,
+		OnShrink:             ShrinkRefuse,
+		Failover:             Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+		Announce:             Announce{Burst: 100, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute},
+		Conflicts:            Conflicts{ProbeAhead: 32, ProbeInterval: 5 * time.Minute, Quarantine: 10 * time.Minute},
 		NodeHealth: NodeHealth{
 			KubeProxy: "http://127.0.0.1:10256/healthz", UnwellAfter: 30 * time.Second,
 		},

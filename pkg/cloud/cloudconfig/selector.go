@@ -1,6 +1,9 @@
 package cloudconfig
 
 import (
+	"slices"
+	"strings"
+
 	"gopkg.in/yaml.v3"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -8,11 +11,33 @@ import (
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
-// selector is a Kubernetes label selector as package ipam wants it.
-type selector struct{ labels.Selector }
+// selector is a list of Kubernetes label selectors, of which one has to match.
+type selector []labels.Selector
 
 // Matches implements ipam.Selector.
-func (s selector) Matches(set map[string]string) bool { return s.Selector.Matches(labels.Set(set)) }
+func (s selector) Matches(set map[string]string) bool {
+	return slices.ContainsFunc(s, func(one labels.Selector) bool { return one.Matches(labels.Set(set)) })
+}
+
+// String implements ipam.Selector.
+func (s selector) String() string { return strings.Join(s.texts(), " or ") }
+
+func (s selector) texts() []string {
+	texts := make([]string, 0, len(s))
+	for _, one := range s {
+		texts = append(texts, one.String())
+	}
+	return texts
+}
+
+// mayMeet reports whether two lists of selectors surely have nodes in common: one is nil and
+// picks all, or they have a selector in common. Whether others do depends on the nodes.
+func mayMeet(a, b ipam.Selector) bool {
+	x, limited := a.(selector)
+	y, alsoLimited := b.(selector)
+	return !limited || !alsoLimited ||
+		slices.ContainsFunc(x.texts(), func(text string) bool { return slices.Contains(y.texts(), text) })
+}
 
 var _ ipam.Selector = selector{}
 
@@ -25,17 +50,26 @@ var operators = map[string]selection.Operator{
 }
 
 // selectorOf checks a list of label selectors. It is nil where they ask for nothing.
-func selectorOf(s spot, shapes []labelSelector) (out ipam.Selector) {
-	single(s, len(shapes))
+func selectorOf(s spot, shapes []labelSelector) ipam.Selector {
+	var out selector
 	for i, shape := range shapes {
-		out = shape.selector(s.item(i))
+		item := s.item(i)
+		switch one := shape.selector(item); {
+		case one != nil:
+			out = append(out, one)
+		case len(shapes) > 1 && item.given() && !item.troubled(item.path):
+			item.fail("remove it, or remove the others", "an empty selector matches everything, so the others have no effect")
+		}
+	}
+	if len(out) == 0 {
+		return nil
 	}
 	return out
 }
 
 // selector builds the requirements as metav1.LabelSelectorAsSelector does, which names no
 // position. An empty selector is nil: it asks for nothing.
-func (l labelSelector) selector(s spot) ipam.Selector {
+func (l labelSelector) selector(s spot) labels.Selector {
 	var requirements []labels.Requirement
 	add := func(at spot, n *yaml.Node, key string, op selection.Operator, values []string) {
 		r, err := labels.NewRequirement(key, op, values)
@@ -62,5 +96,5 @@ func (l labelSelector) selector(s spot) ipam.Selector {
 	if len(requirements) == 0 {
 		return nil
 	}
-	return selector{labels.NewSelector().Add(requirements...)}
+	return labels.NewSelector().Add(requirements...)
 }

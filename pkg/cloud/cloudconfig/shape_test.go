@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"baremetal.cloud/ccm/pkg/ipam"
 )
 
 // A file of an older shape is refused, and each message shows the shape of today.
@@ -41,33 +43,31 @@ func TestOldShapes(t *testing.T) {
 	}
 }
 
-// What a list is for and this version cannot do yet is refused, and not ignored.
+// What of a list has no effect, or cannot be done by this version yet, is refused, and not
+// ignored.
 func TestSeveralEntries(t *testing.T) {
 	const one = "{matchLabels: {a: b}}"
+	const empty = "an empty selector matches everything, so the others have no effect; remove it, or remove the others"
 	tests := map[string]struct{ text, want string }{
 		"layer 2": {pool + "  l2:\n  - interface: eth0\n  - interface: eth1\n",
-			"c.yaml:8:5: pools[0].l2[1]: a second entry is not supported by this version yet; leave only one"},
+			"c.yaml:8:5: pools[0].l2[1]: a second entry is not supported by this version yet; leave only one; it may have several nodeSelectors, and an interface like /eth0|bond0/"},
 		"layer 2 of none": {pool + "  l2: []\n",
 			"c.yaml:6:7: pools[0].l2: an empty list announces nothing; write [{}] to announce it on layer 2, or remove the key"},
 		"three, of which one is wrong": {pool + "  l2: [{}, {}, {interfaces: eth0}]\n",
-			"c.yaml:6:12: pools[0].l2[1]: a second entry is not supported by this version yet; leave only one\n" +
+			"c.yaml:6:12: pools[0].l2[1]: a second entry is not supported by this version yet; leave only one; it may have several nodeSelectors, and an interface like /eth0|bond0/\n" +
 				"c.yaml:6:17: pools[0].l2[2].interfaces: unknown key; did you mean interface?"},
-		"nodes of a pool": {pool + "  l2: [{nodeSelectors: [" + one + ", " + one + "]}]\n",
-			"c.yaml:6:48: pools[0].l2[0].nodeSelectors[1]: a second entry is not supported by this version yet; leave only one"},
 		"nodes of an advertisement": {routed + "  bgp: [{nodeSelectors: [" + one + ", {}]}]\n",
-			"c.yaml:10:49: pools[0].bgp[0].nodeSelectors[1]: a second entry is not supported by this version yet; leave only one"},
+			"c.yaml:10:49: pools[0].bgp[0].nodeSelectors[1]: " + empty},
 		"nodes of a peer": {peer("nodeSelectors: [" + one + ", {}]"),
-			"c.yaml:5:107: bgp.peers[0].nodeSelectors[1]: a second entry is not supported by this version yet; leave only one"},
+			"c.yaml:5:107: bgp.peers[0].nodeSelectors[1]: " + empty},
 		"namespaces and Services": {pool + "  namespaceSelectors: [" + one + ", {}]\n  serviceSelectors: [" + one + ", {}]\n",
-			"c.yaml:6:47: pools[0].namespaceSelectors[1]: a second entry is not supported by this version yet; leave only one\n" +
-				"c.yaml:7:45: pools[0].serviceSelectors[1]: a second entry is not supported by this version yet; leave only one"},
-		"classes": {"loadBalancerClasses: [a.example/lb, b.example/lb]\n" + pool,
-			"c.yaml:3:37: loadBalancerClasses[1]: a second entry is not supported by this version yet; leave only one"},
+			"c.yaml:6:47: pools[0].namespaceSelectors[1]: " + empty + "\n" +
+				"c.yaml:7:45: pools[0].serviceSelectors[1]: " + empty},
+		"a class twice": {"loadBalancerClasses: [a.example/lb, b.example/lb, a.example/lb]\n" + pool,
+			"c.yaml:3:51: loadBalancerClasses[2]: \"a.example/lb\" is listed twice; remove one of the two"},
 		"a class without a name": {"loadBalancerClasses: [\"\"]\n" + pool,
 			"c.yaml:3:23: loadBalancerClasses[0]: \"\": name part must be non-empty\n" +
 				"c.yaml:3:23: loadBalancerClasses[0]: \"\": " + badName},
-		"Services without a class": {"servicesWithoutClass: false\n" + pool,
-			"c.yaml:3:23: servicesWithoutClass: false is not supported by this version yet; write true, or remove the key"},
 		"Services without a class, not a boolean": {"servicesWithoutClass: [no]\n" + pool,
 			"c.yaml:3:23: servicesWithoutClass: want a single value, got a list"},
 	}
@@ -99,8 +99,37 @@ func TestExamplesOfShapes(t *testing.T) {
 }
 
 func TestClasses(t *testing.T) {
-	require.Empty(t, parse(t, "servicesWithoutClass: true\n"+pool).LoadBalancerClasses)
-	require.Equal(t, []string{"example.org/lb"}, parse(t, "loadBalancerClasses: [example.org/lb]\n"+pool).LoadBalancerClasses)
+	c := parse(t, "servicesWithoutClass: true\n"+pool)
+	require.Empty(t, c.LoadBalancerClasses)
+	require.True(t, c.ServicesWithoutClass)
+	require.True(t, parse(t, pool).ServicesWithoutClass)
+	c = parse(t, "servicesWithoutClass: false\nloadBalancerClasses: [example.org/lb, b.example/lb]\n"+pool)
+	require.Equal(t, []string{"example.org/lb", "b.example/lb"}, c.LoadBalancerClasses)
+	require.False(t, c.ServicesWithoutClass)
+
+	_, warnings, err := Parse([]byte(head+"servicesWithoutClass: false\n"+pool), "c.yaml")
+	require.NoError(t, err)
+	require.Len(t, warnings, 1)
+	require.Equal(t, "c.yaml:3:23: servicesWithoutClass: with false and no loadBalancerClasses no Service is served; add loadBalancerClasses: [baremetal.cloud/lb]", warnings[0].String())
+}
+
+// Of several selectors one has to match.
+func TestSelectorsAreAlternatives(t *testing.T) {
+	const both = "[{matchLabels: {rack: a, row: \"1\"}}, {matchExpressions: [{key: rack, operator: In, values: [b, c]}]}]"
+	p := parse(t, pool+"  l2: [{nodeSelectors: "+both+"}]\n  namespaceSelectors: "+both+"\n  serviceSelectors: "+both+"\n").Pools[0]
+	for name, s := range map[string]ipam.Selector{"nodes": p.L2[0].NodeSelector, "namespaces": p.NamespaceSelector, "Services": p.ServiceSelector} {
+		require.True(t, s.Matches(map[string]string{"rack": "a", "row": "1"}), name)
+		require.True(t, s.Matches(map[string]string{"rack": "c"}), name)
+		require.False(t, s.Matches(map[string]string{"rack": "a"}), name)
+		require.False(t, s.Matches(nil), name)
+		require.Equal(t, "rack=a,row=1 or rack in (b,c)", s.String(), name)
+	}
+	// Two peers at one address are refused where a selector is common to both.
+	two := "bgp: {peers: [{name: x, address: 192.0.2.1, localASN: 1, peerASN: 2, nodeSelectors: " + both + "}, " +
+		"{name: y, address: 192.0.2.1, localASN: 1, peerASN: 2, nodeSelectors: [{matchLabels: {rack: z}}, {matchLabels: {row: \"1\", rack: a}}]}]}\n"
+	_, _, err := Parse([]byte(head+two+pool), "c.yaml")
+	require.ErrorContains(t, err, `peer "x" has the same address and port`)
+	parse(t, strings.ReplaceAll(two, "rack: a}}]}]}", "rack: y}}]}]}")+pool)
 }
 
 // Pools and peers are called what the objects of other load balancers may be called.

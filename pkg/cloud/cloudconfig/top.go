@@ -39,21 +39,22 @@ func read(n *yaml.Node, r *report) Config {
 func (c *checker) config(s spot, f file) Config {
 	constant(s.key("apiVersion"), f.APIVersion, APIVersion)
 	constant(s.key("kind"), f.Kind, Kind)
-	if without := s.key("servicesWithoutClass"); without.given() && !f.ServicesWithoutClass {
-		without.fail("write true, or remove the key", "false is not supported by this version yet")
-	}
 	c.bgp = c.checkBGP(s.key("bgp"), f.BGP)
 	config := Config{
-		LoadBalancerClasses: classes(s.key("loadBalancerClasses"), f.LoadBalancerClasses),
-		Pools:               c.pools(s.key("pools"), f.Pools),
-		OnShrink:            shrinkPolicy(s.key("onShrink"), f.OnShrink),
-		BGP:                 c.bgp,
-		Failover:            f.Failover.check(s.key("failover")),
-		Announce:            f.Announce.check(s.key("announce")),
-		Conflicts:           f.Conflicts.check(s.key("conflicts")),
-		MaxMovesPerMinute:   between(s.key("rebalance").key("maxMovesPerMinute"), f.Rebalance.MaxMovesPerMinute, 0, maxMovesPerMinute),
-		NodeHealth:          f.NodeHealth.check(s.key("nodeHealth")),
-		Nodes:               f.Nodes.check(s.key("nodes")),
+		ServicesWithoutClass: f.ServicesWithoutClass,
+		LoadBalancerClasses:  classes(s.key("loadBalancerClasses"), f.LoadBalancerClasses),
+		Pools:                c.pools(s.key("pools"), f.Pools),
+		OnShrink:             shrinkPolicy(s.key("onShrink"), f.OnShrink),
+		BGP:                  c.bgp,
+		Failover:             f.Failover.check(s.key("failover")),
+		Announce:             f.Announce.check(s.key("announce")),
+		Conflicts:            f.Conflicts.check(s.key("conflicts")),
+		MaxMovesPerMinute:    between(s.key("rebalance").key("maxMovesPerMinute"), f.Rebalance.MaxMovesPerMinute, 0, maxMovesPerMinute),
+		NodeHealth:           f.NodeHealth.check(s.key("nodeHealth")),
+		Nodes:                f.Nodes.check(s.key("nodes")),
+	}
+	if without := s.key("servicesWithoutClass"); without.given() && !f.ServicesWithoutClass && len(f.LoadBalancerClasses) == 0 {
+		without.warn("add loadBalancerClasses: [baremetal.cloud/lb]", "with false and no loadBalancerClasses no Service is served")
 	}
 	c.overlaps()
 	config.Reservations = c.reservations(s.key("reservations"), f.Reservations)
@@ -75,15 +76,13 @@ func constant(s spot, text, want string) {
 
 // classes checks the classes of Services that are served.
 func classes(s spot, names []string) []string {
-	single(s, len(names))
-	for i, name := range names {
-		if !s.item(i).given() {
-			continue
+	once(s, names, func(item spot, name string) bool {
+		why := validation.IsQualifiedName(name)
+		for _, w := range why {
+			item.fail("", "%q: %s", name, w)
 		}
-		for _, why := range validation.IsQualifiedName(name) {
-			s.item(i).fail("", "%q: %s", name, why)
-		}
-	}
+		return len(why) == 0
+	})
 	return names
 }
 

@@ -37,13 +37,6 @@ func whole(s spot, d, least, most, unit time.Duration, units string) time.Durati
 	return d
 }
 
-// single checks that a list has no more entries than this version supports.
-func single(s spot, n int) {
-	if n > 1 {
-		s.item(1).fail("leave only one", "a second entry is not supported by this version yet")
-	}
-}
-
 // once checks that no text comes twice in a list. do makes the other checks of a text, and reports
 // whether it passed them.
 func once(s spot, texts []string, do func(item spot, text string) bool) {
