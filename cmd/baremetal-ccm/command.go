@@ -61,7 +61,7 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 			fmt.Fprintln(command.OutOrStdout(), programName, versionText())
 			return nil
 		case p.flags.validateConfig != "":
-			return validateConfig(command.OutOrStdout(), p.flags.validateConfig)
+			return p.validateConfig(command.InOrStdin(), command.OutOrStdout())
 		case p.flags.cleanup:
 			return p.cleanup()
 		}

@@ -48,7 +48,8 @@ func (f *flags) add(sections *flag.NamedFlagSets) {
 	section.DurationVar(&f.tokenReviews, "announcer-token-review-interval", maxTokenReviews,
 		"For tests: how long an announcer's stream may outlive its Pod, since its token is reviewed again so often. At most 5m.")
 	section.StringVar(&f.validateConfig, "validate-config", "",
-		"Check a cloud-config file, print what is wrong with it, and exit with status 1 if anything is. Needs no cluster.")
+		"Check a cloud-config file, - for standard input, print what is wrong with it, and exit with status 1 if anything is, and 0 otherwise. "+
+			"Needs no cluster. With --kubeconfig it is compared with a cluster, too: what speaks against it there is a warning.")
 	section.BoolVar(&f.cleanup, "cleanup", false,
 		"Remove the load balancer finalizers from the Services that were served, so that none is stuck "+
 			"in Terminating after an uninstall, and exit. To be run when the Deployment is gone.")

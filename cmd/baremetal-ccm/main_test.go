@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -30,7 +31,7 @@ pools:
 - name: default
   addresses: [192.0.2.0/28]
 - name: second
-  addresses: [198.51.100.7, "2001:db8::/64"]
+  addresses: [198.51.100.7, "2001:db8::1-2001:db8::ff"]
 `
 
 // execute runs the command with arguments and returns what it printed and its error.
@@ -79,12 +80,66 @@ func TestValidateConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, path+": ok, 2 pools\n"+
 		"  default: 16 addresses: 192.0.2.0-192.0.2.15\n"+
-		"  second: 18446744073709551617 addresses: 198.51.100.7, 2001:db8::-2001:db8::ffff:ffff:ffff:ffff\n", out)
+		"  second: 256 addresses: 198.51.100.7, 2001:db8::1-2001:db8::ff\n", out)
 
 	bad := write(t, goodConfig+"- {name: third, addresses: [192.0.2.9]}\n- {name: third}\n")
 	_, err = execute(t, "--validate-config", bad)
 	require.ErrorContains(t, err, bad+":8:")
 	require.ErrorContains(t, err, bad+":9:", "all problems at once")
+	require.ErrorContains(t, err, "\n    - {name: third, addresses: [192.0.2.9]}\n                                ^\n", "the line's own text, and a caret")
+
+	_, err = execute(t, "--validate-config", filepath.Join(t.TempDir(), "none"))
+	require.ErrorContains(t, err, "cannot be read")
+}
+
+// A warning does not make a cloud-config bad.
+func TestValidateConfigWarns(t *testing.T) {
+	path := write(t, strings.ReplaceAll(goodConfig, "192.0.2.0/28", "8.0.0.0/8"))
+	out, err := execute(t, "--validate-config", path)
+	require.NoError(t, err)
+	require.Contains(t, out, "warning: "+path+":5:15: pools[0].addresses[0]: 8.0.0.0/8 has 16777216 addresses that are public")
+	require.Contains(t, out, "\n      addresses: [8.0.0.0/8]\n                  ^\n")
+	require.Contains(t, out, path+": ok, 2 pools")
+}
+
+func TestValidateConfigFromStandardInput(t *testing.T) {
+	for text, want := range map[string]string{goodConfig: "", goodConfig + "pool: []\n": "stdin:8:1: pool: unknown key; did you mean pools?\n    pool: []\n    ^"} {
+		command, err := newCommand(t.Context())
+		require.NoError(t, err)
+		var out bytes.Buffer
+		command.SetOut(&out)
+		command.SetErr(&out)
+		command.SetIn(strings.NewReader(text))
+		command.SilenceErrors = true
+		command.SetArgs([]string{"--validate-config=-"})
+		err = command.Execute()
+		if want != "" {
+			require.ErrorContains(t, err, want)
+			continue
+		}
+		require.NoError(t, err)
+		require.Contains(t, out.String(), "stdin: ok, 2 pools\n")
+	}
+}
+
+// With --kubeconfig a cluster is looked at, and nothing is written there.
+func TestValidateConfigAgainstACluster(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		require.Equal(t, http.MethodGet, r.Method)
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Path == "/api/v1/nodes" {
+			_, _ = w.Write([]byte(`{"kind": "NodeList", "apiVersion": "v1", "items": [{"metadata": {"name": "node1"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.3"}]}}]}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"kind": "List", "apiVersion": "v1", "items": []}`))
+	}))
+	path := write(t, goodConfig)
+	out, err := execute(t, "--validate-config="+path, "--kubeconfig="+kubeconfig(t, server.URL))
+	require.NoError(t, err)
+	require.Contains(t, out, "warning: pool \"default\" contains 192.0.2.3, which is an address of node node1; take it out of the pool\n"+path+": ok")
+	server.Close()
+	_, err = execute(t, "--validate-config="+path, "--kubeconfig="+kubeconfig(t, server.URL))
+	require.ErrorContains(t, err, "the cloud-config is good by itself, but could not be compared with the cluster")
 }
 
 // A first start with a cloud-config that cannot be used, and no last good one, names the

@@ -62,7 +62,7 @@ func (p *program) serve(stock func() error) error {
 	}
 	started, reach, err := p.prepare()
 	if err != nil || p.ctx.Err() != nil {
-		return err
+		return detailed(err)
 	}
 	if p.parts, err = p.build(started.Config, reach); err != nil {
 		return err

@@ -175,5 +175,5 @@ func (p *Provider) configRejected(cause error) {
 		return
 	}
 	p.options.Logger.Error("cloud-config refused; the last good one stays in use", "err", cause)
-	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", text))
+	p.recorder.Event(p.configMap(), corev1.EventTypeWarning, "CloudConfigRefused", fmt.Sprintf("the last good one stays in use: %.900s", cloudconfig.Detail(cause)))
 }

@@ -80,7 +80,7 @@ func unicast(s spot, text string) netip.Addr {
 	}
 	a, err := netip.ParseAddr(text)
 	if err != nil {
-		s.fail("write one address, without a prefix length", "%q is not an address", text)
+		s.fail(addressCure(text), "%q is not an address", text)
 		return netip.Addr{}
 	}
 	if why, cure := unusable(a); why != "" {

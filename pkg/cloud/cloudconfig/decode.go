@@ -105,10 +105,23 @@ func (d *decoder) mapping(n *yaml.Node, path string, v reflect.Value) bool {
 	})
 	for _, f := range fields {
 		if f.needed && seen[f.key] == nil {
-			d.report.fail(n, join(path, f.key), "", "is required")
+			d.report.fail(n, join(path, f.key), missing(f.key, seen), "is required")
 		}
 	}
 	return true
+}
+
+// missing returns what to write for a key that is required, where that is not plain.
+func missing(key string, seen map[string]*yaml.Node) string {
+	switch {
+	case key == "apiVersion":
+		return "write apiVersion: " + APIVersion
+	case key == "kind":
+		return "write kind: " + Kind
+	case key == "address" && seen["interface"] != nil:
+		return unnumbered
+	}
+	return ""
 }
 
 // eachKey calls do for every key of the mapping n that is text and comes for the first
@@ -199,7 +212,11 @@ func (d *decoder) scalar(n *yaml.Node, path, tag, want string, v reflect.Value) 
 		return false
 	}
 	if n.ShortTag() != tag || n.Decode(v.Addr().Interface()) != nil {
-		d.report.fail(n, path, "", "want %s, got %s", want, describe(n))
+		cure := ""
+		if strings.HasSuffix(path, "ASN") {
+			cure = asnCure(n.Value)
+		}
+		d.report.fail(n, path, cure, "want %s, got %s", want, describe(n))
 		return false
 	}
 	return true
@@ -228,7 +245,14 @@ func (d *decoder) expect(n *yaml.Node, path string, want yaml.Kind) bool {
 		return true
 	}
 	names := map[yaml.Kind]string{yaml.MappingNode: "a mapping (key: value)", yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value"}
-	d.report.fail(n, path, "", "want %s, got %s", names[want], describe(n))
+	cure := ""
+	switch {
+	case want == yaml.SequenceNode && n.Kind == yaml.ScalarNode && n.ShortTag() == "!!str":
+		cure = "write [" + strings.Join(append(commaList(n.Value), n.Value)[:max(1, len(commaList(n.Value)))], ", ") + "]"
+	case want == yaml.ScalarNode && n.Kind == yaml.SequenceNode:
+		cure = "write it without brackets"
+	}
+	d.report.fail(n, path, cure, "want %s, got %s", names[want], describe(n))
 	return false
 }
 

@@ -23,8 +23,8 @@ func TestErrors(t *testing.T) {
 	}{
 		"unknown key with a likely one": {"pool: []\n",
 			"c.yaml:3:1: pool: unknown key; did you mean pools?"},
-		"unknown key": {pool + "  interface: eth0\n",
-			"c.yaml:6:3: pools[0].interface: unknown key; known are addresses, autoAssign, avoidBuggyIPs, bgp, disabled, l2, maxPerNamespace, name, namespaceSelectors, namespaces, priority, reuseAfter, serviceSelectors, sharedNamespaces"},
+		"unknown key": {pool + "  colour: eth0\n",
+			"c.yaml:6:3: pools[0].colour: unknown key; known are addresses, autoAssign, avoidBuggyIPs, bgp, disabled, l2, maxPerNamespace, name, namespaceSelectors, namespaces, priority, reuseAfter, serviceSelectors, sharedNamespaces"},
 		"duplicate key": {pool + "  name: b\n",
 			"c.yaml:6:3: pools[0].name: given twice, first at 4:3; remove one of the two"},
 		"duplicate key at the top": {pool + pool,
@@ -173,10 +173,10 @@ func TestErrors(t *testing.T) {
 		"IP15 and IP16": {"pools:\n- name: a\n  addresses: [1.2.3.4-fe80::1, 10.0.0.9-10.0.0.1, 10.0.0.0/33, 224.0.0.0/24, 10.0.0.5/24, x]\n",
 			`c.yaml:5:15: pools[0].addresses[0]: "1.2.3.4-fe80::1": first and last address are of different families` + "\n" +
 				`c.yaml:5:32: pools[0].addresses[1]: "10.0.0.9-10.0.0.1": the last address comes before the first; write 10.0.0.1-10.0.0.9` + "\n" +
-				`c.yaml:5:51: pools[0].addresses[2]: "10.0.0.0/33": not an address, a CIDR or a first-last range: prefix length out of range` + "\n" +
+				`c.yaml:5:51: pools[0].addresses[2]: "10.0.0.0/33": not an address, a CIDR or a first-last range: prefix length out of range; write it like 192.0.2.7, 192.0.2.0/24 or 192.0.2.10-192.0.2.20` + "\n" +
 				`c.yaml:5:64: pools[0].addresses[3]: "224.0.0.0/24": not usable for a load balancer: 224.0.0.0/4 is multicast` + "\n" +
 				`c.yaml:5:78: pools[0].addresses[4]: "10.0.0.5/24": host bits are set; write 10.0.0.0/24 for the network, or 10.0.0.5 for the one address` + "\n" +
-				`c.yaml:5:91: pools[0].addresses[5]: "x": not an address, a CIDR or a first-last range`},
+				`c.yaml:5:91: pools[0].addresses[5]: "x": not an address, a CIDR or a first-last range; write it like 192.0.2.7, 192.0.2.0/24 or 192.0.2.10-192.0.2.20`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -194,17 +194,17 @@ func TestErrorsOfWholeFile(t *testing.T) {
 		"only comments": {"# a\n\n# b\n", "c.yaml: is empty; a cloud-config begins with apiVersion: baremetal.cloud/v1alpha1"},
 		"a sentence":    {"hello world\n", `c.yaml:1:1: want a mapping (key: value), got the string "hello world"`},
 		"a list":        {"- a\n", "c.yaml:1:1: want a mapping (key: value), got a list"},
-		"nothing named": {"{}\n", "c.yaml:1:1: apiVersion: is required\nc.yaml:1:1: kind: is required"},
+		"nothing named": {"{}\n", "c.yaml:1:1: apiVersion: is required; write apiVersion: baremetal.cloud/v1alpha1\nc.yaml:1:1: kind: is required; write kind: CloudConfig"},
 		"another object": {"apiVersion: v1\nkind: ConfigMap\n",
 			`c.yaml:1:13: apiVersion: "v1" is not a version or kind that this program reads; write baremetal.cloud/v1alpha1` + "\n" +
 				`c.yaml:2:7: kind: "ConfigMap" is not a version or kind that this program reads; write CloudConfig`},
 		"zero byte":      {"kind: a\nb: \x00\n", "c.yaml:2:4: control character 0x00; is this the right file?"},
 		"not UTF-8":      {"kind: ü\xff\n", "c.yaml:1:8: byte 0xff is not UTF-8; is this the right file?"},
-		"a tab":          {"kind: a\npools:\n\t- name: a\n", "c.yaml:3: not YAML: found character that cannot start any token"},
-		"an open quote":  {"kind: \"a\n", "c.yaml:2: not YAML: found unexpected end of stream"},
-		"an open list":   {"kind: a\npools: [\n", "c.yaml:2: not YAML: did not find expected node content"},
-		"unknown alias":  {"kind: *a\n", "c.yaml:1: not YAML: unknown anchor 'a' referenced"},
-		"a missing word": {"kind: a\npools\nonShrink: b\n", "c.yaml:2: not YAML: could not find expected ':'"},
+		"a tab":          {"kind: a\npools:\n\t- name: a\n", "c.yaml:3:1: a tab is in front of the first word of this line; YAML takes spaces only; replace each tab by two spaces"},
+		"an open quote":  {"kind: \"a\n", "c.yaml:1:7: not YAML: found unexpected end of stream; close the quote that was opened here"},
+		"an open list":   {"kind: a\npools: [\n", "c.yaml:2:8: not YAML: did not find expected node content; close what was opened by [ or {, or put the text in quotes"},
+		"unknown alias":  {"kind: *a\n", "c.yaml:1:8: not YAML: unknown anchor 'a' referenced; anchors and aliases are not allowed; write the value out, or put the text in quotes"},
+		"a missing word": {"kind: a\npools\nonShrink: b\n", "c.yaml:2:1: not YAML: could not find expected ':'; write KEY: VALUE, with a space after the colon"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -36,9 +36,14 @@ func Read(path string) ([]byte, error) {
 	if info, err := f.Stat(); err == nil && info.IsDir() {
 		return nil, fileError(path, nil, "is a directory", "name the file in it")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	return ReadFrom(f, path)
+}
+
+// ReadFrom is Read of what r returns; name stands for it in errors.
+func ReadFrom(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, MaxSize+1))
 	if err != nil {
-		return nil, openError(path, err)
+		return nil, openError(name, err)
 	}
 	return data, nil
 }

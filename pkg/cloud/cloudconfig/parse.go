@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -19,17 +16,18 @@ import (
 func Parse(data []byte, name string) (*Config, []Warning, error) {
 	root, problem := parseYAML(data)
 	if problem != nil {
-		return nil, nil, newError(name, []Problem{*problem})
+		return nil, nil, newError(name, data, []Problem{*problem})
 	}
 	var r report
 	config := read(root, &r)
 	sortProblems(r.warnings)
+	quoteLines(data, r.warnings)
 	warnings := make([]Warning, 0, len(r.warnings))
 	for _, p := range r.warnings {
 		warnings = append(warnings, Warning{Name: name, Problem: p})
 	}
 	if len(r.problems) > 0 {
-		return nil, warnings, newError(name, r.problems)
+		return nil, warnings, newError(name, data, r.problems)
 	}
 	return &config, warnings, nil
 }
@@ -47,14 +45,17 @@ func parseYAML(data []byte) (*yaml.Node, *Problem) {
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return nil, &Problem{Message: "is empty", Cure: "a cloud-config begins with apiVersion: " + APIVersion}
 	} else if err != nil {
-		return nil, syntaxProblem(err)
+		return nil, syntaxProblem(data, err)
+	}
+	if p := anotherObject(document.Content[0]); p != nil {
+		return nil, p
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
 		return nil, &Problem{Line: second.Line, Column: second.Column,
 			Message: "a second document begins here", Cure: "write everything into one"}
 	} else if !errors.Is(err, io.EOF) {
-		return nil, syntaxProblem(err)
+		return nil, syntaxProblem(data, err)
 	}
 	return document.Content[0], nil
 }
@@ -76,17 +77,4 @@ func findBinary(data []byte) *Problem {
 		i, column = i+size, column+1
 	}
 	return nil
-}
-
-// yamlLine finds the line in the library's message, which carries it only as text.
-var yamlLine = regexp.MustCompile(`^line (\d+): `)
-
-func syntaxProblem(err error) *Problem {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	p := &Problem{Line: 1, Message: "not YAML: " + message}
-	if m := yamlLine.FindStringSubmatch(message); m != nil {
-		p.Line, _ = strconv.Atoi(m[1]) // digits by the expression
-		p.Message = "not YAML: " + strings.TrimPrefix(message, m[0])
-	}
-	return p
 }

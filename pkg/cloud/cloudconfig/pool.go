@@ -86,7 +86,7 @@ func (c *checker) ranges(s spot, texts []string) []ipam.Range {
 		r, err := ipam.ParseRange(text)
 		if err != nil {
 			c.badAddress = true
-			item.fail("", "%s", err)
+			item.fail(rangeCure(text, err), "%s", err)
 			continue
 		}
 		ranges = append(ranges, r)

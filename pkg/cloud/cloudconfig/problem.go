@@ -2,6 +2,7 @@ package cloudconfig
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,8 @@ type Problem struct {
 	Message string
 	// Cure is what to write instead, or "" where the message says it.
 	Cure string
+	// Source is the line's own text, for those who look at the message and not at the file.
+	Source string
 }
 
 // text renders p as a compiler would, so that editors can jump to it:
@@ -46,6 +49,14 @@ func (p Problem) text(name string) string {
 	return b.String()
 }
 
+// detail renders p as text does, with the line below it and a caret under the column.
+func (p Problem) detail(name string) string {
+	if p.Source == "" {
+		return p.text(name)
+	}
+	return p.text(name) + "\n" + excerpt(p.Source, p.Column)
+}
+
 // Warning is something in a cloud-config that is allowed and probably not meant.
 type Warning struct {
 	// Name is the file's name as it was given.
@@ -56,6 +67,9 @@ type Warning struct {
 // String renders the warning as "FILE:LINE:COLUMN: path: message; cure".
 func (w Warning) String() string { return w.text(w.Name) }
 
+// Detail renders the warning as String does, with the line and a caret under the column.
+func (w Warning) Detail() string { return w.detail(w.Name) }
+
 // Error holds every problem of one cloud-config, in the order of the file.
 type Error struct {
 	// Name is the file's name as it was given.
@@ -65,11 +79,24 @@ type Error struct {
 }
 
 // Error returns one line for each problem, without a newline at the end.
-func (e *Error) Error() string {
+func (e *Error) Error() string { return e.render(Problem.text) }
+
+// Detail returns what Error does, each problem with its line and a caret under the column.
+func (e *Error) Detail() string { return e.render(Problem.detail) }
+
+// Detail returns the Detail of an *Error, and the text of any other error.
+func Detail(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Detail()
+	}
+	return err.Error()
+}
+
+func (e *Error) render(problem func(p Problem, name string) string) string {
 	printed := e.Problems[:min(len(e.Problems), maxPrinted)]
 	lines := make([]string, 0, len(printed)+1)
 	for _, p := range printed {
-		lines = append(lines, p.text(e.Name))
+		lines = append(lines, problem(p, e.Name))
 	}
 	if more := len(e.Problems) - len(printed); more > 0 {
 		lines = append(lines, fmt.Sprintf("%s: and %d more problems", e.Name, more))
@@ -80,9 +107,10 @@ func (e *Error) Error() string {
 // Unwrap returns the system's error where the file could not be read, and nil otherwise.
 func (e *Error) Unwrap() error { return e.cause }
 
-// newError returns an Error of problems brought into the order of the file.
-func newError(name string, problems []Problem) *Error {
+// newError returns an Error of problems of text brought into the order of the file.
+func newError(name string, text []byte, problems []Problem) *Error {
 	sortProblems(problems)
+	quoteLines(text, problems)
 	return &Error{Name: name, Problems: problems}
 }
 

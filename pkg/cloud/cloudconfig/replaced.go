@@ -33,6 +33,10 @@ func (d *decoder) unknown(key *yaml.Node, path string, known fields) {
 			return
 		}
 	}
+	if cure := otherKey(key.Value, known); cure != "" {
+		d.report.fail(key, path, cure, "unknown key")
+		return
+	}
 	var keys []string
 	for _, f := range known {
 		keys = append(keys, f.key)

@@ -55,7 +55,7 @@ func TestSeveralEntries(t *testing.T) {
 			"c.yaml:6:7: pools[0].l2: an empty list announces nothing; write [{}] to announce it on layer 2, or remove the key"},
 		"three, of which one is wrong": {pool + "  l2: [{}, {}, {interfaces: eth0}]\n",
 			"c.yaml:6:12: pools[0].l2[1]: a second entry is not supported by this version yet; leave only one; it may have several nodeSelectors, and an interface like /eth0|bond0/\n" +
-				"c.yaml:6:17: pools[0].l2[2].interfaces: unknown key; did you mean interface?"},
+				"c.yaml:6:17: pools[0].l2[2].interfaces: unknown key; write interface: with one name, or an expression like /eth0|bond0/, in l2"},
 		"nodes of an advertisement": {routed + "  bgp: [{nodeSelectors: [" + one + ", {}]}]\n",
 			"c.yaml:10:49: pools[0].bgp[0].nodeSelectors[1]: " + empty},
 		"nodes of a peer": {peer("nodeSelectors: [" + one + ", {}]"),
@@ -69,7 +69,7 @@ func TestSeveralEntries(t *testing.T) {
 			"c.yaml:3:23: loadBalancerClasses[0]: \"\": name part must be non-empty\n" +
 				"c.yaml:3:23: loadBalancerClasses[0]: \"\": " + badName},
 		"Services without a class, not a boolean": {"servicesWithoutClass: [no]\n" + pool,
-			"c.yaml:3:23: servicesWithoutClass: want a single value, got a list"},
+			"c.yaml:3:23: servicesWithoutClass: want a single value, got a list; write it without brackets"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { requireRefused(t, tt.text, tt.want) })

@@ -15,11 +15,11 @@ type report struct {
 }
 
 func (r *report) fail(n *yaml.Node, path, cure, format string, args ...any) {
-	r.problems = append(r.problems, Problem{n.Line, n.Column, path, fmt.Sprintf(format, args...), cure})
+	r.problems = append(r.problems, Problem{Line: n.Line, Column: n.Column, Path: path, Message: fmt.Sprintf(format, args...), Cure: cure})
 }
 
 func (r *report) warn(n *yaml.Node, path, cure, format string, args ...any) {
-	r.warnings = append(r.warnings, Problem{n.Line, n.Column, path, fmt.Sprintf(format, args...), cure})
+	r.warnings = append(r.warnings, Problem{Line: n.Line, Column: n.Column, Path: path, Message: fmt.Sprintf(format, args...), Cure: cure})
 }
 
 // troubled reports whether there is a problem at path or below it.

@@ -57,6 +57,7 @@ func (c *checker) config(s spot, f file) Config {
 		without.warn("add loadBalancerClasses: [baremetal.cloud/lb]", "with false and no loadBalancerClasses no Service is served")
 	}
 	c.overlaps()
+	c.odd(s, config)
 	config.Reservations = c.reservations(s.key("reservations"), f.Reservations)
 	if len(config.Pools) == 0 && len(c.problems) == 0 {
 		c.warn(s.node(), "pools", "", "there are no pools: no Service will get an address")
