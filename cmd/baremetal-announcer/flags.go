@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"strings"
 )
 
 // options are what the command line says.
 type options struct {
 	node          string
+	nodeIPs       []netip.Addr
 	controllers   []string
 	caFile        string
 	tokenFile     string
@@ -28,6 +30,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	var o options
 	set := flag.NewFlagSet(programName, flag.ContinueOnError)
 	set.SetOutput(stderr)
+	nodeIPs := set.String("node-ips", getenv("NODE_IPS"), "`addresses` of the Node, comma-separated: the BGP Identifier where the cloud-config gives none, and next hops; the environment variable NODE_IPS is the default")
 	set.StringVar(&o.node, "node", getenv("NODE_NAME"), "`name` of the Node that this runs on; the environment variable NODE_NAME is the default")
 	controllers := set.String("controllers", "baremetal-ccm.baremetal-ccm.svc:10270", "where baremetal-ccm listens, as `HOST:PORT`, comma-separated; every address of every host is a replica")
 	set.StringVar(&o.caFile, "ca-file", "/etc/baremetal/ca/ca.crt", "`file` with the certificates, in PEM, that replicas of baremetal-ccm are verified by")
@@ -45,6 +48,16 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 		if c = strings.TrimSpace(c); c != "" {
 			o.controllers = append(o.controllers, c)
 		}
+	}
+	for text := range strings.SplitSeq(*nodeIPs, ",") {
+		if text == "" {
+			continue
+		}
+		address, err := netip.ParseAddr(text)
+		if err != nil {
+			return o, fmt.Errorf("--node-ips: %q is not an address", text)
+		}
+		o.nodeIPs = append(o.nodeIPs, address)
 	}
 	return o, o.check(set.Args())
 }

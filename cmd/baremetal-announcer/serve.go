@@ -54,7 +54,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		OnState: func(s bgp.State) { node.OnBGP(s) },
 	})
 	settings := announcer.Options{
-		Node: o.node, Logger: log, Speaker: speaker,
+		Node: o.node, NodeIPs: o.nodeIPs, Logger: log, Speaker: speaker,
 		Loop:       fast.announcer.loop,
 		IPv4:       newResponder(arp.Protocol{}, fast.announcer.loop),
 		IPv6:       newResponder(ndp.Protocol{}, fast.announcer.loop),

@@ -52,6 +52,8 @@ var _ Speaker = (*bgp.Speaker)(nil)
 type Options struct {
 	// Node is the name of the Node that this process runs on.
 	Node string
+	// NodeIPs are the Node's addresses, for BGP; without any they are chosen from the interfaces.
+	NodeIPs []netip.Addr
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
 	// IPv4 and IPv6 make the responder of each family. Their arguments are what to call
@@ -154,7 +156,7 @@ func New(options Options) *Announcer {
 		})
 	}
 	a.neighbours.network = network
-	a.core.fitness.asks = options.Ask != nil
+	a.core.fitness.asks, a.core.nodeIPs = options.Ask != nil, options.NodeIPs
 	a.status.Store(&Status{})
 	return a
 }

@@ -74,6 +74,10 @@ type core struct {
 	// bgp is how the sessions to routers fare, and released the routes that they are told.
 	bgp      bgp.State
 	released released
+	// nodeIPs are the Node's addresses, and identifier is the node's BGP Identifier, chosen once:
+	// another one ends every session.
+	nodeIPs    []netip.Addr
+	identifier netip.Addr
 
 	// touched are the addresses to carry out anew, and begin those of them, in order, that
 	// the node will begin to answer for; wants is what is to be answered, and ports is that by

@@ -29,7 +29,11 @@ func (c *core) say(boot time.Duration) (bgp.Desired, bool) {
 	if c.links == nil || c.set.Stamp.IsZero() || !c.released.ever && !c.fitness.known() {
 		return bgp.Desired{}, false
 	}
-	d := bgp.Resolve(c.node, c.set, c.links.Report(), c.links.Defaults)
+	host := bgp.Host{NodeIPs: c.nodeIPs, Interfaces: c.links.Report(), Defaults: c.links.Defaults, Deprecated: c.links.Deprecated()}
+	if !c.identifier.IsValid() {
+		c.identifier = host.Identifier(c.node)
+	}
+	d := bgp.Resolve(c.identifier, c.set, host)
 	d.Routes, d.Withheld = c.release(boot, d.Routes)
 	return d, true
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // The reasons of Events on a Node about its BGP sessions.
@@ -17,31 +18,34 @@ const (
 	eventSessionEstablished = "BGPSessionEstablished"
 )
 
-// sessions remember what nodes said of their BGP sessions, so that an Event tells of a loss
+// sessions remember what nodes said of their BGP sessions, so that an Event tells of a change
 // and not of a repetition.
 type sessions struct {
 	mu sync.Mutex
-	// lost are, by node and peer, those that were established once; true while they are not.
-	// It is guarded by mu.
-	lost map[string]map[string]bool
+	// known are, by node and peer, those that were established once. It is guarded by mu.
+	known map[string]map[string]knownSession
 }
+
+// knownSession is what was told of a session: that it is lost, and that it brings many routes.
+type knownSession struct{ lost, many bool }
 
 // sessionEvent is something to tell of a session.
 type sessionEvent struct{ kind, reason, message string }
 
 // heard takes what node says of its sessions and returns what is to be told of them: that
-// one was lost, and that such a one is established again. How a session comes about the first
-// time is no event, as its absence shows in metrics and conditions.
+// one was lost, that such a one is established again, and that one brings many routes. How a
+// session comes about the first time is no event, as its absence shows in metrics and conditions;
+// nor is one that the node ended itself, as its announcer restarts or has another configuration.
 func (s *sessions) heard(node string, now []announcement.BGPSession) []sessionEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := s.lost[node]
+	known := s.known[node]
 	if known == nil {
-		known = map[string]bool{}
-		if s.lost == nil {
-			s.lost = map[string]map[string]bool{}
+		known = map[string]knownSession{}
+		if s.known == nil {
+			s.known = map[string]map[string]knownSession{}
 		}
-		s.lost[node] = known
+		s.known[node] = known
 	}
 	for peer := range known {
 		if !slices.ContainsFunc(now, func(x announcement.BGPSession) bool { return x.Peer == peer }) {
@@ -50,19 +54,35 @@ func (s *sessions) heard(node string, now []announcement.BGPSession) []sessionEv
 	}
 	var out []sessionEvent
 	for _, x := range now {
-		lost, was := known[x.Peer]
-		switch up := x.State == announcement.BGPEstablished; {
-		case up && lost:
-			out = append(out, sessionEvent{corev1.EventTypeNormal, eventSessionEstablished, fmt.Sprintf("the BGP session to %s is established again", x.Peer)})
-			known[x.Peer] = false
-		case up:
-			known[x.Peer] = false
-		case was && !lost:
-			out = append(out, sessionEvent{corev1.EventTypeWarning, eventSessionLost, fmt.Sprintf("the BGP session to %s was lost: %s: %s", x.Peer, x.Reason, x.Message)})
-			known[x.Peer] = true
+		before, was := known[x.Peer]
+		after, events := before.next(x)
+		if was || x.State == announcement.BGPEstablished {
+			known[x.Peer] = after
+			out = append(out, events...)
 		}
 	}
 	return out
+}
+
+// next returns what is known of a session that was k once it is x, and what is to be told.
+func (k knownSession) next(x announcement.BGPSession) (knownSession, []sessionEvent) {
+	if x.State != announcement.BGPEstablished {
+		if k.lost || x.Reason == "" {
+			return knownSession{lost: k.lost}, nil
+		}
+		return knownSession{lost: true}, []sessionEvent{{
+			corev1.EventTypeWarning, eventSessionLost, fmt.Sprintf("the BGP session to %s was lost: %s: %s", x.Peer, x.Reason, x.Message),
+		}}
+	}
+	var out []sessionEvent
+	if k.lost {
+		out = append(out, sessionEvent{corev1.EventTypeNormal, eventSessionEstablished, fmt.Sprintf("the BGP session to %s is established again", x.Peer)})
+	}
+	many := x.Reason == reason.TooManyRoutes
+	if many && !k.many {
+		out = append(out, sessionEvent{corev1.EventTypeWarning, string(x.Reason), fmt.Sprintf("the BGP session to %s: %s", x.Peer, x.Message)})
+	}
+	return knownSession{many: k.many || many}, out
 }
 
 // tellSessions writes an Event on the Node for each session that was lost, or is back. A

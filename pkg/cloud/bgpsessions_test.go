@@ -33,3 +33,36 @@ func TestSessionEvents(t *testing.T) {
 	require.Empty(t, heard(down))
 	require.Empty(t, heard(up))
 }
+
+// TestFault_K5_5_PlannedEnds: a session that the node ended itself, because its announcer restarts
+// or has another configuration, is no Event, and none has an empty reason. One that does not come
+// back afterwards is, with its reason.
+func TestFault_K5_5_PlannedEnds(t *testing.T) {
+	up := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished}
+	begun := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPIdle}
+	unreachable := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "connection refused"}
+	var s sessions
+	heard := func(x announcement.BGPSession) []sessionEvent { return s.heard("node1", []announcement.BGPSession{x}) }
+	require.Empty(t, heard(up))
+	require.Empty(t, heard(begun))
+	require.Empty(t, heard(up))
+	require.Empty(t, heard(begun))
+	require.Equal(t, []sessionEvent{{"Warning", "BGPSessionLost", "the BGP session to tor-a was lost: PeerUnreachable: connection refused"}}, heard(unreachable))
+	require.Empty(t, heard(begun))
+	require.Equal(t, []sessionEvent{{"Normal", "BGPSessionEstablished", "the BGP session to tor-a is established again"}}, heard(up))
+}
+
+// TestFault_K5_6_ManyRoutesAreTold: one Event says that a router sends many routes, however often it
+// is reported.
+func TestFault_K5_6_ManyRoutesAreTold(t *testing.T) {
+	up := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished}
+	many := up
+	many.Reason, many.Message = reason.TooManyRoutes, "the router has sent more than 10000 routes, none of which is used"
+	var s sessions
+	heard := func(x announcement.BGPSession) []sessionEvent { return s.heard("node1", []announcement.BGPSession{x}) }
+	require.Empty(t, heard(up))
+	require.Equal(t, []sessionEvent{{"Warning", "TooManyRoutes", "the BGP session to tor-a: the router has sent more than 10000 routes, none of which is used"}}, heard(many))
+	require.Empty(t, heard(many))
+	require.Empty(t, heard(up))
+	require.Empty(t, heard(many))
+}

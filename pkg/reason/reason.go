@@ -141,8 +141,9 @@ const (
 	PeerClosed Reason = "PeerClosed"
 	// BFDDown says that BFD finds the path to the router broken.
 	BFDDown Reason = "BFDDown"
-	// PeerFloods says that the router sends more routes than the node is ready to hold.
-	PeerFloods Reason = "PeerFloods"
+	// TooManyRoutes says that the session is established, and the router sends many routes, which
+	// the node does not use.
+	TooManyRoutes Reason = "TooManyRoutes"
 	// PasswordMissing says that the file with the session's password cannot be read.
 	PasswordMissing Reason = "PasswordMissing"
 	// NoGateway says that the peer is the node's default gateway, and there is none that can be.

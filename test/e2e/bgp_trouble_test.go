@@ -80,7 +80,7 @@ func (b bgp) refused() {
 }
 
 // learnsNothing is R8: what a router announces reaches no table of a node, also where it is
-// the node's own prefix with a better preference; and one that floods is cut off and named.
+// the node's own prefix with a better preference; and one that floods is named, and has its session.
 func (b bgp) learnsNothing() {
 	addresses := b.service("own", nil)
 	b.routed(addresses, bothRouters, b.nodes()...)
@@ -122,17 +122,13 @@ func (b bgp) learnsNothing() {
 		flood = append(flood, fmt.Sprintf("10.%d.%d.0/24", 100+i/256, i%256))
 	}
 	require.NoError(b, b.c.ConfigureBIRD(b.Context(), announce(flood...)))
-	for _, node := range b.nodes() {
-		b.problem(node, "bird", "PeerFloods")
+	for _, node := range b.nodes() { // BIRD itself may be silent for a while, so busy is it.
+		b.problem(node, "bird", "TooManyRoutes")
 	}
+	b.told("node1", "TooManyRoutes", "the BGP session to bird: the router has sent more than 10000 routes, none of which is used")
 	require.Equal(b, before, tables("node1"))
-	b.established(b.nodes(), "frr", "frr-v6", "bird-v6")
-	require.NoError(b, b.c.ConfigureBIRD(b.Context(), announce()))
-	// The router is left alone for some minutes; another configuration of the peer is a new one.
-	b.configure(strings.ReplaceAll(b.config, "name: bird,", "name: bird-again,"))
-	b.established(b.nodes(), "bird-again")
-	b.configure(b.config)
 	b.established(b.nodes(), allPeers...)
+	require.NoError(b, b.c.ConfigureBIRD(b.Context(), announce()))
 	b.routed(addresses, bothRouters, b.nodes()...)
 	b.delete("own")
 }

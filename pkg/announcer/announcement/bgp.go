@@ -243,8 +243,8 @@ type BGPReport struct {
 type BGPSession struct {
 	Peer  string
 	State BGPState
-	// Reason says why the session is not established, as far as that is known; "" is for an
-	// established one, and for one that has just begun.
+	// Reason says why the session is not established, as far as that is known, or what is wrong
+	// with an established one; "" is also for one that has just begun, or that the node ended.
 	Reason reason.Reason
 	// Message is one sentence for a person, without anything secret.
 	Message string

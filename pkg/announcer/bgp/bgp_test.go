@@ -2,7 +2,6 @@ package bgp
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -12,16 +11,10 @@ import (
 	"testing"
 	"time"
 
-	api "github.com/osrg/gobgp/v3/api"
-	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
-	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
-	"baremetal.cloud/ccm/pkg/reason"
 )
 
 var (
@@ -39,6 +32,9 @@ func external(name string) Peer {
 		NextHopV4: netip.MustParseAddr("198.51.100.11"), NextHopV6: netip.MustParseAddr("2001:db8:1::b"),
 	}
 }
+
+// identity is a node's BGP Identifier.
+var identity = netip.MustParseAddr("192.0.2.99")
 
 func number(n uint32) announcement.Metric { return announcement.Metric{Set: true, Value: n} }
 
@@ -170,7 +166,7 @@ func TestResolve(t *testing.T) {
 		"by an interface that is not there":    {peer: announcement.BGPPeer{Address: netip.MustParseAddr("10.0.0.1"), Interface: "eth9"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces, nil)
+			d := Resolve(identity, announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, Host{Interfaces: interfaces})
 			require.Len(t, d.Peers, 1)
 			got := d.Peers[0]
 			text := func(a netip.Addr) string {
@@ -180,16 +176,61 @@ func TestResolve(t *testing.T) {
 				return a.String()
 			}
 			require.Equal(t, [2]string{tt.v4, tt.v6}, [2]string{text(got.NextHopV4), text(got.NextHopV6)})
-			require.Equal(t, "198.51.100.11", got.RouterID.String(), "of the interface with the default route")
+			require.Equal(t, identity, got.RouterID)
 		})
 	}
 	only6 := []announcement.Interface{{Name: "eth0", Destinations: byDefault, Prefixes: prefixes("2001:db8::1/64")}}
-	one, two := identifier("node1", only6), identifier("node2", only6)
+	require.Equal(t, "198.51.100.11", Host{Interfaces: interfaces}.Identifier("node1").String(), "of the interface with the default route")
+	one, two := Host{Interfaces: only6}.Identifier("node1"), Host{Interfaces: only6}.Identifier("node2")
 	require.True(t, one.Is4() && !one.IsUnspecified())
 	require.NotEqual(t, one, two)
-	require.Equal(t, one, identifier("node1", only6))
+	require.Equal(t, one, Host{Interfaces: only6}.Identifier("node1"))
 	set := announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{{RouterID: netip.MustParseAddr("1.2.3.4")}}}}
-	require.Equal(t, "1.2.3.4", Resolve("node1", set, interfaces, nil).Peers[0].RouterID.String())
+	require.Equal(t, "1.2.3.4", Resolve(identity, set, Host{Interfaces: interfaces}).Peers[0].RouterID.String())
+}
+
+// TestFault_K5_1_IdentifierIsTheNodesOwn: a floating address that is lower changes nothing, nor does
+// any order of the Node's addresses.
+func TestFault_K5_1_IdentifierIsTheNodesOwn(t *testing.T) {
+	addresses := func(texts ...string) (out []netip.Addr) {
+		for _, text := range texts {
+			out = append(out, netip.MustParseAddr(text))
+		}
+		return out
+	}
+	host := Host{NodeIPs: addresses("2001:db8:1::b", "198.51.100.11"), Interfaces: []announcement.Interface{
+		{Name: "eth0", Destinations: byDefault, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.2/24"), netip.MustParsePrefix("198.51.100.11/24")}},
+	}}
+	require.Equal(t, "198.51.100.11", host.Identifier("node1").String())
+	host.NodeIPs = addresses("2001:db8:1::b")
+	require.Equal(t, "198.51.100.2", host.Identifier("node1").String(), "an IPv6 node: as where nothing is known")
+	host.Interfaces = nil
+	require.True(t, host.Identifier("node1").Is4())
+}
+
+// TestFault_K5_8_NextHops: a deprecated address is no next hop while another is there, and of several
+// the Node's own comes first. That of the session itself comes before all.
+func TestFault_K5_8_NextHops(t *testing.T) {
+	floating, own := netip.MustParseAddr("198.51.100.2"), netip.MustParseAddr("198.51.100.11")
+	old, current := netip.MustParseAddr("2001:db8:1::a"), netip.MustParseAddr("2001:db8:2::b")
+	host := Host{NodeIPs: []netip.Addr{own}, Deprecated: []netip.Addr{old}, Interfaces: []announcement.Interface{{Name: "eth0", Destinations: byDefault, Prefixes: []netip.Prefix{
+		netip.PrefixFrom(floating, 24), netip.PrefixFrom(own, 24), netip.PrefixFrom(old, 64), netip.PrefixFrom(current, 64),
+	}}}}
+	hops := func(router string) [2]netip.Addr {
+		set := announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{{Address: netip.MustParseAddr(router)}}}}
+		p := Resolve(identity, set, host).Peers[0]
+		return [2]netip.Addr{p.NextHopV4, p.NextHopV6}
+	}
+	require.Equal(t, [2]netip.Addr{own, current}, hops("198.51.100.1"))
+	require.Equal(t, [2]netip.Addr{own, current}, hops("2001:db8:1::1"), "also where the router is on the network of the deprecated one")
+	host.Interfaces[0].Prefixes = host.Interfaces[0].Prefixes[:3]
+	require.Equal(t, [2]netip.Addr{own, old}, hops("198.51.100.1"), "there is no other")
+
+	p := external("a")
+	require.Equal(t, floating, p.connectedFrom(floating).NextHopV4)
+	require.Equal(t, p.NextHopV6, p.connectedFrom(floating).NextHopV6)
+	require.Equal(t, current, p.connectedFrom(current).NextHopV6)
+	require.Equal(t, p, p.connectedFrom(netip.MustParseAddr("fe80::1%eth0")), "no other network can send there")
 }
 
 // Which router a gateway is: the first default route's of the family, never one that another
@@ -242,7 +283,7 @@ func TestResolveGateway(t *testing.T) {
 			[]string{"b 10.0.0.1 from invalid IP by 10.0.0.11 invalid IP", "a PeerTwice: 10.0.0.1 is also the address of the peer b on this node", "c PeerTwice: 10.0.0.1 is also the address of the peer b on this node"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: tt.peers}}, interfaces, tt.defaults)
+			d := Resolve(identity, announcement.Set{BGP: announcement.BGP{Peers: tt.peers}}, Host{Interfaces: interfaces, Defaults: tt.defaults})
 			var got []string
 			for _, p := range d.Peers {
 				got = append(got, fmt.Sprintf("%s %s from %s by %s %s", p.Name, p.Address, p.SourceAddress, p.NextHopV4, p.NextHopV6))
@@ -257,7 +298,7 @@ func TestResolveGateway(t *testing.T) {
 }
 
 // Whose path is watched over one hop, and whose over several; from which address, and by which
-// interface. How it is watched makes no other session.
+// interface.
 func TestPath(t *testing.T) {
 	interfaces := []announcement.Interface{
 		{Name: "eth0", Destinations: byDefault, Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.11/24"), netip.MustParsePrefix("2001:db8:1::b/64")}},
@@ -283,7 +324,7 @@ func TestPath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tt.peer.BFD = announcement.BFD{TransmitInterval: time.Second, ReceiveInterval: 2 * time.Second, DetectMultiplier: 3, MinimumTTL: 250}
-			peer := Resolve("node1", announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, interfaces, nil).Peers[0]
+			peer := Resolve(identity, announcement.Set{BGP: announcement.BGP{Peers: []announcement.BGPPeer{tt.peer}}}, Host{Interfaces: interfaces}).Peers[0]
 			c, watched := peer.path()
 			require.True(t, watched)
 			require.Equal(t, bfd.SessionConfig{Key: tt.want, TransmitInterval: time.Second, ReceiveInterval: 2 * time.Second, DetectMultiplier: 3, MinimumTTL: tt.ttl}, c)
@@ -291,69 +332,8 @@ func TestPath(t *testing.T) {
 
 			same := peer
 			same.BFD = announcement.BFD{}
-			require.Equal(t, peer.session(), same.session())
 			_, watched = same.path()
 			require.False(t, watched)
-		})
-	}
-}
-
-// What a router takes, by its capabilities.
-func TestTaken(t *testing.T) {
-	capability := func(m proto.Message) *anypb.Any {
-		out, err := anypb.New(m)
-		require.NoError(t, err)
-		return out
-	}
-	family := func(f *api.Family) *anypb.Any { return capability(&api.MultiProtocolCapability{Family: f}) }
-	hops := func(nlri, hop *api.Family) *anypb.Any {
-		return capability(&api.ExtendedNexthopCapability{Tuples: []*api.ExtendedNexthopCapabilityTuple{{NlriFamily: nlri, NexthopFamily: hop}}})
-	}
-	for name, tt := range map[string]struct {
-		capabilities []*anypb.Any
-		want         [3]bool // IPv4, IPv6, IPv4 with IPv6 next hops
-	}{
-		"none":                  {nil, [3]bool{true, false, false}},
-		"another one":           {[]*anypb.Any{capability(&api.RouteRefreshCapability{})}, [3]bool{true, false, false}},
-		"IPv6":                  {[]*anypb.Any{family(ipv6Unicast)}, [3]bool{false, true, false}},
-		"both, and next hops":   {[]*anypb.Any{family(ipv4Unicast), family(ipv6Unicast), hops(ipv4Unicast, ipv6Unicast)}, [3]bool{true, true, true}},
-		"next hops of VPNs":     {[]*anypb.Any{family(ipv4Unicast), hops(&api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_MPLS_VPN}, ipv6Unicast)}, [3]bool{true, false, false}},
-		"next hops of IPv4 too": {[]*anypb.Any{family(ipv4Unicast), hops(ipv4Unicast, ipv4Unicast)}, [3]bool{true, false, false}},
-	} {
-		v4, v6, extended := taken(tt.capabilities)
-		require.Equal(t, tt.want, [3]bool{v4, v6, extended}, name)
-	}
-}
-
-// What gobgp's log lines say about a session (R9).
-func TestExplain(t *testing.T) {
-	for name, tt := range map[string]struct {
-		line    string
-		fields  gobgplog.Fields
-		why     reason.Reason
-		message string
-	}{
-		"closed port": {"failed to connect", gobgplog.Fields{"Error": errors.New("connection refused")}, reason.PeerUnreachable, "connection refused"},
-		"wrong AS, as the router says": {"received notification", gobgplog.Fields{"Code": uint8(2), "Subcode": uint8(2), "Data": []byte{1}},
-			reason.PeerRefuses, "the router ended the session: OPEN Message Error, Bad Peer AS (2/2)"},
-		"shut down with a word": {"received notification", gobgplog.Fields{"Code": uint8(6), "Subcode": uint8(2), "Communicated-Reason": "maintenance"},
-			reason.PeerRefuses, `the router ended the session: Cease, Administrative Shutdown (6/2) ("maintenance")`},
-		"an unknown code": {"received notification", gobgplog.Fields{"Code": uint8(200), "Subcode": uint8(3)}, reason.PeerRefuses, "the router ended the session: unknown error (200/3)"},
-		"wrong AS, as we find": {"sent notification", gobgplog.Fields{"Data": packet.NewMessageError(2, 2, nil, "")},
-			reason.PeerRefused, "the router is not what it should be: OPEN Message Error, Bad Peer AS (2/2)"},
-		"malformed":         {"sent notification", gobgplog.Fields{"Code": uint8(3), "Subcode": uint8(1)}, reason.PeerRefused, "the router is not what it should be: UPDATE Message Error (3/1)"},
-		"silent":            {"hold timer expired", nil, reason.PeerSilent, "nothing was heard within the hold time"},
-		"silent, as we say": {"sent notification", gobgplog.Fields{"Code": uint8(4), "Subcode": uint8(0)}, reason.PeerSilent, "nothing was heard within the hold time"},
-		"flood":             {"sent notification", gobgplog.Fields{"Code": uint8(6), "Subcode": uint8(1)}, reason.PeerFloods, "the router sent more than 10000 routes of a family"},
-		"what we wanted":    {"sent notification", gobgplog.Fields{"Code": uint8(6), "Subcode": uint8(3)}, "", ""},
-		"closed at once":    {"state changed", gobgplog.Fields{"old": "BGP_FSM_OPENSENT", "new": "BGP_FSM_IDLE", "reason": "read-failed"}, reason.PeerClosed, "the router closed the connection"},
-		"goes on":           {"state changed", gobgplog.Fields{"old": "BGP_FSM_OPENSENT", "new": "BGP_FSM_OPENCONFIRM", "reason": "open-msg-received"}, "", ""},
-		"another line":      {"Add a peer configuration", gobgplog.Fields{"Key": "192.0.2.1"}, "", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			why, message := explain(tt.line, tt.fields)
-			require.Equal(t, tt.why, why)
-			require.Equal(t, tt.message, message)
 		})
 	}
 }

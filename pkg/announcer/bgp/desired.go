@@ -65,20 +65,25 @@ func (p Peer) hopLike(a netip.Addr) netip.Addr {
 	return p.NextHopV6
 }
 
+// connectedFrom returns p with the node's address of the connection to it as the next hop of its
+// family, unless that is one that no third party can send to.
+func (p Peer) connectedFrom(local netip.Addr) Peer {
+	switch {
+	case !local.IsGlobalUnicast():
+	case local.Is4():
+		p.NextHopV4 = local
+	default:
+		p.NextHopV6 = local.WithZone("")
+	}
+	return p
+}
+
 // carries says that prefixes like that are announced to the peer.
 func (p Peer) carries(prefix netip.Prefix) bool {
 	if prefix.Addr().Is4() {
 		return p.IPv4
 	}
 	return p.IPv6
-}
-
-// session is what makes p another session: all but the next hops, which its paths have, and how
-// the path to it is watched.
-func (p Peer) session() Peer {
-	p.NextHopV4, p.NextHopV6 = netip.Addr{}, netip.Addr{}
-	p.BFD, p.Adjacent = announcement.BFD{}, false
-	return p
 }
 
 // path is one prefix with its attributes as one peer is to hear it.
@@ -195,9 +200,10 @@ type message struct {
 // Session is the state of the session to one peer.
 type Session struct {
 	announcement.BGPSession
-	// Routes is how many prefixes the peer was told, and Received how many it told us, since
-	// the session is established.
-	Routes, Received int
+	// Routes is how many prefixes the peer was told, since the session is established, and
+	// Received how many it announced, each time counted.
+	Routes   int
+	Received uint64
 	// Losses counts how often the session was established and ended.
 	Losses uint64
 	// BFDFailures counts how often the path to the peer was up and failed.

@@ -2,10 +2,14 @@ package bgp
 
 import (
 	"fmt"
+	"math"
+	"net/netip"
 
 	api "github.com/osrg/gobgp/v3/api"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"baremetal.cloud/ccm/pkg/announcer/bgp/dialer"
 )
 
 // The families as gobgp names them.
@@ -14,41 +18,54 @@ var (
 	ipv6Unicast = &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
 )
 
-// neighbour says in gobgp's terms what peer is.
-func neighbour(p Peer, restarting bool) *api.Peer {
+// neighbour says in gobgp's terms what peer is, which it reaches by the dialer at that address.
+func neighbour(p Peer, at netip.AddrPort) *api.Peer {
 	out := &api.Peer{
-		Conf: &api.PeerConf{
-			NeighborAddress: p.Address.String(), PeerAsn: p.PeerASN, LocalAsn: p.LocalASN, AuthPassword: string(p.Password),
-		},
+		Conf: &api.PeerConf{NeighborAddress: at.Addr().String(), PeerAsn: p.PeerASN, LocalAsn: p.LocalASN},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			HoldTime: uint64(p.HoldTime.Seconds()), KeepaliveInterval: uint64(p.KeepaliveTime.Seconds()), ConnectRetry: uint64(p.ConnectRetryTime.Seconds()),
-			IdleHoldTimeAfterReset: 1, // Of RFC 4271's IdleHoldTime, after fail: gobgp has 30 s.
+			// The dialer passes on as many KEEPALIVEs as are asked for, and retries itself.
+			HoldTime: uint64(p.HoldTime.Seconds()), KeepaliveInterval: 1, ConnectRetry: 1,
 		}},
-		Transport: &api.Transport{RemotePort: uint32(p.Port), BindInterface: p.Interface},
-	}
-	if p.SourceAddress.IsValid() {
-		out.Transport.LocalAddress = p.SourceAddress.String()
-	}
-	if p.EBGPMultihop > 0 {
-		out.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(p.EBGPMultihop)}
-	}
-	if p.TTLSecurity > 0 {
-		out.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 256 - uint32(p.TTLSecurity)} // RFC 5082 section 3
+		Transport: &api.Transport{RemotePort: uint32(at.Port())},
 	}
 	graceful := p.GracefulRestart > 0
-	if graceful {
-		out.GracefulRestart = &api.GracefulRestart{
-			Enabled: true, RestartTime: uint32(p.GracefulRestart.Seconds()), DeferralTime: deferral, LocalRestarting: restarting,
-		}
+	if graceful { // For End-of-RIB; the dialer says the rest.
+		out.GracefulRestart = &api.GracefulRestart{Enabled: true, RestartTime: 1}
 	}
 	for _, f := range families(p) {
 		out.AfiSafis = append(out.AfiSafis, &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: f, Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: graceful}},
-			PrefixLimits:      &api.PrefixLimit{Family: f, MaxPrefixes: maxReceived},
 		})
 	}
 	return out
+}
+
+// configOf says in the dialer's terms what peer is.
+func configOf(p Peer, restarting bool) dialer.Config {
+	c := dialer.Config{
+		Router: netip.AddrPortFrom(p.Address, p.Port), Source: p.SourceAddress, Interface: p.Interface, Password: string(p.Password),
+		ConnectRetry: p.ConnectRetryTime, Keepalive: p.KeepaliveTime, PeerASN: p.PeerASN, WithoutHoldTime: p.BFD.Watches(),
+	}
+	switch {
+	case p.TTLSecurity > 0:
+		c.TTL, c.MinimumTTL = math.MaxUint8, math.MaxUint8-(p.TTLSecurity-1) // RFC 5082 section 3
+	case !p.Internal():
+		c.TTL = max(1, p.EBGPMultihop)
+	}
+	all := dialer.Families{IPv4: p.IPv4, IPv6: p.IPv6}
+	c.Open = dialer.Open{
+		ASN: p.LocalASN, HoldTime: uint16(p.HoldTime.Seconds()), Identifier: p.RouterID.As4(), //nolint:gosec // The cloud-config allows no more.
+		MultiProtocol: true, Families: all, FourOctet: true, RouteRefresh: true, ExtendedNextHop: p.ExtendedNextHop && p.IPv4,
+	}
+	if p.GracefulRestart > 0 {
+		// kube-proxy forwards whatever becomes of this program: the F bit is true (RFC 4724 section 3).
+		c.Open.GracefulRestart = dialer.GracefulRestart{
+			Offered: true, Restarting: restarting, Notification: true, Time: uint16(p.GracefulRestart.Seconds()), //nolint:gosec // As above.
+			Families: all, Forwarding: all,
+		}
+	}
+	return c
 }
 
 func families(p Peer) []*api.Family {

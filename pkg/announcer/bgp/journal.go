@@ -20,6 +20,8 @@ func (s *Speaker) journal(before, after []Session) {
 			s.log.Info("BGP session established", "peer", now.Peer, "routes", now.Routes)
 		case wasUp && !up && now.Reason == "":
 			s.log.Info("BGP session begun anew: the peer has another address or configuration", "peer", now.Peer)
+		case up && now.Reason != "" && now.Reason != was.Reason:
+			s.log.Warn("BGP session is established", "peer", now.Peer, "reason", now.Reason, "message", now.Message)
 		case wasUp && !up:
 			s.log.Warn("BGP session lost", "peer", now.Peer, "reason", now.Reason, "message", now.Message)
 		case !up && now.Reason != "" && now.Reason != was.Reason:

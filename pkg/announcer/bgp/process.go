@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +18,7 @@ import (
 )
 
 const (
-	// countPause is how often gobgp is asked how much routers have sent.
+	// countPause is how often the announcer is told how much routers have sent.
 	countPause = 10 * time.Second
 	// freePause is how often memory that is not used any more is given back to the kernel, if
 	// anything has changed: of what 10 000 prefixes took until routers had them, Go keeps some 10 MB.
@@ -34,9 +35,20 @@ type process struct {
 	table
 	peers    []Peer
 	sessions map[string]*session
-	changed  chan struct{}
-	seq      uint64
-	begun    bool
+	// spare are servers that no session has.
+	spare     []*gobgp
+	changed   chan struct{}
+	connected chan connection
+	seq       uint64
+	begun     bool
+}
+
+// connection is that a session has a connection to its router, from the node's address local.
+// done is closed when what is announced has it as its next hop.
+type connection struct {
+	session *session
+	local   netip.Addr
+	done    chan<- struct{}
 }
 
 // table has what the plan announces: routes, and by name the advertisements that say to whom.
@@ -52,7 +64,7 @@ type table struct {
 func Serve(in io.Reader, out io.Writer) error {
 	p := &process{
 		out: json.NewEncoder(out), table: table{map[string]announcement.Advertisement{}, map[netip.Prefix]announcement.Route{}},
-		sessions: map[string]*session{}, changed: make(chan struct{}, 1),
+		sessions: map[string]*session{}, changed: make(chan struct{}, 1), connected: make(chan connection),
 	}
 	updates, failed := make(chan update), make(chan error, 1)
 	go func() { failed <- read(in, updates) }()
@@ -79,13 +91,16 @@ func Serve(in io.Reader, out io.Writer) error {
 			}
 		case <-p.changed:
 			busy = true
-			if err := p.count(); err != nil {
+			if err := p.look(); err != nil {
 				return err
 			}
+		case c := <-p.connected:
+			busy = true
+			if err := p.connect(c); err != nil {
+				return err
+			}
+			continue
 		case <-tick.C:
-			if err := p.count(); err != nil {
-				return err
-			}
 		case err := <-failed:
 			return err
 		}
@@ -117,7 +132,9 @@ func read(in io.Reader, updates chan<- update) error {
 func (p *process) apply(u update) error {
 	for _, b := range u.Broken {
 		if s := p.sessions[b.Peer]; s != nil {
-			s.fail(b.Message)
+			if err := s.fail(b.Message); err != nil {
+				return err
+			}
 		}
 	}
 	for _, prefix := range u.Withdrawn {
@@ -138,31 +155,69 @@ func (p *process) apply(u update) error {
 	return nil
 }
 
-// reconfigure makes peers all that there are. Sessions whose peer is another one now are
-// opened anew, all others go on.
+// reconfigure makes peers all that there are.
 func (p *process) reconfigure(peers []Peer) error {
 	p.peers = peers
 	for name, s := range p.sessions {
-		if !slices.ContainsFunc(peers, func(x Peer) bool { return x.session() == s.peer.session() }) {
-			s.close()
-			delete(p.sessions, name)
+		// gobgp is told the local AS when it is started.
+		if slices.ContainsFunc(peers, func(x Peer) bool { return x.Name == name && x.LocalASN == s.peer.LocalASN }) {
+			continue
 		}
+		if err := s.close(); err != nil {
+			return fmt.Errorf("peer %s: %w", name, err)
+		}
+		p.spare = append(p.spare, s.server)
+		delete(p.sessions, name)
 	}
 	for _, peer := range peers {
 		if s := p.sessions[peer.Name]; s != nil {
-			s.peer = peer
-			if err := s.apply(p.table); err != nil {
-				return err
+			if err := s.change(peer, p.table); err != nil {
+				return fmt.Errorf("peer %s: %w", peer.Name, err)
 			}
 			continue
 		}
-		s, err := open(peer, p.table, !p.begun, p.wake, p.log)
+		s, err := open(p.server(peer.Name), peer, p.table, !p.begun, hooks{p.wake, p.onConnected})
 		if err != nil {
 			return err
 		}
 		p.sessions[peer.Name] = s
 	}
 	return nil
+}
+
+// server returns one for a peer, a new one if no other is spare.
+func (p *process) server(peer string) *gobgp {
+	var g *gobgp
+	if last := len(p.spare) - 1; last >= 0 {
+		g, p.spare = p.spare[last], p.spare[:last]
+	} else {
+		g = newGobgp(p.log)
+	}
+	g.log.peer.Store(&peer)
+	return g
+}
+
+// onConnected has connect called, and waits for it.
+func (p *process) onConnected(ctx context.Context, s *session, local netip.Addr) {
+	done := make(chan struct{})
+	select {
+	case p.connected <- connection{s, local, done}:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// connect has the session announce the node's address of the connection as the next hop.
+func (p *process) connect(c connection) error {
+	defer close(c.done)
+	if p.sessions[c.session.peer.Name] != c.session {
+		return nil // It was closed meanwhile.
+	}
+	return c.session.connected(c.local, p.table)
 }
 
 // reroute tells every peer what u changes of routes.
@@ -205,10 +260,10 @@ func (p *process) wake() {
 	}
 }
 
-// count looks at what sessions have heard, and at what routers take.
-func (p *process) count() error {
+// look takes what is new of the routers.
+func (p *process) look() error {
 	for _, s := range p.sessions {
-		if !s.count() {
+		if !s.look() {
 			continue
 		}
 		if err := s.apply(p.table); err != nil {

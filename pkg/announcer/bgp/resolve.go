@@ -12,17 +12,29 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
+// Host is what a node knows of itself.
+type Host struct {
+	// NodeIPs are the addresses of the Node object, if they are known.
+	NodeIPs []netip.Addr
+	// Interfaces are those that can carry something, and Defaults the default routes in the order
+	// of preference.
+	Interfaces []announcement.Interface
+	Defaults   []announcement.DefaultRoute
+	// Deprecated are addresses that nothing new should use (RFC 4862 section 5.5.4).
+	Deprecated []netip.Addr
+}
+
 // Resolve adds to a plan what the node knows itself: its BGP Identifier, its default gateway
-// where that is the router, and by which of its addresses each router reaches it. Interfaces
-// are those that can carry something, and defaults are in the order of preference.
-func Resolve(node string, set announcement.Set, interfaces []announcement.Interface, defaults []announcement.DefaultRoute) Desired {
+// where that is the router, and by which of its addresses each router reaches it.
+func Resolve(id netip.Addr, set announcement.Set, host Host) Desired {
+	interfaces := host.Interfaces
 	d := Desired{Plan: set.Stamp, Advertisements: set.BGP.Advertisements, Routes: set.BGP.Routes}
 	taken := map[netip.AddrPort]string{}
 	for _, p := range byPrecedence(set.BGP.Peers) {
 		peer := Peer{BGPPeer: p, RouterID: p.RouterID}
 		var err error
 		if p.Gateway() {
-			peer.BGPPeer, err = throughGateway(p, interfaces, defaults)
+			peer.BGPPeer, err = throughGateway(p, interfaces, host.Defaults)
 		}
 		router := netip.AddrPortFrom(peer.Address, p.Port)
 		switch other, twice := taken[router]; {
@@ -35,9 +47,9 @@ func Resolve(node string, set announcement.Set, interfaces []announcement.Interf
 		}
 		taken[router] = p.Name
 		if !peer.RouterID.IsValid() {
-			peer.RouterID = identifier(node, interfaces)
+			peer.RouterID = id
 		}
-		peer.NextHopV4, peer.NextHopV6 = nextHops(peer.BGPPeer, interfaces)
+		peer.NextHopV4, peer.NextHopV6 = host.nextHops(peer.BGPPeer)
 		peer.Adjacent = adjacent(peer.BGPPeer, interfaces)
 		if zone := peer.Address.Zone(); zone != "" && !peer.SourceAddress.IsValid() {
 			peer.SourceAddress, _ = linkLocal(zone, interfaces) // it is there, or there is no such peer
@@ -112,16 +124,22 @@ func linkLocal(name string, interfaces []announcement.Interface) (netip.Addr, bo
 	return netip.Addr{}, false
 }
 
-// identifier returns a BGP Identifier that no other node has: the lowest IPv4 address of the
-// interface with a default route, of either family, or else of any; where there is none, a hash of the node's
+// Identifier returns a BGP Identifier that no other node has: the Node's own IPv4 address
+// (RFC 4271 section 4.2), or where that is not known the lowest one of the interface with a
+// default route, of either family, or else of any; where there is none, a hash of the node's
 // name (RFC 6286 asks for nothing more than four bytes that are not zero).
-func identifier(node string, interfaces []announcement.Interface) netip.Addr {
+func (h Host) Identifier(node string) netip.Addr {
+	for _, a := range h.NodeIPs {
+		if a.Is4() && !a.IsUnspecified() {
+			return a
+		}
+	}
 	for _, wanted := range []func(announcement.Interface) bool{
 		func(i announcement.Interface) bool { return i.IsGateway(true) || i.IsGateway(false) },
 		func(announcement.Interface) bool { return true },
 	} {
 		var all []netip.Addr
-		for _, i := range interfaces {
+		for _, i := range h.Interfaces {
 			for _, p := range i.Prefixes {
 				if wanted(i) && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
 					all = append(all, p.Addr())
@@ -132,31 +150,19 @@ func identifier(node string, interfaces []announcement.Interface) netip.Addr {
 			return slices.MinFunc(all, netip.Addr.Compare)
 		}
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(node)) // never fails
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(node)) // never fails
 	var id [4]byte
-	binary.BigEndian.PutUint32(id[:], h.Sum32()|1)
+	binary.BigEndian.PutUint32(id[:], hash.Sum32()|1)
 	return netip.AddrFrom4(id)
 }
 
 // nextHops returns the node's address of each family on the interface that leads to the
-// router, the zero Addr where it has none.
-func nextHops(p announcement.BGPPeer, interfaces []announcement.Interface) (v4, v6 netip.Addr) {
-	for _, i := range leading(p, interfaces) {
-		for _, prefix := range i.Prefixes {
-			a := prefix.Addr()
-			if !a.IsGlobalUnicast() {
-				continue
-			}
-			hop := &v6
-			if a.Is4() {
-				hop = &v4
-			}
-			// The one on the router's own network, if there is one; else the first.
-			if !hop.IsValid() || prefix.Contains(p.Address) {
-				*hop = a
-			}
-		}
+// router, the zero Addr where it has none. A session that is established has its own address as
+// the one of its family.
+func (h Host) nextHops(p announcement.BGPPeer) (v4, v6 netip.Addr) {
+	for _, i := range leading(p, h.Interfaces) {
+		v4, v6 = h.hop(p, i, netip.Addr.Is4), h.hop(p, i, netip.Addr.Is6)
 		if v4.IsValid() || v6.IsValid() {
 			break
 		}
@@ -167,6 +173,32 @@ func nextHops(p announcement.BGPPeer, interfaces []announcement.Interface) (v4, 
 		v6 = p.SourceAddress
 	}
 	return v4, v6
+}
+
+// hop returns the address of an interface by which a router reaches the node: one that is not
+// deprecated before one that is, then one on the router's own network, then the Node's own,
+// then the first.
+func (h Host) hop(p announcement.BGPPeer, i announcement.Interface, family func(netip.Addr) bool) netip.Addr {
+	var best netip.Addr
+	var rank [3]int
+	for _, prefix := range i.Prefixes {
+		a := prefix.Addr()
+		if !a.IsGlobalUnicast() || !family(a) {
+			continue
+		}
+		r := [3]int{truth(!slices.Contains(h.Deprecated, a)), truth(prefix.Contains(p.Address)), truth(slices.Contains(h.NodeIPs, a))}
+		if !best.IsValid() || slices.Compare(r[:], rank[:]) > 0 {
+			best, rank = a, r
+		}
+	}
+	return best
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // adjacent reports whether the router is on a network of an interface that leads to it.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
+	gobgplog "github.com/osrg/gobgp/v3/pkg/log"
 	"github.com/osrg/gobgp/v3/pkg/server"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,13 +44,7 @@ type router struct {
 func newRouter(t *testing.T, asn uint32) *router {
 	t.Helper()
 	r := &router{t: t, asn: asn, ends: make(chan string, 100)}
-	hear := func(why reason.Reason, message string) {
-		select {
-		case r.ends <- string(why) + ": " + message:
-		default: // Nobody looks.
-		}
-	}
-	r.s = server.NewBgpServer(server.LoggerOption(&logger{peer: "router", heard: hear, lines: func(string) {}}))
+	r.s = server.NewBgpServer(server.LoggerOption(routerLog{&logger{lines: func(string) {}}, r.ends}))
 	go r.s.Serve()
 	for { // gobgp is to be told a port, and another process may take one that is free.
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,13 +60,30 @@ func newRouter(t *testing.T, asn uint32) *router {
 		}
 	}
 	peer := external("speaker")
-	peer.Address, peer.LocalASN, peer.PeerASN, peer.Port = netip.MustParseAddr("127.0.0.1"), asn, 64512, 0
-	peer.GracefulRestart = time.Minute
-	n := neighbour(peer, false)
+	peer.LocalASN, peer.PeerASN, peer.GracefulRestart = asn, 64512, time.Minute
+	n := neighbour(peer, netip.MustParseAddrPort("127.0.0.1:0"))
 	n.Transport.PassiveMode = true
+	n.GracefulRestart.RestartTime, n.GracefulRestart.NotificationEnabled = 60, true
 	require.NoError(t, r.s.AddPeer(t.Context(), &api.AddPeerRequest{Peer: n}))
 	t.Cleanup(func() { _ = r.s.StopBgp(context.Background(), &api.StopBgpRequest{}) })
 	return r
+}
+
+// routerLog takes the NOTIFICATIONs that a router hears.
+type routerLog struct {
+	*logger
+	ends chan<- string
+}
+
+// Warn implements the logger of gobgp.
+func (l routerLog) Warn(msg string, fields gobgplog.Fields) {
+	if msg != "received notification" {
+		return
+	}
+	select {
+	case l.ends <- fmt.Sprintf("%d/%d %v", fields["Code"], fields["Subcode"], fields["Data"]):
+	default: // The test does not look.
+	}
 }
 
 // peer is the router as a peer of the speaker.
@@ -239,9 +251,10 @@ func TestPlainNextHop(t *testing.T) {
 	t.Parallel()
 	peer := external("out")
 	peer.Address, peer.ExtendedNextHop = netip.MustParseAddr("127.0.0.1"), true
-	s, err := open(peer, table{}, false, func() {}, func(string) {})
+	connected := func(context.Context, *session, netip.Addr) {}
+	s, err := open(newGobgp(func(string) {}), peer, table{}, false, hooks{func() {}, connected})
 	require.NoError(t, err)
-	t.Cleanup(s.close)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
 	names := []string{"pool/0"}
 	all := table{
 		advertisements: map[string]announcement.Advertisement{"pool/0": {Name: "pool/0", Peers: []string{"out"}}},
@@ -299,7 +312,7 @@ func TestBrokenPath(t *testing.T) {
 	require.True(t, s.saw(func(s State) bool {
 		return len(s.Sessions) == 1 && s.Sessions[0].Reason == reason.BFDDown && s.Sessions[0].Message == why
 	}))
-	require.Equal(t, `PeerRefuses: the router ended the session: Cease, Administrative Reset (6/4) ("`+why+`")`, <-r.ends)
+	require.Equal(t, "6/9 [6 10]", <-r.ends, "a Hard Reset for BFD Down")
 }
 
 // TestTroubles is R9: each trouble is named, and the session that has none goes on.

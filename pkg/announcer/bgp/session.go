@@ -6,119 +6,120 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"sync"
-	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
-	"github.com/osrg/gobgp/v3/pkg/server"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/bgp/dialer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-const (
-	// maxReceived is how many prefixes of a family a router may send before it is cut off.
-	// gobgp keeps each, some 1 KiB, also where a policy rejects it.
-	maxReceived = 10000
-	// floodPause is how long a router that sent more is left alone.
-	floodPause = 5 * time.Minute
-	// deferral bounds how long, after a restart, the router is waited for to say that it has
-	// said everything (RFC 4724 section 4.1). What it says does not matter here.
-	deferral = 3
-)
+// manyRoutes is how many routes a router may send in a session before that is told.
+const manyRoutes = 10000
 
-// session is one peer's gobgp server. Its owner calls apply and close; what gobgp calls
-// comes from goroutines of its own.
+// session is what one peer hears, by a gobgp and the dialer before it. One goroutine owns it.
 type session struct {
 	peer Peer
-	// address and signed are peer's, for gobgp's goroutines: they never change.
-	address string
-	signed  bool
-	server  *server.BgpServer
+	// restarting is that it began as the process did.
+	restarting bool
+	server     *gobgp
+	dialer     *dialer.Dialer
+	// local is the node's address of the last connection to the router.
+	local netip.Addr
 	// paths are what the peer is told, and shared the different attributes that they have: many
 	// prefixes have the same.
 	paths  map[netip.Prefix]*attributes
 	shared []*attributes
 	// ipv4 and ipv6 are how many paths there are of each family.
 	ipv4, ipv6 int
-	// plain says that the router, when it was established last, did not take IPv4 prefixes
+	// plain says that the router, when it was connected to last, did not take IPv4 prefixes
 	// with IPv6 next hops, and that it should. It is told none.
 	plain  bool
 	cancel context.CancelFunc
-	// changed is called after state has changed.
-	changed func()
-
-	mu    sync.Mutex
-	state Session
-	// why is the last thing that the log said went wrong since the state machine was last
-	// established.
-	why     reason.Reason
-	message string
 }
 
-// open starts a session that tells what t has for peer from its first message on. With restarting it says
-// that it comes back from a restart and that the node went on forwarding, so that a router
-// keeps what it had heard (RFC 4724 section 4.1).
-func open(peer Peer, t table, restarting bool, changed func(), logs func(string)) (*session, error) {
+// hooks are what a session calls, from goroutines of its own.
+type hooks struct {
+	// changed is called after its state has changed.
+	changed func()
+	// connected is called with the node's address when there is a connection to the router, and
+	// returns once what is announced has it as its next hop, or ctx is done.
+	connected func(ctx context.Context, s *session, local netip.Addr)
+}
+
+// open starts a session by server that tells what t has for peer from its first message on. With
+// restarting it says that it comes back from a restart (RFC 4724 section 4.1).
+func open(server *gobgp, peer Peer, t table, restarting bool, h hooks) (*session, error) {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &session{
-		peer: peer, address: peer.Address.String(), signed: peer.Password != "",
-		paths: map[netip.Prefix]*attributes{}, cancel: cancel, changed: changed,
+	s := &session{peer: peer, restarting: restarting, server: server, paths: map[netip.Prefix]*attributes{}, cancel: cancel}
+	var err error
+	s.dialer, err = dialer.New(configOf(peer, restarting), dialer.Options{
+		OnState:     h.changed,
+		OnConnected: func(ctx context.Context, local netip.Addr) { h.connected(ctx, s, local) },
+	})
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("peer %s: %w", peer.Name, err)
 	}
-	s.state = Session{BGPSession: announcement.BGPSession{Peer: peer.Name, State: announcement.BGPIdle}}
-	s.server = server.NewBgpServer(server.LoggerOption(&logger{peer: peer.Name, heard: s.heard, lines: logs}))
-	go s.server.Serve() // Never returns, whatever is called: it ends with the process.
-	if err := s.start(ctx, t, restarting); err != nil {
-		s.close()
+	go s.dialer.Run(ctx)
+	if err := s.start(ctx, t); err != nil {
+		cancel()
 		return nil, fmt.Errorf("peer %s: %w", peer.Name, err)
 	}
 	return s, nil
 }
 
+// gobgpIdentifier is gobgp's BGP Identifier, which no router hears: the dialer says the node's.
+const gobgpIdentifier = "255.255.255.255"
+
 // start brings the server up: the paths are there before the peer is, or a router that
 // helps a restart would drop what it had heard and not heard again at once.
-func (s *session) start(ctx context.Context, t table, restarting bool) error {
-	err := s.server.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{
-		Asn: s.peer.LocalASN, RouterId: s.peer.RouterID.String(), ListenPort: -1,
-	}})
+func (s *session) start(ctx context.Context, t table) error {
+	err := s.server.StartBgp(ctx, &api.StartBgpRequest{Global: &api.Global{Asn: s.peer.LocalASN, RouterId: gobgpIdentifier, ListenPort: -1}})
 	if err != nil {
-		return err
-	}
-	if err := s.rejectAll(ctx); err != nil {
 		return err
 	}
 	if err := s.apply(t); err != nil {
 		return err
 	}
-	watched := &api.WatchEventRequest{Peer: &api.WatchEventRequest_Peer{}}
-	if err := s.server.WatchEvent(ctx, watched, s.watch); err != nil {
-		return err
-	}
-	return s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbour(s.peer, restarting)})
+	return s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbour(s.peer, s.dialer.Address())})
 }
 
-// rejectAll keeps what the router says out of the table: a path of its own to one of our
-// prefixes could be preferred to ours, which would then be withdrawn.
-func (s *session) rejectAll(ctx context.Context) error {
-	everybody := &api.DefinedSet{DefinedType: api.DefinedType_NEIGHBOR, Name: "everybody", List: []string{"0.0.0.0/0", "::/0"}}
-	if err := s.server.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: everybody}); err != nil {
-		return err
+// change makes peer, of the same local AS, the peer. Only what is negotiated ends the session.
+func (s *session) change(peer Peer, t table) error {
+	before := neighbour(s.peer, s.dialer.Address())
+	s.peer = peer
+	ended := s.dialer.Set(configOf(peer, s.restarting))
+	if !ended && proto.Equal(before, neighbour(peer, s.dialer.Address())) {
+		return s.apply(t)
 	}
-	policy := &api.Policy{Name: "nothing", Statements: []*api.Statement{{
-		Name:       "nothing",
-		Conditions: &api.Conditions{NeighborSet: &api.MatchSet{Type: api.MatchSet_ANY, Name: everybody.Name}},
-		Actions:    &api.Actions{RouteAction: api.RouteAction_REJECT},
-	}}}
-	if err := s.server.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
-		return err
-	}
-	// The default has to accept: our own paths pass here too.
-	return s.server.AddPolicyAssignment(ctx, &api.AddPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
-		Name: "global", Direction: api.PolicyDirection_IMPORT, Policies: []*api.Policy{{Name: policy.Name}}, DefaultAction: api.RouteAction_ACCEPT,
-	}})
+	return s.begin(func() error { return s.apply(t) })
 }
+
+// begin has gobgp begin anew at once: of itself it waits for five seconds after an end. Between
+// is done while it has no peer.
+func (s *session) begin(between func() error) error {
+	ctx := context.Background()
+	at := s.dialer.Address()
+	if err := s.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: at.Addr().String()}); err != nil {
+		return err
+	}
+	if err := between(); err != nil {
+		return err
+	}
+	return s.server.AddPeer(ctx, &api.AddPeerRequest{Peer: neighbour(s.peer, at)})
+}
+
+// connected takes the node's address of a new connection to the router, which every prefix of
+// its family has as the next hop.
+func (s *session) connected(local netip.Addr, t table) error {
+	s.local = local
+	return s.apply(t)
+}
+
+// reached returns the peer with the next hops that lead to the node from it.
+func (s *session) reached() Peer { return s.peer.connectedFrom(s.local) }
 
 // apply makes what t has for the peer all that it hears.
 func (s *session) apply(t table) error {
@@ -140,7 +141,7 @@ func (s *session) apply(t table) error {
 
 // announce tells the peer what it is to hear of r.
 func (s *session) announce(r announcement.Route, advertisements map[string]announcement.Advertisement) error {
-	p, ok := pathTo(s.peer, r, advertisements)
+	p, ok := pathTo(s.reached(), r, advertisements)
 	if !ok {
 		return s.remove(r.Prefix)
 	}
@@ -214,103 +215,38 @@ func (s *session) withdraw() {
 	}
 }
 
-// close ends the session with a NOTIFICATION (Cease, Peer De-configured).
-func (s *session) close() {
-	_ = s.server.StopBgp(context.Background(), &api.StopBgpRequest{}) // has no errors of its own
+// close ends the session for good, with a NOTIFICATION by which the router drops the routes. The
+// server is as new then.
+func (s *session) close() error {
+	s.dialer.Remove()
 	s.cancel()
+	return s.server.reset(s.dialer.Address().Addr())
 }
 
 // fail ends an established session because the path to the router failed, and tries again soon.
-// The NOTIFICATION says, if it arrives, that this is no restart: the router is to drop the routes
-// (RFC 4724 section 4). One that is not established finds out by itself.
-func (s *session) fail(message string) {
-	s.mu.Lock()
-	established := s.state.State == announcement.BGPEstablished
-	if established {
-		s.why, s.message = reason.BFDDown, message
+func (s *session) fail(message string) error {
+	if !s.dialer.Fail(message) {
+		return nil
 	}
-	s.mu.Unlock()
-	if established {
-		_ = s.server.ResetPeer(context.Background(), &api.ResetPeerRequest{Address: s.address, Communication: message}) // has no other errors but that there is no such peer
-	}
+	return s.begin(func() error { return nil })
 }
 
-// watch takes gobgp's word on the session's state.
-func (s *session) watch(r *api.WatchEventResponse) {
-	event := r.GetPeer()
-	if event == nil || event.GetType() != api.WatchEventResponse_PeerEvent_STATE {
-		return
-	}
-	state, ok := states[event.GetPeer().GetState().GetSessionState()]
-	if !ok {
-		return
-	}
-	s.mu.Lock()
-	before := s.state
-	lost := before.State == announcement.BGPEstablished && state != announcement.BGPEstablished
-	if lost {
-		s.state.Losses++
-	}
-	s.state.State = state
-	if state == announcement.BGPEstablished {
-		s.why, s.message = "", ""
-	} else if lost && s.why == "" {
-		s.why, s.message = reason.PeerClosed, "the connection was closed"
-	}
-	s.state.Reason, s.state.Message = s.why, s.message
-	if state != announcement.BGPEstablished {
-		s.state.Received = 0
-	}
-	flooded := s.why == reason.PeerFloods && state == announcement.BGPIdle && before.State != state
-	same := before == s.state
-	s.mu.Unlock()
-	if flooded {
-		time.AfterFunc(floodPause, func() {
-			_ = s.server.EnablePeer(context.Background(), &api.EnablePeerRequest{Address: s.address}) // gone meanwhile, or up
-		})
-	}
-	if !same {
-		s.changed()
-	}
-}
-
-var states = map[api.PeerState_SessionState]announcement.BGPState{
-	api.PeerState_IDLE:        announcement.BGPIdle,
-	api.PeerState_CONNECT:     announcement.BGPActive,
-	api.PeerState_ACTIVE:      announcement.BGPActive,
-	api.PeerState_OPENSENT:    announcement.BGPOpenSent,
-	api.PeerState_OPENCONFIRM: announcement.BGPOpenConfirm,
-	api.PeerState_ESTABLISHED: announcement.BGPEstablished,
-}
-
-// heard takes what gobgp's log says went wrong.
-func (s *session) heard(why reason.Reason, message string) {
-	if s.signed && why == reason.PeerUnreachable {
-		message += "; a router with another password looks the same"
-	}
-	s.mu.Lock()
-	s.why, s.message = why, message
-	same := s.state.State == announcement.BGPEstablished || s.state.Reason == why && s.state.Message == message
-	if !same {
-		s.state.Reason, s.state.Message = why, message
-	}
-	s.mu.Unlock()
-	if !same {
-		s.changed()
-	}
-}
-
-// snapshot returns the session's state. Its owner calls it.
+// snapshot returns the session's state.
 func (s *session) snapshot() Session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := s.state
-	out.IPv4, out.IPv6 = false, false
+	state := s.dialer.State()
+	out := Session{
+		BGPSession: announcement.BGPSession{Peer: s.peer.Name, State: state.Phase, Reason: state.End.Reason, Message: state.End.Message},
+		Received:   state.Received, Losses: state.Losses,
+	}
 	if out.State != announcement.BGPEstablished {
 		return out
 	}
-	out.IPv4 = s.state.IPv4 && s.peer.IPv4 && s.peer.nextHop(anyIPv4).IsValid() && !s.plain
-	out.IPv6 = s.state.IPv6 && s.peer.IPv6 && s.peer.nextHop(anyIPv6).IsValid()
+	if out.Received > manyRoutes {
+		out.Reason, out.Message = reason.TooManyRoutes, fmt.Sprintf("the router has sent more than %d routes, none of which is used", manyRoutes)
+	}
+	takes, reached := state.Router.Takes(), s.reached()
+	out.IPv4 = takes.IPv4 && s.peer.IPv4 && reached.nextHop(anyIPv4).IsValid() && !s.plain
+	out.IPv6 = takes.IPv6 && s.peer.IPv6 && reached.nextHop(anyIPv6).IsValid()
 	if out.IPv4 {
 		out.Routes += s.ipv4
 	}
@@ -320,20 +256,10 @@ func (s *session) snapshot() Session {
 	return out
 }
 
-// count asks gobgp how much the router has sent, and what it takes. It reports whether the
-// paths are to be put anew.
-func (s *session) count() bool {
-	received, v4, v6, extended := 0, false, false, false
-	_ = s.server.ListPeer(context.Background(), &api.ListPeerRequest{}, func(p *api.Peer) { // has no errors of its own
-		for _, f := range p.GetAfiSafis() {
-			received += int(f.GetState().GetReceived()) //nolint:gosec // bounded by maxReceived
-		}
-		v4, v6, extended = taken(p.GetState().GetRemoteCap())
-	})
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.state.Received, s.state.IPv4, s.state.IPv6 = received, v4, v6
-	return s.learn(s.state.State == announcement.BGPEstablished, extended)
+// look takes what is new of the router. It reports whether the paths are to be put anew.
+func (s *session) look() bool {
+	state := s.dialer.State()
+	return s.learn(state.Phase == announcement.BGPEstablished, state.Router.ExtendedNextHop)
 }
 
 // learn takes whether the router takes IPv4 prefixes with IPv6 next hops, which is known once
@@ -351,26 +277,3 @@ var (
 	anyIPv4 = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	anyIPv6 = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 )
-
-// taken says which families a router with these capabilities takes (RFC 4760 section 8): one
-// that names none takes IPv4; and whether it takes that with IPv6 next hops (RFC 8950 section 4).
-func taken(capabilities []*anypb.Any) (v4, v6, extended bool) {
-	named := false
-	for _, c := range capabilities {
-		message, err := c.UnmarshalNew()
-		if err != nil {
-			continue // one that gobgp does not know
-		}
-		switch m := message.(type) {
-		case *api.MultiProtocolCapability:
-			named = true
-			v4 = v4 || proto.Equal(m.GetFamily(), ipv4Unicast)
-			v6 = v6 || proto.Equal(m.GetFamily(), ipv6Unicast)
-		case *api.ExtendedNexthopCapability:
-			extended = extended || slices.ContainsFunc(m.GetTuples(), func(x *api.ExtendedNexthopCapabilityTuple) bool {
-				return proto.Equal(x.GetNlriFamily(), ipv4Unicast) && x.GetNexthopFamily().GetAfi() == api.Family_AFI_IP6
-			})
-		}
-	}
-	return v4 || !named, v6, extended
-}

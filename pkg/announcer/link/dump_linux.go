@@ -39,7 +39,10 @@ type tables struct {
 }
 
 // addresses are those of one interface, sorted.
-type addresses struct{ usable, linkLocal, unusable []netip.Prefix }
+type addresses struct {
+	usable, linkLocal, unusable []netip.Prefix
+	deprecated                  []netip.Addr
+}
 
 // read brings the parts in which up to date.
 func (t *tables) read(handle *netlink.Handle, which classes) error {
@@ -122,6 +125,7 @@ func (t *tables) readAddresses(handle *netlink.Handle) error {
 		for _, prefixes := range [][]netip.Prefix{of.usable, of.linkLocal, of.unusable} {
 			slices.SortFunc(prefixes, comparePrefix)
 		}
+		slices.SortFunc(of.deprecated, netip.Addr.Compare)
 	}
 	return nil
 }
@@ -132,6 +136,9 @@ func (t *tables) readAddresses(handle *netlink.Handle) error {
 func (a addresses) with(prefix netip.Prefix, flags int) addresses {
 	local := prefix.Addr().IsLinkLocalUnicast()
 	unusable := flags&unix.IFA_F_TENTATIVE != 0 && flags&unix.IFA_F_OPTIMISTIC == 0 || flags&unix.IFA_F_DADFAILED != 0
+	if flags&unix.IFA_F_DEPRECATED != 0 {
+		a.deprecated = append(a.deprecated, prefix.Addr())
+	}
 	switch {
 	case prefix.Addr().Is4() && !local:
 		a.usable = append(a.usable, prefix)
@@ -206,7 +213,7 @@ func (t *tables) snapshot() Snapshot {
 	for n := range s.Interfaces {
 		i := &s.Interfaces[n]
 		of := t.addresses[i.Index]
-		i.Prefixes, i.LinkLocal, i.Unusable = of.usable, of.linkLocal, of.unusable
+		i.Prefixes, i.LinkLocal, i.Unusable, i.Deprecated = of.usable, of.linkLocal, of.unusable, of.deprecated
 		i.Destinations = destinations[i.Index]
 		i.NoIPv4, i.NoIPv6 = !t.routes.sendsIPv4(i.Index, of), !t.routes.sendsIPv6(i.Index, of)
 	}

@@ -51,6 +51,8 @@ type Interface struct {
 	// Unusable are its other IPv6 addresses that cannot be used yet, or because another
 	// machine has them.
 	Unusable []netip.Prefix
+	// Deprecated are those addresses that nothing new should use (RFC 4862 section 5.5.4), sorted.
+	Deprecated []netip.Addr
 	// Destinations are what the kernel sends out here, sorted.
 	Destinations []announcement.Destination
 	// NoIPv4 and NoIPv6 say that the kernel can send nothing of the family here.
@@ -125,7 +127,7 @@ func (i Interface) equal(j Interface) bool {
 		i.Up == j.Up && i.Running == j.Running && i.Broadcast == j.Broadcast && i.NoARP == j.NoARP &&
 		i.Loopback == j.Loopback && i.Master == j.Master && i.MasterKind == j.MasterKind &&
 		i.NoIPv4 == j.NoIPv4 && i.NoIPv6 == j.NoIPv6 && slices.Equal(i.Destinations, j.Destinations) &&
-		slices.Equal(i.Prefixes, j.Prefixes) && slices.Equal(i.LinkLocal, j.LinkLocal) && slices.Equal(i.Unusable, j.Unusable) &&
+		slices.Equal(i.Prefixes, j.Prefixes) && slices.Equal(i.LinkLocal, j.LinkLocal) && slices.Equal(i.Unusable, j.Unusable) && slices.Equal(i.Deprecated, j.Deprecated) &&
 		slices.EqualFunc(i.Ports, j.Ports, func(a, b net.HardwareAddr) bool { return bytes.Equal(a, b) })
 }
 
@@ -191,6 +193,15 @@ func (i Interface) Report() announcement.Interface {
 	}
 	for _, mac := range i.Ports {
 		out.Ports = append(out.Ports, mac.String())
+	}
+	return out
+}
+
+// Deprecated returns the addresses that nothing new should use.
+func (s Snapshot) Deprecated() []netip.Addr {
+	var out []netip.Addr
+	for _, i := range s.Interfaces {
+		out = append(out, i.Deprecated...)
 	}
 	return out
 }

@@ -70,7 +70,7 @@ func newCollector(status func() announcer.Status, process Process) *collector {
 		sessionProblem: describe("baremetal_announcer_bgp_session_problem", "1 for the reason why the BGP session to the peer is not established; none where it is.", "peer", "reason"),
 		losses:         describe("baremetal_announcer_bgp_session_losses_total", "Times that the BGP session to the peer was established and ended.", "peer"),
 		routesSent:     describe("baremetal_announcer_bgp_routes_sent", "Prefixes that the peer was told in its present session.", "peer"),
-		routesReceived: describe("baremetal_announcer_bgp_routes_received", "Prefixes that the peer told in its present session. None is used.", "peer"),
+		routesReceived: describe("baremetal_announcer_bgp_routes_received", "Prefixes that the peer announced in its present session. None is used.", "peer"),
 		pathUp:         describe("baremetal_announcer_bfd_session_up", "1 if the BFD session with the peer is up, else 0; none where there is no such session.", "peer"),
 		pathFailures:   describe("baremetal_announcer_bfd_failures_total", "Times that the BFD session with the peer was up and failed, which ended the BGP session.", "peer"),
 		failures:       describe("baremetal_announcer_bgp_process_failures_total", "Times that the process that speaks BGP ended by itself."),
