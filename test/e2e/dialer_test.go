@@ -324,8 +324,8 @@ func TestFault_K5_4_LossOnPort179(t *testing.T) {
 	require.Eventually(t, func() bool { return p.has(nodeV4, nodeV6) != nil }, 5*time.Second, 20*time.Millisecond, "FRR keeps the routes of a node that has left")
 }
 
-// TestFault_K5_3_GracefulRestartTakenAway: a peer that no longer asks for graceful restart, and whose BGP
-// process ends after that, has its session and routes again with either router.
+// TestFault_K5_3_GracefulRestartTakenAway: a peer that has other families, then no longer asks for graceful
+// restart, and whose BGP process ends after that, has its session and routes again with either router.
 func TestFault_K5_3_GracefulRestartTakenAway(t *testing.T) {
 	for _, program := range []string{"frr", "bird"} {
 		t.Run(program, func(t *testing.T) {
@@ -341,9 +341,17 @@ func TestFault_K5_3_GracefulRestartTakenAway(t *testing.T) {
 			p.speak(peer)
 			p.until("established", established)
 			p.routed(nodeV4, nodeV6)
-			peer.GracefulRestart = 0
-			p.set(2, peer, routeV4, routeV6)
-			p.until("begun anew", func(s node.Session) bool { return !established(s) })
+			for i, ipv4 := range []bool{false, true} {
+				peer.IPv4 = ipv4
+				p.set(uint64(2+i), peer, routeV4, routeV6)
+				p.until("established with other families", func(s node.Session) bool { return s.IPv4 == ipv4 && s.IPv6 })
+			}
+			p.routed(nodeV4, nodeV6)
+			peer.IPv4 = false
+			p.set(4, peer, routeV4, routeV6)
+			p.until("established with IPv6 alone", func(s node.Session) bool { return !s.IPv4 && s.IPv6 })
+			peer.IPv4, peer.GracefulRestart = true, 0
+			p.set(5, peer, routeV4, routeV6)
 			p.until("established without it", established)
 			p.routed(nodeV4, nodeV6)
 			p.stop()

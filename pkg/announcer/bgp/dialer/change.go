@@ -9,7 +9,9 @@ import (
 
 // Set makes c the session. It reports whether the session that was there has ended: what is not
 // negotiated changes while it goes on. A router that keeps routes over a restart is told
-// nothing, and keeps them until the new session, unless that asks for nothing like it.
+// nothing, and keeps them until the new session, unless that asks for nothing like it or has other
+// families: what a router keeps of one that is gone (RFC 4724 section 4.2) is no restart but an
+// end. BIRD 2.0 does not get over it, and refuses every later session.
 func (d *Dialer) Set(c Config) (ended bool) {
 	d.mu.Lock()
 	before, current := d.config, d.current
@@ -25,6 +27,8 @@ func (d *Dialer) Set(c Config) (ended bool) {
 	switch {
 	case before.Router != c.Router || before.PeerASN != c.PeerASN || before.Open.ASN != c.Open.ASN:
 		current.end(End{}, &Notification{Code: codeCease, Subcode: ceaseRemoved})
+	case before.Open.Families != c.Open.Families:
+		current.end(End{}, current.withdrawing(&Notification{Code: codeCease, Subcode: ceaseConfigured}))
 	case current.keepsRoutes() && c.Open.GracefulRestart.Offered:
 		current.end(End{}, nil)
 	default:
@@ -75,6 +79,16 @@ func (r *relay) keepsRoutes() bool {
 	r.in.Lock()
 	defer r.in.Unlock()
 	return r.config.keepsRoutes(r.router)
+}
+
+// withdrawing returns the NOTIFICATION of n's kind by which the router keeps no routes.
+func (r *relay) withdrawing(n *Notification) *Notification {
+	r.in.Lock()
+	defer r.in.Unlock()
+	if r.config.knowsHardReset(r.router) {
+		return n.hard()
+	}
+	return n
 }
 
 // adjust changes what is not negotiated.

@@ -144,6 +144,8 @@ func TestFault_K5_3_WhatIsNotNegotiated(t *testing.T) {
 		"holdTime, without graceful restart":   {func(c *Config) { c.Open.HoldTime = 30 }, without(), true, [][]byte{{6, 6}}},
 		"password":                             {func(c *Config) { c.Password = "another" }, plainly(), true, nil},
 		"routerID":                             {func(c *Config) { c.Open.Identifier = [4]byte{1} }, theirs, true, nil},
+		"families":                             {func(c *Config) { c.Open.Families.IPv4 = false }, theirs, true, [][]byte{{6, 9, 6, 6}}},
+		"families, without the N bit":          {func(c *Config) { c.Open.Families.IPv4 = false }, plainly(), true, [][]byte{{6, 6}}},
 		"the router":                           {func(c *Config) { c.Router = addrPortOf("192.0.2.2:179") }, theirs, true, [][]byte{{6, 9, 6, 3}}},
 		"the router, without graceful restart": {func(c *Config) { c.Router = addrPortOf("192.0.2.2:179") }, without(), true, [][]byte{{6, 3}}},
 		"the AS of the router, as it was changed": {func(c *Config) { c.PeerASN = 1 }, without(), true, [][]byte{{6, 3}}},
