@@ -3,12 +3,14 @@ package cloud
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -16,6 +18,7 @@ import (
 const (
 	eventSessionLost        = "BGPSessionLost"
 	eventSessionEstablished = "BGPSessionEstablished"
+	eventSessionRestarting  = "BGPSessionRestarting"
 )
 
 // sessions remember what nodes said of their BGP sessions, so that an Event tells of a change
@@ -96,6 +99,27 @@ func (p *Provider) tellSessions(node string, now []announcement.BGPSession) {
 	for _, e := range events {
 		p.recorder.Event(object, e.kind, e.reason, e.message)
 	}
+}
+
+// tellPeerRestarts writes an Event on each Node whose next plan ends BGP sessions, before that plan
+// is published.
+func (p *Provider) tellPeerRestarts(restarts []loadbalancer.PeerRestart) {
+	for _, r := range restarts {
+		p.recorder.Event(p.nodeObject(r.Node), corev1.EventTypeWarning, eventSessionRestarting, restartMessage(r))
+		p.options.Logger.Info("bgp sessions restart with another configuration", "node", r.Node, "peers", r.Peers, "keys", r.Keys, "waiting", r.Waiting)
+	}
+}
+
+// restartMessage is the sentence about r.
+func restartMessage(r loadbalancer.PeerRestart) string {
+	out := fmt.Sprintf("BGP sessions end and begin anew, as %s changed, to %s", strings.Join(r.Keys, ", "), strings.Join(r.Peers, ", "))
+	switch r.Waiting {
+	case 0:
+		return out
+	case 1:
+		return out + "; 1 node follows"
+	}
+	return fmt.Sprintf("%s; %d nodes follow, one after the other", out, r.Waiting)
 }
 
 // nodeObject returns what Events on a node are attached to.

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -65,4 +66,20 @@ func TestFault_K5_6_ManyRoutesAreTold(t *testing.T) {
 	require.Empty(t, heard(many))
 	require.Empty(t, heard(up))
 	require.Empty(t, heard(many))
+}
+
+// TestFault_K5_3_Warning: the Event on the Node that warns of the end of sessions names the keys, the peers and how many
+// nodes follow.
+func TestFault_K5_3_Warning(t *testing.T) {
+	for want, r := range map[string]loadbalancer.PeerRestart{
+		"BGP sessions end and begin anew, as holdTime changed, to tor-a": {Peers: []string{"tor-a"}, Keys: []string{"holdTime"}},
+		"BGP sessions end and begin anew, as families, holdTime changed, to tor-a, tor-b; 1 node follows": {
+			Peers: []string{"tor-a", "tor-b"}, Keys: []string{"families", "holdTime"}, Waiting: 1,
+		},
+		"BGP sessions end and begin anew, as port changed, to tor-a; 7 nodes follow, one after the other": {
+			Peers: []string{"tor-a"}, Keys: []string{"port"}, Waiting: 7,
+		},
+	} {
+		require.Equal(t, want, restartMessage(r))
+	}
 }

@@ -291,10 +291,24 @@ func (c *core) plan(cluster string, term uint64, secret []byte) (plans map[strin
 	c.lb.SetLeader(cluster, term)
 	c.lb.SetSecret(secret)
 	c.retryLocked()
-	again = soonest(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked(), c.lb.Ail(c.now()))
+	again = soonest(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked(), c.lb.Ail(c.now()), c.lb.RolloutPeers(c.now()))
 	plans = c.lb.Plan()
 	c.settleAddressesLocked(c.lb.Decided())
 	return plans, again
+}
+
+// peerRolloutLeft returns how many nodes' BGP sessions have still to begin anew.
+func (c *core) peerRolloutLeft() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.PeerRolloutLeft()
+}
+
+// peerRestarts returns the BGP sessions that plans end which plan returned since it was called last.
+func (c *core) peerRestarts() []loadbalancer.PeerRestart {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lb.PeerRestarts()
 }
 
 // summary returns how many Services there are by the reason of their allocation, and the

@@ -35,6 +35,7 @@ var (
 	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
 	descExpiry     = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
 	descMisfit     = prometheus.NewDesc("baremetal_ccm_bgp_peer_problem", "1 for the reason why a node has not a BGP peer that its labels should make.", []string{"node", "peer", "reason"}, nil)
+	descRollout    = prometheus.NewDesc("baremetal_ccm_bgp_nodes_waiting", "Nodes whose BGP sessions have still to begin anew with another configuration, one node after the other.", nil, nil)
 	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
 )
 
@@ -50,7 +51,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		descPublishing, descTerm, descConfig, descConfigInfo, descWatch, descServices, descHeld, descSize,
 		descAnswered, descAddresses, descShort, descMoves,
 		descQuarantine, descConflict, descConflicts, descProxies,
-		descStreams, descRefused, descTerms, descPlans, descPlanBytes, descReports, descExpiry, descMisfit,
+		descStreams, descRefused, descTerms, descPlans, descPlanBytes, descReports, descExpiry, descMisfit, descRollout,
 	} {
 		out <- d
 	}
@@ -100,6 +101,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, m := range c.p.core.misfits() {
 		gauge(descMisfit, 1, m.Node, m.Peer, string(reason.NodeLabelInvalid))
 	}
+	gauge(descRollout, float64(c.p.core.peerRolloutLeft()))
 	c.collectExpiry(gauge)
 }
 

@@ -75,6 +75,7 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.
 	}
 	secret, _ := p.options.Secret()
 	plans, again := p.core.plan(cluster, elector.Term(), secret)
+	p.tellPeerRestarts(p.core.peerRestarts())
 	if !p.publishing.Swap(true) {
 		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
 	}

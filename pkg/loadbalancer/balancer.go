@@ -29,7 +29,8 @@ type Balancer struct {
 	endpoints map[string]Endpoints
 	nodes     map[string]Node
 	// peers are who the routers of each node are.
-	peers map[string]peersOf
+	peers   map[string]peersOf
+	rollout peerRollout
 	// zones counts the nodes by zone; those of no known zone are not in it.
 	zones map[string]int
 	// segments are what nodes have on-link.
@@ -85,6 +86,7 @@ func New() *Balancer {
 		endpoints:   map[string]Endpoints{},
 		nodes:       map[string]Node{},
 		peers:       map[string]peersOf{},
+		rollout:     peerRollout{waiting: map[string]bool{}},
 		zones:       map[string]int{},
 		segments:    newSegments(),
 		announcer:   map[string]*announcer{},

@@ -60,8 +60,15 @@ type Misfit struct {
 	Message string
 }
 
-// meet decides who the peers of a node are.
+// meet decides who the peers of a node are. What would end sessions waits for the node's turn.
 func (b *Balancer) meet(n Node) {
+	out := b.wantedPeers(n)
+	out.peers = b.rollout.hold(n.Name, b.peers[n.Name].peers, out.peers)
+	b.peers[n.Name] = out
+}
+
+// wantedPeers returns who the peers of a node should be.
+func (b *Balancer) wantedPeers(n Node) peersOf {
 	out := peersOf{misfits: map[string]error{}}
 	for _, p := range b.bgp.Peers {
 		if p.NodeSelector != nil && !p.NodeSelector.Matches(n.Labels) {
@@ -79,7 +86,7 @@ func (b *Balancer) meet(n Node) {
 		}
 	}
 	slices.SortFunc(out.peers, func(x, y announcement.BGPPeer) int { return cmp.Compare(x.Name, y.Name) })
-	b.peers[n.Name] = out
+	return out
 }
 
 // Misfits returns the peers that nodes have not because of what their labels say, sorted by

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,7 +28,8 @@ func (l labelled) Peer(p announcement.BGPPeer, labels map[string]string) (announ
 	return p, err == nil, err
 }
 
-// peer adds a router: peer NAME [v6] [nodes=KEY=VALUE] [label=KEY].
+// peer adds a router, or changes it: peer NAME [v6] [nodes=KEY=VALUE] [label=KEY] [hold=DURATION]
+// [keepalive=DURATION].
 func (w *world) peer(args []string) {
 	p := Peer{BGPPeer: announcement.BGPPeer{Name: args[0], Address: netip.MustParseAddr("192.0.2.1"), IPv4: true}}
 	for _, arg := range args[1:] {
@@ -38,11 +41,26 @@ func (w *world) peer(args []string) {
 			p.Template = labelled(key)
 			continue
 		}
+		if timer, ok := strings.CutPrefix(arg, "hold="); ok {
+			p.HoldTime = duration(w.t, timer)
+			continue
+		}
+		if timer, ok := strings.CutPrefix(arg, "keepalive="); ok {
+			p.KeepaliveTime = duration(w.t, timer)
+			continue
+		}
 		require.Equal(w.t, "v6", arg)
 		p.IPv6 = true
 	}
 	w.config.BGP.Peers = append(slices.DeleteFunc(w.config.BGP.Peers, func(q Peer) bool { return q.Name == p.Name }), p)
 	require.NoError(w.t, w.b.Configure(w.config))
+}
+
+func duration(t testing.TB, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	require.NoError(t, err)
+	return d
 }
 
 // advertise has a pool announced: advertise POOL [l2] [PEER,...[:LENGTH[:LENGTHV6]][@KEY=VALUE]]...;
@@ -101,6 +119,9 @@ func (w *world) routes(nodes []string) string {
 			fmt.Fprintf(&out, " %s", p.Name)
 			if i := slices.IndexFunc(w.config.BGP.Peers, func(q Peer) bool { return q.Name == p.Name }); w.config.BGP.Peers[i].Template != nil {
 				fmt.Fprintf(&out, "=%s", p.Address)
+			}
+			if p.HoldTime != 0 {
+				fmt.Fprintf(&out, ":%s/%s", p.HoldTime, p.KeepaliveTime)
 			}
 		}
 		out.WriteString("\n")

@@ -198,6 +198,9 @@ func (w *world) command(name string, args []string) string {
 		require.NoError(w.t, err)
 		w.now = w.now.Add(d)
 		return fmt.Sprintf("again after %s\n", w.b.Rebalance(w.now))
+	case "rollout": // rollout DURATION: looks after that time whether the next node changes its sessions
+		w.now = w.now.Add(duration(w.t, args[0]))
+		return fmt.Sprintf("again after %s, %d left\n", w.b.RolloutPeers(w.now), w.b.PeerRolloutLeft())
 	case "spread":
 		return w.spread()
 	case "conflicts": // conflicts AHEAD: are probed every minute, and quarantined until silent for ten
@@ -418,8 +421,12 @@ func (w *world) plan() string {
 		w.b.Ail(w.now.Add(-healthPatience))
 	}
 	w.b.Ail(w.now)
+	w.b.RolloutPeers(w.now)
 	next := w.b.Plan()
 	var out strings.Builder
+	for _, r := range w.b.PeerRestarts() {
+		fmt.Fprintf(&out, "%s restarts %v by %v, %d wait\n", r.Node, r.Peers, r.Keys, r.Waiting)
+	}
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
 		for name := range next {
 			if !yield(name) {

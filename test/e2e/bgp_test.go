@@ -25,6 +25,7 @@ func TestBGP(t *testing.T) {
 		{"R1 Local: nodes with an endpoint", bgp.localPolicy},
 		{"R2 no endpoint, exclude label", bgp.withdrawn},
 		{"R3 two Services on one address", bgp.sharedRoute},
+		{"K5.3 sessions begin anew node by node", bgp.nodeByNode},
 		{"R4 R5 R6 advertisements change without a reset", bgp.advertisements},
 		{"R7 what cannot work is refused", bgp.refused},
 		{"R8 what routers say changes nothing", bgp.learnsNothing},

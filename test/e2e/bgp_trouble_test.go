@@ -158,7 +158,7 @@ func (b bgp) badPeers() {
 	bad := strings.Replace(b.config, "name: frr,", "name: frr, passwordFile: frr,", 1)
 	wrong := strings.LastIndex(bad, fmt.Sprintf("peerASN: %d", testbed.BIRDASN)) // of bird-v6
 	bad = bad[:wrong] + strings.Replace(bad[wrong:], fmt.Sprint(testbed.BIRDASN), "65001", 1)
-	b.configure(strings.Replace(bad, "\n  peers:\n", "\n  peers:\n"+fmt.Sprintf(`  - {name: closed, address: %s, port: 1791, localASN: 64512, peerASN: 65001, connectRetryTime: 1s}
+	b.lab.configure(strings.Replace(bad, "\n  peers:\n", "\n  peers:\n"+fmt.Sprintf(`  - {name: closed, address: %s, port: 1791, localASN: 64512, peerASN: 65001, connectRetryTime: 1s}
   - {name: silent, address: %[1]s, port: 1790, localASN: 64512, peerASN: 65001, connectRetryTime: 1s, holdTime: 3s}
 `, b.c.Address("client").V4), 1))
 	b.problem("node1", "bird-v6", "PeerRefused")
@@ -287,6 +287,64 @@ func (b bgp) leaves() {
 	b.configure(b.config)
 	b.established(b.nodes(), allPeers...)
 	b.delete("leaves")
+}
+
+// nodeByNode is K5.3: without graceful restart another hold time takes away the routes of one node at a
+// time, after an Event on the Node. Another time of KEEPALIVEs ends no session.
+func (b bgp) nodeByNode() {
+	addresses := b.service("turns", nil)
+	plain := strings.ReplaceAll(b.config, ", gracefulRestart: {}", "")
+	b.configure(plain)
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	before := b.establishments()
+	b.configure(strings.ReplaceAll(plain, "holdTime: 9s", "holdTime: 9s, keepaliveTime: 2s"))
+	b.goOn(before)
+
+	few := b.fewest(addresses)
+	b.configure(strings.ReplaceAll(plain, "holdTime: 9s", "holdTime: 12s"))
+	b.established(b.nodes(), allPeers...)
+	b.routed(addresses, bothRouters, b.nodes()...)
+	for route, hops := range few() {
+		require.Len(b, hops, 2, "%s was by that many nodes at least", route)
+	}
+	for _, node := range b.nodes() {
+		b.told(node, "BGPSessionRestarting", "BGP sessions end and begin anew, as holdTime changed, to bird, bird-v6, frr, frr-v6")
+	}
+	b.configure(b.config)
+	b.established(b.nodes(), allPeers...)
+	b.delete("turns")
+}
+
+// fewest watches the routes of addresses; the function that it returns ends that, and returns by
+// how few next hops each router had each of them meanwhile.
+func (b bgp) fewest(addresses []netip.Addr) (end func() map[string][]string) {
+	b.Helper()
+	ended, result := make(chan struct{}), make(chan map[string][]string)
+	go func() {
+		least := map[string][]string{}
+		for {
+			for _, router := range bothRouters {
+				for _, address := range addresses {
+					route := router + " " + address.String()
+					hops, err := b.nextHops(router, netip.PrefixFrom(address, address.BitLen()))
+					if have, ok := least[route]; err == nil && (!ok || len(hops) < len(have)) {
+						least[route] = hops
+					}
+				}
+			}
+			select {
+			case <-ended:
+				result <- least
+				return
+			case <-time.After(pause):
+			}
+		}
+	}()
+	return func() map[string][]string {
+		close(ended)
+		return <-result
+	}
 }
 
 // silentNode is R10: the routes of a node that is not heard any more go when the hold time

@@ -61,11 +61,15 @@ func (b bgp) service(name string, change func(*corev1.Service)) []netip.Addr {
 	return b.addresses(name, 2)
 }
 
-// configure writes another cloud-config and waits until it is in use.
+// configure writes another cloud-config and waits until it is in use, and until each node whose
+// sessions it ends had its turn.
 func (b bgp) configure(text string) {
 	b.Helper()
 	b.lab.configure(text)
 	b.configured(func(t require.TestingT, now string) { require.Equal(t, text, now) })
+	b.eventually(func(t *assert.CollectT) {
+		require.Equal(t, "0", b.metric("baremetal_ccm_bgp_nodes_waiting"))
+	}, "the last node's turn")
 }
 
 // nextHops returns where a router's kernel sends packets to prefix, sorted.

@@ -167,6 +167,10 @@ func (d *Dialer) State() State {
 	defer d.mu.Unlock()
 	s := d.state
 	s.Received = d.received.Load()
+	if d.end != nil && d.current != nil {
+		// It ends as soon as its goroutines see that: what is established is another one.
+		s.Phase, s.Router, s.End = announcement.BGPIdle, Open{}, *d.end
+	}
 	return s
 }
 

@@ -157,6 +157,7 @@ func TestFault_K5_3_WhatIsNotNegotiated(t *testing.T) {
 				c := settings()
 				tt.change(&c)
 				require.Equal(t, tt.ends, l.Set(c))
+				require.Equal(t, tt.ends, l.State().Phase == announcement.BGPIdle, "at once: the next node waits for it")
 				require.Equal(t, tt.ends, l.router.isClosed())
 				if tt.want == nil {
 					tt.want = [][]byte{}
