@@ -82,8 +82,8 @@ testbed-down: root dir ## DIR=d: remove every trace of it
 	@$(TESTBED) down --dir=$(DIR)
 
 ##@ Build it
-build: go ## both programs, into .cache/bin
-	@for program in baremetal-ccm baremetal-announcer; do \
+build: go ## both programs and the plugin for kubectl, into .cache/bin
+	@for program in baremetal-ccm baremetal-announcer kubectl-baremetal; do \
 		echo "==> building $$program"; \
 		CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$program ./cmd/$$program; \
 	done

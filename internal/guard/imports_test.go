@@ -19,6 +19,13 @@ var pure = map[string][]string{
 	"pkg/announcer/bfd/protocol": nil,
 	"pkg/ipam":                   {"pkg/reason"},
 	"pkg/loadbalancer":           {"pkg/ipam", "pkg/announcer/announcement", "pkg/reason"},
+	"pkg/migrate":                {"pkg/ipam", "pkg/cloud/cloudconfig"},
+}
+
+// pureModules are the packages of other modules that a pure package may import: they turn bytes into
+// values, and do nothing else.
+var pureModules = map[string][]string{
+	"pkg/migrate": {"gopkg.in/yaml.v3"},
 }
 
 // impure are the standard packages that a pure one has no use for.
@@ -41,6 +48,9 @@ func TestPurePackages(t *testing.T) {
 				assert.Contains(t, own, local, "%s imports %s", s.path, path)
 				continue
 			}
+			if slices.Contains(pureModules[s.dir], path) {
+				continue
+			}
 			assert.NotContains(t, strings.Split(path, "/")[0], ".", "%s imports %s: only the standard library is pure", s.path, path)
 			for _, forbidden := range impure {
 				assert.False(t, under(path, forbidden), "%s imports %s", s.path, path)
@@ -57,9 +67,9 @@ func TestPurePackages(t *testing.T) {
 	}
 }
 
-// Only the cluster side knows Kubernetes. These tests do too, to check the manifests.
+// Only the cluster side and the administrator's plugin know Kubernetes. These tests do too, to check the manifests.
 func TestKubernetesStaysOnItsSide(t *testing.T) {
-	allowed := []string{"pkg/cloud", "cmd/baremetal-ccm", "test/e2e", "test/bench", "internal/guard"}
+	allowed := []string{"pkg/cloud", "cmd/baremetal-ccm", "cmd/kubectl-baremetal", "test/e2e", "test/bench", "internal/guard"}
 	for _, s := range sources(t) {
 		for _, path := range s.imports() {
 			if !isKubernetes(path) {
@@ -78,9 +88,21 @@ func TestAnnouncerKnowsNothingOfTheCluster(t *testing.T) {
 			continue
 		}
 		for _, path := range s.imports() {
-			for _, dir := range []string{"pkg/cloud", "pkg/ipam", "pkg/loadbalancer"} {
+			for _, dir := range []string{"pkg/cloud", "pkg/ipam", "pkg/loadbalancer", "pkg/migrate"} {
 				assert.False(t, under(path, module+"/"+dir), "%s imports %s", s.path, path)
 			}
+		}
+	}
+}
+
+// The plugin is for administrators: no program of the cluster imports what it is made of.
+func TestPluginStandsAlone(t *testing.T) {
+	for _, s := range sources(t) {
+		if under(s.dir, "pkg/migrate") || under(s.dir, "cmd/kubectl-baremetal") || s.test {
+			continue
+		}
+		for _, path := range s.imports() {
+			assert.False(t, under(path, module+"/pkg/migrate") || under(path, "k8s.io/cli-runtime"), "%s imports %s", s.path, path)
 		}
 	}
 }

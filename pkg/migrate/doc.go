@@ -1,0 +1,13 @@
+// Package migrate turns the configuration of other load balancers into a cloud-config: MetalLB,
+// OpenELB, kube-vip, PureLB and Cilium.
+//
+// It is pure. Bytes go in: YAML documents or JSON, with the objects of the other product and, if
+// wanted, the Services. Out come the cloud-config, what is lost with the reason, the annotations
+// that Services need, and the steps of the change-over.
+//
+// Reading is as strict as that of the cloud-config. What is not understood is an error with
+// document and line, and then there is no cloud-config. What is understood and cannot be said here
+// is a Loss. The cloud-config never has an address that the source does not have, it never opens
+// a pool to Services that could not use it, and it is checked by package cloudconfig before
+// it is returned.
+package migrate

@@ -1,0 +1,188 @@
+package migrate
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"gopkg.in/yaml.v3"
+)
+
+// MaxSize is the largest source that is read, in bytes.
+const MaxSize = 16 << 20
+
+// object is one object of the Kubernetes API.
+type object struct {
+	apiVersion, kind, namespace, name string
+	labels, annotations               map[string]string
+	root                              mapping
+}
+
+// group returns the API group, "" for the core.
+func (o *object) group() string {
+	group, _, isGroup := strings.Cut(o.apiVersion, "/")
+	if !isGroup {
+		return ""
+	}
+	return group
+}
+
+// version returns the API version without the group.
+func (o *object) version() string { return o.apiVersion[strings.LastIndexByte(o.apiVersion, '/')+1:] }
+
+// spec returns the object's spec.
+func (o *object) spec() mapping { return o.root.child("spec") }
+
+// read returns the objects of all documents. Lists are taken apart.
+func (c *converter) read(source Source) []*object {
+	if len(source.Data) > MaxSize {
+		c.fail(Place{}, "is this the right file?", "is larger than %d bytes", MaxSize)
+		return nil
+	}
+	if line, what := findBinary(source.Data); what != "" {
+		c.fail(Place{Line: line}, "is this the right file?", "%s", what)
+		return nil
+	}
+	var objects []*object
+	decoder := yaml.NewDecoder(bytes.NewReader(source.Data))
+	for document := 1; ; document++ {
+		var node yaml.Node
+		if err := decoder.Decode(&node); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			c.failSyntax(err, document)
+			return nil
+		}
+		place := Place{Document: document, Line: node.Line}
+		if c.generated {
+			place = Place{}
+		}
+		if c.refuseAliases(&node, place) {
+			return nil
+		}
+		if root := node.Content[0]; !isNull(root) {
+			objects = append(objects, c.objectsOf(c.mapping(root, place, 0))...)
+		}
+	}
+	if len(objects) == 0 && len(c.problems) == 0 {
+		c.fail(Place{}, "give the objects of the configuration", "is empty")
+	}
+	return objects
+}
+
+// maxDepth bounds the nesting of Lists.
+const maxDepth = 8
+
+// objectsOf returns the object m, or those of the List m.
+func (c *converter) objectsOf(m mapping) []*object { return c.objectsWithin(m, 0) }
+
+func (c *converter) objectsWithin(m mapping, depth int) []*object {
+	o := &object{apiVersion: m.text("apiVersion"), kind: m.text("kind"), root: m}
+	if items, isList := m.keys["items"]; isList && strings.HasSuffix(o.kind, "List") && depth < maxDepth {
+		var all []*object
+		if items.Kind != yaml.SequenceNode {
+			m.fail("items", "", "want a list")
+			return nil
+		}
+		for i, n := range items.Content {
+			all = append(all, c.objectsWithin(m.open(n, item("items", i)), depth+1)...)
+		}
+		return all
+	}
+	if o.kind != "" {
+		metadata := m.child("metadata")
+		o.name, o.namespace = metadata.text("name"), metadata.text("namespace")
+		o.labels, o.annotations = metadata.textMap("labels"), metadata.textMap("annotations")
+	}
+	o.root.place.Object = o.title()
+	o.root.place.Path = ""
+	return []*object{o}
+}
+
+// title names the object in messages.
+func (o *object) title() string {
+	switch {
+	case o.kind == "":
+		return ""
+	case o.namespace != "":
+		return o.kind + " " + o.namespace + "/" + o.name
+	default:
+		return o.kind + " " + o.name
+	}
+}
+
+// refuseAliases reports an anchor or an alias: with them a short text can stand for a huge one.
+func (c *converter) refuseAliases(n *yaml.Node, place Place) bool {
+	if n.Kind == yaml.AliasNode || n.Anchor != "" {
+		place.Line = n.Line
+		c.fail(place, "write the value out", "anchors and aliases are not read")
+		return true
+	}
+	return slices.ContainsFunc(n.Content, func(child *yaml.Node) bool { return c.refuseAliases(child, place) })
+}
+
+// findBinary returns the first thing in data that no text has, and its line.
+func findBinary(data []byte) (line int, what string) {
+	line = 1
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		switch {
+		case r == utf8.RuneError && size == 1:
+			return line, fmt.Sprintf("byte %#02x is not UTF-8", data[i])
+		case r == '\n':
+			line++
+		case (r < ' ' && r != '\t' && r != '\r') || r == 0x7f:
+			return line, fmt.Sprintf("control character %#02x", r)
+		}
+		i += size
+	}
+	return 0, ""
+}
+
+// yamlLine finds the line in the library's message, which has it only as text.
+var yamlLine = regexp.MustCompile(`^line (\d+): `)
+
+func (c *converter) failSyntax(err error, document int) {
+	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	place := Place{Document: document}
+	if m := yamlLine.FindStringSubmatch(message); m != nil {
+		place.Line, _ = strconv.Atoi(m[1]) // digits by the expression
+		message = strings.TrimPrefix(message, m[0])
+	}
+	c.fail(place, "", "not YAML: %s", message)
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// parseText reads a YAML text that stands in the value n of an object, like a ConfigMap's. Its
+// lines count as lines of the source if the text is written as a block.
+func (c *converter) parseText(n *yaml.Node, place Place) (mapping, bool) {
+	var inner yaml.Node
+	offset := 0
+	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		offset = n.Line
+	}
+	decoder := yaml.NewDecoder(strings.NewReader(n.Value))
+	if err := decoder.Decode(&inner); err != nil {
+		c.fail(place, "", "not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return mapping{}, false
+	}
+	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
+		c.fail(place, "write everything into one", "has a second document")
+		return mapping{}, false
+	}
+	if c.refuseAliases(&inner, place) {
+		return mapping{}, false
+	}
+	base := mapping{c: c, place: place, offset: offset}
+	if offset == 0 {
+		base.fixedLine = place.Line
+	}
+	return base.open(inner.Content[0], ""), true
+}
