@@ -38,7 +38,8 @@ const planOnError = "-"
 func newMigrate(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
 	m := &migration{IOStreams: streams, flags: flags, output: output{words: []string{"json", "yaml"}}}
 	command := &cobra.Command{
-		Use:   "migrate",
+		Use:   "migrate PRODUCT",
+		RunE:  needProduct,
 		Short: "Turn the configuration of another load balancer into a cloud-config",
 		Long: `Turn the configuration of another load balancer into a cloud-config.
 
@@ -63,6 +64,18 @@ something is not understood; then nothing is printed on standard output.`,
 		})
 	}
 	return command
+}
+
+// needProduct runs where no product that is known is named.
+func needProduct(command *cobra.Command, arguments []string) error {
+	if len(arguments) == 0 {
+		return command.Help()
+	}
+	var names []string
+	for _, product := range migrate.Products() {
+		names = append(names, string(product))
+	}
+	return fmt.Errorf("%q is not a product that can be read; write one of %s", arguments[0], strings.Join(names, ", "))
 }
 
 func (m *migration) run(ctx context.Context, product migrate.Product) error {

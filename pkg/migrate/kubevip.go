@@ -149,15 +149,9 @@ func (c *converter) kubeVIPSettings(data mapping, order []string) {
 		case strings.HasPrefix(key, "interface-"):
 			c.checkInterfaceUsed(data, key)
 		default:
-			data.asked[key] = false
+			data.fail(key, "known are cidr-, range-, interface- and allow-share- with a namespace or global behind them, search-order and skip-end-ips-in-cidr", "unknown key")
 		}
 	}
-	for key := range data.asked {
-		if !data.asked[key] {
-			delete(data.asked, key)
-		}
-	}
-	data.finish()
 }
 
 // checkInterfaceUsed records an interface of a namespace that has no pool of its own.

@@ -295,7 +295,8 @@ func (m mapping) children(key string) []mapping {
 func (m mapping) textMap(key string) map[string]string {
 	child := m.child(key)
 	out := map[string]string{}
-	for name, n := range child.keys {
+	for _, name := range sortedKeys(child.keys) {
+		n := child.keys[name]
 		if n.Kind != yaml.ScalarNode {
 			child.fail(name, "", "want a text, got %s", describe(n))
 			continue

@@ -45,7 +45,7 @@ func (c *converter) openelbConf(o *object) openelbConf {
 	spec := o.spec()
 	conf := openelbConf{as: spec.asn("as"), routerID: spec.text("routerId"), perRack: map[string]int64{}}
 	racks := spec.child("asPerRack")
-	for rack := range racks.keys {
+	for _, rack := range sortedKeys(racks.keys) {
 		conf.perRack[rack] = racks.asn(rack)
 	}
 	if port, given := spec.number("listenPort", 65535); given {
