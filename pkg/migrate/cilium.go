@@ -28,26 +28,26 @@ const (
 )
 
 // convertCilium reads Cilium's objects of LB-IPAM, layer 2 announcements and BGP.
-func (c *converter) convertCilium(objects []*object) {
+func convertCilium(c *converter, objects []*object) {
 	objects = slices.DeleteFunc(slices.Clone(objects), func(o *object) bool { return o.group() == "cilium.io" && isCiliumOther(o.kind) })
 	byKind := c.known(objects, func(group string) bool { return group == "cilium.io" }, ciliumVersions)
 	for _, o := range byKind["CiliumLoadBalancerIPPool"] {
-		c.ciliumPool(o)
+		ciliumPool(c, o)
 	}
 	for _, o := range byKind["CiliumL2AnnouncementPolicy"] {
-		c.ciliumL2(o)
+		ciliumL2(c, o)
 	}
 	for _, o := range byKind["CiliumBGPPeeringPolicy"] {
-		c.ciliumPolicy(o)
+		ciliumPolicy(c, o)
 	}
 	for _, o := range byKind["CiliumBGPNodeConfigOverride"] {
 		c.lose(o.root.place, "settings of one node are not carried over: give it a peer of its own, with nodeSelectors")
 	}
-	c.ciliumClusters(byKind)
+	ciliumClusters(c, byKind)
 }
 
 // ciliumPool reads a pool.
-func (c *converter) ciliumPool(o *object) {
+func ciliumPool(c *converter, o *object) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
@@ -59,7 +59,7 @@ func (c *converter) ciliumPool(o *object) {
 	for _, key := range []string{"cidrs", "blocks"} {
 		for _, block := range spec.children(key) {
 			before := len(p.ranges)
-			c.ciliumBlock(p, block)
+			ciliumBlock(c, p, block)
 			if len(p.ranges) == before {
 				continue
 			}
@@ -81,12 +81,12 @@ func (c *converter) ciliumPool(o *object) {
 		spec.note("allowFirstLastIPs", "the first and last addresses of the CIDRs are left out")
 	}
 	if spec.has("serviceSelector") {
-		c.ciliumAdmission(p, spec.child("serviceSelector"))
+		ciliumAdmission(c, p, spec.child("serviceSelector"))
 	}
 }
 
 // ciliumBlock reads a CIDR, a range or an address.
-func (c *converter) ciliumBlock(p *pool, block mapping) {
+func ciliumBlock(c *converter, p *pool, block mapping) {
 	cidr, start, stop := block.text("cidr"), block.text("start"), block.text("stop")
 	switch {
 	case cidr != "" && start+stop != "" || cidr+start == "":
@@ -103,7 +103,7 @@ func (c *converter) ciliumBlock(p *pool, block mapping) {
 
 // ciliumAdmission reads who may use a pool: by namespace, and by the labels of the Service. A
 // condition that cannot be said makes the pool one for Services that name it.
-func (c *converter) ciliumAdmission(p *pool, m mapping) {
+func ciliumAdmission(c *converter, p *pool, m mapping) {
 	s := m.selector(camelKeys)
 	var rest outSelector
 	for _, key := range sortedKeys(s.MatchLabels) {
@@ -169,7 +169,7 @@ func (p *pool) admits() outSelector {
 
 // announcedPools returns the pools of whose Services those with the selector are announced. A pool of
 // which it picks some becomes one for these alone, if nothing else announces it yet.
-func (c *converter) announcedPools(s *outSelector, place Place) []*pool {
+func announcedPools(c *converter, s *outSelector, place Place) []*pool {
 	if s == nil || selectsAll(*s) {
 		return c.pools
 	}
@@ -213,7 +213,7 @@ func (p *pool) excludes(s outSelector) bool {
 }
 
 // ciliumL2 reads a policy of layer 2 announcements.
-func (c *converter) ciliumL2(o *object) {
+func ciliumL2(c *converter, o *object) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
@@ -233,7 +233,7 @@ func (c *converter) ciliumL2(o *object) {
 		c.note(o.root.place, "it is not about addresses of load balancers (loadBalancerIPs is not true)")
 		return
 	}
-	for _, p := range c.announcedPools(services, spec.key("serviceSelector")) {
+	for _, p := range announcedPools(c, services, spec.key("serviceSelector")) {
 		p.announceL2(iface, nodes, o.root.place)
 	}
 }

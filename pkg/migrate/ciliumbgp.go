@@ -15,7 +15,7 @@ const (
 )
 
 // ciliumPolicy reads a CiliumBGPPeeringPolicy, the form before CiliumBGPClusterConfig.
-func (c *converter) ciliumPolicy(o *object) {
+func ciliumPolicy(c *converter, o *object) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
@@ -33,7 +33,7 @@ func (c *converter) ciliumPolicy(o *object) {
 		var attributes [][]mapping
 		for _, neighbor := range router.children("neighbors") {
 			name := fmt.Sprintf("%s-%d", o.name, len(c.peers)+1)
-			if p := c.ciliumNeighbor(name, asn, neighbor); p != nil {
+			if p := ciliumNeighbor(c, name, asn, neighbor); p != nil {
 				if !nodes.isEmpty() {
 					p.NodeSelectors = []outSelector{nodes}
 				}
@@ -50,15 +50,15 @@ func (c *converter) ciliumPolicy(o *object) {
 			continue
 		}
 		services := router.child("serviceSelector").selector(camelKeys)
-		for _, p := range c.announcedPools(&services, router.key("serviceSelector")) {
-			c.ciliumAttributes(p, names, attributes, router.place)
+		for _, p := range announcedPools(c, &services, router.key("serviceSelector")) {
+			ciliumAttributes(c, p, names, attributes, router.place)
 		}
 		router.finish()
 	}
 }
 
 // ciliumAttributes announces a pool to peers, each with its attributes.
-func (c *converter) ciliumAttributes(p *pool, names []string, attributes [][]mapping, place Place) {
+func ciliumAttributes(c *converter, p *pool, names []string, attributes [][]mapping, place Place) {
 	for i, name := range names {
 		a := outAdvertisement{Peers: []string{name}}
 		for _, m := range attributes[i] {
@@ -68,7 +68,7 @@ func (c *converter) ciliumAttributes(p *pool, names []string, attributes [][]map
 				continue
 			}
 			selector := m.child("selector").selector(camelKeys)
-			communities := c.ciliumCommunities(m.child("communities"))
+			communities := ciliumCommunities(c, m.child("communities"))
 			local, given := m.number("localPreference", 1<<32-1)
 			m.finish()
 			if !selector.matches(p.labels) {
@@ -100,7 +100,7 @@ func sameAttributes(a, b outAdvertisement) bool {
 }
 
 // ciliumCommunities reads lists of communities of all kinds.
-func (c *converter) ciliumCommunities(m mapping) []string {
+func ciliumCommunities(c *converter, m mapping) []string {
 	texts := slices.Concat(m.texts("standard"), m.texts("large"))
 	for _, t := range m.texts("wellKnown") {
 		if !slices.Contains(wellKnown, t.text) {
@@ -114,7 +114,7 @@ func (c *converter) ciliumCommunities(m mapping) []string {
 }
 
 // ciliumNeighbor reads a neighbour of a peering policy; nil if it is not carried over.
-func (c *converter) ciliumNeighbor(name string, localASN int64, m mapping) *peer {
+func ciliumNeighbor(c *converter, name string, localASN int64, m mapping) *peer {
 	address := m.required("peerAddress")
 	asn := m.asn("peerASN")
 	keys := []string{"peerPort", "eBGPMultihopTTL", "connectRetryTimeSeconds", "holdTimeSeconds", "keepAliveTimeSeconds", "gracefulRestart", "families", "authSecretRef"}
@@ -130,29 +130,29 @@ func (c *converter) ciliumNeighbor(name string, localASN int64, m mapping) *peer
 		return nil
 	}
 	p.LocalASN, p.PeerASN = localASN, asn
-	c.ciliumPort(p, m, "peerPort")
-	c.ciliumHops(p, m, "eBGPMultihopTTL")
-	c.ciliumTimers(p, m)
+	ciliumPort(c, p, m, "peerPort")
+	ciliumHops(c, p, m, "eBGPMultihopTTL")
+	ciliumTimers(c, p, m)
 	p.GracefulRestart = ciliumRestart(m.child("gracefulRestart"))
-	c.ciliumFamilies(p, m.children("families"), nil)
-	c.ciliumPassword(p, m)
+	ciliumFamilies(c, p, m.children("families"), nil)
+	ciliumPassword(c, p, m)
 	return p
 }
 
-func (c *converter) ciliumPort(p *peer, m mapping, key string) {
+func ciliumPort(c *converter, p *peer, m mapping, key string) {
 	if port, _ := m.number(key, 65535); port != 179 {
 		p.Port = port
 	}
 }
 
-func (c *converter) ciliumHops(p *peer, m mapping, key string) {
+func ciliumHops(c *converter, p *peer, m mapping, key string) {
 	if ttl, _ := m.number(key, 255); ttl > 1 && !p.isInternal() {
 		p.EBGPMultihop = ttl
 	}
 }
 
 // ciliumTimers reads timers, which have defaults of their own there.
-func (c *converter) ciliumTimers(p *peer, m mapping) {
+func ciliumTimers(c *converter, p *peer, m mapping) {
 	hold, hasHold := m.seconds("holdTimeSeconds")
 	keepalive, hasKeepalive := m.seconds("keepAliveTimeSeconds")
 	retry, hasRetry := m.seconds("connectRetryTimeSeconds")
@@ -184,7 +184,7 @@ func ciliumRestart(m mapping) *outRestart {
 
 // ciliumFamilies reads the families of a peer, which are both by default. each gets the mapping of
 // a family that is carried over.
-func (c *converter) ciliumFamilies(p *peer, families []mapping, each func(word string, m mapping)) {
+func ciliumFamilies(c *converter, p *peer, families []mapping, each func(word string, m mapping)) {
 	for _, m := range families {
 		afi, safi := m.text("afi"), m.text("safi")
 		if safi != "unicast" || afi != "ipv4" && afi != "ipv6" {
@@ -204,9 +204,9 @@ func (c *converter) ciliumFamilies(p *peer, families []mapping, each func(word s
 }
 
 // ciliumPassword reads the name of the Secret with a password, which is in Cilium's own namespace.
-func (c *converter) ciliumPassword(p *peer, m mapping) {
+func ciliumPassword(c *converter, p *peer, m mapping) {
 	if secret := m.text("authSecretRef"); secret != "" {
-		c.usePassword(p, passwordSource{secret: secret, namespace: "kube-system", place: m.key("authSecretRef")})
+		usePassword(c, p, passwordSource{secret: secret, namespace: "kube-system", place: m.key("authSecretRef")})
 	}
 }
 
@@ -219,21 +219,21 @@ type ciliumAdvert struct {
 
 // ciliumClusters reads the present form of BGP: cluster configurations, which refer to configurations
 // of peers, which select advertisements by label.
-func (c *converter) ciliumClusters(byKind map[string][]*object) {
+func ciliumClusters(c *converter, byKind map[string][]*object) {
 	var adverts []ciliumAdvert
 	for _, o := range byKind["CiliumBGPAdvertisement"] {
-		adverts = append(adverts, c.ciliumAdverts(o)...)
+		adverts = append(adverts, ciliumAdverts(c, o)...)
 	}
 	configs := map[string]*object{}
 	for _, o := range byKind["CiliumBGPPeerConfig"] {
 		configs[o.name] = o
 	}
 	for _, o := range byKind["CiliumBGPClusterConfig"] {
-		c.ciliumCluster(o, configs, adverts)
+		ciliumCluster(c, o, configs, adverts)
 	}
 }
 
-func (c *converter) ciliumAdverts(o *object) []ciliumAdvert {
+func ciliumAdverts(c *converter, o *object) []ciliumAdvert {
 	spec := o.spec()
 	var out []ciliumAdvert
 	for _, m := range spec.children("advertisements") {
@@ -254,7 +254,7 @@ func (c *converter) ciliumAdverts(o *object) []ciliumAdvert {
 		}
 		a.setAttributes(service, "aggregationLengthIPv4", "aggregationLengthIPv6", "")
 		service.finish()
-		a.Communities = c.ciliumCommunities(attributes.child("communities"))
+		a.Communities = ciliumCommunities(c, attributes.child("communities"))
 		if preference, given := attributes.number("localPreference", 1<<32-1); given {
 			a.LocalPref = &preference
 		}
@@ -275,7 +275,7 @@ func (c *converter) ciliumAdverts(o *object) []ciliumAdvert {
 	return out
 }
 
-func (c *converter) ciliumCluster(o *object, configs map[string]*object, adverts []ciliumAdvert) {
+func ciliumCluster(c *converter, o *object, configs map[string]*object, adverts []ciliumAdvert) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
@@ -286,7 +286,7 @@ func (c *converter) ciliumCluster(o *object, configs map[string]*object, adverts
 		name := instance.required("name")
 		instance.loseIf("localPort", "nodes take no connections here")
 		for _, m := range instance.children("peers") {
-			c.ciliumPeer(m, name, asn, nodes, configs, adverts)
+			ciliumPeer(c, m, name, asn, nodes, configs, adverts)
 			m.finish()
 		}
 		instance.finish()
@@ -294,7 +294,7 @@ func (c *converter) ciliumCluster(o *object, configs map[string]*object, adverts
 }
 
 // ciliumPeer reads a peer of an instance.
-func (c *converter) ciliumPeer(m mapping, instance string, localASN int64, nodes outSelector, configs map[string]*object, adverts []ciliumAdvert) {
+func ciliumPeer(c *converter, m mapping, instance string, localASN int64, nodes outSelector, configs map[string]*object, adverts []ciliumAdvert) {
 	name, address, asn := m.required("name"), m.text("peerAddress"), m.asn("peerASN")
 	if _, taken := c.peer(ourName(name)); taken {
 		name = instance + "-" + name
@@ -338,31 +338,31 @@ func (c *converter) ciliumPeer(m mapping, instance string, localASN int64, nodes
 		return
 	}
 	if found == nil {
-		c.ciliumTimers(p, mapping{c: c, place: m.place})
-		c.ciliumFamilies(p, nil, nil)
+		ciliumTimers(c, p, mapping{r: c.report, place: m.place})
+		ciliumFamilies(c, p, nil, nil)
 		c.note(m.place, "announces no Services: it has no peerConfigRef, and so no families with advertisements")
 		return
 	}
-	c.ciliumPeerConfig(p, found, adverts)
+	ciliumPeerConfig(c, p, found, adverts)
 }
 
 // ciliumPeerConfig reads what several peers have in common.
-func (c *converter) ciliumPeerConfig(p *peer, o *object, adverts []ciliumAdvert) {
+func ciliumPeerConfig(c *converter, p *peer, o *object, adverts []ciliumAdvert) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
 	transport := spec.child("transport")
-	c.ciliumPort(p, transport, "peerPort")
+	ciliumPort(c, p, transport, "peerPort")
 	transport.loseIf("localPort", "the local port is any free one here")
 	transport.loseIf("sourceInterface", "the address to speak from is said by sourceAddress here, or by interface, which binds the session to it")
 	transport.finish()
-	c.ciliumHops(p, spec, "ebgpMultihop")
+	ciliumHops(c, p, spec, "ebgpMultihop")
 	timers := spec.child("timers")
-	c.ciliumTimers(p, timers)
+	ciliumTimers(c, p, timers)
 	timers.finish()
 	p.GracefulRestart = ciliumRestart(spec.child("gracefulRestart"))
-	c.ciliumPassword(p, spec)
-	c.ciliumFamilies(p, spec.children("families"), func(_ string, m mapping) {
+	ciliumPassword(c, p, spec)
+	ciliumFamilies(c, p, spec.children("families"), func(_ string, m mapping) {
 		if !m.has("advertisements") {
 			return
 		}
@@ -371,7 +371,7 @@ func (c *converter) ciliumPeerConfig(p *peer, o *object, adverts []ciliumAdvert)
 			if !selector.matches(a.labels) {
 				continue
 			}
-			for _, target := range c.announcedPools(a.services, a.place) {
+			for _, target := range announcedPools(c, a.services, a.place) {
 				advertisement := a.placedAdvertisement
 				advertisement.Peers = []string{p.Name}
 				target.addAdvertisement(advertisement)

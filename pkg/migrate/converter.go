@@ -13,13 +13,12 @@ import (
 
 // converter makes a Result of one source.
 type converter struct {
-	product   Product
-	name      string
-	generated bool
-	problems  []Problem
-	result    Result
-	pools     []*pool
-	peers     []*peer
+	*report
+	product Product
+	name    string
+	result  Result
+	pools   []*pool
+	peers   []*peer
 	// lostPeers are the names of peers that could not be carried over.
 	lostPeers map[string]bool
 	// communities are names of communities with their values, in the form of the cloud-config.
@@ -42,31 +41,11 @@ type passwordSource struct {
 
 func newConverter(product Product, source Source) *converter {
 	return &converter{
-		product: product, name: source.Name, generated: source.Generated,
-		result:    Result{Losses: []Finding{}, Notes: []Finding{}, Annotations: []Annotation{}, Plan: []Step{}},
+		report:  &report{generated: source.Generated, losses: []Finding{}, notes: []Finding{}, known: map[Finding]bool{}},
+		product: product, name: source.Name,
+		result:    Result{Annotations: []Annotation{}, Plan: []Step{}},
 		lostPeers: map[string]bool{}, communities: map[string]string{}, poolNames: map[string]string{},
 	}
-}
-
-func (c *converter) fail(place Place, cure, format string, args ...any) {
-	c.problems = append(c.problems, Problem{Place: place, Message: fmt.Sprintf(format, args...), Cure: cure})
-}
-
-// lose records that something is not carried over.
-func (c *converter) lose(place Place, format string, args ...any) {
-	c.result.Losses = appendOnce(c.result.Losses, Finding{place, fmt.Sprintf(format, args...)})
-}
-
-// note records something that is carried over and deserves a look.
-func (c *converter) note(place Place, format string, args ...any) {
-	c.result.Notes = appendOnce(c.result.Notes, Finding{place, fmt.Sprintf(format, args...)})
-}
-
-func appendOnce(list []Finding, f Finding) []Finding {
-	if slices.Contains(list, f) {
-		return list
-	}
-	return append(list, f)
 }
 
 // finish checks what the parts say together, and writes the result.
@@ -78,13 +57,14 @@ func (c *converter) finish() {
 	c.refuseOverlaps()
 	c.settlePeers()
 	c.settlePools()
-	c.readServices()
+	readServices(c)
 	if len(c.problems) > 0 {
 		return
 	}
 	c.result.CloudConfig = c.render()
 	c.verify()
-	c.writePlan()
+	c.result.Losses, c.result.Notes = c.losses, c.notes
+	writePlan(c)
 }
 
 // wanted says which objects a product's configuration has.

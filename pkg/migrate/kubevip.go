@@ -15,7 +15,7 @@ const global = "global"
 
 // convertKubeVIP reads the ConfigMap of kube-vip's cloud provider and the environment of kube-vip's
 // DaemonSet or static Pod.
-func (c *converter) convertKubeVIP(objects []*object) {
+func convertKubeVIP(c *converter, objects []*object) {
 	c.known(objects, func(string) bool { return false }, nil)
 	var config, pod *object
 	var env map[string]placedText
@@ -38,8 +38,8 @@ func (c *converter) convertKubeVIP(objects []*object) {
 	if config == nil {
 		return // reported as no pools
 	}
-	ways := c.kubeVIPWays(pod, env)
-	c.kubeVIPPools(config.root.child("data"), ways)
+	ways := readKubeVIPWays(c, pod, env)
+	kubeVIPPools(c, config.root.child("data"), ways)
 	if pod == nil {
 		c.note(config.root.place, "kube-vip's DaemonSet is not in the source: the pools are announced on layer 2")
 	}
@@ -58,7 +58,7 @@ func hasKubeVIPKeys(data mapping) bool {
 }
 
 // kubeVIPPools makes a pool of each namespace's keys, and one of each global key.
-func (c *converter) kubeVIPPools(data mapping, ways kubeVIPWays) {
+func kubeVIPPools(c *converter, data mapping, ways kubeVIPWays) {
 	own := map[string]*pool{}
 	var ownNames, order []string
 	for i := 0; data.node != nil && i+1 < len(data.node.Content); i += 2 {
@@ -84,19 +84,19 @@ func (c *converter) kubeVIPPools(data mapping, ways kubeVIPWays) {
 			own[namespace] = p
 			ownNames = append(ownNames, namespace)
 		}
-		c.kubeVIPAddresses(p, data, key, skipEnds && prefix == "cidr")
+		kubeVIPAddresses(c, p, data, key, skipEnds && prefix == "cidr")
 		iface := data.text("interface-" + namespace)
 		if len(p.ways)+len(p.adverts) == 0 {
 			ways.announce(p, iface)
 		}
 	}
-	c.confine(ownNames)
-	c.dropEmptyPools()
-	c.kubeVIPSettings(data, order)
+	confine(c, ownNames)
+	dropEmptyPools(c)
+	kubeVIPSettings(c, data, order)
 }
 
 // confine keeps Services of namespaces with a pool of their own out of the global pools.
-func (c *converter) confine(namespaces []string) {
+func confine(c *converter, namespaces []string) {
 	if len(namespaces) == 0 {
 		return
 	}
@@ -109,7 +109,7 @@ func (c *converter) confine(namespaces []string) {
 }
 
 // kubeVIPAddresses adds the addresses of a key, which are separated by commas.
-func (c *converter) kubeVIPAddresses(p *pool, data mapping, key string, skipEnds bool) {
+func kubeVIPAddresses(c *converter, p *pool, data mapping, key string, skipEnds bool) {
 	for _, text := range strings.Split(data.text(key), ",") {
 		text = strings.TrimSpace(text)
 		switch {
@@ -128,12 +128,12 @@ func (c *converter) kubeVIPAddresses(p *pool, data mapping, key string, skipEnds
 }
 
 // dropEmptyPools leaves out pools of which all addresses were lost.
-func (c *converter) dropEmptyPools() {
+func dropEmptyPools(c *converter) {
 	c.pools = slices.DeleteFunc(c.pools, func(p *pool) bool { return len(p.ranges) == 0 })
 }
 
 // kubeVIPSettings reads the keys that give no addresses.
-func (c *converter) kubeVIPSettings(data mapping, order []string) {
+func kubeVIPSettings(c *converter, data mapping, order []string) {
 	for _, key := range order {
 		value := data.text(key)
 		switch {
@@ -147,7 +147,7 @@ func (c *converter) kubeVIPSettings(data mapping, order []string) {
 				data.lose(key, "Services share an address here if they name the same key: annotate each of them with %s", annotationSharing)
 			}
 		case strings.HasPrefix(key, "interface-"):
-			c.checkInterfaceUsed(data, key)
+			checkInterfaceUsed(c, data, key)
 		default:
 			data.fail(key, "known are cidr-, range-, interface- and allow-share- with a namespace or global behind them, search-order and skip-end-ips-in-cidr", "unknown key")
 		}
@@ -155,7 +155,7 @@ func (c *converter) kubeVIPSettings(data mapping, order []string) {
 }
 
 // checkInterfaceUsed records an interface of a namespace that has no pool of its own.
-func (c *converter) checkInterfaceUsed(data mapping, key string) {
+func checkInterfaceUsed(c *converter, data mapping, key string) {
 	namespace := strings.TrimPrefix(key, "interface-")
 	if !data.has("cidr-"+namespace) && !data.has("range-"+namespace) {
 		data.lose(key, "the interface is said by l2 of a pool here, and the namespace has no pool of its own")

@@ -52,20 +52,20 @@ var kubeVIPLost = map[string]string{
 	"lb_class_legacy_handling": "the class of a Service decides here, and no annotation",
 }
 
-// kubeVIPWays reads the environment. Without kube-vip in the source it is layer 2.
-func (c *converter) kubeVIPWays(pod *object, env map[string]placedText) kubeVIPWays {
+// readKubeVIPWays reads the environment. Without kube-vip in the source it is layer 2.
+func readKubeVIPWays(c *converter, pod *object, env map[string]placedText) kubeVIPWays {
 	if pod == nil {
 		return kubeVIPWays{l2: true}
 	}
 	isOn := func(key string) bool { on, _ := strconv.ParseBool(env[key].text); return on }
 	ways := kubeVIPWays{l2: isOn("vip_arp"), bgp: isOn("bgp_enable"), iface: orElse(env["vip_servicesinterface"].text, env["vip_interface"].text)}
-	ways.selectors = c.podSelectors(pod)
+	ways.selectors = podSelectors(c, pod)
 	if isOn("lb_class_only") {
 		c.note(env["lb_class_only"].place, "Services without a class are served here, too: this version cannot leave them alone")
-		c.addClass(orElse(env["lb_class_name"].text, "kube-vip.io/kube-vip-class"), env["lb_class_only"].place)
+		addClass(c, orElse(env["lb_class_name"].text, "kube-vip.io/kube-vip-class"), env["lb_class_only"].place)
 	}
 	if ways.bgp {
-		c.kubeVIPPeers(env, ways.selectors)
+		kubeVIPPeers(c, env, ways.selectors)
 	}
 	known := append([]string{"vip_arp", "bgp_enable", "vip_servicesinterface", "vip_interface", "lb_class_only", "lb_class_name", "bgp_routerid", "bgp_as",
 		"bgp_peers", "bgp_peeraddress", "bgp_peeras", "bgp_peerpass", "bgp_multihop", "bgp_sourceip", "bgp_hold_time", "bgp_keepalive_interval"}, kubeVIPIgnored...)
@@ -90,7 +90,7 @@ func hasRole(role string) outSelector {
 }
 
 // podSelectors returns which nodes kube-vip runs on.
-func (c *converter) podSelectors(o *object) []outSelector {
+func podSelectors(c *converter, o *object) []outSelector {
 	spec := o.spec()
 	if o.kind == "DaemonSet" {
 		spec = spec.child("template").child("spec")
@@ -126,7 +126,7 @@ func (c *converter) podSelectors(o *object) []outSelector {
 }
 
 // kubeVIPPeers reads the routers of the environment.
-func (c *converter) kubeVIPPeers(env map[string]placedText, selectors []outSelector) {
+func kubeVIPPeers(c *converter, env map[string]placedText, selectors []outSelector) {
 	number := func(key string, usual int64) int64 {
 		v, given := env[key]
 		if !given || v.text == "" {
@@ -157,12 +157,12 @@ func (c *converter) kubeVIPPeers(env map[string]placedText, selectors []outSelec
 		}
 		c.setTimers(p, hold, keepalive, env["bgp_hold_time"].place, env["bgp_keepalive_interval"].place)
 		if r.hasPassword {
-			c.usePassword(p, passwordSource{place: r.place})
+			usePassword(c, p, passwordSource{place: r.place})
 		}
 	}
 	if peers := env["bgp_peers"]; peers.text != "" {
 		for _, text := range strings.Split(peers.text, ",") {
-			if r, ok := c.kubeVIPRouter(text, peers.place); ok {
+			if r, ok := parseKubeVIPRouter(c, text, peers.place); ok {
 				add(r)
 			}
 		}
@@ -182,9 +182,9 @@ type kubeVIPRouter struct {
 	place       Place
 }
 
-// kubeVIPRouter reads "ADDRESS:AS:PASSWORD:MULTIHOP:PORT/OPTIONS", of which all after AS may be left
+// parseKubeVIPRouter reads "ADDRESS:AS:PASSWORD:MULTIHOP:PORT/OPTIONS", of which all after AS may be left
 // out, and an IPv6 address stands in brackets.
-func (c *converter) kubeVIPRouter(text string, place Place) (kubeVIPRouter, bool) {
+func parseKubeVIPRouter(c *converter, text string, place Place) (kubeVIPRouter, bool) {
 	r := kubeVIPRouter{place: place}
 	text, options, _ := strings.Cut(strings.TrimSpace(text), "/")
 	if text == "" {

@@ -13,7 +13,7 @@ import (
 // mapping reads one mapping of the source. It knows the keys that were asked for: finish reports
 // all others. A mapping that is not there reads as empty.
 type mapping struct {
-	c     *converter
+	r     *report
 	place Place
 	node  *yaml.Node
 	// offset is added to the lines of the nodes; fixedLine replaces them if it is not 0.
@@ -22,9 +22,9 @@ type mapping struct {
 	asked             map[string]bool
 }
 
-// mapping returns the mapping n, and reports a value of another kind. offset is added to its lines.
-func (c *converter) mapping(n *yaml.Node, place Place, offset int) mapping {
-	m := mapping{c: c, place: place, offset: offset}
+// newMapping returns the mapping n, and reports a value of another kind. offset is added to its lines.
+func newMapping(r *report, n *yaml.Node, place Place, offset int) mapping {
+	m := mapping{r: r, place: place, offset: offset}
 	return m.open(n, "")
 }
 
@@ -34,16 +34,16 @@ func (m mapping) open(n *yaml.Node, path string) mapping {
 	below.node, below.place = n, m.placeOf(path, n)
 	below.keys, below.asked = map[string]*yaml.Node{}, map[string]bool{}
 	if n.Kind != yaml.MappingNode {
-		m.c.fail(below.place, "", "want a mapping (key: value), got %s", describe(n))
+		m.r.fail(below.place, "", "want a mapping (key: value), got %s", describe(n))
 		return below
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		switch {
 		case key.Kind != yaml.ScalarNode:
-			m.c.fail(below.placeOf("", key), "", "a key must be a word")
+			m.r.fail(below.placeOf("", key), "", "a key must be a word")
 		case below.keys[key.Value] != nil:
-			m.c.fail(below.placeOf(key.Value, key), "remove one of the two", "is given twice")
+			m.r.fail(below.placeOf(key.Value, key), "remove one of the two", "is given twice")
 		default:
 			below.keys[key.Value] = value
 		}
@@ -53,7 +53,7 @@ func (m mapping) open(n *yaml.Node, path string) mapping {
 
 func (m mapping) line(n *yaml.Node) int {
 	switch {
-	case m.c.generated:
+	case m.r.generated:
 		return 0
 	case m.fixedLine > 0:
 		return m.fixedLine
@@ -103,11 +103,11 @@ func (m mapping) key(key string) Place {
 }
 
 func (m mapping) fail(key, cure, format string, args ...any) {
-	m.c.fail(m.key(key), cure, format, args...)
+	m.r.fail(m.key(key), cure, format, args...)
 }
 
 // lose records that a key is not carried over.
-func (m mapping) lose(key, format string, args ...any) { m.c.lose(m.key(key), format, args...) }
+func (m mapping) lose(key, format string, args ...any) { m.r.lose(m.key(key), format, args...) }
 
 // loseIf records that the key is not carried over, if it is there and says more than false, 0 or "".
 func (m mapping) loseIf(key, format string, args ...any) {
@@ -137,7 +137,7 @@ func (m mapping) finish() {
 	slices.Sort(known)
 	for i := 0; i+1 < len(m.node.Content); i += 2 {
 		if key := m.node.Content[i]; !m.asked[key.Value] {
-			m.c.fail(m.placeOf(key.Value, key), "known are "+strings.Join(known, ", "), "unknown key")
+			m.r.fail(m.placeOf(key.Value, key), "known are "+strings.Join(known, ", "), "unknown key")
 		}
 	}
 }
@@ -167,7 +167,7 @@ func (m mapping) required(key string) string {
 // isTroubled reports whether a problem of the key's value was reported.
 func (m mapping) isTroubled(key string) bool {
 	place := m.key(key)
-	return slices.ContainsFunc(m.c.problems, func(p Problem) bool { return p.Place == place })
+	return slices.ContainsFunc(m.r.problems, func(p Problem) bool { return p.Place == place })
 }
 
 // flag returns a boolean, and whether it is there.
@@ -251,7 +251,7 @@ func (m mapping) texts(key string) []placedText {
 	for i, n := range m.list(key) {
 		place := m.placeOf(item(key, i), n)
 		if n.Kind != yaml.ScalarNode || isNull(n) {
-			m.c.fail(place, "", "want a text, got %s", describe(n))
+			m.r.fail(place, "", "want a text, got %s", describe(n))
 			continue
 		}
 		out = append(out, placedText{n.Value, place})
@@ -277,7 +277,7 @@ func plain(texts []placedText) []string {
 func (m mapping) child(key string) mapping {
 	n := m.value(key)
 	if n == nil {
-		return mapping{c: m.c, place: m.key(key)}
+		return mapping{r: m.r, place: m.key(key)}
 	}
 	return m.open(n, key)
 }

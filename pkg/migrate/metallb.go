@@ -21,11 +21,11 @@ var metallbVersions = map[string][]string{
 }
 
 // convertMetalLB reads MetalLB's ConfigMap, of versions up to 0.12, or its objects, since 0.13.
-func (c *converter) convertMetalLB(objects []*object) {
+func convertMetalLB(c *converter, objects []*object) {
 	byKind := c.known(objects, func(group string) bool { return group == "metallb.io" }, metallbVersions)
 	var old []mapping
 	for _, o := range objects {
-		old = append(old, c.oldMetalLB(o)...)
+		old = append(old, oldMetalLB(c, o)...)
 	}
 	newest := firstConfigured(byKind)
 	switch {
@@ -37,12 +37,12 @@ func (c *converter) convertMetalLB(objects []*object) {
 		c.fail(old[1].place, "leave the one that MetalLB uses", "another configuration of the old form stands before: %s", old[0].place)
 		return
 	case len(old) == 1:
-		c.convertOldMetalLB(old[0])
+		convertOldMetalLB(c, old[0])
 		return
 	}
 	profiles := map[string]bfdProfile{}
 	for _, o := range byKind["BFDProfile"] {
-		profiles[o.name] = c.bfdProfile(o.spec(), camelBFD)
+		profiles[o.name] = readBFDProfile(c, o.spec(), camelBFD)
 		o.finishObject()
 	}
 	for _, o := range byKind["Community"] {
@@ -55,20 +55,20 @@ func (c *converter) convertMetalLB(objects []*object) {
 		o.finishObject()
 	}
 	for _, o := range byKind["BGPPeer"] {
-		c.metallbPeer(o, profiles)
+		metallbPeer(c, o, profiles)
 	}
 	for _, o := range byKind["IPAddressPool"] {
-		c.metallbPool(o)
+		metallbPool(c, o)
 	}
 	for _, o := range byKind["AddressPool"] {
-		c.metallbAddressPool(o)
+		metallbAddressPool(c, o)
 	}
-	c.metallbPriorities(byKind["IPAddressPool"])
+	metallbPriorities(c, byKind["IPAddressPool"])
 	for _, o := range byKind["L2Advertisement"] {
-		c.metallbL2(o)
+		metallbL2(c, o)
 	}
 	for _, o := range byKind["BGPAdvertisement"] {
-		c.metallbBGP(o)
+		metallbBGP(c, o)
 	}
 }
 
@@ -83,7 +83,7 @@ func firstConfigured(byKind map[string][]*object) *object {
 }
 
 // metallbPool reads an IPAddressPool.
-func (c *converter) metallbPool(o *object) {
+func metallbPool(c *converter, o *object) {
 	spec := o.spec()
 	p := c.addPool(o.name, o.root.place)
 	p.labels = o.labels
@@ -110,7 +110,7 @@ func (c *converter) metallbPool(o *object) {
 
 // metallbPriorities brings the priorities into our order. In MetalLB pools with a serviceAllocation
 // come first, by their priority, of which 0 is the last; then come all others.
-func (c *converter) metallbPriorities(objects []*object) {
+func metallbPriorities(c *converter, objects []*object) {
 	type rank struct {
 		pool      *pool
 		pinned    bool
@@ -143,11 +143,11 @@ func (c *converter) metallbPriorities(objects []*object) {
 }
 
 // metallbL2 reads an L2Advertisement.
-func (c *converter) metallbL2(o *object) {
+func metallbL2(c *converter, o *object) {
 	spec := o.spec()
 	iface := anyOf(plain(spec.texts("interfaces")))
 	selectors := spec.selectors("nodeSelectors", camelKeys)
-	pools := c.metallbPoolsOf(o, spec)
+	pools := metallbPoolsOf(c, o, spec)
 	spec.loseIf("preferredNodeSelectors", "preferred nodes cannot be said here: all nodes are equal")
 	limited := len(spec.list("serviceSelectors")) > 0
 	if limited {
@@ -166,7 +166,7 @@ func (c *converter) metallbL2(o *object) {
 
 // metallbPoolsOf returns the pools that an advertisement is about: those by name and by label, or
 // all if there is neither.
-func (c *converter) metallbPoolsOf(o *object, spec mapping) []*pool {
+func metallbPoolsOf(c *converter, o *object, spec mapping) []*pool {
 	names := spec.texts("ipAddressPools")
 	selectors := spec.selectors("ipAddressPoolSelectors", camelKeys)
 	if len(names)+len(selectors) == 0 {
@@ -188,7 +188,7 @@ func (c *converter) metallbPoolsOf(o *object, spec mapping) []*pool {
 }
 
 // metallbBGP reads a BGPAdvertisement.
-func (c *converter) metallbBGP(o *object) {
+func metallbBGP(c *converter, o *object) {
 	spec := o.spec()
 	a := outAdvertisement{
 		Peers:         plain(spec.texts("peers")),
@@ -197,7 +197,7 @@ func (c *converter) metallbBGP(o *object) {
 	}
 	a.setAttributes(spec, "aggregationLength", "aggregationLengthV6", "localPref")
 	a.ASPathPrepend, _ = spec.number("asPathPrepend", 255)
-	pools := c.metallbPoolsOf(o, spec)
+	pools := metallbPoolsOf(c, o, spec)
 	limited := len(spec.list("serviceSelectors")) > 0
 	if limited {
 		spec.lose("serviceSelectors", "an advertisement for some Services only cannot be said here: give them a pool of their own. The advertisement is left out")

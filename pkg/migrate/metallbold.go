@@ -13,7 +13,7 @@ var oldKeys = []string{"address-pools", "peers", "bgp-communities", "bfd-profile
 
 // oldMetalLB returns the configuration of the old form that an object holds: the ConfigMap, or what
 // stands in it.
-func (c *converter) oldMetalLB(o *object) []mapping {
+func oldMetalLB(c *converter, o *object) []mapping {
 	if o.kind == "" && o.apiVersion == "" {
 		if isOldForm(o.root.keys) {
 			return []mapping{o.root}
@@ -32,7 +32,7 @@ func (c *converter) oldMetalLB(o *object) []mapping {
 	if config == nil || config.Kind != yaml.ScalarNode {
 		return nil
 	}
-	m, ok := c.parseText(config, data.key("config"))
+	m, ok := parseText(c.report, config, data.key("config"))
 	if !ok || !isOldForm(m.keys) {
 		return nil
 	}
@@ -44,21 +44,21 @@ func isOldForm(keys map[string]*yaml.Node) bool {
 }
 
 // convertOldMetalLB reads what stands in MetalLB's ConfigMap.
-func (c *converter) convertOldMetalLB(m mapping) {
+func convertOldMetalLB(c *converter, m mapping) {
 	profiles := map[string]bfdProfile{}
 	for _, profile := range m.children("bfd-profiles") {
 		name := profile.required("name")
-		profiles[name] = c.bfdProfile(profile, dashedBFD)
+		profiles[name] = readBFDProfile(c, profile, dashedBFD)
 	}
 	names := m.child("bgp-communities")
 	for _, name := range sortedKeys(names.keys) {
 		c.nameCommunity(name, placedText{names.text(name), names.key(name)})
 	}
 	for i, peer := range m.children("peers") {
-		c.oldPeer(peer, fmt.Sprintf("peer%d", i+1), profiles)
+		oldPeer(c, peer, fmt.Sprintf("peer%d", i+1), profiles)
 	}
 	for _, p := range m.children("address-pools") {
-		c.oldPool(p, dashedPool)
+		oldPool(c, p, dashedPool)
 	}
 	m.loseIf("peer-autodiscovery", "routers are not found from labels in this form: write peers with templates like {label:rack}")
 	m.finish()
@@ -67,7 +67,7 @@ func (c *converter) convertOldMetalLB(m mapping) {
 func sortedKeys[T any](keys map[string]T) []string { return slices.Sorted(maps.Keys(keys)) }
 
 // oldPeer reads a peer, which has no name there.
-func (c *converter) oldPeer(m mapping, name string, profiles map[string]bfdProfile) {
+func oldPeer(c *converter, m mapping, name string, profiles map[string]bfdProfile) {
 	if given := m.text("name"); given != "" {
 		name = given
 	}
@@ -76,7 +76,7 @@ func (c *converter) oldPeer(m mapping, name string, profiles map[string]bfdProfi
 		hold: "hold-time", keepalive: "keepalive-time", routerID: "router-id", password: "password", bfd: "bfd-profile", multihop: "ebgp-multihop",
 	}
 	selectors := m.selectors("node-selectors", dashedKeys)
-	if p, ok := (peerReader{converter: c, mapping: m, name: name, place: m.place}).peer(keys, profiles, 0); ok {
+	if p, ok := (peerReader{m, name, m.place, profiles}).peer(c, keys, 0); ok {
 		p.NodeSelectors = selectors
 	}
 	m.finish()
@@ -93,21 +93,21 @@ var (
 )
 
 // oldPool reads a pool of the ConfigMap.
-func (c *converter) oldPool(m mapping, keys poolKeys) {
-	c.poolWithProtocol(m, m.required("name"), m.place, keys)
+func oldPool(c *converter, m mapping, keys poolKeys) {
+	poolWithProtocol(c, m, m.required("name"), m.place, keys)
 	m.finish()
 }
 
 // metallbAddressPool reads an AddressPool, the form between the ConfigMap and the IPAddressPool.
-func (c *converter) metallbAddressPool(o *object) {
+func metallbAddressPool(c *converter, o *object) {
 	spec := o.spec()
-	c.poolWithProtocol(spec, o.name, o.root.place, camelPool).labels = o.labels
+	poolWithProtocol(c, spec, o.name, o.root.place, camelPool).labels = o.labels
 	spec.finish()
 	o.finishObject()
 }
 
 // poolWithProtocol reads a pool that says itself how it is announced.
-func (c *converter) poolWithProtocol(m mapping, name string, place Place, keys poolKeys) *pool {
+func poolWithProtocol(c *converter, m mapping, name string, place Place, keys poolKeys) *pool {
 	p := c.addPool(name, place)
 	for _, a := range m.texts("addresses") {
 		c.addAddresses(p, a.text, a.place)

@@ -22,8 +22,8 @@ var (
 	dashedBFD = bfdKeys{"receive-interval", "transmit-interval", "detect-multiplier", "echo-interval", "echo-mode", "passive-mode", "minimum-ttl"}
 )
 
-// bfdProfile reads a profile. The intervals are milliseconds there.
-func (c *converter) bfdProfile(m mapping, keys bfdKeys) bfdProfile {
+// readBFDProfile reads a profile. The intervals are milliseconds there.
+func readBFDProfile(c *converter, m mapping, keys bfdKeys) bfdProfile {
 	p := bfdProfile{place: m.place}
 	milliseconds := func(key string) time.Duration {
 		value, _ := m.number(key, 60000)
@@ -44,7 +44,7 @@ func (c *converter) bfdProfile(m mapping, keys bfdKeys) bfdProfile {
 }
 
 // useBFD has a peer watched as the profile says.
-func (c *converter) useBFD(p *peer, name string, profiles map[string]bfdProfile, place Place) {
+func useBFD(c *converter, p *peer, name string, profiles map[string]bfdProfile, place Place) {
 	if name == "" {
 		return
 	}
@@ -60,9 +60,9 @@ func (c *converter) useBFD(p *peer, name string, profiles map[string]bfdProfile,
 }
 
 // metallbPeer reads a BGPPeer of v1beta1 or v1beta2.
-func (c *converter) metallbPeer(o *object, profiles map[string]bfdProfile) {
+func metallbPeer(c *converter, o *object, profiles map[string]bfdProfile) {
 	spec := o.spec()
-	read := peerReader{converter: c, mapping: spec, name: o.name, place: o.root.place}
+	read := peerReader{mapping: spec, name: o.name, place: o.root.place, profiles: profiles}
 	keys := peerKeys{
 		localASN: "myASN", peerASN: "peerASN", address: "peerAddress", source: "sourceAddress", port: "peerPort",
 		hold: "holdTime", keepalive: "keepaliveTime", routerID: "routerID", password: "password", bfd: "bfdProfile", multihop: "ebgpMultiHop",
@@ -79,7 +79,7 @@ func (c *converter) metallbPeer(o *object, profiles map[string]bfdProfile) {
 	spec.ignore("disableMP")
 	defer o.finishObject()
 	defer spec.finish()
-	lost := len(c.result.Losses)
+	lost := len(c.losses)
 	if vrf != "" {
 		c.losePeer(o.name, spec.key("vrf"), "its session runs in the VRF %q; here sessions run in the node's default VRF only", vrf)
 	}
@@ -89,11 +89,11 @@ func (c *converter) metallbPeer(o *object, profiles map[string]bfdProfile) {
 	if dynamic != "" {
 		c.losePeer(o.name, spec.key("dynamicASN"), "its AS number is taken from the router (%q); here peerASN is a number", dynamic)
 	}
-	if len(c.result.Losses) > lost {
+	if len(c.losses) > lost {
 		spec.ignore(keys.all()...)
 		return
 	}
-	p, ok := read.peer(keys, profiles, override)
+	p, ok := read.peer(c, keys, override)
 	if !ok {
 		return
 	}
@@ -111,7 +111,7 @@ func (c *converter) metallbPeer(o *object, profiles map[string]bfdProfile) {
 		c.setConnectRetry(p, connect, spec.key("connectTime"))
 	}
 	if secretName != "" {
-		c.usePassword(p, passwordSource{secret: secretName, namespace: orElse(secretNamespace, o.namespace), place: spec.key("passwordSecret")})
+		usePassword(c, p, passwordSource{secret: secretName, namespace: orElse(secretNamespace, o.namespace), place: spec.key("passwordSecret")})
 	}
 }
 
@@ -126,14 +126,14 @@ func (k peerKeys) all() []string {
 
 // peerReader reads what peers have in both forms.
 type peerReader struct {
-	*converter
-	mapping mapping
-	name    string
-	place   Place
+	mapping  mapping
+	name     string
+	place    Place
+	profiles map[string]bfdProfile
 }
 
 // peer reads a peer. override is the AS number that routers see, if it is not 0.
-func (r peerReader) peer(k peerKeys, profiles map[string]bfdProfile, override int64) (*peer, bool) {
+func (r peerReader) peer(c *converter, k peerKeys, override int64) (*peer, bool) {
 	m := r.mapping
 	localASN, peerASN := m.asn(k.localASN), m.asn(k.peerASN)
 	if localASN == 0 {
@@ -149,7 +149,7 @@ func (r peerReader) peer(k peerKeys, profiles map[string]bfdProfile, override in
 	if _, err := netip.ParseAddr(address); err != nil && address != "" {
 		m.fail(k.address, "", "%q is not an address", address)
 	}
-	p, ok := r.addPeer(r.name, address, r.place)
+	p, ok := c.addPeer(r.name, address, r.place)
 	if !ok {
 		m.ignore(k.all()...)
 		return nil, false
@@ -167,23 +167,23 @@ func (r peerReader) peer(k peerKeys, profiles map[string]bfdProfile, override in
 		hold = 3 * keepalive
 	case !hasHold:
 		hold = usualHoldTime
-		r.note(r.place, "has no hold time; %s is MetalLB's, and it is written out so that routers see the same", usualHoldTime)
+		c.note(r.place, "has no hold time; %s is MetalLB's, and it is written out so that routers see the same", usualHoldTime)
 	}
-	r.setTimers(p, hold, keepalive, m.key(k.hold), m.key(k.keepalive))
+	c.setTimers(p, hold, keepalive, m.key(k.hold), m.key(k.keepalive))
 	if multihop, _ := m.flag(k.multihop); multihop && p.isInternal() {
 		m.fail(k.multihop, "remove it", "does not go with an internal peer, also not in MetalLB")
 	} else if multihop {
 		p.EBGPMultihop = 255
 	}
 	if m.has(k.password) && m.text(k.password) != "" {
-		r.usePassword(p, passwordSource{place: m.key(k.password)})
+		usePassword(c, p, passwordSource{place: m.key(k.password)})
 	}
-	r.useBFD(p, m.text(k.bfd), profiles, m.key(k.bfd))
+	useBFD(c, p, m.text(k.bfd), r.profiles, m.key(k.bfd))
 	return p, true
 }
 
 // usePassword has a peer use a password, which is put into the Secret under the name of the peer.
-func (c *converter) usePassword(p *peer, source passwordSource) {
+func usePassword(c *converter, p *peer, source passwordSource) {
 	p.PasswordFile = p.Name
 	source.file = p.Name
 	c.passwords = append(c.passwords, source)

@@ -105,7 +105,7 @@ type Source struct {
 // was found; it is nil if losses are all there is.
 func Convert(product Product, source Source) (*Result, error) {
 	c := newConverter(product, source)
-	objects := c.read(source)
+	objects := readObjects(c.report, source)
 	if len(c.problems) == 0 {
 		c.convert(objects)
 	}
@@ -123,15 +123,15 @@ func Convert(product Product, source Source) (*Result, error) {
 func (c *converter) convert(objects []*object) {
 	switch c.product {
 	case MetalLB:
-		c.convertMetalLB(objects)
+		convertMetalLB(c, objects)
 	case OpenELB:
-		c.convertOpenELB(objects)
+		convertOpenELB(c, objects)
 	case KubeVIP:
-		c.convertKubeVIP(objects)
+		convertKubeVIP(c, objects)
 	case PureLB:
-		c.convertPureLB(objects)
+		convertPureLB(c, objects)
 	case Cilium:
-		c.convertCilium(objects)
+		convertCilium(c, objects)
 	default:
 		c.fail(Place{}, "write one of "+productNames(), "%q is not a product that can be read", c.product)
 	}

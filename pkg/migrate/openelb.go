@@ -23,7 +23,7 @@ type openelbConf struct {
 }
 
 // convertOpenELB reads OpenELB's objects.
-func (c *converter) convertOpenELB(objects []*object) {
+func convertOpenELB(c *converter, objects []*object) {
 	byKind := c.known(objects, func(group string) bool { return group == "network.kubesphere.io" }, openelbVersions)
 	var conf openelbConf
 	for i, o := range byKind["BgpConf"] {
@@ -31,17 +31,17 @@ func (c *converter) convertOpenELB(objects []*object) {
 			c.fail(o.root.place, "leave one", "OpenELB uses one BgpConf")
 			continue
 		}
-		conf = c.openelbConf(o)
+		conf = readOpenELBConf(c, o)
 	}
 	for _, o := range byKind["BgpPeer"] {
-		c.openelbPeer(o, conf)
+		openelbPeer(c, o, conf)
 	}
 	for _, o := range byKind["Eip"] {
-		c.openelbEip(o)
+		openelbEip(c, o)
 	}
 }
 
-func (c *converter) openelbConf(o *object) openelbConf {
+func readOpenELBConf(c *converter, o *object) openelbConf {
 	spec := o.spec()
 	conf := openelbConf{as: spec.asn("as"), routerID: spec.text("routerId"), perRack: map[string]int64{}}
 	racks := spec.child("asPerRack")
@@ -55,14 +55,14 @@ func (c *converter) openelbConf(o *object) openelbConf {
 	spec.loseIf("families", "families are said for each peer here")
 	spec.loseIf("policy", "routing policies cannot be said here: communities and localPref of a pool can")
 	spec.ignore("useMultiplePaths")
-	conf.restart = c.openelbRestart(spec.child("gracefulRestart"))
+	conf.restart = readOpenELBRestart(c, spec.child("gracefulRestart"))
 	spec.finish()
 	o.finishObject()
 	return conf
 }
 
-// openelbRestart reads gobgp's graceful restart.
-func (c *converter) openelbRestart(m mapping) *outRestart {
+// readOpenELBRestart reads gobgp's graceful restart.
+func readOpenELBRestart(c *converter, m mapping) *outRestart {
 	enabled, _ := m.flag("enabled")
 	restart, given := m.seconds("restartTime")
 	for _, key := range []string{"helperOnly", "notificationEnabled", "longlivedEnabled", "deferralTime", "staleRoutesTime"} {
@@ -79,7 +79,7 @@ func (c *converter) openelbRestart(m mapping) *outRestart {
 	return &outRestart{restart}
 }
 
-func (c *converter) openelbPeer(o *object, conf openelbConf) {
+func openelbPeer(c *converter, o *object, conf openelbConf) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
@@ -113,22 +113,22 @@ func (c *converter) openelbPeer(o *object, conf openelbConf) {
 	if !selector.isEmpty() {
 		p.NodeSelectors = []outSelector{selector}
 	}
-	if restart := c.openelbRestart(spec.child("gracefulRestart")); restart != nil {
+	if restart := readOpenELBRestart(c, spec.child("gracefulRestart")); restart != nil {
 		p.GracefulRestart = restart
 	}
-	c.openelbTransport(spec, p)
+	openelbTransport(c, spec, p)
 	if password != "" {
-		c.usePassword(p, passwordSource{place: peering.key("authPassword")})
+		usePassword(c, p, passwordSource{place: peering.key("authPassword")})
 	}
 	if len(conf.perRack) > 0 {
-		c.splitByRack(p, conf)
+		splitByRack(c, p, conf)
 	} else if p.LocalASN == 0 {
 		spec.fail("conf", "give the BgpConf", "has no AS of the nodes")
 	}
 }
 
 // openelbTransport reads timers, hops, ports and families of a peer.
-func (c *converter) openelbTransport(spec mapping, p *peer) {
+func openelbTransport(c *converter, spec mapping, p *peer) {
 	timers := spec.child("timers")
 	config := timers.child("config")
 	hold, hasHold := config.seconds("holdTime")
@@ -184,7 +184,7 @@ func (c *converter) openelbTransport(spec mapping, p *peer) {
 }
 
 // splitByRack makes a peer for each rack, whose nodes have an AS of their own.
-func (c *converter) splitByRack(p *peer, conf openelbConf) {
+func splitByRack(c *converter, p *peer, conf openelbConf) {
 	c.peers = c.peers[:len(c.peers)-1]
 	for _, rack := range sortedKeys(conf.perRack) {
 		copied := *p
@@ -203,7 +203,7 @@ func (c *converter) splitByRack(p *peer, conf openelbConf) {
 	}
 }
 
-func (c *converter) openelbEip(o *object) {
+func openelbEip(c *converter, o *object) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()

@@ -21,11 +21,11 @@ var productWorkloads = map[Product]workloads{
 }
 
 // writePlan writes the steps of the change-over. No command contains a password.
-func (c *converter) writePlan() {
+func writePlan(c *converter) {
 	add := func(title string, commands ...string) {
 		c.result.Plan = append(c.result.Plan, Step{title, commands})
 	}
-	if n := len(c.result.Losses); n > 0 {
+	if n := len(c.losses); n > 0 {
 		add(fmt.Sprintf("Decide on what is lost (%d), and edit the cloud-config accordingly.", n))
 	}
 	add("Check the cloud-config. Then make the namespace and the ConfigMap.",
@@ -33,7 +33,7 @@ func (c *converter) writePlan() {
 		"kubectl create namespace baremetal-ccm",
 		"kubectl -n baremetal-ccm create configmap baremetal-cloud-config --from-file=cloud-config.yaml")
 	if len(c.passwords) > 0 {
-		c.planPasswords(add)
+		planPasswords(c, add)
 	}
 	if len(c.result.Annotations) > 0 {
 		add("Annotate the Services. The other product does not look at these annotations.", "sh annotations.sh")
@@ -43,7 +43,7 @@ func (c *converter) writePlan() {
 	if w.controller != "" {
 		add("Stop the other product's controller, so that it gives out and takes back no addresses. Its agents go on announcing.", stop(w.controller))
 	}
-	c.planAgents(add, w)
+	planAgents(c, add, w)
 	if w.remark != "" {
 		add(w.remark)
 	}
@@ -54,7 +54,7 @@ func (c *converter) writePlan() {
 }
 
 // planPasswords has the passwords of the peers put into the Secret.
-func (c *converter) planPasswords(add func(string, ...string)) {
+func planPasswords(c *converter, add func(string, ...string)) {
 	var commands []string
 	var literals []string
 	for _, p := range c.passwords {
@@ -70,7 +70,7 @@ func (c *converter) planPasswords(add func(string, ...string)) {
 }
 
 // planAgents has our announcers start and the other agents stop.
-func (c *converter) planAgents(add func(string, ...string), w workloads) {
+func planAgents(c *converter, add func(string, ...string), w workloads) {
 	var l2, bgp bool
 	for _, p := range c.pools {
 		bgp = bgp || len(p.BGP) > 0

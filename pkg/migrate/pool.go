@@ -3,6 +3,7 @@ package migrate
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -93,30 +94,35 @@ func (p *pool) trimEnds(i int, all bool) {
 	r.text = r.Range.String()
 }
 
-// mergeRanges joins ranges of one pool that overlap.
+// mergeRanges joins ranges of one pool that overlap. They keep their order.
 func (c *converter) mergeRanges(p *pool) {
-	for i := 0; i < len(p.ranges); i++ {
-		for j := i + 1; j < len(p.ranges); {
-			a, b := p.ranges[i], p.ranges[j]
-			if !a.Overlaps(b.Range) {
-				j++
-				continue
-			}
-			c.note(b.place, "%s overlaps %s: the two are one range here", b.text, a.text)
-			if b.First.Less(a.First) {
-				a.First = b.First
-			}
-			if a.Last.Less(b.Last) {
-				a.Last = b.Last
-			}
-			if a.Range != p.ranges[i].Range {
-				a.text = a.Range.String()
-			}
-			p.ranges[i] = a
-			p.ranges = append(p.ranges[:j], p.ranges[j+1:]...)
-			j = i + 1
+	order := make([]int, len(p.ranges))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return p.ranges[i].First.Compare(p.ranges[j].First) })
+	joined := make([]bool, len(p.ranges))
+	into := -1 // the range that reaches furthest
+	for _, i := range order {
+		if into < 0 || !p.ranges[into].Overlaps(p.ranges[i].Range) {
+			into = i
+			continue
+		}
+		a, b := &p.ranges[into], p.ranges[i]
+		c.note(b.place, "%s overlaps %s: the two are one range here", b.text, a.text)
+		if a.Last.Less(b.Last) {
+			a.Last = b.Last
+			a.text = a.Range.String()
+		}
+		joined[i] = true
+	}
+	kept := p.ranges[:0:0]
+	for i, r := range p.ranges {
+		if !joined[i] {
+			kept = append(kept, r)
 		}
 	}
+	p.ranges = kept
 }
 
 // settlePools writes how each pool is announced, and disables those for which nothing says it.

@@ -48,3 +48,35 @@ func (e *Error) Error() string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// report collects what is found in a source: problems, losses and notes.
+type report struct {
+	// generated is set if the lines of the source say nothing.
+	generated     bool
+	problems      []Problem
+	losses, notes []Finding
+	// known are the findings so far: the same one is recorded once.
+	known map[Finding]bool
+}
+
+func (r *report) fail(place Place, cure, format string, args ...any) {
+	r.problems = append(r.problems, Problem{Place: place, Message: fmt.Sprintf(format, args...), Cure: cure})
+}
+
+// lose records that something is not carried over.
+func (r *report) lose(place Place, format string, args ...any) {
+	r.losses = r.appendOnce(r.losses, Finding{place, fmt.Sprintf(format, args...)})
+}
+
+// note records something that is carried over and deserves a look.
+func (r *report) note(place Place, format string, args ...any) {
+	r.notes = r.appendOnce(r.notes, Finding{place, fmt.Sprintf(format, args...)})
+}
+
+func (r *report) appendOnce(list []Finding, f Finding) []Finding {
+	if r.known[f] {
+		return list
+	}
+	r.known[f] = true
+	return append(list, f)
+}

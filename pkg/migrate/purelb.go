@@ -15,22 +15,22 @@ var purelbVersions = map[string][]string{
 const purelbDefault = "default"
 
 // convertPureLB reads PureLB's objects.
-func (c *converter) convertPureLB(objects []*object) {
+func convertPureLB(c *converter, objects []*object) {
 	byKind := c.known(objects, func(group string) bool { return group == "purelb.io" }, purelbVersions)
 	var ways []placedL2
 	for _, o := range byKind["LBNodeAgent"] {
-		ways = append(ways, c.purelbAgent(o))
+		ways = append(ways, purelbAgent(c, o))
 	}
 	if len(ways) == 0 {
 		ways = []placedL2{{}}
 	}
 	for _, o := range byKind["ServiceGroup"] {
-		c.purelbGroup(o, ways)
+		purelbGroup(c, o, ways)
 	}
 }
 
 // purelbAgent reads how nodes announce addresses.
-func (c *converter) purelbAgent(o *object) placedL2 {
+func purelbAgent(c *converter, o *object) placedL2 {
 	spec := o.spec()
 	way := placedL2{place: o.root.place}
 	if selector := spec.child("nodeSelector").selector(camelKeys); !selector.isEmpty() {
@@ -41,7 +41,7 @@ func (c *converter) purelbAgent(o *object) placedL2 {
 	if text := local.text("localInterface"); text != "" {
 		iface, key = text, "localInterface"
 	}
-	way.Interface = c.purelbInterface(iface, local.key(key))
+	way.Interface = purelbInterface(c, iface, local.key(key))
 	local.ignore("extlbint", "dummyInterface", "sendgarp", "addressConfig")
 	if garp := local.child("garpConfig"); garp.node != nil {
 		garp.ignore("enabled", "initialDelay", "count", "interval", "verifyBeforeSend")
@@ -57,10 +57,10 @@ func (c *converter) purelbAgent(o *object) placedL2 {
 }
 
 // note records something about a key that is carried over and deserves a look.
-func (m mapping) note(key, format string, args ...any) { m.c.note(m.key(key), format, args...) }
+func (m mapping) note(key, format string, args ...any) { m.r.note(m.key(key), format, args...) }
 
 // purelbInterface returns what selects the interface: "default", a name or an expression.
-func (c *converter) purelbInterface(text string, place Place) string {
+func purelbInterface(c *converter, text string, place Place) string {
 	if text == "" || text == "default" {
 		return ""
 	}
@@ -71,7 +71,7 @@ func (c *converter) purelbInterface(text string, place Place) string {
 }
 
 // purelbGroup reads a ServiceGroup.
-func (c *converter) purelbGroup(o *object, ways []placedL2) {
+func purelbGroup(c *converter, o *object, ways []placedL2) {
 	spec := o.spec()
 	defer o.finishObject()
 	defer spec.finish()
@@ -82,7 +82,7 @@ func (c *converter) purelbGroup(o *object, ways []placedL2) {
 	p := c.addPool(o.name, o.root.place)
 	for _, key := range []string{"local", "remote"} {
 		if spec.has(key) {
-			c.purelbAddresses(p, spec.child(key))
+			purelbAddresses(c, p, spec.child(key))
 		}
 	}
 	if len(p.ranges) == 0 && len(c.problems) == 0 {
@@ -106,20 +106,20 @@ func (c *converter) purelbGroup(o *object, ways []placedL2) {
 }
 
 // purelbAddresses reads the addresses of a group, in the forms of all versions.
-func (c *converter) purelbAddresses(p *pool, m mapping) {
+func purelbAddresses(c *converter, p *pool, m mapping) {
 	if m.has("pool") {
-		c.purelbRange(p, m)
+		purelbRange(c, p, m)
 	}
 	for _, key := range []string{"v4pool", "v6pool"} {
 		if m.has(key) {
 			child := m.child(key)
-			c.purelbRange(p, child)
+			purelbRange(c, p, child)
 			child.finish()
 		}
 	}
 	for _, key := range []string{"v4pools", "v6pools"} {
 		for _, child := range m.children(key) {
-			c.purelbRange(p, child)
+			purelbRange(c, p, child)
 			child.finish()
 		}
 	}
@@ -129,7 +129,7 @@ func (c *converter) purelbAddresses(p *pool, m mapping) {
 	m.finish()
 }
 
-func (c *converter) purelbRange(p *pool, m mapping) {
+func purelbRange(c *converter, p *pool, m mapping) {
 	c.addAddresses(p, m.required("pool"), m.key("pool"))
 	m.ignore("subnet")
 	if aggregation := m.text("aggregation"); aggregation != "" && aggregation != "default" {

@@ -69,22 +69,22 @@ var foreignClasses = map[Product][]string{
 }
 
 // readServices finds what the Services of the source need.
-func (c *converter) readServices() {
+func readServices(c *converter) {
 	for _, o := range c.services {
 		spec := o.spec()
 		if spec.text("type") != "LoadBalancer" {
 			continue
 		}
 		if class := spec.text("loadBalancerClass"); slices.ContainsFunc(foreignClasses[c.product], func(prefix string) bool { return strings.HasPrefix(class, prefix) }) {
-			c.addClass(class, spec.key("loadBalancerClass"))
+			addClass(c, class, spec.key("loadBalancerClass"))
 		}
-		c.annotate(o)
-		c.checkHeld(o)
+		annotate(c, o)
+		checkHeld(c, o)
 	}
 }
 
 // addClass has Services of a class served.
-func (c *converter) addClass(class string, place Place) {
+func addClass(c *converter, class string, place Place) {
 	switch {
 	case slices.Contains(c.classes, class):
 	case len(c.classes) > 0 && !severalEntries:
@@ -96,7 +96,7 @@ func (c *converter) addClass(class string, place Place) {
 
 // annotate finds the annotations that a Service needs. Ours win over others; of two others that
 // differ none is taken.
-func (c *converter) annotate(o *object) {
+func annotate(c *converter, o *object) {
 	wanted := map[string]foreign{}
 	clash := map[string]bool{}
 	metadata := o.root.child("metadata").child("annotations")
@@ -122,7 +122,7 @@ func (c *converter) annotate(o *object) {
 			continue
 		}
 		place := metadata.key(f.key)
-		value, reason := c.ourValue(f, o.annotations[f.key])
+		value, reason := ourValue(c, f, o.annotations[f.key])
 		switch has := o.annotations[ours]; {
 		case reason != "":
 			c.lose(place, "the annotation is not carried over: %s", reason)
@@ -136,7 +136,7 @@ func (c *converter) annotate(o *object) {
 }
 
 // ourValue returns the value of our annotation, or why there is none.
-func (c *converter) ourValue(f foreign, value string) (ours, reason string) {
+func ourValue(c *converter, f foreign, value string) (ours, reason string) {
 	switch f.ours {
 	case annotationPool:
 		name, known := c.poolNames[value]
@@ -166,7 +166,7 @@ func (c *converter) ourValue(f foreign, value string) (ours, reason string) {
 }
 
 // checkHeld reports addresses of a Service that no pool has.
-func (c *converter) checkHeld(o *object) {
+func checkHeld(c *converter, o *object) {
 	balancer := o.root.child("status").child("loadBalancer")
 	for _, ingress := range balancer.children("ingress") {
 		a, err := netip.ParseAddr(ingress.text("ip"))

@@ -39,14 +39,14 @@ func (o *object) version() string { return o.apiVersion[strings.LastIndexByte(o.
 // spec returns the object's spec.
 func (o *object) spec() mapping { return o.root.child("spec") }
 
-// read returns the objects of all documents. Lists are taken apart.
-func (c *converter) read(source Source) []*object {
+// readObjects returns the objects of all documents. Lists are taken apart.
+func readObjects(r *report, source Source) []*object {
 	if len(source.Data) > MaxSize {
-		c.fail(Place{}, "is this the right file?", "is larger than %d bytes", MaxSize)
+		r.fail(Place{}, "is this the right file?", "is larger than %d bytes", MaxSize)
 		return nil
 	}
 	if line, what := findBinary(source.Data); what != "" {
-		c.fail(Place{Line: line}, "is this the right file?", "%s", what)
+		r.fail(Place{Line: line}, "is this the right file?", "%s", what)
 		return nil
 	}
 	var objects []*object
@@ -56,22 +56,22 @@ func (c *converter) read(source Source) []*object {
 		if err := decoder.Decode(&node); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
-			c.failSyntax(err, document)
+			failSyntax(r, err, document)
 			return nil
 		}
 		place := Place{Document: document, Line: node.Line}
-		if c.generated {
+		if r.generated {
 			place = Place{}
 		}
-		if c.refuseAliases(&node, place) {
+		if refuseAliases(r, &node, place) {
 			return nil
 		}
 		if root := node.Content[0]; !isNull(root) {
-			objects = append(objects, c.objectsOf(c.mapping(root, place, 0))...)
+			objects = append(objects, objectsOf(r, newMapping(r, root, place, 0))...)
 		}
 	}
-	if len(objects) == 0 && len(c.problems) == 0 {
-		c.fail(Place{}, "give the objects of the configuration", "is empty")
+	if len(objects) == 0 && len(r.problems) == 0 {
+		r.fail(Place{}, "give the objects of the configuration", "is empty")
 	}
 	return objects
 }
@@ -80,9 +80,9 @@ func (c *converter) read(source Source) []*object {
 const maxDepth = 8
 
 // objectsOf returns the object m, or those of the List m.
-func (c *converter) objectsOf(m mapping) []*object { return c.objectsWithin(m, 0) }
+func objectsOf(r *report, m mapping) []*object { return objectsWithin(r, m, 0) }
 
-func (c *converter) objectsWithin(m mapping, depth int) []*object {
+func objectsWithin(r *report, m mapping, depth int) []*object {
 	o := &object{apiVersion: m.text("apiVersion"), kind: m.text("kind"), root: m}
 	if items, isList := m.keys["items"]; isList && strings.HasSuffix(o.kind, "List") && depth < maxDepth {
 		var all []*object
@@ -91,7 +91,7 @@ func (c *converter) objectsWithin(m mapping, depth int) []*object {
 			return nil
 		}
 		for i, n := range items.Content {
-			all = append(all, c.objectsWithin(m.open(n, item("items", i)), depth+1)...)
+			all = append(all, objectsWithin(r, m.open(n, item("items", i)), depth+1)...)
 		}
 		return all
 	}
@@ -118,27 +118,27 @@ func (o *object) title() string {
 }
 
 // refuseAliases reports an anchor or an alias: with them a short text can stand for a huge one.
-func (c *converter) refuseAliases(n *yaml.Node, place Place) bool {
+func refuseAliases(r *report, n *yaml.Node, place Place) bool {
 	if n.Kind == yaml.AliasNode || n.Anchor != "" {
 		place.Line = n.Line
-		c.fail(place, "write the value out", "anchors and aliases are not read")
+		r.fail(place, "write the value out", "anchors and aliases are not read")
 		return true
 	}
-	return slices.ContainsFunc(n.Content, func(child *yaml.Node) bool { return c.refuseAliases(child, place) })
+	return slices.ContainsFunc(n.Content, func(child *yaml.Node) bool { return refuseAliases(r, child, place) })
 }
 
 // findBinary returns the first thing in data that no text has, and its line.
 func findBinary(data []byte) (line int, what string) {
 	line = 1
 	for i := 0; i < len(data); {
-		r, size := utf8.DecodeRune(data[i:])
+		char, size := utf8.DecodeRune(data[i:])
 		switch {
-		case r == utf8.RuneError && size == 1:
+		case char == utf8.RuneError && size == 1:
 			return line, fmt.Sprintf("byte %#02x is not UTF-8", data[i])
-		case r == '\n':
+		case char == '\n':
 			line++
-		case (r < ' ' && r != '\t' && r != '\r') || r == 0x7f:
-			return line, fmt.Sprintf("control character %#02x", r)
+		case (char < ' ' && char != '\t' && char != '\r') || char == 0x7f:
+			return line, fmt.Sprintf("control character %#02x", char)
 		}
 		i += size
 	}
@@ -148,21 +148,21 @@ func findBinary(data []byte) (line int, what string) {
 // yamlLine finds the line in the library's message, which has it only as text.
 var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
-func (c *converter) failSyntax(err error, document int) {
+func failSyntax(r *report, err error, document int) {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
 	place := Place{Document: document}
 	if m := yamlLine.FindStringSubmatch(message); m != nil {
 		place.Line, _ = strconv.Atoi(m[1]) // digits by the expression
 		message = strings.TrimPrefix(message, m[0])
 	}
-	c.fail(place, "", "not YAML: %s", message)
+	r.fail(place, "", "not YAML: %s", message)
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // parseText reads a YAML text that stands in the value n of an object, like a ConfigMap's. Its
 // lines count as lines of the source if the text is written as a block.
-func (c *converter) parseText(n *yaml.Node, place Place) (mapping, bool) {
+func parseText(r *report, n *yaml.Node, place Place) (mapping, bool) {
 	var inner yaml.Node
 	offset := 0
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
@@ -170,17 +170,17 @@ func (c *converter) parseText(n *yaml.Node, place Place) (mapping, bool) {
 	}
 	decoder := yaml.NewDecoder(strings.NewReader(n.Value))
 	if err := decoder.Decode(&inner); err != nil {
-		c.fail(place, "", "not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		r.fail(place, "", "not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return mapping{}, false
 	}
 	if err := decoder.Decode(&yaml.Node{}); !errors.Is(err, io.EOF) {
-		c.fail(place, "write everything into one", "has a second document")
+		r.fail(place, "write everything into one", "has a second document")
 		return mapping{}, false
 	}
-	if c.refuseAliases(&inner, place) {
+	if refuseAliases(r, &inner, place) {
 		return mapping{}, false
 	}
-	base := mapping{c: c, place: place, offset: offset}
+	base := mapping{r: r, place: place, offset: offset}
 	if offset == 0 {
 		base.fixedLine = place.Line
 	}
