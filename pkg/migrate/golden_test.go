@@ -147,3 +147,9 @@ func (all rangesOf) covers(r ipam.Range) bool {
 	}
 	return false
 }
+
+// acceptedByDecoder reports whether our own decoder accepts a cloud-config.
+func acceptedByDecoder(text string) bool {
+	_, _, err := cloudconfig.Parse([]byte(text), "cloud-config.yaml")
+	return err == nil
+}

@@ -119,8 +119,14 @@ func kubeVIPAddresses(c *converter, p *pool, data mapping, key string, skipEnds 
 		default:
 			before := len(p.ranges)
 			c.addAddresses(p, text, data.key(key))
-			if skipEnds && len(p.ranges) > before {
-				p.trimEnds(before, false)
+			if len(p.ranges) == before {
+				continue
+			}
+			whole := p.ranges[before]
+			p.trimEnds(before, false)
+			if p.ranges[before] != whole && !skipEnds {
+				p.ranges[before] = whole
+				data.note(key, "older versions of kube-vip's cloud provider did not give out the first and last address of an IPv4 CIDR, which are in the pool here")
 			}
 		}
 	}
@@ -171,6 +177,11 @@ func kubeVIPEnv(o *object) map[string]placedText {
 	for _, container := range pod.children("containers") {
 		if !strings.Contains(container.text("image"), "kube-vip") || strings.Contains(container.text("image"), "cloud-provider") {
 			continue
+		}
+		for i, n := range slices.Concat(container.list("command"), container.list("args")) {
+			if strings.HasPrefix(n.Value, "--") {
+				container.lose("args", "flags of kube-vip are not read (%s, the %d. word): write them as environment", strings.SplitN(n.Value, "=", 2)[0], i+1)
+			}
 		}
 		env := map[string]placedText{}
 		for _, e := range container.children("env") {

@@ -28,10 +28,9 @@ func writePlan(c *converter) {
 	if n := len(c.losses); n > 0 {
 		add(fmt.Sprintf("Decide on what is lost (%d), and edit the cloud-config accordingly.", n))
 	}
-	add("Check the cloud-config. Then make the namespace and the ConfigMap.",
-		"kubectl baremetal validate cloud-config.yaml",
-		"kubectl create namespace baremetal-ccm",
-		"kubectl -n baremetal-ccm create configmap baremetal-cloud-config --from-file=cloud-config.yaml")
+	add("Copy deploy/example of our repository, and write the cloud-config into the copy, as cloud-config.yaml. Write the images into its kustomization.yaml. "+
+		"All commands are run in the copy.",
+		"kubectl baremetal validate cloud-config.yaml")
 	if len(c.passwords) > 0 {
 		planPasswords(c, add)
 	}
@@ -65,7 +64,7 @@ func planPasswords(c *converter, add func(string, ...string)) {
 		}
 		literals = append(literals, "--from-file="+p.file)
 	}
-	commands = append(commands, "kubectl -n baremetal-ccm create secret generic baremetal-bgp-passwords "+strings.Join(literals, " "))
+	commands = append(commands, "kubectl create namespace baremetal-ccm", "kubectl -n baremetal-ccm create secret generic baremetal-bgp-passwords "+strings.Join(literals, " "))
 	add("Put the passwords of the BGP peers into a Secret.", commands...)
 }
 
@@ -87,8 +86,13 @@ func planAgents(c *converter, add func(string, ...string), w workloads) {
 			append(start, stop)...)
 		return
 	}
+	label := "baremetal-migration"
+	patch := `'{"spec":{"template":{"spec":{"nodeSelector":{"` + label + `":"pending"}}}}}'`
 	add("Start ours. A router takes one session from a node: ours come up as the other agents stop.", start...)
-	add("Stop the other product's agents node by node: drive each Pod away, and wait until the router has our session to the node before the next one. "+
-		"With one next hop the address is away in between.",
-		"kubectl -n "+w.namespace+" get pods -o wide", "# after the last node", stop)
+	add("Bind the other product's agents to a label that all nodes have. They restart, one after the other.",
+		"kubectl label nodes --all "+label+"=pending", "kubectl -n "+w.namespace+" patch "+w.agent+" -p "+patch, "kubectl -n "+w.namespace+" rollout status "+w.agent)
+	add("Stop them node by node: take the label from a node, and wait until the router has a session to our announcer there. "+
+		"An address with one next hop is away in between.",
+		"kubectl label node NODE "+label+"-")
+	add("Remove the agents when no node has the label.", stop)
 }
