@@ -183,8 +183,8 @@ func encode(result *migrate.Result, format string) (string, error) {
 	return string(text), err
 }
 
-// annotationScript renders annotations as commands for a shell. Values come from whoever may write
-// a Service, and are quoted.
+// annotationScript renders annotations as commands for a shell. Values come from the owners of
+// Services, and are quoted.
 func annotationScript(annotations []migrate.Annotation) string {
 	var b strings.Builder
 	b.WriteString("# Annotations of Services, written by kubectl baremetal migrate. Run with: sh FILE\n")

@@ -101,7 +101,7 @@ func ciliumBlock(c *converter, p *pool, block mapping) {
 	block.finish()
 }
 
-// ciliumAdmission reads who may use a pool: by namespace, and by the labels of the Service. A
+// ciliumAdmission reads which Services may use a pool: by namespace, and by the labels of the Service. A
 // condition that cannot be said makes the pool one for Services that name it.
 func ciliumAdmission(c *converter, p *pool, m mapping) {
 	s := m.selector(camelKeys)

@@ -7,7 +7,7 @@
 //
 // Reading is as strict as that of the cloud-config. What is not understood is an error with
 // document and line, and then there is no cloud-config. What is understood and cannot be said here
-// is a Loss. The cloud-config never has an address that the source does not have, it never opens
-// a pool to Services that could not use it, and it is checked by package cloudconfig before
-// it is returned.
+// is a loss. The cloud-config never has an address that the source does not have. Where a
+// rule about the Services of a pool cannot be said, the pool gets a narrower one, or is given out on
+// request only. Package cloudconfig checks the text before it is returned.
 package migrate

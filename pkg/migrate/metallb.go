@@ -114,11 +114,11 @@ func metallbPriorities(c *converter, objects []*object) {
 	type rank struct {
 		pool      *pool
 		pinned    bool
-		everybody bool
+		unlimited bool
 	}
 	var ranks []rank
 	var last int64
-	anyEverybody := false
+	anyUnlimited := false
 	for i, o := range objects {
 		if i >= len(c.pools) {
 			return
@@ -126,8 +126,8 @@ func metallbPriorities(c *converter, objects []*object) {
 		p := c.pools[i]
 		allocation := o.spec().value("serviceAllocation")
 		r := rank{pool: p, pinned: allocation != nil}
-		r.everybody = r.pinned && len(p.Namespaces)+len(p.NamespaceSelectors)+len(p.ServiceSelectors) == 0
-		anyEverybody = anyEverybody || r.everybody
+		r.unlimited = r.pinned && len(p.Namespaces)+len(p.NamespaceSelectors)+len(p.ServiceSelectors) == 0
+		anyUnlimited = anyUnlimited || r.unlimited
 		last = max(last, p.Priority)
 		ranks = append(ranks, r)
 	}
@@ -136,7 +136,7 @@ func metallbPriorities(c *converter, objects []*object) {
 		case r.pinned && r.pool.Priority == 0 && last > 0:
 			r.pool.Priority = last + 1
 			c.note(r.pool.place, "priority 0 is the last one there and the first one here: it is %d", last+1)
-		case !r.pinned && anyEverybody:
+		case !r.pinned && anyUnlimited:
 			r.pool.Priority = last + 2
 		}
 	}

@@ -62,7 +62,7 @@ func (p *pool) setAutoAssign(value bool) {
 	}
 }
 
-// restrict keeps Services that do not ask for the pool out of it: a rule about who may use it
+// restrict keeps Services that do not ask for the pool out of it: a rule about the Services that may use it
 // could not be carried over.
 func (p *pool) restrict() { p.setAutoAssign(false) }
 
