@@ -1,9 +1,31 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"baremetal.cloud/ccm/pkg/cloud"
 	"baremetal.cloud/ccm/pkg/cloud/cleanup"
 )
+
+// What --cleanup-addresses may say.
+const (
+	keepAddresses   = "Keep"
+	removeAddresses = "Remove"
+)
+
+// checkCleanup refuses values that --cleanup would not understand, and flags that mean nothing without it.
+func (f *flags) checkCleanup() error {
+	switch {
+	case f.cleanupAddresses != keepAddresses && f.cleanupAddresses != removeAddresses:
+		return fmt.Errorf("--cleanup-addresses: %q is neither %s nor %s", f.cleanupAddresses, keepAddresses, removeAddresses)
+	case !f.cleanup && f.cleanupAddresses != keepAddresses:
+		return errors.New("--cleanup-addresses: is for --cleanup, which is not given; remove the one or add the other")
+	case !f.cleanup && f.cleanupDeployment != "":
+		return errors.New("--cleanup-deployment: is for --cleanup, which is not given; remove the one or add the other")
+	}
+	return nil
+}
 
 // cleanup removes what this program put on Services.
 func (p *program) cleanup() error {
@@ -17,12 +39,18 @@ func (p *program) cleanup() error {
 		p.log.Warn("it is not known whether Services without a loadBalancerClass were served; only those with a condition or finalizer of ours are changed", "err", err)
 		optIn = true
 	}
-	changed, err := cleanup.Run(p.ctx, cleanup.Options{
-		Client:    reach.general,
-		OptIn:     optIn,
-		Namespace: election.ResourceNamespace,
-		Lease:     election.ResourceName,
-		Logger:    p.log,
+	do := cleanup.Run
+	if p.flags.cleanupDeployment != "" {
+		do = cleanup.Stop
+	}
+	changed, err := do(p.ctx, cleanup.Options{
+		Client:          reach.general,
+		OptIn:           optIn,
+		Namespace:       election.ResourceNamespace,
+		Lease:           election.ResourceName,
+		Deployment:      p.flags.cleanupDeployment,
+		RemoveAddresses: p.flags.cleanupAddresses == removeAddresses,
+		Logger:          p.log,
 	})
 	p.log.Info("cleanup", "services", changed)
 	return err

@@ -56,6 +56,9 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 	})
 	stock := command.RunE
 	command.RunE = func(command *cobra.Command, arguments []string) error {
+		if err := p.flags.checkCleanup(); err != nil {
+			return err
+		}
 		switch {
 		case wantsVersion(command.Flags()):
 			fmt.Fprintln(command.OutOrStdout(), programName, versionText())

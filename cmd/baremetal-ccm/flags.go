@@ -20,13 +20,15 @@ const securePort = 10273
 
 // flags are ours, beside the stock app's.
 type flags struct {
-	listenAddress  string
-	cloudConfigMap string
-	certFile       string
-	keyFile        string
-	tokenReviews   time.Duration
-	validateConfig string
-	cleanup        bool
+	listenAddress     string
+	cloudConfigMap    string
+	certFile          string
+	keyFile           string
+	tokenReviews      time.Duration
+	validateConfig    string
+	cleanup           bool
+	cleanupDeployment string
+	cleanupAddresses  string
 }
 
 // maxTokenReviews is how long an announcer's stream may outlive its Pod.
@@ -52,7 +54,11 @@ func (f *flags) add(sections *flag.NamedFlagSets) {
 			"Needs no cluster. With --kubeconfig it is compared with a cluster, too: what speaks against it there is a warning.")
 	section.BoolVar(&f.cleanup, "cleanup", false,
 		"Remove the load balancer finalizers from the Services that were served, so that none is stuck "+
-			"in Terminating after an uninstall, and exit. To be run when the Deployment is gone.")
+			"in Terminating after an uninstall, and exit. To be run when the Deployment is gone, or with --cleanup-deployment.")
+	section.StringVar(&f.cleanupDeployment, "cleanup-deployment", "",
+		"With --cleanup: the Deployment of this program, in its namespace. It is scaled to 0 first, and --cleanup waits until no replica leads.")
+	section.StringVar(&f.cleanupAddresses, "cleanup-addresses", keepAddresses,
+		"With --cleanup: Keep leaves the addresses that were given out in the status of Services, Remove takes them away.")
 }
 
 // newOptions returns the stock app's options with our defaults.

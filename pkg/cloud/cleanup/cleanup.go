@@ -3,7 +3,7 @@
 // A finalizer keeps a Service from being deleted until its load balancer is gone. When
 // nothing is left that removes the finalizer, a deleted Service stays in Terminating for ever.
 // Our conditions end with it: no node answers any longer. Addresses in status are left as they
-// are: a CCM that is installed again finds them.
+// are, so that a CCM that is installed again finds them, unless Options.RemoveAddresses is set.
 package cleanup
 
 import (
@@ -45,6 +45,11 @@ type Options struct {
 	// OptIn says that Services without a loadBalancerClass were not ours to serve, unless they
 	// bear a condition of ours.
 	OptIn bool
+	// Deployment is that of the CCM, in Namespace: Stop scales it to 0.
+	Deployment string
+	// RemoveAddresses takes the addresses from the status of Services that bear a condition of
+	// ours, beside finalizers and conditions.
+	RemoveAddresses bool
 	// Now is the wall clock; nil means time.Now.
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -113,12 +118,16 @@ func release(ctx context.Context, options Options, service *corev1.Service) (boo
 		if len(kept) == len(service.Finalizers) && len(conditions) == len(service.Status.Conditions) {
 			return false, nil
 		}
+		status := map[string]any{"conditions": conditions}
+		if options.RemoveAddresses && len(conditions) < len(service.Status.Conditions) {
+			status["loadBalancer"] = nil
+		}
 		patch, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{
 				"resourceVersion": service.ResourceVersion, // so that no finalizer of another is lost
 				"finalizers":      kept,
 			},
-			"status": map[string]any{"conditions": conditions},
+			"status": status,
 		})
 		if err != nil {
 			return false, fmt.Errorf("encode patch: %w", err)
