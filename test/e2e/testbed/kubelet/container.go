@@ -48,10 +48,23 @@ func (p *pod) newContainer(spec corev1.Container) (*container, error) {
 		Log:     filepath.Join(p.agent.Logs, strings.Join([]string{object.Namespace, object.Name, spec.Name}, "_")+".log"),
 		Grace:   p.grace(),
 		Changed: p.poke,
+		Once:    endsAfter(object.Spec.RestartPolicy),
 		Logger:  p.agent.Logger,
 		Spawner: p.agent.Spawner,
 	}
 	return c, nil
+}
+
+// endsAfter returns which exit codes a container is not started again after.
+func endsAfter(policy corev1.RestartPolicy) func(exitCode int) bool {
+	switch policy {
+	case corev1.RestartPolicyNever:
+		return func(int) bool { return true }
+	case corev1.RestartPolicyOnFailure:
+		return func(exitCode int) bool { return exitCode == 0 }
+	default:
+		return nil
+	}
 }
 
 // imageName strips the tag: there is one version of each program here.

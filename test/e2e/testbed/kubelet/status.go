@@ -53,13 +53,30 @@ func (p *pod) fillStatus(s *corev1.PodStatus) {
 		s.StartTime = &now
 	}
 	running, ready := p.containerStatuses(s)
-	s.Phase = corev1.PodPending
-	if running {
-		s.Phase = corev1.PodRunning
-	}
+	s.Phase = phase(s.ContainerStatuses, running)
 	setCondition(s, corev1.PodInitialized, true)
 	setCondition(s, corev1.ContainersReady, ready)
 	setCondition(s, corev1.PodReady, ready)
+}
+
+// phase is Succeeded or Failed once every container has ended and is not started again.
+func phase(containers []corev1.ContainerStatus, running bool) corev1.PodPhase {
+	ended, failed := 0, false
+	for _, c := range containers {
+		if end := c.State.Terminated; end != nil {
+			ended++
+			failed = failed || end.ExitCode != 0
+		}
+	}
+	switch {
+	case ended > 0 && ended == len(containers) && failed:
+		return corev1.PodFailed
+	case ended > 0 && ended == len(containers):
+		return corev1.PodSucceeded
+	case running:
+		return corev1.PodRunning
+	}
+	return corev1.PodPending
 }
 
 // containerStatuses reports whether every container has run once, and whether all are
@@ -82,7 +99,7 @@ func (p *pod) containerStatuses(s *corev1.PodStatus) (running, ready bool) {
 	s.ContainerStatuses = nil
 	for _, c := range containers {
 		status := c.status()
-		running = running && (status.State.Running != nil || status.RestartCount > 0)
+		running = running && (status.State.Running != nil || status.State.Terminated != nil || status.RestartCount > 0)
 		ready = ready && status.Ready
 		s.ContainerStatuses = append(s.ContainerStatuses, status)
 	}
@@ -99,10 +116,15 @@ func (c *container) status() corev1.ContainerStatus {
 		Started:     &started, Ready: ready, RestartCount: restarts(state),
 	}
 	if state.Exits > 0 {
-		status.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{
+		end := &corev1.ContainerStateTerminated{
 			ExitCode: int32(state.ExitCode), Reason: endReason(state.ExitCode),
 			FinishedAt: metav1.NewTime(state.Finished.Truncate(time.Second)),
 		}
+		if state.Completed {
+			status.State.Terminated = end
+			return status
+		}
+		status.LastTerminationState.Terminated = end
 	}
 	if state.PID != 0 {
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(state.Started.Truncate(time.Second))}

@@ -36,6 +36,9 @@ type Service struct {
 	Grace time.Duration
 	// Changed is called, from Run's goroutine, after State has changed.
 	Changed func()
+	// Once, if set, reports whether the program is not started again after it has ended with
+	// that exit code.
+	Once    func(exitCode int) bool
 	Logger  *slog.Logger
 	Spawner *Spawner
 
@@ -56,6 +59,8 @@ type State struct {
 	ExitCode int
 	// Exits counts the runs that have ended.
 	Exits int
+	// Completed is set when the program has ended and is not started again.
+	Completed bool
 	// Waiting says why nothing runs, "" while something does.
 	Waiting string
 	// Message is the error that keeps it from starting, or "".
@@ -173,7 +178,7 @@ func (s *Service) update(f func(*State)) {
 	}
 }
 
-// Run keeps the program running until ctx ends, and then ends it.
+// Run keeps the program running until ctx ends, and then ends it, or until Once has had enough.
 func (s *Service) Run(ctx context.Context) error {
 	backoff := time.Duration(firstBackoff)
 	for ctx.Err() == nil {
@@ -183,7 +188,7 @@ func (s *Service) Run(ctx context.Context) error {
 			continue
 		}
 		s.takeRestart()
-		began := time.Now()
+		began, exits := time.Now(), s.State().Exits
 		err := s.once(ctx)
 		if ctx.Err() != nil {
 			break
@@ -191,6 +196,10 @@ func (s *Service) Run(ctx context.Context) error {
 		if errors.Is(err, ErrStopped) {
 			backoff = firstBackoff
 			continue
+		}
+		if st := s.State(); st.Exits > exits && s.Once != nil && s.Once(st.ExitCode) {
+			s.update(func(st *State) { st.Completed = true })
+			return nil
 		}
 		if time.Since(began) > steady {
 			backoff = firstBackoff
