@@ -47,7 +47,7 @@ func Components(ctx context.Context, bin string, progress io.Writer) error {
 		return err
 	}
 	defer unlock()
-	want, err := sources(ctx, module)
+	want, err := sources(ctx, module, stamp)
 	if err != nil {
 		return err
 	}
@@ -68,15 +68,52 @@ func Components(ctx context.Context, bin string, progress io.Writer) error {
 	return os.WriteFile(stampFile, []byte(want), 0o644)
 }
 
-// sources is a digest of all that decides what the components are.
-func sources(ctx context.Context, module string) (string, error) {
+// helmPackage is Helm's program, and helmStamp the Kubernetes version that it takes for the cluster's where it
+// asks none.
+const (
+	helmPackage = "helm.sh/helm/v3/cmd/helm"
+	helmStamp   = "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37 " +
+		"-X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor=37"
+)
+
+// Helm builds Helm into bin, unless what is there was built from the same sources by the same Go. It is of a
+// module of its own, test/e2e/helm: a testbed does not need it, and its dependencies would move those of Kubernetes.
+func Helm(ctx context.Context, bin string, progress io.Writer) error {
+	repo, err := Repository()
+	if err != nil {
+		return err
+	}
+	module := filepath.Join(repo, "test", "e2e", "helm")
+	unlock, err := lock(bin)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	want, err := sources(ctx, module, helmStamp)
+	if err != nil {
+		return err
+	}
+	program, stampFile := filepath.Join(bin, "helm"), filepath.Join(bin, "helm.sum")
+	_, missing := os.Stat(program)
+	if have, err := os.ReadFile(stampFile); err == nil && string(have) == want && missing == nil {
+		return nil
+	}
+	fmt.Fprintln(progress, "Building Helm; the first time takes some minutes.")
+	if err := goBuild(ctx, module, "-trimpath", "-ldflags", helmStamp, "-o", program, helmPackage); err != nil {
+		return err
+	}
+	return os.WriteFile(stampFile, []byte(want), 0o644)
+}
+
+// sources is a digest of all that decides what the programs of a module are, linked with these flags.
+func sources(ctx context.Context, module, flags string) (string, error) {
 	version, err := exec.CommandContext(ctx, "go", "version").Output()
 	if err != nil {
 		return "", fmt.Errorf("go version: %w", err)
 	}
 	sum := sha256.New()
 	sum.Write(version)
-	sum.Write([]byte(stamp))
+	sum.Write([]byte(flags))
 	for _, name := range []string{"go.mod", "go.sum"} {
 		data, err := os.ReadFile(filepath.Join(module, name))
 		if err != nil {

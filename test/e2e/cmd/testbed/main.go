@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 
 const usage = `usage: testbed COMMAND [FLAGS]
   components                build the Kubernetes components into .cache/bin
+  helm                      build Helm into .cache/bin
   up --dir=DIR [--nodes=3] [--proxy=nftables|iptables] [--mgmt=lan|separate]
      [--external=yes|no] [--routers=yes|no] [--no-deploy] [--overlay=PATH] [--bin-dir=PATH] [--owner-pid=PID]
   stop --dir=DIR --what=ccm|ccm:NODE|apiserver|etcd|kcm|kube-proxy:NODE|announcer:NODE
@@ -80,7 +82,9 @@ func command(ctx context.Context, name string, args []string) error {
 	}
 	switch name {
 	case "components":
-		return components(ctx, o)
+		return build(ctx, o, testbed.Components)
+	case "helm":
+		return build(ctx, o, testbed.Helm)
 	case "up":
 		_, err := testbed.Up(ctx, o)
 		return err
@@ -109,7 +113,8 @@ func yesOrNo(value string) (bool, error) {
 	return false, errors.New("say yes or no")
 }
 
-func components(ctx context.Context, o testbed.Options) error {
+// build builds programs that others have written.
+func build(ctx context.Context, o testbed.Options, programs func(ctx context.Context, bin string, progress io.Writer) error) error {
 	if o.BinDir == "" {
 		repo, err := testbed.Repository()
 		if err != nil {
@@ -117,7 +122,7 @@ func components(ctx context.Context, o testbed.Options) error {
 		}
 		o.BinDir = filepath.Join(repo, ".cache", "bin")
 	}
-	return testbed.Components(ctx, o.BinDir, os.Stdout)
+	return programs(ctx, o.BinDir, os.Stdout)
 }
 
 func order(ctx context.Context, name, dir, what string) error {
