@@ -44,7 +44,7 @@ unit: go programs ## unit tests, scenarios and guards
 race: go programs ## the same under the race detector
 	@hack/ensure race; echo "==> unit tests with the race detector"; CGO_ENABLED=1 $(UNIT) -race ./...
 
-e2e: root build testbed-deps ## the programs with real Kubernetes components and real frames
+e2e: root build testbed-deps helm ## the programs with real Kubernetes components and real frames
 	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) -p 1 -v ./test/e2e/... 2>&1 | hack/progress
 
 fresh: root go ## both of README's commands, in a minimal Debian that has make, git and Go: what nothing declares is missing there
@@ -88,7 +88,7 @@ build: go ## both programs and the plugin for kubectl, into .cache/bin
 		CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$program ./cmd/$$program; \
 	done
 
-generate: go ## protobuf code and generated docs
+generate: go ## protobuf code, generated docs and the chart's schema
 	@hack/generate
 
 image: ## both images, with docker, podman or buildah
@@ -101,6 +101,9 @@ help:
 
 testbed-deps: root go programs
 	@$(TESTBED) components
+
+helm: go
+	@$(TESTBED) helm
 
 # Without root, tests that make network namespaces skip themselves, and need no programs.
 programs:
@@ -119,4 +122,4 @@ what:
 	@[ -n "$(WHAT)" ] || { echo "say what: WHAT=ccm, apiserver, etcd, kube-proxy:NODE or announcer:NODE" >&2; exit 1; }
 
 .PHONY: demo test unit race e2e fresh programs lint verify bench bench-alternatives chaos build generate image help go root dir what
-.PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps
+.PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps helm
