@@ -94,7 +94,7 @@ func TestMigrateStatus(t *testing.T) {
 		{"metallb", "07-metallb-crs-dual-stack", 0},
 		{"metallb", "09-metallb-bfd-two-zones", 3},
 		{"metallb", "11-metallb-per-node-asn", 0},
-		{"metallb", "12-metallb-namespaces-and-labels", 3},
+		{"metallb", "12-metallb-namespaces-and-labels", 0},
 		{"metallb", "14-metallb-l2-and-bgp-one-pool", 3},
 		{"kube-vip", "15-kube-vip-configmap", 3},
 		{"openelb", "16-openelb-eip", 3},
@@ -190,7 +190,7 @@ func TestValidate(t *testing.T) {
 		"standard input:5:3: pools[0].adresses: unknown key; did you mean addresses?\n", bad.stderr)
 	typo := runProgram(t, head+"  addresses: [192.68.1.1-192.168.1.255]\n", "validate", "-")
 	require.Zero(t, typo.status)
-	require.Equal(t, "warning: standard input:5:15: pools[0].addresses[0]: 192.68.1.1-192.168.1.255 is 6553855 addresses; check both ends; each address has to be yours\n", typo.stderr)
+	require.Equal(t, "warning: standard input:5:15: pools[0].addresses[0]: 192.68.1.1-192.168.1.255 has 6553855 addresses that are public: what is announced here is taken from its owner; give the range that is yours\n", typo.stderr)
 }
 
 // TestCompletion: products and words of flags are completed as in other plugins.

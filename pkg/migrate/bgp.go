@@ -125,7 +125,7 @@ func (c *converter) settlePeers() {
 	for _, p := range c.peers {
 		place := p.place
 		place.Path = joinPath(place.Path, "nodeSelectors")
-		p.NodeSelectors = c.fit(p.NodeSelectors, place)
+		p.NodeSelectors = fold(p.NodeSelectors)
 	}
 }
 

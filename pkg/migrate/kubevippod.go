@@ -62,7 +62,7 @@ func readKubeVIPWays(c *converter, pod *object, env map[string]placedText) kubeV
 	ways.selectors = podSelectors(c, pod)
 	if isOn("lb_class_only") {
 		c.note(env["lb_class_only"].place, "Services without a class are served here, too: this version cannot leave them alone")
-		addClass(c, orElse(env["lb_class_name"].text, "kube-vip.io/kube-vip-class"), env["lb_class_only"].place)
+		addClass(c, orElse(env["lb_class_name"].text, "kube-vip.io/kube-vip-class"))
 	}
 	if ways.bgp {
 		kubeVIPPeers(c, env, ways.selectors)

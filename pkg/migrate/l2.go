@@ -26,14 +26,12 @@ func (c *converter) fitL2(p *pool) []outL2 {
 	}
 	var out []outL2
 	for i, way := range ways {
-		if i > 0 && !severalEntries {
+		if i > 0 {
 			c.lose(way.place, "the pool %q is announced on layer 2 in %d ways that differ in nodes and interfaces; here there is one, and the first is kept: "+
 				"give all the nodes one label, and the interfaces one name or expression", p.Name, len(ways))
 			continue
 		}
-		place := way.place
-		place.Path = joinPath(place.Path, "nodeSelectors")
-		out = append(out, outL2{way.Interface, c.fit(way.NodeSelectors, place)})
+		out = append(out, outL2{way.Interface, way.NodeSelectors})
 	}
 	return out
 }

@@ -101,8 +101,8 @@ func metallbPool(c *converter, o *object) {
 			p.Namespaces = append(p.Namespaces, n.text)
 		}
 	}
-	p.NamespaceSelectors = c.fit(allocation.selectors("namespaceSelectors", camelKeys), allocation.key("namespaceSelectors"))
-	p.ServiceSelectors = c.fit(allocation.selectors("serviceSelectors", camelKeys), allocation.key("serviceSelectors"))
+	p.NamespaceSelectors = fold(allocation.selectors("namespaceSelectors", camelKeys))
+	p.ServiceSelectors = fold(allocation.selectors("serviceSelectors", camelKeys))
 	allocation.finish()
 	spec.finish()
 	o.finishObject()

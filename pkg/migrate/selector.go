@@ -4,13 +4,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 )
-
-// severalEntries is set once the cloud-config takes more than one entry in its lists of selectors
-// and in l2. Until then what does not fit into one is lost.
-const severalEntries = false
 
 // selectorKeys are the keys of a selector: products spell them in two ways.
 type selectorKeys struct{ labels, expressions string }
@@ -159,20 +153,4 @@ func fold(selectors []outSelector) []outSelector {
 		out[i] = outSelector{MatchExpressions: []outExpression{{Key: key, Operator: "In", Values: merged}}}
 	}
 	return out
-}
-
-// fit returns the selectors in the form that the cloud-config takes. If they do not fit into one,
-// the first is kept, and the others are lost: fewer nodes or Services are picked, never more.
-func (c *converter) fit(selectors []outSelector, place Place) []outSelector {
-	folded := fold(selectors)
-	if severalEntries || len(folded) < 2 {
-		return folded
-	}
-	place.Path += "[1]"
-	if last := len(selectors) - 1; last > 1 {
-		place.Path = strings.TrimSuffix(place.Path, "]") + "-" + strconv.Itoa(last) + "]"
-	}
-	c.lose(place, "one of several selectors has to match there; here there is one, and the first is kept: "+
-		"give the nodes, namespaces or Services of the others a label in common")
-	return folded[:1]
 }

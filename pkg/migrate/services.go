@@ -76,7 +76,7 @@ func readServices(c *converter) {
 			continue
 		}
 		if class := spec.text("loadBalancerClass"); slices.ContainsFunc(foreignClasses[c.product], func(prefix string) bool { return strings.HasPrefix(class, prefix) }) {
-			addClass(c, class, spec.key("loadBalancerClass"))
+			addClass(c, class)
 		}
 		annotate(c, o)
 		checkHeld(c, o)
@@ -84,12 +84,8 @@ func readServices(c *converter) {
 }
 
 // addClass has Services of a class served.
-func addClass(c *converter, class string, place Place) {
-	switch {
-	case slices.Contains(c.classes, class):
-	case len(c.classes) > 0 && !severalEntries:
-		c.lose(place, "Services of the class %q are not served: the cloud-config has one class, and it is %s", class, c.classes[0])
-	default:
+func addClass(c *converter, class string) {
+	if !slices.Contains(c.classes, class) {
 		c.classes = append(c.classes, class)
 	}
 }

@@ -94,15 +94,16 @@ func TestSelectorsMatch(t *testing.T) {
 	require.False(t, outSelector{MatchLabels: map[string]string{"a": "2"}}.matches(labels))
 }
 
-// TestOneEntry: as long as the cloud-config takes one selector, one of several is kept, and the
-// others are lost. Once it takes several, severalEntries has to be set.
-func TestOneEntry(t *testing.T) {
+// TestOneWayOnLayer2: as long as the cloud-config takes one entry in l2, one of several ways is
+// kept, and the others are lost. Once it takes several they are to be carried over.
+func TestOneWayOnLayer2(t *testing.T) {
 	source := "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {name: a}\nspec: {addresses: [192.0.2.0/28]}\n---\n" +
-		"apiVersion: metallb.io/v1beta1\nkind: L2Advertisement\nmetadata: {name: a}\nspec: {nodeSelectors: [{matchLabels: {a: b}}, {matchLabels: {c: d}}]}\n"
+		"apiVersion: metallb.io/v1beta1\nkind: L2Advertisement\nmetadata: {name: a}\nspec: {interfaces: [eth0], nodeSelectors: [{matchLabels: {a: b}}]}\n---\n" +
+		"apiVersion: metallb.io/v1beta1\nkind: L2Advertisement\nmetadata: {name: b}\nspec: {interfaces: [eth1], nodeSelectors: [{matchLabels: {c: d}}]}\n"
 	result, err := Convert(MetalLB, Source{Data: []byte(source), Name: "s"})
 	require.NoError(t, err)
 	require.Len(t, result.Losses, 1)
-	twice := strings.Replace(result.CloudConfig, "      - nodeSelectors:\n", "      - nodeSelectors:\n          - matchLabels:\n              c: d\n", 1)
+	twice := strings.Replace(result.CloudConfig, "    l2:\n", "    l2:\n      - interface: eth1\n", 1)
 	require.NotEqual(t, result.CloudConfig, twice)
-	require.Equal(t, severalEntries, acceptedByDecoder(twice), "what the decoder takes has changed: set severalEntries")
+	require.False(t, acceptedByDecoder(twice), "the decoder takes several entries")
 }

@@ -3,7 +3,6 @@ package cloudconfig
 import (
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -90,7 +89,6 @@ func (c *checker) ranges(s spot, texts []string) []ipam.Range {
 			item.fail(rangeCure(text, err), "%s", err)
 			continue
 		}
-		warnOfSize(item, r, strings.Contains(text, "/"))
 		ranges = append(ranges, r)
 		c.entries = append(c.entries, entry{r, text, item})
 	}
