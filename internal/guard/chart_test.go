@@ -88,7 +88,7 @@ func TestChartSchemaHasEveryKey(t *testing.T) {
 	rows := regexp.MustCompile("(?m)^\\| `([a-z]\\w+)` \\| [^|]+ \\| [^|]+ \\|$").FindAllStringSubmatch(page, -1)
 	words := regexp.MustCompile("`([a-z]+[A-Z]\\w+)(?:\\.(\\w+))?(?:: [^`]*)?`").FindAllStringSubmatch(page, -1)
 	require.Greater(t, len(rows), 10)
-	require.Greater(t, len(words), 20)
+	require.Greater(t, len(words), 10)
 	for _, m := range append(rows, words...) {
 		for _, key := range m[1:] {
 			assert.True(t, key == "" || known[key] || kubernetesOwn[key], "docs/configuration.md has %s, the schema does not", key)

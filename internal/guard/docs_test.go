@@ -76,6 +76,10 @@ func checkYAML(t *testing.T, s snippet) {
 	switch {
 	case top["kind"] == nil && (top["pools"] != nil || top["reservations"] != nil):
 		text = "apiVersion: " + cloudconfig.APIVersion + "\nkind: " + cloudconfig.Kind + "\n" + text
+	case top["kind"] == nil && top["config"] != nil: // values of the chart
+		data, err := yaml.Marshal(top["config"])
+		require.NoError(t, err)
+		text = "apiVersion: " + cloudconfig.APIVersion + "\nkind: " + cloudconfig.Kind + "\n" + string(data)
 	case top["kind"] != cloudconfig.Kind && top["apiVersion"] == "kustomize.config.k8s.io/v1beta1":
 		return // kubectl's own, no API object; hack/verify renders those of deploy/
 	case top["kind"] != cloudconfig.Kind:

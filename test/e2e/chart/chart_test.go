@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -262,6 +263,21 @@ func TestConfigComesThrough(t *testing.T) {
 	require.NoError(t, err)
 	have := configOf(t, rendered(t, "--values", withConfig(t, "docs/reference.yaml"), "--set", "components.nodes=true"))
 	require.Equal(t, want, have)
+}
+
+// TestReadme: the command in README's first screen renders, and its pool is one that the CCM takes.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	screen := strings.Join(strings.SplitN(string(readme), "\n", 30)[:29], "\n")
+	found := regexp.MustCompile("(?s)```sh\nhelm install baremetal-ccm (.*?)```").FindStringSubmatch(screen)
+	require.NotNil(t, found)
+	words := strings.Fields(strings.NewReplacer("\\\n", " ", "'", "", "--create-namespace", "").Replace(found[1]))
+	text, err := run(t, "helm", append([]string{"template", "baremetal-ccm"}, words...)...)
+	require.NoError(t, err)
+	all := objects(t, text)
+	require.Len(t, configOf(t, all).Pools, 1)
+	require.Contains(t, text, "image: registry.example/team/baremetal-announcer:dev")
 }
 
 // TestPresets: each renders, alone and on one node, and the chart is linted with it.

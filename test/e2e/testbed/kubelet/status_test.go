@@ -42,6 +42,23 @@ func TestStatusThatAnotherWroteIsPutRight(t *testing.T) {
 	})
 }
 
+// TestPhase: a Pod has succeeded or failed when none of its containers is started again.
+func TestPhase(t *testing.T) {
+	ended := func(code int32) corev1.ContainerStatus {
+		return corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code}}}
+	}
+	running := corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
+	require.Equal(t, corev1.PodPending, phase(nil, false))
+	require.Equal(t, corev1.PodRunning, phase([]corev1.ContainerStatus{running}, true))
+	require.Equal(t, corev1.PodRunning, phase([]corev1.ContainerStatus{running, ended(0)}, true))
+	require.Equal(t, corev1.PodSucceeded, phase([]corev1.ContainerStatus{ended(0), ended(0)}, true))
+	require.Equal(t, corev1.PodFailed, phase([]corev1.ContainerStatus{ended(0), ended(1)}, true))
+	require.True(t, endsAfter(corev1.RestartPolicyNever)(1))
+	require.False(t, endsAfter(corev1.RestartPolicyOnFailure)(1))
+	require.True(t, endsAfter(corev1.RestartPolicyOnFailure)(0))
+	require.Nil(t, endsAfter(corev1.RestartPolicyAlways))
+}
+
 func podReady(object *corev1.Pod) bool {
 	for _, c := range object.Status.Conditions {
 		if c.Type == corev1.PodReady {

@@ -110,6 +110,40 @@ func TestServiceRestartsHoldsAndReleases(t *testing.T) {
 	require.Equal(t, 3, s.State().Exits)
 }
 
+// TestServiceEndsWithItsProgram: one that is to succeed once is started again until it has.
+func TestServiceEndsWithItsProgram(t *testing.T) {
+	needRoot(t)
+	for name, c := range map[string]struct {
+		script string
+		once   func(exitCode int) bool
+		exits  int
+		code   int
+	}{
+		"whatever the end": {"exit 3", func(int) bool { return true }, 1, 3},
+		"success":          {"[ -e again ] || { : >again; exit 1; }", func(exitCode int) bool { return exitCode == 0 }, 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spawner := NewSpawner()
+			spawning, stopSpawner := context.WithCancel(t.Context())
+			spawned := make(chan struct{})
+			go func() { defer close(spawned); _ = spawner.Run(spawning) }()
+			defer func() { stopSpawner(); <-spawned }()
+			dir := t.TempDir()
+			s := &Service{
+				Name: "test", Log: filepath.Join(dir, "log"), Grace: time.Second, Spawner: spawner, Logger: slog.New(slog.DiscardHandler), Once: c.once,
+				Command: func(context.Context) (Command, error) {
+					return Command{Path: "/bin/sh", Env: []string{"PATH=/usr/bin:/bin"}, Args: []string{"-c", "cd " + dir + " && " + c.script}}, nil
+				},
+			}
+			require.NoError(t, s.Run(t.Context()))
+			state := s.State()
+			require.True(t, state.Completed)
+			require.Equal(t, c.exits, state.Exits)
+			require.Equal(t, c.code, state.ExitCode)
+		})
+	}
+}
+
 func TestServiceKillsWhoIgnoresSIGTERM(t *testing.T) {
 	s, log := start(t, Command{Path: "/bin/sh", Env: []string{"PATH=/usr/bin:/bin"}, Args: []string{"-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"}})
 	eventually(t, func() bool { text, _ := os.ReadFile(log); return string(text) == "deaf\n" }, "it is deaf")
