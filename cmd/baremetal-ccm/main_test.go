@@ -177,6 +177,10 @@ func TestBadFlags(t *testing.T) {
 
 		"--announcer-token-review-interval=6m": "6m0s is not between 1s and 5m0s",
 		"--announcer-token-review-interval=0":  "0s is not between 1s and 5m0s",
+
+		"--cleanup-addresses=Delete":         `"Delete" is neither Keep nor Remove`,
+		"--cleanup-addresses=Remove":         "is for --cleanup, which is not given",
+		"--cleanup-deployment=baremetal-ccm": "is for --cleanup, which is not given",
 	} {
 		_, err := execute(t, "--cloud-config="+path, flag)
 		require.ErrorContains(t, err, want)

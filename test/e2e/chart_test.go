@@ -42,6 +42,7 @@ func TestChart(t *testing.T) {
 	t.Logf("installed and ready after %s", time.Since(began).Round(100*time.Millisecond))
 	require.Contains(t, out, "from 1 pool.")
 	require.Contains(t, out, "pod-security.kubernetes.io/enforce=privileged")
+	l.notesFollowTheCluster()
 	l.create("held", nil)
 	address := l.address("held")
 	mac := l.answerer(address)
@@ -111,6 +112,22 @@ func (l *lab) helm(args ...string) (string, error) {
 		return stdout.String(), fmt.Errorf("helm %s: %w: %s", strings.Join(args, " "), err, stderr.String())
 	}
 	return stdout.String(), nil
+}
+
+// notesFollowTheCluster: the notes warn where there is no pool, and are silent about labels that are there.
+func (l *lab) notesFollowTheCluster() {
+	l.Helper()
+	_, err := l.c.Kubectl(l.Context(), "label", "namespace", system, "pod-security.kubernetes.io/enforce=privileged")
+	require.NoError(l, err)
+	out, err := l.helm("upgrade", release, chartDir, "--reset-values", "--dry-run=server")
+	require.NoError(l, err)
+	_, notes, found := strings.Cut(out, "NOTES:")
+	require.True(l, found)
+	require.Contains(l, notes, "NO POOL")
+	require.NotContains(l, notes, "kubectl label namespace")
+	require.NotContains(l, notes, "k3s")
+	require.Contains(l, notes, "leaves the Secret baremetal-ccm-tls")
+	require.NotContains(l, out, "kind: Secret", "what is there is not made again")
 }
 
 // chartPool returns the only address of the i-th pool.

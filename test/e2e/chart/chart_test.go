@@ -247,6 +247,37 @@ func TestFilledObjects(t *testing.T) {
 	}
 }
 
+// TestCleanupRights: the Job of the uninstall may do what it does and no more, and its rights are gone with it.
+func TestCleanupRights(t *testing.T) {
+	all := rendered(t)
+	rules := func(key string) any {
+		o := all[key]
+		require.Equal(t, "before-hook-creation,hook-succeeded", o.GetAnnotations()["helm.sh/hook-delete-policy"], key)
+		return o.Object["rules"]
+	}
+	rule := func(group, resource string, names []any, verbs ...any) any {
+		r := map[string]any{"apiGroups": []any{group}, "resources": []any{resource}, "verbs": verbs}
+		if names != nil {
+			r["resourceNames"] = names
+		}
+		return r
+	}
+	require.Equal(t, []any{
+		rule("", "services", nil, "get", "list"),
+		rule("", "services/status", nil, "patch"),
+	}, rules("ClusterRole  "+cleanupSuffix))
+	require.Equal(t, []any{
+		rule("coordination.k8s.io", "leases", []any{"baremetal-ccm"}, "get"),
+		rule("apps", "deployments/scale", []any{"baremetal-ccm"}, "patch"),
+	}, rules("Role baremetal-ccm "+cleanupSuffix))
+	for _, key := range []string{"ClusterRoleBinding  ", "RoleBinding baremetal-ccm "} {
+		require.Equal(t, []any{map[string]any{"kind": "ServiceAccount", "name": cleanupSuffix, "namespace": "baremetal-ccm"}}, all[key+cleanupSuffix].Object["subjects"])
+	}
+	labels, _, err := unstructured.NestedStringMap(all["Job baremetal-ccm "+cleanupSuffix].Object, "spec", "template", "metadata", "labels")
+	require.NoError(t, err)
+	require.Equal(t, cleanupSuffix, labels["app.kubernetes.io/name"], "the Service baremetal-ccm must not select it")
+}
+
 // configOf returns the cloud-config of the chart's ConfigMap, as the CCM reads it.
 func configOf(t *testing.T, all map[string]unstructured.Unstructured) *cloudconfig.Config {
 	t.Helper()
