@@ -50,7 +50,7 @@ func TestQuarantine(t *testing.T) {
 	require.NoError(t, c.create(loadBalancer("web")))
 	require.Error(t, c.create(loadBalancer("asking", func(s *corev1.Service) { s.Annotations = map[string]string{AnnotationAddresses: "10.0.0.0"} })))
 	c.says("asking", ConditionAllocated, reason.AddressQuarantined)
-	c.told("AddressQuarantined: address 10.0.0.0 is not given out: another machine on the network uses it, 02:00:00:00:00:aa, heard on eth0 of node node1")
+	c.told("AddressQuarantined: address 10.0.0.0 is not given out: another machine on the network uses it, 02:00:00:00:00:aa, heard on eth0 of node node1; free the address there, or take it out of the pool")
 	c.finds("node1", "02:00:00:00:00:aa", "10.0.0.0")
 	c.published("web", "10.0.0.1")
 	require.NoError(t, testutil.CollectAndCompare(c.p.Collector(), strings.NewReader(`
@@ -71,7 +71,7 @@ func TestContested(t *testing.T) {
 	c.says("web", ConditionAnnounced, reason.Announced)
 	c.finds("node1", "02:00:00:00:00:aa", "10.0.0.0")
 	c.says("web", ConditionAnnounced, reason.AddressConflict)
-	text := "answered by node1: 10.0.0.0; another machine uses 10.0.0.0 too (02:00:00:00:00:aa, heard on eth0 of node node1), so that some clients may reach that one"
+	text := "answered by node1: 10.0.0.0; another machine uses 10.0.0.0 too (02:00:00:00:00:aa, heard on eth0 of node node1), so that some clients may reach that one; give that machine another address"
 	c.told("AddressConflict: another machine on the network uses 10.0.0.0 too (02:00:00:00:00:aa, heard on eth0 of node node1); some clients may reach that one")
 	condition := condition(c.service("web"), ConditionAnnounced)
 	require.Equal(t, metav1.ConditionTrue, condition.Status)

@@ -31,6 +31,8 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 	if !ok {
 		return nil
 	}
+	status.Allocated.Message = reason.Advised(status.Allocated.Reason, status.Allocated.Message)
+	status.Announced.Message = reason.Advised(status.Announced.Reason, status.Announced.Message)
 	key := svc.Namespace + "/" + svc.Name
 	if wait := p.said.settle(svc, status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
