@@ -25,7 +25,7 @@ func newCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	command.SetOut(streams.Out)
 	command.SetErr(streams.ErrOut)
 	flags.AddFlags(command.PersistentFlags())
-	command.AddCommand(newMigrate(flags, streams), newValidate(streams))
+	command.AddCommand(newServices(flags, streams), newWho(flags, streams), newPools(flags, streams), newMigrate(flags, streams), newValidate(streams))
 	return command
 }
 

@@ -1,6 +1,6 @@
 // Command kubectl-baremetal is the administrator's plugin for kubectl: on the PATH it is run by
-// `kubectl baremetal`. It turns the configuration of other load balancers into a cloud-config, and
-// checks cloud-configs. See docs/migrate.md.
+// `kubectl baremetal`. It shows Services, addresses and pools, turns the configuration of other load
+// balancers into a cloud-config, and checks cloud-configs. See docs/operations.md and docs/migrate.md.
 package main
 
 import (

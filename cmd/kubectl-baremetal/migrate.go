@@ -169,9 +169,9 @@ func (m *migration) report(result *migrate.Result, source migrate.Source) {
 	}
 }
 
-// encode renders the whole result.
-func encode(result *migrate.Result, format string) (string, error) {
-	text, err := json.MarshalIndent(result, "", "  ")
+// encode renders a document as JSON or YAML.
+func encode(value any, format string) (string, error) {
+	text, err := json.MarshalIndent(value, "", "  ")
 	if err != nil || format == "json" {
 		return string(text) + "\n", err
 	}
