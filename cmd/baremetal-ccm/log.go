@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/pflag"
@@ -25,12 +26,18 @@ func init() {
 // logfmt makes the logger of logFormat for klog, by which the stock app and client-go log.
 type logfmt struct{}
 
+// current is the handler that was made last. Our own lines go to it past klog, which writes
+// warnings and errors as infos.
+var current atomic.Pointer[slog.Handler]
+
 // Create implements logsapi.LogFormatFactory.
 func (logfmt) Create(c logsapi.LoggingConfiguration, _ logsapi.LoggingOptions) (logr.Logger, logsapi.RuntimeControl) {
 	var level slog.LevelVar
 	level.Set(-slog.Level(c.Verbosity))
 	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &level, ReplaceAttr: plainLevel})
-	return logr.FromSlogHandler(newStockLines(handler)), logsapi.RuntimeControl{SetVerbosityLevel: func(v uint32) error {
+	var inner slog.Handler = newStockLines(handler)
+	current.Store(&inner)
+	return logr.FromSlogHandler(inner), logsapi.RuntimeControl{SetVerbosityLevel: func(v uint32) error {
 		level.Set(-slog.Level(v))
 		return nil
 	}}
@@ -72,7 +79,12 @@ type klogHandler struct {
 	groups []string
 }
 
-func (h *klogHandler) target() slog.Handler { return logr.ToSlogHandler(klog.Background()) }
+func (h *klogHandler) target() slog.Handler {
+	if handler := current.Load(); handler != nil {
+		return *handler
+	}
+	return logr.ToSlogHandler(klog.Background())
+}
 
 // Enabled implements slog.Handler.
 func (h *klogHandler) Enabled(ctx context.Context, level slog.Level) bool {

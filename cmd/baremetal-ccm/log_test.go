@@ -53,3 +53,16 @@ func TestLogFormat(t *testing.T) {
 	require.Equal(t, "DEBUG", plainLevel(nil, slog.Any(slog.LevelKey, slog.Level(-2))).Value.String())
 	require.Equal(t, "WARN", plainLevel(nil, slog.Any(slog.LevelKey, slog.LevelWarn)).Value.String())
 }
+
+// TestFault_K6_2_WarningsStayWarnings: our own lines keep their level, whatever logger klog has.
+func TestFault_K6_2_WarningsStayWarnings(t *testing.T) {
+	var out bytes.Buffer
+	var handler slog.Handler = slog.NewTextHandler(&out, nil)
+	before := current.Swap(&handler)
+	t.Cleanup(func() { current.Store(before) })
+	log := newLogger().With("component", "leader")
+	log.Error("cloud-config refused")
+	log.Warn("stream is slow")
+	require.Contains(t, out.String(), `level=ERROR msg="cloud-config refused" component=leader`)
+	require.Contains(t, out.String(), `level=WARN msg="stream is slow" component=leader`)
+}

@@ -297,7 +297,7 @@ func (m *matrix) notEligible() {
 		m.silent(address)
 	}
 	m.says("elsewhere", "baremetal.cloud/Announced", "NoEligibleNode")
-	m.told("elsewhere", "NoEligibleNode", "NodeNoInterface 3")
+	m.told("elsewhere", "NoEligibleNode", "no interface eth7 on 3 nodes (node1, node2, node3)")
 }
 
 // howItIsAsked: a question to everybody or to our hardware address is answered, for an
