@@ -1,5 +1,5 @@
 # Both programs; choose one by --target baremetal-ccm or --target baremetal-announcer.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+FROM --platform=$BUILDPLATFORM golang:1.26.11 AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download

@@ -56,6 +56,9 @@ lint: go ## gofmt, go vet and staticcheck
 verify: go ## generated files, manifests, Dockerfile, docs and go.mod are as they should be
 	@hack/verify
 
+vuln: go ## known vulnerabilities in both programs: fails for each that docs/security.md does not accept; SCAN=package is faster
+	@SCAN=$(SCAN) VULNDB=$(VULNDB) hack/vuln
+
 bench: root build testbed-deps ## the numbers of docs/performance.md; raw results in .cache/bench, QUOTE=yes writes them into the docs
 	@go run ./test/bench --runs=$(RUNS) --only=$(ONLY) --duration=$(DURATION) $(if $(QUOTE),--quote)
 
@@ -121,5 +124,5 @@ dir:
 what:
 	@[ -n "$(WHAT)" ] || { echo "say what: WHAT=ccm, apiserver, etcd, kube-proxy:NODE or announcer:NODE" >&2; exit 1; }
 
-.PHONY: demo test unit race e2e fresh programs lint verify bench bench-alternatives chaos build generate image help go root dir what
+.PHONY: demo test unit race e2e fresh programs lint verify vuln bench bench-alternatives chaos build generate image help go root dir what
 .PHONY: testbed-up testbed-stop testbed-start testbed-down testbed-deps helm

@@ -70,7 +70,10 @@ func TestDockerfileBuildsWithTheRightGo(t *testing.T) {
 	goLine := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))
 	require.NotNil(t, goLine)
 	all := dockerfile(t)
-	require.Contains(t, all[0].args, "golang:"+goLine[1]+" ")
+	image := regexp.MustCompile(`golang:(\S+)`).FindStringSubmatch(all[0].args)
+	require.NotNil(t, image)
+	require.Regexp(t, "^"+regexp.QuoteMeta(goLine[1])+`\.\d+$`, image[1], "a patch version: advisories are fixed by patches")
+	require.Contains(t, read(t, "docs/security.md"), "images are built with Go "+image[1]+",")
 	var copied []string
 	for _, i := range all {
 		if i.name == "COPY" {

@@ -78,8 +78,51 @@ func TestExcerpt(t *testing.T) {
 	require.NotContains(t, excerpt("a\x1b[31mb", 1), "\x1b", "a file does not colour the terminal")
 }
 
+// K6.5: the position of what is not YAML is that of the mistake, and not of the line before it
+// or of what is around it.
+func TestFault_K6_5_LinesOfSyntaxErrors(t *testing.T) {
+	for name, c := range map[string]struct {
+		text         string
+		line, column int
+	}{
+		"a tab":                     {"pools:\n\t- name: a\n", 4, 1},
+		"an open quote":             {"onShrink: \"Refuse\nnodes: {}\n# more\n", 3, 11},
+		"an open list":              {"pools: [\nonShrink: Refuse\n", 3, 8},
+		"an open list with entries": {"pools:\n- addresses: [a, b\n  name: c\n", 4, 14},
+		"an open mapping":           {"nodes: {a: b\nonShrink: Refuse\n", 3, 8},
+		"a key too far in":          {"pools:\n- name: a\n    addresses: []\n", 5, 14},
+		"a key not far enough in":   {"pools:\n- name: a\n addresses: []\n", 5, 2},
+		"an entry not in its list":  {"pools:\n  - name: a\n - name: b\n", 5, 2},
+		"no colon":                  {"onShrink\nnodes: {}\n", 3, 1},
+		"two colons":                {"onShrink: a: b\n", 3, 12},
+		"an unknown escape":         {"onShrink: \"\\q\"\n", 3, 12},
+		"a mark of its own":         {"onShrink: @a\n", 3, 11},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := Parse([]byte(head+c.text+"# end\n"), "c.yaml")
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.Len(t, e.Problems, 1)
+			require.Equal(t, []int{c.line, c.column}, []int{e.Problems[0].Line, e.Problems[0].Column}, e.Detail())
+			require.NotEmpty(t, e.Problems[0].Cure)
+		})
+	}
+}
+
+// The work for a position is bounded, however long the text and its lines are.
+func TestPositionsInAHugeFile(t *testing.T) {
+	for name, text := range map[string]string{
+		"many lines":  strings.Repeat("# a comment\n", 60000) + "onShrink: \"Refuse\n",
+		"a long line": "onShrink: [" + strings.Repeat("a, ", 200000) + "\n",
+	} {
+		_, _, err := Parse([]byte(head+text), "c.yaml")
+		require.ErrorContains(t, err, "not YAML: ", name)
+		require.Less(t, len(Detail(err)), 1000, name)
+	}
+}
+
 // Positions are right whatever ends lines, and however many come before.
-func TestSyntaxPositions(t *testing.T) {
+func TestFault_K6_5_LinesWhateverEndsThem(t *testing.T) {
 	for _, end := range []string{"\n", "\r\n", "\r"} {
 		for _, before := range []int{0, 1, 2, 300} {
 			text := head + strings.Repeat("# a"+end, before) + "pools:" + end + "- name: a" + end + " addresses: [192.0.2.1]" + end + "onShrink: Refuse" + end

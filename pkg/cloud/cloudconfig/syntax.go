@@ -6,6 +6,7 @@ import (
 	"io"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -14,8 +15,8 @@ import (
 
 // yamlLine is the line in the library's message. It is that of the construct around the
 // mistake, or of the mistake, and of both one too low where the parser and not the scanner
-// found it: it is not used.
-var yamlLine = regexp.MustCompile(`^line \d+: `)
+// found it. It is used only for where something that is not closed was opened.
+var yamlLine = regexp.MustCompile(`^line (\d+): `)
 
 // complaint returns what the library says of data, without a line; "" where it is YAML.
 func complaint(data []byte) string {
@@ -33,8 +34,9 @@ func complaint(data []byte) string {
 	return ""
 }
 
-// maxExact is how much text is read again for each character of a line to find the column.
-const maxExact = 32 << 10
+// maxExact is how much text in all is read again, once for each character of a line, to find
+// the column.
+const maxExact = 4 << 20
 
 // syntaxProblem says where data, of which the library returned err, is not YAML: at the end of
 // the shortest beginning of data that it says the same of.
@@ -45,7 +47,7 @@ func syntaxProblem(data []byte, err error) *Problem {
 	begin, end := ends[line-1], ends[min(line, len(ends)-1)]
 	text := strings.TrimRight(string(data[begin:end]), breaks)
 	p := &Problem{Line: line, Column: firstWord(text), Message: "not YAML: " + message}
-	if aboutIndentation := strings.HasPrefix(message, "did not find expected key") || strings.Contains(message, "'-' indicator"); !aboutIndentation && end < maxExact {
+	if aboutIndentation := strings.HasPrefix(message, "did not find expected key") || strings.Contains(message, "'-' indicator"); !aboutIndentation && end*len(text) < maxExact {
 		for i, r := range text {
 			if complaint(data[:begin+i+utf8.RuneLen(r)]) == message {
 				p.Column = utf8.RuneCountInString(text[:opened(message, text[:i])]) + 1
@@ -53,8 +55,29 @@ func syntaxProblem(data []byte, err error) *Problem {
 			}
 		}
 	}
+	if at := unclosed(err, message, data, ends); at != nil && at.Line < line {
+		p.Line, p.Column, text = at.Line, at.Column, at.Source
+	}
 	explain(p, message, text)
 	return p
+}
+
+// unclosed returns where the list or mapping begins that err says is not closed, or nil.
+func unclosed(err error, message string, data []byte, ends []int) *Problem {
+	m := yamlLine.FindStringSubmatch(strings.TrimPrefix(err.Error(), "yaml: "))
+	if m == nil {
+		return nil
+	}
+	line, _ := strconv.Atoi(m[1]) // digits by the expression
+	if line++; line >= len(ends) {
+		return nil
+	}
+	text := strings.TrimRight(string(data[ends[line-1]:ends[line]]), breaks)
+	i := opened(message, text)
+	if i == len(text) {
+		return nil
+	}
+	return &Problem{Line: line, Column: utf8.RuneCountInString(text[:i]) + 1, Source: text}
 }
 
 // opened returns where in a line, of which before is what stands before the mistake, the list or
