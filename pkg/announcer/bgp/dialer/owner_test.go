@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -109,5 +110,32 @@ func TestFault_K5_6_AnotherUserConnects(t *testing.T) {
 	case <-accepted:
 		require.Fail(t, "the router was connected to twice")
 	default:
+	}
+}
+
+// TestFault_K5_2_RunLeavesNothing: Run returns and nothing listens for gobgp afterwards, also where what
+// else depends on the same context takes its time to see the end.
+func TestFault_K5_2_RunLeavesNothing(t *testing.T) {
+	for range 20 {
+		d, err := New(settings(), Options{OnState: func() {}, OnConnected: func(context.Context, netip.Addr) {}})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 10000 {
+			context.AfterFunc(ctx, func() {})
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			d.Run(ctx)
+		}()
+		runtime.Gosched()
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			require.Fail(t, "Run does not return")
+		}
+		_, err = net.Dial("tcp", d.Address().String())
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	}
 }
