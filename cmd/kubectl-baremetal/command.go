@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -53,4 +56,16 @@ func (o *output) Set(value string) error {
 func addOutput(command *cobra.Command, o *output, usage string) {
 	command.PersistentFlags().VarP(o, "output", "o", usage)
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(o.words, cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+}
+
+// version is set by the linker (see the Makefile); it is empty in other builds.
+var version string
+
+// versionText returns the version that was linked in, else the module's, and the Go version.
+func versionText() string {
+	module := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		module = info.Main.Version
+	}
+	return cmp.Or(version, module) + " " + runtime.Version()
 }
