@@ -45,7 +45,7 @@ race: go programs ## the same under the race detector
 	@hack/ensure race; echo "==> unit tests with the race detector"; CGO_ENABLED=1 $(UNIT) -race ./...
 
 e2e: root build testbed-deps helm ## the programs with real Kubernetes components and real frames
-	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) $(E2E) -p 1 -v ./test/e2e/... 2>&1 | hack/progress
+	@echo "==> e2e tests"; SEED=$(or $(SEED),763296) hack/e2e
 
 fresh: root go ## both of README's commands, in a minimal Debian that has make, git and Go: what nothing declares is missing there
 	@hack/fresh bash -c 'make demo && make test'
