@@ -50,7 +50,7 @@ func (t *sessionTrouble) add(node string, s announcement.BGPSession, f ipam.Fami
 	out := troubledSession{node: node, peer: s.Peer, why: cmp.Or(s.Message, string(s.Reason), "connecting"), rank: sessionNeverUp, begun: s.Reason == "" && !established && s.State != announcement.BGPEstablished}
 	switch {
 	case s.State == announcement.BGPEstablished:
-		out.rank, out.why = sessionWithoutFamily, fmt.Sprintf("carries no %s prefixes", f)
+		out.rank, out.why = sessionWithoutFamily, fmt.Sprintf("%s: it carries no %s prefixes", reason.PeerFamilyMissing, f)
 	case established:
 		out.rank = sessionLost
 	}
