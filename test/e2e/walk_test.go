@@ -18,7 +18,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"baremetal.cloud/ccm/pkg/reason"
 	"baremetal.cloud/ccm/test/e2e/testbed"
@@ -222,8 +224,11 @@ func nodeSituations() []situation {
 		{"14-peer-down", []string{"service/routed", "node/node1"}, "NoSession", "BGP session lost", "Name: routed", "3 of 3 BGP sessions of 3 nodes (node1, node2, node3) do not carry it: lost 3", "see the router",
 			func(w *walk) {
 				asks("routed", in("frr-only"))(w)
-				w.told("routed", "Announced", "announced by BGP")
-				w.says("routed", "baremetal.cloud/Announced", "Announced")
+				w.eventually(func(t *assert.CollectT) { // each node has its session
+					c := meta.FindStatusCondition(w.get("routed").Status.Conditions, "baremetal.cloud/Announced")
+					require.NotNil(t, c)
+					require.Contains(t, c.Message, "announced by BGP from 3 nodes (node1, node2, node3)")
+				})
 				frr("neighbor nodes shutdown")(w)
 			}, func(*walk) {}},
 		{"15-peer-back", []string{"service/routed", "node/node1"}, "BGPSessionEstablished", `BGP session established" peer=frr `, "Name: routed", "the BGP session to frr is established again", "",
@@ -268,6 +273,8 @@ func clusterSituations() []situation {
 			func(w *walk) { w.configure(w.config + "# mended\n") }, func(*walk) {}},
 		{"23-no-dns", nil, "", "cannot find the replicas of baremetal-ccm", "baremetal-ccm.baremetal-ccm.svc", "lookup baremetal-ccm.baremetal-ccm.svc", "",
 			func(w *walk) { w.announcerWithoutDNS() }, func(*walk) {}},
+		{"25-status-contested", []string{"service/rewritten"}, "StatusContested", "another controller rewrites", "Name: rewritten", `field manager "other-lb"`, "have that controller leave this Service alone",
+			func(w *walk) { w.rewritesStatus() }, func(*walk) {}},
 		{"24-leader-change", []string{"service/first"}, "Announced", "this replica leads", "Name: first", "this replica leads", "",
 			func(w *walk) {
 				before := w.leader("")
@@ -276,6 +283,21 @@ func clusterSituations() []situation {
 				w.leader(before)
 				w.start("ccm:" + node)
 			}, func(*walk) {}},
+	}
+}
+
+// rewritesStatus plays another controller, which puts its own address into the status as often as
+// ours is put back, until it is told of.
+func (w *walk) rewritesStatus() {
+	w.Helper()
+	asks("rewritten", nil)(w)
+	ours := w.address("rewritten")
+	services := w.client.CoreV1().Services("default")
+	theirs := []byte(`{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.99"}]}}}`)
+	for range 3 {
+		w.eventually(func(t *assert.CollectT) { require.Equal(t, ours, w.published("rewritten")) })
+		_, err := services.Patch(w.Context(), "rewritten", types.MergePatchType, theirs, metav1.PatchOptions{FieldManager: "other-lb"}, "status")
+		require.NoError(w, err)
 	}
 }
 
