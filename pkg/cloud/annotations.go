@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -99,31 +100,9 @@ func annotationNotices(annotations map[string]string) []annotationNotice {
 // is like one of them, since no other is read.
 func meantAnnotation(key string) (string, bool) {
 	nearest := slices.MinFunc(ourAnnotations, func(x, y string) int {
-		return cmp.Compare(editDistance(key, x), editDistance(key, y))
+		return cmp.Compare(cloudconfig.Edits(key, x), cloudconfig.Edits(key, y))
 	})
-	return nearest, strings.HasPrefix(key, annotationPrefix) || editDistance(key, nearest) <= maxTypo
-}
-
-// editDistance is how many letters have to be inserted, removed or replaced to make y of x
-// (Levenshtein).
-func editDistance(x, y string) int {
-	row := make([]int, len(y)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(x) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(y) {
-			replaced := diagonal
-			if x[i] != y[j] {
-				replaced++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(replaced, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(y)]
+	return nearest, strings.HasPrefix(key, annotationPrefix) || cloudconfig.Edits(key, nearest) <= maxTypo
 }
 
 // tellAnnotations writes an Event for what changed of the annotations that are not read. A

@@ -7,7 +7,7 @@ import "strings"
 func suggest(key string, known []string) string {
 	best, distance := "", min(2, len(key)/2)+1 // with more slips it is another word
 	for _, k := range known {
-		if d := edits(strings.ToLower(key), strings.ToLower(k)); d < distance {
+		if d := Edits(strings.ToLower(key), strings.ToLower(k)); d < distance {
 			best, distance = k, d
 		}
 	}
@@ -17,9 +17,9 @@ func suggest(key string, known []string) string {
 	return "known are " + strings.Join(known, ", ")
 }
 
-// edits returns the Levenshtein distance of a and b, or a bound that is large enough
+// Edits returns the Levenshtein distance of a and b, or a bound that is large enough
 // where one is much longer than any key.
-func edits(a, b string) int {
+func Edits(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return 64
 	}
