@@ -60,13 +60,6 @@ type Misfit struct {
 	Message string
 }
 
-// meet decides who the peers of a node are. What would end sessions waits for the node's turn.
-func (b *Balancer) meet(n Node) {
-	out := b.wantedPeers(n)
-	out.peers = b.rollout.hold(n.Name, b.peers[n.Name].peers, out.peers)
-	b.peers[n.Name] = out
-}
-
 // wantedPeers returns who the peers of a node should be.
 func (b *Balancer) wantedPeers(n Node) peersOf {
 	out := peersOf{misfits: map[string]error{}}

@@ -89,6 +89,13 @@ func peerNamed(peers []announcement.BGPPeer, name string) (announcement.BGPPeer,
 	return peers[i], true
 }
 
+// meet decides who the peers of a node are. What would end sessions waits for the node's turn.
+func (b *Balancer) meet(n Node) {
+	out := b.wantedPeers(n)
+	out.peers = b.rollout.hold(n.Name, b.peers[n.Name].peers, out.peers)
+	b.peers[n.Name] = out
+}
+
 // hold returns the peers that node has until its turn: of those that it had and whose sessions would
 // end, the ones before, and all others as they are wanted. It notes whether the node waits.
 func (r *peerRollout) hold(node string, have, want []announcement.BGPPeer) []announcement.BGPPeer {
