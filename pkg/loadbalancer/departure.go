@@ -140,7 +140,7 @@ func (b *Balancer) forgetNode(name string) {
 	delete(b.nodes, name)
 	b.onLink(name)
 	delete(b.peers, name)
-	b.rollout.forget(name)
+	b.rollout.dropNode(name)
 	delete(b.plan.provers, name)
 	for address := range b.withdrawing {
 		b.stopWaiting(address, name)

@@ -59,9 +59,9 @@ var negotiatedKeys = []struct {
 	{"extendedNextHop", func(x, y announcement.BGPPeer) bool { return x.ExtendedNextHop == y.ExtendedNextHop }},
 }
 
-// restarts returns the names of the peers that are in both and whose sessions end by the change from
+// changedSessions returns the names of the peers that are in both and whose sessions end by the change from
 // have to want, and the keys that changed, both sorted.
-func restarts(have, want []announcement.BGPPeer) (peers, keys []string) {
+func changedSessions(have, want []announcement.BGPPeer) (peers, keys []string) {
 	for _, now := range want {
 		before, ok := peerNamed(have, now.Name)
 		if !ok {
@@ -92,14 +92,14 @@ func peerNamed(peers []announcement.BGPPeer, name string) (announcement.BGPPeer,
 // meet decides who the peers of a node are. What would end sessions waits for the node's turn.
 func (b *Balancer) meet(n Node) {
 	out := b.wantedPeers(n)
-	out.peers = b.rollout.hold(n.Name, b.peers[n.Name].peers, out.peers)
+	out.peers = b.rollout.holdPeers(n.Name, b.peers[n.Name].peers, out.peers)
 	b.peers[n.Name] = out
 }
 
-// hold returns the peers that node has until its turn: of those that it had and whose sessions would
+// holdPeers returns the peers that node has until its turn: of those that it had and whose sessions would
 // end, the ones before, and all others as they are wanted. It notes whether the node waits.
-func (r *peerRollout) hold(node string, have, want []announcement.BGPPeer) []announcement.BGPPeer {
-	held, _ := restarts(have, want)
+func (r *peerRollout) holdPeers(node string, have, want []announcement.BGPPeer) []announcement.BGPPeer {
+	held, _ := changedSessions(have, want)
 	if len(held) == 0 {
 		delete(r.waiting, node)
 		return want
@@ -114,8 +114,8 @@ func (r *peerRollout) hold(node string, have, want []announcement.BGPPeer) []ann
 	return out
 }
 
-// forget drops a node that is gone.
-func (r *peerRollout) forget(node string) {
+// dropNode forgets a node that is gone.
+func (r *peerRollout) dropNode(node string) {
 	delete(r.waiting, node)
 	if r.node == node {
 		r.node = ""
@@ -129,7 +129,7 @@ func (r *peerRollout) forget(node string) {
 func (b *Balancer) RolloutPeers(now time.Time) (again time.Duration) {
 	r := &b.rollout
 	if r.node != "" {
-		if left := r.until.Sub(now); left > 0 && !b.restarted() {
+		if left := r.until.Sub(now); left > 0 && !b.sessionsRestored() {
 			return left
 		}
 		r.node = ""
@@ -140,7 +140,7 @@ func (b *Balancer) RolloutPeers(now time.Time) (again time.Duration) {
 		}
 		delete(r.waiting, name)
 		have, want := b.peers[name], b.wantedPeers(b.nodes[name])
-		peers, keys := restarts(have.peers, want.peers)
+		peers, keys := changedSessions(have.peers, want.peers)
 		b.peers[name] = want
 		b.plan.routing.renew = true
 		b.nodeChanged(name)
@@ -162,8 +162,8 @@ func (b *Balancer) PeerRolloutLeft() int {
 	return len(b.rollout.waiting) + 1
 }
 
-// restarted reports whether the node whose turn it is has the change, and the sessions that it had.
-func (b *Balancer) restarted() bool {
+// sessionsRestored reports whether the node whose turn it is has the change, and the sessions that it had.
+func (b *Balancer) sessionsRestored() bool {
 	r := &b.rollout
 	if !b.connected(r.node) || b.announcer[r.node].report.BGP.Plan.Compare(r.version) < 0 {
 		return false

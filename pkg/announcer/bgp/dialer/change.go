@@ -28,7 +28,7 @@ func (d *Dialer) Set(c Config) (ended bool) {
 	case before.Router != c.Router || before.PeerASN != c.PeerASN || before.Open.ASN != c.Open.ASN:
 		current.end(End{}, &Notification{Code: codeCease, Subcode: ceaseRemoved})
 	case before.Open.Families != c.Open.Families:
-		current.end(End{}, current.withdrawing(&Notification{Code: codeCease, Subcode: ceaseConfigured}))
+		current.end(End{}, current.withdrawalOf(&Notification{Code: codeCease, Subcode: ceaseConfigured}))
 	case current.keepsRoutes() && c.Open.GracefulRestart.Offered:
 		current.end(End{}, nil)
 	default:
@@ -81,8 +81,8 @@ func (r *relay) keepsRoutes() bool {
 	return r.config.keepsRoutes(r.router)
 }
 
-// withdrawing returns the NOTIFICATION of n's kind by which the router keeps no routes.
-func (r *relay) withdrawing(n *Notification) *Notification {
+// withdrawalOf returns the NOTIFICATION of n's kind by which the router keeps no routes.
+func (r *relay) withdrawalOf(n *Notification) *Notification {
 	r.in.Lock()
 	defer r.in.Unlock()
 	if r.config.knowsHardReset(r.router) {

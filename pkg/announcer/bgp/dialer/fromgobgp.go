@@ -77,7 +77,7 @@ func (r *relay) due(since time.Duration) bool {
 	return hold > 0 && since >= interval-gobgpKeepalive/2
 }
 
-// gobgpKeepalive is how often gobgp says that it is there.
+// gobgpKeepalive is how often gobgp sends a KEEPALIVE.
 const gobgpKeepalive = time.Second
 
 // leave ends the session because gobgp does.

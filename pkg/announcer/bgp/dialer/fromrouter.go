@@ -112,8 +112,8 @@ func cureOf(n *Notification, o Open, c Config) string {
 	return ""
 }
 
-// established takes the KEEPALIVE that ends the beginning. gobgp is told of it first: from then
-// on it says that it is there.
+// established takes the KEEPALIVE that ends the beginning. gobgp reads it first: from then
+// on it sends KEEPALIVEs.
 func (r *relay) established(now time.Time) (End, bool) {
 	r.in.Lock()
 	err := r.tellAlive(now)
