@@ -53,7 +53,7 @@ func TestFault_K6_1_EventsHaveTheConfigMapsUID(t *testing.T) {
 }
 
 // TestFault_K6_9_SentencesArePaced: a condition names the node that answers; where only that
-// changed a handful of Services is written at once, and the others one a second.
+// changed a handful of Services is written at once, and the others five a second.
 func TestFault_K6_9_SentencesArePaced(t *testing.T) {
 	var s sayings
 	now := time.Unix(0, 0)

@@ -190,7 +190,7 @@ func (c *cluster) swap(n int) {
 
 // A thousand addresses move: one Event on the node that takes them, one line in the log,
 // and of the Services, whose conditions name the node, a handful is written at once and the
-// others one a second: every kube-proxy sees each.
+// others a few a second: every kube-proxy sees each.
 func TestAThousandMovesAreToldOnce(t *testing.T) {
 	const n = 1000
 	c := pair(t, n)

@@ -164,7 +164,7 @@ func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now
 // among all Services, after a first few that are written at once. The sentence names the
 // nodes that announce: a dead node with a thousand addresses must not cause a thousand writes
 // at once, each of which every kube-proxy sees.
-const rewordInterval = time.Second
+const rewordInterval = 200 * time.Millisecond
 
 // pacer gives out times that are an interval apart, after a few at once.
 type pacer struct{ next time.Time }
