@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// account returns the UID of the ServiceAccount that the token in the file is for, or "" if
+// accountUID returns the UID of the ServiceAccount that the token in the file is for, or "" if
 // the token names none. It is the one thing in a Pod that differs from cluster to cluster,
 // stays the same for as long as the announcer is installed, and is there without the API
 // server. The token is not verified: who could replace the file could replace the plan.
-func account(tokenFile string) (string, error) {
+func accountUID(tokenFile string) (string, error) {
 	content, err := os.ReadFile(tokenFile)
 	if err != nil {
 		return "", err

@@ -25,7 +25,7 @@ func TestAccount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "token")
 			require.NoError(t, os.WriteFile(file, []byte(test.token), 0o600))
-			got, err := account(file)
+			got, err := accountUID(file)
 			if test.err != "" {
 				require.ErrorContains(t, err, test.err)
 				return
@@ -34,6 +34,6 @@ func TestAccount(t *testing.T) {
 			require.Equal(t, test.want, got)
 		})
 	}
-	_, err := account(filepath.Join(t.TempDir(), "none"))
+	_, err := accountUID(filepath.Join(t.TempDir(), "none"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

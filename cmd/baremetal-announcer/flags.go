@@ -25,8 +25,8 @@ type options struct {
 	version       bool
 }
 
-// parse reads the command line. It prints usage and what is wrong with a flag to stderr.
-func parse(args []string, getenv func(string) string, stderr io.Writer) (options, error) {
+// parseFlags reads the command line. It prints usage and what is wrong with a flag to stderr.
+func parseFlags(args []string, getenv func(string) string, stderr io.Writer) (options, error) {
 	var o options
 	set := flag.NewFlagSet(programName, flag.ContinueOnError)
 	set.SetOutput(stderr)
@@ -59,11 +59,11 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 		}
 		o.nodeIPs = append(o.nodeIPs, address)
 	}
-	return o, o.check(set.Args())
+	return o, o.checkOptions(set.Args())
 }
 
-// check says what cannot work.
-func (o options) check(rest []string) error {
+// checkOptions says what cannot work.
+func (o options) checkOptions(rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("unexpected argument %q", rest[0])

@@ -18,7 +18,7 @@ import (
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == speakerCommand {
-		os.Exit(speak())
+		os.Exit(runSpeaker())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -28,7 +28,7 @@ func main() {
 // run returns the exit status: 0 after a signal, 1 with the cause on stderr, 2 for flags
 // that cannot be used.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	o, err := parse(args, getenv, stderr)
+	o, err := parseFlags(args, getenv, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintln(stdout, programName, versionText())
 		return 0
 	}
-	if err := serve(ctx, o, stderr); err != nil {
+	if err := serveAll(ctx, o, stderr); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", programName, err)
 		return 1
 	}

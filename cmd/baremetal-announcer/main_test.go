@@ -39,14 +39,14 @@ func environment(pairs ...string) func(string) string {
 }
 
 func TestParse(t *testing.T) {
-	o, err := parse(nil, environment("NODE_NAME=node1"), &bytes.Buffer{})
+	o, err := parseFlags(nil, environment("NODE_NAME=node1"), &bytes.Buffer{})
 	require.NoError(t, err)
 	require.Equal(t, options{
 		node: "node1", controllers: []string{"baremetal-ccm.baremetal-ccm.svc:10270"},
 		caFile: "/etc/baremetal/ca/ca.crt", tokenFile: "/var/run/secrets/baremetal.cloud/token",
 		statusAddress: "127.0.0.1:10271", passwordDir: "/etc/baremetal/bgp-passwords", realtime: true,
 	}, o)
-	o, err = parse([]string{"--node=n", "--controllers=a:1, b:2,", "--log-level=debug", "--realtime=false"}, environment(), &bytes.Buffer{})
+	o, err = parseFlags([]string{"--node=n", "--controllers=a:1, b:2,", "--log-level=debug", "--realtime=false"}, environment(), &bytes.Buffer{})
 	require.NoError(t, err)
 	require.Equal(t, "n", o.node)
 	require.Equal(t, []string{"a:1", "b:2"}, o.controllers)

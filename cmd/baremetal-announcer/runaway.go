@@ -18,16 +18,16 @@ func (t threads) runaway() {
 	if err := syscall.Pipe(ends[:]); err != nil {
 		panic(err)
 	}
-	if err := t.announcer.loop.Add(ends[0], spin); err != nil {
+	if err := t.announcer.loop.Add(ends[0], spinForever); err != nil {
 		panic(err)
 	}
 	go func() {
 		for s := range signals {
 			switch s {
 			case syscall.SIGUSR1:
-				go spin()
+				go spinForever()
 			case syscall.SIGUSR2:
-				go devour()
+				go devourMemory()
 			case syscall.SIGHUP:
 				_, _ = syscall.Write(ends[1], []byte{0})
 			}
@@ -35,13 +35,13 @@ func (t threads) runaway() {
 	}()
 }
 
-func spin() {
+func spinForever() {
 	for {
 	}
 }
 
-// devour keeps some of what it allocates, in turns.
-func devour() {
+// devourMemory keeps some of what it allocates, in turns.
+func devourMemory() {
 	var kept [64][]byte
 	for i := 0; ; i++ {
 		kept[i%len(kept)] = make([]byte, 64<<10)

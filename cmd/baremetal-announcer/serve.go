@@ -12,17 +12,17 @@ import (
 
 	"baremetal.cloud/ccm/internal/logqueue"
 	"baremetal.cloud/ccm/pkg/announcer"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
 	"baremetal.cloud/ccm/pkg/announcer/control"
-	"baremetal.cloud/ccm/pkg/announcer/health"
-	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/l2/arp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/netstate"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/proxyhealth"
 	"baremetal.cloud/ccm/pkg/announcer/status"
 )
 
@@ -32,10 +32,10 @@ const serverName = "baremetal-ccm"
 // lastLines is how long the program waits at its end for the reader of its log.
 const lastLines = time.Second
 
-// serve builds everything and runs it until ctx is done. The control client ends last,
+// serveAll builds everything and runs it until ctx is done. The control client ends last,
 // so that replicas hear that nothing is claimed any more; and BFD after BGP, so that routers
 // have taken the end of sessions for a restart before they hear that nobody watches any more.
-func serve(ctx context.Context, o options, logs io.Writer) error {
+func serveAll(ctx context.Context, o options, logs io.Writer) error {
 	queue := logqueue.New(logs)
 	defer queue.Close(lastLines)
 	log := slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{Level: o.logLevel}))
@@ -44,13 +44,13 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		return err
 	}
 	fast.runaway()
-	process := status.Process{Version: versionText(), Threads: fast.classes(), LogLinesLost: queue.Lost}
+	process := status.Process{Version: versionText(), Threads: fast.threadClasses(), LogLinesLost: queue.Lost}
 	var client *control.Client
 	var node *announcer.Announcer
 	var speaker *bgp.Speaker
 	paths := bfd.New(bfd.Options{Logger: log, AdminDown: true, Loop: fast.bfd.loop, OnEvent: func(e bfd.Event) { speaker.OnBFD(e) }})
 	speaker = bgp.NewSpeaker(bgp.Options{
-		Command: speakerProcess, PasswordDir: o.passwordDir, Paths: paths, Logger: log,
+		Command: speakerProcess, PasswordDir: o.passwordDir, BFD: paths, Logger: log,
 		OnState: func(s bgp.State) { node.OnBGP(s) },
 	})
 	settings := announcer.Options{
@@ -59,13 +59,13 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		IPv4:       newResponder(arp.Protocol{}, fast.announcer.loop),
 		IPv6:       newResponder(ndp.Protocol{}, fast.announcer.loop),
 		ListenIPv4: newListener(arp.Claims{}), ListenIPv6: newListener(ndp.Claims{}),
-		Report: func(r announcement.Report) { client.SetReport(r) },
+		Report: func(r plan.Report) { client.SetReport(r) },
 	}
-	checker := health.NewChecker(health.Options{Now: sight.Now, Logger: log, OnResult: func(r health.Result) { node.OnHealth(r) }})
+	checker := proxyhealth.NewChecker(proxyhealth.Options{Now: failover.Now, Logger: log, OnResult: func(r proxyhealth.Result) { node.OnHealth(r) }})
 	settings.Ask = checker.Set
 	keeper := newKeeper(o, log)
 	if o.planFile != "" {
-		settings.Kept, settings.Keeper = keeper.Load(), keeper
+		settings.PersistedPlan, settings.Keeper = keeper.Load(), keeper
 	}
 	node = announcer.New(settings)
 	client = control.NewClient(control.ClientOptions{
@@ -73,7 +73,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		ServerName: serverName, CAFile: o.caFile, TokenFile: o.tokenFile, Logger: log,
 		OnPlan: node.OnPlan, OnStream: node.OnStream,
 	})
-	watcher := link.NewWatcher(link.Options{Logger: log, OnSnapshot: node.OnLinks, OnNotifyPeers: node.OnNotifyPeers})
+	watcher := netstate.NewWatcher(netstate.Options{Logger: log, OnSnapshot: node.OnLinks, OnNotifyPeers: node.OnNotifyPeers})
 	handler, err := status.NewHandler(node.Status, process)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 		return speaker.Run(ctx)
 	})
 	running.Go(func() error { return paths.Run(pathsCtx) })
-	running.Go(func() error { return fast.guard(ctx, log) })
+	running.Go(func() error { return fast.guardThreads(ctx, log) })
 	running.Go(func() error { return status.Serve(ctx, listener, handler) })
 	running.Go(func() error { return client.Run(clientCtx) })
 	if err := running.Wait(); err != nil {
@@ -115,7 +115,7 @@ func serve(ctx context.Context, o options, logs io.Writer) error {
 func newKeeper(o options, log *slog.Logger) *planfile.Keeper {
 	return planfile.NewKeeper(planfile.Options{
 		Path: o.planFile, Node: o.node, Logger: log,
-		Account: func() (string, error) { return account(o.tokenFile) },
+		Account: func() (string, error) { return accountUID(o.tokenFile) },
 	})
 }
 

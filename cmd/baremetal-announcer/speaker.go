@@ -27,9 +27,9 @@ func speakerProcess() *exec.Cmd {
 	return cmd
 }
 
-// speak is the life of that process. It ends when its announcer does, and not by the signals
+// runSpeaker is the life of that process. It ends when its announcer does, and not by the signals
 // that end it: the announcer says first what routers are to be told.
-func speak() int {
+func runSpeaker() int {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 	// It began with the short turns of its announcer's threads. Routers wait seconds for it, and with
 	// many prefixes it computes for long.

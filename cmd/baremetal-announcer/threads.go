@@ -46,8 +46,8 @@ func newThreads(wanted bool, log *slog.Logger) (threads, error) {
 	return t, errors.Join(failed[:]...)
 }
 
-// classes returns what the metrics say of them.
-func (t threads) classes() []status.Thread {
+// threadClasses returns what the metrics say of them.
+func (t threads) threadClasses() []status.Thread {
 	var all []string
 	for _, c := range realtime.Classes() {
 		all = append(all, c.String())
@@ -59,8 +59,8 @@ func (t threads) classes() []status.Thread {
 	}
 }
 
-// guard watches those whose share the kernel does not bound, until ctx ends.
-func (t threads) guard(ctx context.Context, log *slog.Logger) error {
+// guardThreads watches those whose share the kernel does not bound, until ctx ends.
+func (t threads) guardThreads(ctx context.Context, log *slog.Logger) error {
 	var group errgroup.Group
 	group.Go(func() error { return t.announcer.Guard(ctx, log.With("thread", "announcer")) })
 	group.Go(func() error { return t.bfd.Guard(ctx, log.With("thread", "bfd")) })

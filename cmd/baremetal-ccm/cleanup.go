@@ -27,8 +27,8 @@ func (f *flags) checkCleanup() error {
 	return nil
 }
 
-// cleanup removes what this program put on Services.
-func (p *program) cleanup() error {
+// removeOwn removes what this program put on Services.
+func (p *program) removeOwn() error {
 	reach, err := newClients(p.options)
 	if err != nil {
 		return err

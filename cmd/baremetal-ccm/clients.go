@@ -24,8 +24,8 @@ const (
 	keepAlive = 10 * time.Second
 )
 
-// dial connects to the API server.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
+// dialAPIServer connects to the API server.
+func dialAPIServer(ctx context.Context, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
 	return dialer.DialContext(ctx, network, address)
 }
@@ -72,7 +72,7 @@ func newClients(o *options.CloudControllerManagerOptions) (clients, error) {
 	if err != nil {
 		return clients{}, fmt.Errorf("where is the API server? Run this in a Pod or give --kubeconfig: %w", err)
 	}
-	config.Dial = dial
+	config.Dial = dialAPIServer
 	config.ContentType = o.Generic.ClientConnection.ContentType
 	config.AcceptContentTypes = o.Generic.ClientConnection.AcceptContentTypes
 	config.QPS, config.Burst = o.Generic.ClientConnection.QPS, int(o.Generic.ClientConnection.Burst)
@@ -105,7 +105,7 @@ const (
 func waitForAPIServer(ctx context.Context, client kubernetes.Interface, log *slog.Logger) error {
 	began, said := time.Now(), time.Time{}
 	for {
-		err := ask(ctx, client)
+		err := askHealth(ctx, client)
 		switch {
 		case err == nil:
 			if !said.IsZero() {
@@ -126,8 +126,8 @@ func waitForAPIServer(ctx context.Context, client kubernetes.Interface, log *slo
 	}
 }
 
-// ask returns nil if the API server is healthy, or at least answers who may ask.
-func ask(ctx context.Context, client kubernetes.Interface) error {
+// askHealth returns nil if the API server is healthy, or at least answers who may ask.
+func askHealth(ctx context.Context, client kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	_, err := client.Discovery().RESTClient().Get().AbsPath("/healthz").DoRaw(ctx)

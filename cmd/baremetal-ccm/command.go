@@ -42,9 +42,9 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 		return nil, err
 	}
 	var sections cliflag.NamedFlagSets
-	p.flags.add(&sections)
+	p.flags.addFlags(&sections)
 
-	command := app.NewCloudControllerManagerCommand(p.options, p.cloud, p.controllers(), names.CCMControllerAliases(), sections, p.ctx.Done())
+	command := app.NewCloudControllerManagerCommand(p.options, p.cloudProvider, p.controllerSet(), names.CCMControllerAliases(), sections, p.ctx.Done())
 	if err := setLogFormat(command.Flags()); err != nil {
 		return nil, fmt.Errorf("--logging-format: %w", err)
 	}
@@ -66,17 +66,17 @@ func newCommand(ctx context.Context) (*cobra.Command, error) {
 		case p.flags.validateConfig != "":
 			return p.validateConfig(command.InOrStdin(), command.OutOrStdout())
 		case p.flags.cleanup:
-			return p.cleanup()
+			return p.removeOwn()
 		}
 		logEarly(command.Flags())
-		return p.serve(func() error { return stock(command, arguments) })
+		return p.serveAll(func() error { return stock(command, arguments) })
 	}
 	return command, nil
 }
 
-// controllers are those that run on the leader. The stock cloud-node-lifecycle-controller
+// controllerSet are those that run on the leader. The stock cloud-node-lifecycle-controller
 // is not one of them: it deletes the Nodes of machines that it takes for gone.
-func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
+func (p *program) controllerSet() map[string]app.ControllerInitFuncConstructor {
 	stockServices := app.DefaultInitFuncConstructors[names.ServiceLBController]
 	stockNodes := app.DefaultInitFuncConstructors[names.CloudNodeController]
 	return map[string]app.ControllerInitFuncConstructor{
@@ -92,12 +92,12 @@ func (p *program) controllers() map[string]app.ControllerInitFuncConstructor {
 	}
 }
 
-// cloud is called by the stock app once its configuration is complete. Every client that
+// cloudProvider is called by the stock app once its configuration is complete. Every client that
 // is made of that from here on, the service controller's among them, is fenced. Its
 // informers are ours, which run on standbys too.
-func (p *program) cloud(config *appconfig.CompletedConfig) cloudprovider.Interface {
+func (p *program) cloudProvider(config *appconfig.CompletedConfig) cloudprovider.Interface {
 	config.SharedInformers = p.parts.informers
 	config.Kubeconfig.Wrap(p.parts.elector.Fence().Wrap)
-	config.Kubeconfig.Dial = dial
+	config.Kubeconfig.Dial = dialAPIServer
 	return p.parts.provider
 }

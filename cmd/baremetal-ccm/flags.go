@@ -34,8 +34,8 @@ type flags struct {
 // maxTokenReviews is how long an announcer's stream may outlive its Pod.
 const maxTokenReviews = 5 * time.Minute
 
-// add declares the flags in a section of their own.
-func (f *flags) add(sections *flag.NamedFlagSets) {
+// addFlags declares the flags in a section of their own.
+func (f *flags) addFlags(sections *flag.NamedFlagSets) {
 	section := sections.FlagSet("baremetal")
 	section.StringVar(&f.listenAddress, "announcer-listen-address", ":10270",
 		"The address, HOST:PORT, on which announcers are served by gRPC.")

@@ -79,7 +79,7 @@ type klogHandler struct {
 	groups []string
 }
 
-func (h *klogHandler) target() slog.Handler {
+func (h *klogHandler) targetHandler() slog.Handler {
 	if handler := current.Load(); handler != nil {
 		return *handler
 	}
@@ -88,12 +88,12 @@ func (h *klogHandler) target() slog.Handler {
 
 // Enabled implements slog.Handler.
 func (h *klogHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.target().Enabled(ctx, level)
+	return h.targetHandler().Enabled(ctx, level)
 }
 
 // WithAttrs implements slog.Handler.
 func (h *klogHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &klogHandler{attrs: slices.Concat(h.attrs, h.grouped(attrs)), groups: h.groups}
+	return &klogHandler{attrs: slices.Concat(h.attrs, h.groupAttrs(attrs)), groups: h.groups}
 }
 
 // WithGroup implements slog.Handler.
@@ -110,12 +110,12 @@ func (h *klogHandler) Handle(ctx context.Context, record slog.Record) error {
 		own = append(own, a)
 		return true
 	})
-	with.AddAttrs(h.grouped(own)...)
-	return h.target().Handle(ctx, with)
+	with.AddAttrs(h.groupAttrs(own)...)
+	return h.targetHandler().Handle(ctx, with)
 }
 
-// grouped puts attributes below the handler's groups.
-func (h *klogHandler) grouped(attrs []slog.Attr) []slog.Attr {
+// groupAttrs puts attributes below the handler's groups.
+func (h *klogHandler) groupAttrs(attrs []slog.Attr) []slog.Attr {
 	for _, name := range slices.Backward(h.groups) {
 		attrs = []slog.Attr{{Key: name, Value: slog.GroupValue(attrs...)}}
 	}

@@ -215,8 +215,8 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "10s", command.Flags().Lookup("leader-elect-lease-duration").DefValue)
 
 	p := &program{options: o}
-	require.Contains(t, p.controllers(), names.ServiceLBController)
-	require.NotContains(t, p.controllers(), names.CloudNodeLifecycleController, "it deletes Nodes")
+	require.Contains(t, p.controllerSet(), names.ServiceLBController)
+	require.NotContains(t, p.controllerSet(), names.CloudNodeLifecycleController, "it deletes Nodes")
 }
 
 // Without nodes in the cloud-config the stock controller of nodes is not even built.

@@ -14,7 +14,7 @@ import (
 // field ipMode of a Service's status is kept by default, and a Pod-bound token names its node.
 var minimumKubernetes = apiversion.MajorMinor(1, 30)
 
-// checkKubernetes returns an error if the API server says that it is older than
+// checkKubernetes returns an error if the API server reports that it is older than
 // minimumKubernetes. One that does not say what it is passes, with a Warning.
 func checkKubernetes(ctx context.Context, client kubernetes.Interface, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)

@@ -21,8 +21,8 @@ import (
 	"k8s.io/controller-manager/controller"
 
 	"baremetal.cloud/ccm/pkg/cloud"
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
-	"baremetal.cloud/ccm/pkg/cloud/identity"
+	"baremetal.cloud/ccm/pkg/cloud/auth"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
@@ -45,7 +45,7 @@ const fallbackWait = 10 * time.Second
 // parts are what runs beside the stock app.
 type parts struct {
 	elector  *leader.Elector
-	keeper   *identity.Keeper
+	keeper   *auth.CertManager
 	provider *cloud.Provider
 	// informers are shared by the provider and the stock controllers.
 	informers informers.SharedInformerFactory
@@ -54,28 +54,28 @@ type parts struct {
 	running sync.WaitGroup
 }
 
-// serve builds the parts and runs them and the stock app until a signal comes or one of
+// serveAll builds the parts and runs them and the stock app until a signal comes or one of
 // them fails. The Lease is given back last, so that a successor finds nothing under way.
-func (p *program) serve(stock func() error) error {
-	if err := p.check(); err != nil {
+func (p *program) serveAll(stock func() error) error {
+	if err := p.checkFlags(); err != nil {
 		return err
 	}
-	started, reach, err := p.prepare()
+	started, reach, err := p.prepareStart()
 	if err != nil || p.ctx.Err() != nil {
 		return detailed(err)
 	}
-	if p.parts, err = p.build(started.Config, reach); err != nil {
+	if p.parts, err = p.buildParts(started.Config, reach); err != nil {
 		return err
 	}
-	p.run("watches", p.parts.provider.Watch)
-	p.run("leader election", p.elect)
-	p.run("serving certificate", p.parts.keeper.Run)
-	p.run("announcers", p.parts.provider.Run)
-	p.run("controller", p.control)
+	p.runPart("watches", p.parts.provider.Watch)
+	p.runPart("leader election", p.runElection)
+	p.runPart("serving certificate", p.parts.keeper.Run)
+	p.runPart("announcers", p.parts.provider.Run)
+	p.runPart("controller", p.runController)
 
 	// The stock app neither drains nor returns promptly (it may be asking an API server
 	// that is gone): what matters is held by the parts, and those are waited for.
-	go func() { p.stop(ended("cloud-controller-manager", stock())) }()
+	go func() { p.stop(endedError("cloud-controller-manager", stock())) }()
 	<-p.ctx.Done()
 	p.parts.running.Wait()
 	if cause := context.Cause(p.ctx); !errors.Is(cause, context.Canceled) {
@@ -84,9 +84,9 @@ func (p *program) serve(stock func() error) error {
 	return nil // a signal
 }
 
-// check refuses flags that cannot work before anything is started.
-func (p *program) check() error {
-	known := app.ControllerNames(p.controllers())
+// checkFlags refuses flags that cannot work before anything is started.
+func (p *program) checkFlags() error {
+	known := app.ControllerNames(p.controllerSet())
 	if err := p.options.Validate(known, app.ControllersDisabledByDefault.List(), names.CCMControllerAliases(),
 		app.AllWebhooks, app.DisabledByDefaultWebhooks); err != nil {
 		return err
@@ -115,16 +115,16 @@ func (p *program) checkControllers() error {
 	return nil
 }
 
-// prepare reads the cloud-config and waits for the API server. A process whose file is
+// prepareStart reads the cloud-config and waits for the API server. A process whose file is
 // bad starts with the last good cloud-config, if the API server has one.
-func (p *program) prepare() (cloud.Started, clients, error) {
+func (p *program) prepareStart() (cloud.Started, clients, error) {
 	source, err := p.configSource()
 	if err != nil {
 		return cloud.Started{}, clients{}, err
 	}
 	var bad error
 	if source.ConfigMap.Name == "" {
-		_, _, bad = cloudconfig.Load(source.Path)
+		_, _, bad = config.Load(source.Path)
 	}
 	reach, err := newClients(p.options)
 	if err != nil {
@@ -157,14 +157,14 @@ func (p *program) prepare() (cloud.Started, clients, error) {
 	return started, reach, nil
 }
 
-// build puts the parts together; it starts nothing.
-func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, error) {
+// buildParts puts the parts together; it starts nothing.
+func (p *program) buildParts(cfg *config.Config, reach clients) (*parts, error) {
 	watches := livewatch.NewSet(p.log.With("component", "watch"))
 	elector, err := p.newElector(reach, watches)
 	if err != nil {
 		return nil, err
 	}
-	keeper, err := identity.NewKeeper(identity.KeeperOptions{
+	keeper, err := auth.NewCertManager(auth.CertManagerOptions{
 		Client: reach.general, Namespace: p.namespace, Secret: tlsSecret, ConfigMap: caConfigMap,
 		CertFile: p.flags.certFile, KeyFile: p.flags.keyFile, Logger: p.log.With("component", "identity"),
 	})
@@ -176,13 +176,13 @@ func (p *program) build(config *cloudconfig.Config, reach clients) (*parts, erro
 		return nil, err
 	}
 	shared := informers.NewSharedInformerFactory(reach.general, p.options.Generic.MinResyncPeriod.Duration)
-	nodes := identity.NewNodes()
+	nodes := auth.NewNodes()
 	provider, err := cloud.New(cloud.Options{
 		ConfigMap:  source.ConfigMap,
 		ConfigPath: source.Path,
-		Config:     config,
+		Config:     cfg,
 		Elector:    elector,
-		Authenticator: identity.NewAuthenticator(identity.AuthenticatorOptions{
+		Authenticator: auth.NewAuthenticator(auth.AuthenticatorOptions{
 			Client: reach.general, Namespace: p.namespace, ServiceAccount: announcerServiceAccount, Audience: announcerAudience,
 			Nodes: nodes,
 		}),
@@ -232,21 +232,21 @@ func (p *program) newElector(reach clients, watches *livewatch.Set) (*leader.Ele
 	})
 }
 
-// run starts one part. When it ends, everything does.
-func (p *program) run(name string, part func(context.Context) error) {
-	p.parts.running.Go(func() { p.stop(ended(name, part(p.ctx))) })
+// runPart starts one part. When it ends, everything does.
+func (p *program) runPart(name string, part func(context.Context) error) {
+	p.parts.running.Go(func() { p.stop(endedError(name, part(p.ctx))) })
 }
 
-// ended returns why a part that should run for ever did not. After a signal nobody asks.
-func ended(name string, err error) error {
+// endedError returns why a part that should run for ever did not. After a signal nobody asks.
+func endedError(name string, err error) error {
 	if err == nil {
 		return fmt.Errorf("%s: ended without a cause", name)
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// elect stands for election once this replica is ready to lead.
-func (p *program) elect(ctx context.Context) error {
+// runElection stands for election once this replica is ready to lead.
+func (p *program) runElection(ctx context.Context) error {
 	select {
 	case <-p.parts.provider.Warm():
 		return p.parts.elector.Run(ctx)
@@ -255,8 +255,8 @@ func (p *program) elect(ctx context.Context) error {
 	}
 }
 
-// control runs the provider's own controller from when the stock app starts its own.
-func (p *program) control(ctx context.Context) error {
+// runController runs the provider's own controller from when the stock app starts its own.
+func (p *program) runController(ctx context.Context) error {
 	select {
 	case <-p.parts.leading:
 		return p.parts.provider.RunController(ctx)
@@ -269,9 +269,9 @@ func (p *program) control(ctx context.Context) error {
 // cloud-config had the key nodes when this process started. The permissions for it are
 // not in the base manifests.
 func nodeController(stock app.InitFuncConstructor) app.InitFuncConstructor {
-	return func(init app.ControllerInitContext, config *appconfig.CompletedConfig, provider cloudprovider.Interface) app.InitFunc {
+	return func(init app.ControllerInitContext, cfg *appconfig.CompletedConfig, provider cloudprovider.Interface) app.InitFunc {
 		if _, served := provider.InstancesV2(); served {
-			return stock(init, config, provider)
+			return stock(init, cfg, provider)
 		}
 		return func(context.Context, genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
 			return nil, false, nil
@@ -281,17 +281,17 @@ func nodeController(stock app.InitFuncConstructor) app.InitFuncConstructor {
 
 // serviceController is how the stock app starts its own controller of Services: once it is
 // known which Services are served, and perhaps never.
-func (p *program) serviceController(init app.ControllerInitContext, config *appconfig.CompletedConfig, _ cloudprovider.Interface) app.InitFunc {
+func (p *program) serviceController(init app.ControllerInitContext, cfg *appconfig.CompletedConfig, _ cloudprovider.Interface) app.InitFunc {
 	return func(ctx context.Context, manager genericcontrollermanager.ControllerContext) (controller.Interface, bool, error) {
 		options := cloud.ServiceControllerOptions{
-			Client:      config.ClientBuilder.ClientOrDie(init.ClientName),
-			Workers:     int(config.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
-			ClusterName: config.ComponentConfig.KubeCloudShared.ClusterName,
+			Client:      cfg.ClientBuilder.ClientOrDie(init.ClientName),
+			Workers:     int(cfg.ComponentConfig.ServiceController.ConcurrentServiceSyncs),
+			ClusterName: cfg.ComponentConfig.KubeCloudShared.ClusterName,
 			Metrics:     manager.ControllerManagerMetrics,
 		}
 		go func() { // as the stock app starts it
 			if err := p.parts.provider.RunServiceController(ctx, options); err != nil {
-				p.stop(ended(names.ServiceLBController, err))
+				p.stop(endedError(names.ServiceLBController, err))
 			}
 		}()
 		return nil, true, nil

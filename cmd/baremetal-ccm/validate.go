@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"baremetal.cloud/ccm/pkg/cloud"
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // standardInput is the value of --validate-config for what is piped in.
@@ -25,22 +25,22 @@ func (p *program) validateConfig(in io.Reader, out io.Writer) error {
 	if name == standardInput {
 		name = "stdin"
 	}
-	config, warnings, err := cloudconfig.Parse(text, name)
+	cfg, warnings, err := config.Parse(text, name)
 	for _, warning := range warnings {
 		fmt.Fprintln(out, "warning:", warning.Detail())
 	}
 	if err != nil {
 		return fmt.Errorf("the cloud-config is refused:\n%w", detailed(err))
 	}
-	if err := p.doubt(out, config); err != nil {
+	if err := p.doubt(out, cfg); err != nil {
 		return err
 	}
 	plural := "s"
-	if len(config.Pools) == 1 {
+	if len(cfg.Pools) == 1 {
 		plural = ""
 	}
-	fmt.Fprintf(out, "%s: ok, %d pool%s\n", name, len(config.Pools), plural)
-	for _, pool := range config.Pools {
+	fmt.Fprintf(out, "%s: ok, %d pool%s\n", name, len(cfg.Pools), plural)
+	for _, pool := range cfg.Pools {
 		size, ranges := new(big.Int), make([]string, 0, len(pool.Ranges))
 		for _, r := range pool.Ranges {
 			size.Add(size, r.Size())
@@ -53,13 +53,13 @@ func (p *program) validateConfig(in io.Reader, out io.Writer) error {
 
 func readConfig(in io.Reader, name string) ([]byte, error) {
 	if name == standardInput {
-		return cloudconfig.ReadFrom(in, "stdin")
+		return config.ReadFrom(in, "stdin")
 	}
-	return cloudconfig.Read(name)
+	return config.Read(name)
 }
 
 // doubt prints what in the cluster of --kubeconfig, if that is given, speaks against config.
-func (p *program) doubt(out io.Writer, config *cloudconfig.Config) error {
+func (p *program) doubt(out io.Writer, cfg *config.Config) error {
 	if p.options.Generic.ClientConnection.Kubeconfig == "" && p.options.Master == "" {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (p *program) doubt(out io.Writer, config *cloudconfig.Config) error {
 	if err != nil {
 		return err
 	}
-	found, err := cloud.Doubts(p.ctx, reach.general, config)
+	found, err := cloud.Doubts(p.ctx, reach.general, cfg)
 	if err != nil {
 		return fmt.Errorf("the cloud-config is good by itself, but could not be compared with the cluster: %w", err)
 	}
@@ -80,7 +80,7 @@ func (p *program) doubt(out io.Writer, config *cloudconfig.Config) error {
 // detailed returns err with the lines of a cloud-config that it is about, for those who read
 // it in a terminal or as the last words of a process.
 func detailed(err error) error {
-	e, ok := errors.AsType[*cloudconfig.Error](err)
+	e, ok := errors.AsType[*config.Error](err)
 	if !ok {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/migrate"
 )
 
@@ -181,7 +181,7 @@ func TestUsage(t *testing.T) {
 
 // TestValidate: problems with position and status 1; warnings with status 0.
 func TestValidate(t *testing.T) {
-	head := "apiVersion: " + cloudconfig.APIVersion + "\nkind: " + cloudconfig.Kind + "\npools:\n- name: default\n"
+	head := "apiVersion: " + config.APIVersion + "\nkind: " + config.Kind + "\npools:\n- name: default\n"
 	good := runProgram(t, head+"  addresses: [192.0.2.0/30]\n", "validate", "-")
 	require.Equal(t, outcome{"-: ok, pools: 1\n  default: 4 addresses: 192.0.2.0-192.0.2.3\n", "", 0}, good)
 	bad := runProgram(t, head+"  adresses: [192.0.2.0/30]\n", "validate", "-")

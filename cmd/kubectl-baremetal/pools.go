@@ -15,7 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 func newPools(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
@@ -52,15 +52,15 @@ func (v *view) showPools(ctx context.Context) error {
 		return err
 	}
 	maps := client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}).Namespace(v.namespace)
-	config, err := maps.Get(ctx, configMapName, metav1.GetOptions{})
+	cfg, err := maps.Get(ctx, configMapName, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("reading the ConfigMap %s/%s: %w", v.namespace, configMapName, err)
 	}
-	text, ok, _ := unstructured.NestedString(config.Object, "data", configMapKey)
+	text, ok, _ := unstructured.NestedString(cfg.Object, "data", configMapKey)
 	if !ok {
 		return fmt.Errorf("the ConfigMap %s/%s has no key %s", v.namespace, configMapName, configMapKey)
 	}
-	parsed, _, err := cloudconfig.Parse([]byte(text), v.namespace+"/"+configMapName)
+	parsed, _, err := config.Parse([]byte(text), v.namespace+"/"+configMapName)
 	if err != nil {
 		return fmt.Errorf("the cloud-config is refused, and the one before it is in use:\n%w", err)
 	}
@@ -81,7 +81,7 @@ func (v *view) showPools(ctx context.Context) error {
 	return v.print(pools, poolRows(pools, v.output.value == "wide"))
 }
 
-func viewOfPool(p cloudconfig.Pool, held map[netip.Addr]bool) poolView {
+func viewOfPool(p config.Pool, held map[netip.Addr]bool) poolView {
 	v := poolView{Name: p.Name, Addresses: []string{}, Disabled: p.Disabled}
 	size := new(big.Int)
 	for _, r := range p.Ranges {

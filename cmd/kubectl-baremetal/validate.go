@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 func newValidate(streams genericiooptions.IOStreams) *cobra.Command {
@@ -26,15 +26,15 @@ are printed on standard error and do not change the exit status.`,
 }
 
 func validate(streams genericiooptions.IOStreams, file string) error {
-	config, warnings, err := load(streams, file)
+	cfg, warnings, err := load(streams, file)
 	for _, warning := range warnings {
 		fmt.Fprintln(streams.ErrOut, "warning:", warning)
 	}
 	if err != nil {
 		return fmt.Errorf("the cloud-config is refused:\n%w", err)
 	}
-	fmt.Fprintf(streams.Out, "%s: ok, pools: %d\n", file, len(config.Pools))
-	for _, pool := range config.Pools {
+	fmt.Fprintf(streams.Out, "%s: ok, pools: %d\n", file, len(cfg.Pools))
+	for _, pool := range cfg.Pools {
 		size, ranges := new(big.Int), make([]string, 0, len(pool.Ranges))
 		for _, r := range pool.Ranges {
 			size.Add(size, r.Size())
@@ -46,13 +46,13 @@ func validate(streams genericiooptions.IOStreams, file string) error {
 }
 
 // load reads a file, or standard input.
-func load(streams genericiooptions.IOStreams, file string) (*cloudconfig.Config, []cloudconfig.Warning, error) {
+func load(streams genericiooptions.IOStreams, file string) (*config.Config, []config.Warning, error) {
 	if file != "-" {
-		return cloudconfig.Load(file)
+		return config.Load(file)
 	}
-	data, err := readInput(streams.In, file, cloudconfig.MaxSize)
+	data, err := readInput(streams.In, file, config.MaxSize)
 	if err != nil {
 		return nil, nil, err
 	}
-	return cloudconfig.Parse(data, "standard input")
+	return config.Parse(data, "standard input")
 }

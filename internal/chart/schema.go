@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 //go:embed values.json
@@ -25,7 +25,7 @@ func Schema() ([]byte, error) {
 	if !ok {
 		return nil, errors.New("internal/chart/values.json has no properties")
 	}
-	keys["config"] = cloudconfig.Schema()
+	keys["config"] = config.Schema()
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -75,25 +75,25 @@ func checkYAML(t *testing.T, s snippet) {
 	text := s.text
 	switch {
 	case top["kind"] == nil && (top["pools"] != nil || top["reservations"] != nil):
-		text = "apiVersion: " + cloudconfig.APIVersion + "\nkind: " + cloudconfig.Kind + "\n" + text
+		text = "apiVersion: " + config.APIVersion + "\nkind: " + config.Kind + "\n" + text
 	case top["kind"] == nil && top["config"] != nil: // values of the chart
 		data, err := yaml.Marshal(top["config"])
 		require.NoError(t, err)
-		text = "apiVersion: " + cloudconfig.APIVersion + "\nkind: " + cloudconfig.Kind + "\n" + string(data)
-	case top["kind"] != cloudconfig.Kind && top["apiVersion"] == "kustomize.config.k8s.io/v1beta1":
+		text = "apiVersion: " + config.APIVersion + "\nkind: " + config.Kind + "\n" + string(data)
+	case top["kind"] != config.Kind && top["apiVersion"] == "kustomize.config.k8s.io/v1beta1":
 		return // kubectl's own, no API object; hack/verify renders those of deploy/
-	case top["kind"] != cloudconfig.Kind:
+	case top["kind"] != config.Kind:
 		require.NotEmpty(t, decode(t, s.file, text))
 		return
 	}
-	_, warnings, err := cloudconfig.Parse([]byte(text), s.file)
+	_, warnings, err := config.Parse([]byte(text), s.file)
 	assert.NoError(t, err, "%s:%d", s.file, s.line)
 	assert.Empty(t, warnings, "%s:%d", s.file, s.line)
 }
 
 func TestExampleConfigs(t *testing.T) {
 	for _, file := range []string{"deploy/example/cloud-config.yaml", "docs/reference.yaml"} {
-		_, warnings, err := cloudconfig.Load(filepath.Join(root, file))
+		_, warnings, err := config.Load(filepath.Join(root, file))
 		require.NoError(t, err)
 		require.Empty(t, warnings)
 	}

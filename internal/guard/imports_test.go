@@ -15,11 +15,11 @@ import (
 // may import of this module. Time and randomness come in as arguments.
 var pure = map[string][]string{
 	"pkg/reason":                 nil,
-	"pkg/announcer/announcement": {"pkg/reason"},
+	"pkg/announcer/plan":         {"pkg/reason"},
 	"pkg/announcer/bfd/protocol": nil,
 	"pkg/ipam":                   {"pkg/reason"},
-	"pkg/loadbalancer":           {"pkg/ipam", "pkg/announcer/announcement", "pkg/reason"},
-	"pkg/migrate":                {"pkg/ipam", "pkg/cloud/cloudconfig"},
+	"pkg/loadbalancer":           {"pkg/ipam", "pkg/announcer/plan", "pkg/reason"},
+	"pkg/migrate":                {"pkg/ipam", "pkg/cloud/config"},
 }
 
 // pureModules are the packages of other modules that a pure package may import: they turn bytes into

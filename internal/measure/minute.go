@@ -18,12 +18,12 @@ type question struct {
 }
 
 var questions = []question{
-	{"where ARP decides", regexp.MustCompile(`arp`), []string{"pkg/announcer/l2/arp.Decide", "pkg/announcer/arp.Decide"}},
+	{"where ARP decides", regexp.MustCompile(`arp`), []string{"pkg/announcer/l2/arp.Decide", "pkg/announcer/l2/arp.Decide"}},
 	{"an address is chosen", regexp.MustCompile(`address|assign|alloc`), []string{"pkg/ipam.Assign"}},
 	{"an owner is placed", regexp.MustCompile(`owner|place`), []string{"pkg/loadbalancer/placement.chooseOwner", "pkg/loadbalancer.chooseOwner", "pkg/loadbalancer.choose"}},
-	{"a takeover is decided", regexp.MustCompile(`takeover|election`), []string{"pkg/announcer/failover.Decide", "pkg/announcer/sight.Decide"}},
+	{"a takeover is decided", regexp.MustCompile(`takeover|election`), []string{"pkg/announcer/failover.Decide", "pkg/announcer/failover.Decide"}},
 	{"status is written", regexp.MustCompile(`status`), []string{"pkg/cloud.writeStatus"}},
-	{"a token is verified", regexp.MustCompile(`token`), []string{"pkg/cloud/auth.Authenticate", "pkg/cloud/identity.Authenticate"}},
+	{"a token is verified", regexp.MustCompile(`token`), []string{"pkg/cloud/auth.Authenticate", "pkg/cloud/auth.Authenticate"}},
 	{"a BGP path is made", regexp.MustCompile(`path`), []string{"pkg/announcer/bgp.pathTo"}},
 }
 

@@ -9,14 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
-	"baremetal.cloud/ccm/pkg/announcer/health"
-	"baremetal.cloud/ccm/pkg/announcer/internal/backlog"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/internal/addressqueue"
 	"baremetal.cloud/ccm/pkg/announcer/internal/lograte"
-	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/netstate"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
+	"baremetal.cloud/ccm/pkg/announcer/proxyhealth"
 )
 
 // forgetAfter is how long a replica whose stream is down stays in the Status: replicas
@@ -65,17 +65,17 @@ type Options struct {
 	// what to call when a socket failed, and with each frame that claims an address.
 	ListenIPv4, ListenIPv6 func(socketFailed func(), heard func(*responder.Port, []byte)) Listener
 	// Report takes the node's whole state whenever it changed. It must not block.
-	Report func(announcement.Report)
+	Report func(plan.Report)
 	// Ask, if not nil, takes what is to be asked of the node's health, whenever that may have
 	// changed; what is learned comes by OnHealth. It must not block. Without it the node is
 	// taken for well.
-	Ask func(health.Targets)
+	Ask func(proxyhealth.Targets)
 	// Loop, if not nil, is what Run waits by. Packets of peers are read by Run then, on a thread that
 	// is not kept waiting by others.
 	Loop Loop
-	// Kept is the plan that an earlier life of the announcer kept, or the zero Set. It is
+	// PersistedPlan is the plan that an earlier life of the announcer kept, or the zero Set. It is
 	// carried out unless a leader sends one within a second, and nothing older is accepted.
-	Kept announcement.Set
+	PersistedPlan plan.NodePlan
 	// Keeper, if not nil, takes each plan that is accepted.
 	Keeper Keeper
 }
@@ -83,7 +83,7 @@ type Options struct {
 // Keeper keeps the newest plan for the next life of the announcer; *planfile.Keeper is one.
 type Keeper interface {
 	// Keep takes the newest plan. It must not block.
-	Keep(announcement.Set)
+	Keep(plan.NodePlan)
 	// Counts returns how often a plan was written, and how often that failed; it may be
 	// called by anybody.
 	Counts() (written, failed uint64)
@@ -95,7 +95,7 @@ type Announcer struct {
 	options    Options
 	log        *slog.Logger
 	waiting    waiting
-	inbox      *inbox
+	mailbox    *mailbox
 	core       *core
 	responders map[family]Responder
 	// listeners are those that there are, and deaf why one of them did not hear, as it was told.
@@ -105,24 +105,24 @@ type Announcer struct {
 	// than this node can cause.
 	claimLimit *claimLimit
 	logLimit   *lograte.Limiter
-	neighbours neighbours
+	transport  peerTransport
 	// otherwise are the addresses that were announced in the first form only, withheld is since
 	// when some are that wait for others; zero without any.
-	otherwise backlog.Backlog
+	otherwise addressqueue.Queue
 	withheld  time.Time
-	// clock is the time of package sight.
+	// clock is the time of package failover.
 	clock  func() time.Duration
 	asking sync.WaitGroup
 	// arrived are packets of peers that the owner read itself.
-	arrived []sight.Arrival
+	arrived []failover.Arrival
 	// asks ends with the announcer, by endAsks.
 	asks    context.Context
 	endAsks context.CancelFunc
 	status  atomic.Pointer[Status]
-	// turned is since when the owner is at something, as time since began; 0 while it waits.
-	turned  atomic.Int64
-	began   time.Time
-	refused map[string]uint64
+	// stepStarted is since when the owner is at something, as time since began; 0 while it waits.
+	stepStarted atomic.Int64
+	began       time.Time
+	refused     map[string]uint64
 	// told is the last refusal that was logged, by replica.
 	told map[string]string
 
@@ -137,42 +137,42 @@ func New(options Options) *Announcer {
 	}
 	waiting := newWaiting(options.Loop)
 	a := &Announcer{
-		options: options, began: time.Now(), log: options.Logger, waiting: waiting, inbox: newInbox(waiting.wake), core: newCore(options.Node, newBoot()),
+		options: options, began: time.Now(), log: options.Logger, waiting: waiting, mailbox: newMailbox(waiting.wakeOwner), core: newCore(options.Node, newIncarnation()),
 		refused: map[string]uint64{}, told: map[string]string{}, streams: map[string]Stream{},
-		listeners: map[family]Listener{}, deaf: map[family]string{}, clock: sight.Now,
+		listeners: map[family]Listener{}, deaf: map[family]string{}, clock: failover.Now,
 		claimLimit: newClaimLimit(), logLimit: lograte.NewDefault(),
 	}
 	a.asks, a.endAsks = context.WithCancel(context.Background())
-	failed := func() { a.inbox.put(func(n *news) { n.socketFailed = true }) }
+	failed := func() { a.mailbox.addEvent(func(n *events) { n.socketFailed = true }) }
 	a.responders = map[family]Responder{
-		ipv4: options.IPv4(failed, a.neighbours.allowed), ipv6: options.IPv6(failed, a.neighbours.allowed),
+		ipv4: options.IPv4(failed, a.transport.mayAnswer), ipv6: options.IPv6(failed, a.transport.mayAnswer),
 	}
-	a.listener(ipv4, options.ListenIPv4, failed)
-	a.listener(ipv6, options.ListenIPv6, failed)
-	network := sight.NewNetwork(a.receive, func() { a.inbox.put(func(n *news) { n.peersFailed = true }) })
+	a.addListener(ipv4, options.ListenIPv4, failed)
+	a.addListener(ipv6, options.ListenIPv6, failed)
+	network := failover.NewNetwork(a.receivePacket, func() { a.mailbox.addEvent(func(n *events) { n.peersFailed = true }) })
 	if options.Loop != nil {
-		network.PollBy(options.Loop, func(p sight.Arrival) {
+		network.PollBy(options.Loop, func(p failover.Arrival) {
 			a.arrived = append(a.arrived, p) // At most as many as are read at once.
 		})
 	}
-	a.neighbours.network = network
-	a.core.fitness.asks, a.core.nodeIPs = options.Ask != nil, options.NodeIPs
+	a.transport.network = network
+	a.core.health.asks, a.core.nodeIPs = options.Ask != nil, options.NodeIPs
 	a.status.Store(&Status{})
 	return a
 }
 
-// receive takes a packet that another goroutine read.
-func (a *Announcer) receive(p sight.Arrival) {
-	if !a.inbox.hear(p) {
-		a.neighbours.network.Drop(sight.ErrOverflow)
+// receivePacket takes a packet that another goroutine read.
+func (a *Announcer) receivePacket(p failover.Arrival) {
+	if !a.mailbox.addPacket(p) {
+		a.transport.network.Drop(failover.ErrOverflow)
 	}
 }
 
 // OnPlan takes a plan from a replica of the cluster side.
-func (a *Announcer) OnPlan(replica string, set announcement.Set) {
-	a.inbox.put(func(n *news) {
+func (a *Announcer) OnPlan(replica string, set plan.NodePlan) {
+	a.mailbox.addEvent(func(n *events) {
 		if n.plans == nil {
-			n.plans = map[string]announcement.Set{}
+			n.plans = map[string]plan.NodePlan{}
 		}
 		n.plans[replica] = set
 	})
@@ -189,56 +189,56 @@ func (a *Announcer) OnStream(replica string, up bool) {
 }
 
 // OnLinks takes the state of the node's interfaces.
-func (a *Announcer) OnLinks(links link.Snapshot) {
-	a.inbox.put(func(n *news) { n.links = &links })
+func (a *Announcer) OnLinks(links netstate.Snapshot) {
+	a.mailbox.addEvent(func(n *events) { n.links = &links })
 }
 
 // OnNotifyPeers takes that what is answered on an interface, by its index, is to be announced
 // again: frames reach it by another port of the network.
 func (a *Announcer) OnNotifyPeers(index int) {
-	a.inbox.put(func(n *news) {
+	a.mailbox.addEvent(func(n *events) {
 		if n.again == nil {
 			n.again = map[int]bool{}
 		}
-		if len(n.again) < announcement.MaxInterfaces {
+		if len(n.again) < plan.MaxInterfaces {
 			n.again[index] = true
 		}
 	})
 }
 
 // OnHealth takes what was learned of the node's health.
-func (a *Announcer) OnHealth(r health.Result) {
-	a.inbox.put(func(n *news) { n.health = &r })
+func (a *Announcer) OnHealth(r proxyhealth.Result) {
+	a.mailbox.addEvent(func(n *events) { n.health = &r })
 }
 
 // OnBGP takes how the sessions to routers fare.
 func (a *Announcer) OnBGP(state bgp.State) {
-	a.inbox.put(func(n *news) { n.bgp = &state })
+	a.mailbox.addEvent(func(n *events) { n.bgp = &state })
 }
 
 // Run carries out plans, in the calling thread's network namespace, until ctx is done.
 // Then it stops answering, tells its peers, reports that it claims nothing and has no
 // interface to carry anything, and returns nil.
 func (a *Announcer) Run(ctx context.Context) error {
-	defer a.close()
-	a.waiting.begin()
-	defer context.AfterFunc(ctx, a.waiting.wake)()
-	a.core.restore(sight.Now(), a.options.Kept)
-	for pause := time.Duration(0); ; pause = a.pause() {
-		a.waiting.wait(pause)
+	defer a.closeAll()
+	a.waiting.beginWaiting()
+	defer context.AfterFunc(ctx, a.waiting.wakeOwner)()
+	a.core.restorePlan(failover.Now(), a.options.PersistedPlan)
+	for pause := time.Duration(0); ; pause = a.pauseUntilDue() {
+		a.waiting.waitFor(pause)
 		if ctx.Err() != nil {
-			a.leave(time.Now())
+			a.leaveSegments(time.Now())
 			return nil
 		}
-		a.turned.Store(int64(time.Since(a.began)))
-		a.turn(time.Now(), sight.Now(), a.news())
-		a.turned.Store(0)
+		a.stepStarted.Store(int64(time.Since(a.began)))
+		a.step(time.Now(), failover.Now(), a.takeEvents())
+		a.stepStarted.Store(0)
 	}
 }
 
-// pause returns how long nothing is due; less than nothing if nothing ever is.
-func (a *Announcer) pause() time.Duration {
-	if a.core.pending() {
+// pauseUntilDue returns how long nothing is due; less than nothing if nothing ever is.
+func (a *Announcer) pauseUntilDue() time.Duration {
+	if a.core.hasPending() {
 		return 0
 	}
 	pause := forever
@@ -247,62 +247,62 @@ func (a *Announcer) pause() time.Duration {
 			pause = left
 		}
 	}
-	if next := earlier(a.core.wake(), a.logLimit.Next()); !next.IsZero() {
+	if next := earlierTime(a.core.wakeAt(), a.logLimit.Next()); !next.IsZero() {
 		sooner(time.Until(next))
 	}
 	if a.otherwise.Len() > 0 {
-		sooner(time.Until(a.core.frames.free(1, a.core.reserved())))
+		sooner(time.Until(a.core.frames.freeAt(1, a.core.reservedFrames())))
 	}
-	if a.core.unasked.Len() > 0 {
-		sooner(time.Until(a.core.unasked.free()))
+	if a.core.takeoverProbes.Len() > 0 {
+		sooner(time.Until(a.core.takeoverProbes.freeAt()))
 	}
-	for _, next := range []time.Duration{a.core.sight.Wake(), a.neighbours.retryAt, a.core.kept.until, a.core.fitness.wake(), a.core.released.due(), a.core.conflicts.wake()} {
+	for _, next := range []time.Duration{a.core.failover.Wake(), a.transport.retryAt, a.core.persisted.until, a.core.health.wakeAt(), a.core.routeGate.nextDue(), a.core.conflicts.wakeAt()} {
 		if next != 0 {
-			sooner(next - sight.Now())
+			sooner(next - failover.Now())
 		}
 	}
-	if next := a.core.conflicts.asks(); next != 0 {
-		sooner(max(next-sight.Now(), time.Until(a.core.frames.free(probeFrames, 0))))
+	if next := a.core.conflicts.nextProbe(); next != 0 {
+		sooner(max(next-failover.Now(), time.Until(a.core.frames.freeAt(probeFrames, 0))))
 	}
 	return pause
 }
 
-// leave ends everything in the order in which others can follow at once: first nothing is
+// leaveSegments ends everything in the order in which others can follow at once: first nothing is
 // answered any more, then peers hear it, then the cluster side.
-func (a *Announcer) leave(now time.Time) {
-	a.core.leave()
-	boot := sight.Now()
-	a.core.settle(boot)
-	addresses := a.core.portion()
-	a.core.want(addresses)
-	failed := a.apply()
+func (a *Announcer) leaveSegments(now time.Time) {
+	a.core.dropDesired()
+	boot := failover.Now()
+	a.core.reconcileClaims(boot)
+	addresses := a.core.nextBatch()
+	a.core.setDesired(addresses)
+	failed := a.applyPorts()
 	for range farewells {
-		a.neighbours.send(boot, a.core.sight)
+		a.transport.sendHeartbeats(boot, a.core.failover)
 	}
-	a.core.applied(now, addresses, failed)
-	a.conclude(a.core.report())
-	a.write(a.core.journal.flush(now, a.core.plan.String()))
+	a.core.commitApplied(now, addresses, failed)
+	a.publishResult(a.core.nextReport())
+	a.writeLog(a.core.logAggregator.flushLines(now, a.core.appliedVersion.String()))
 }
 
-// publish makes the present state the Status.
-func (a *Announcer) publish() {
+// publishStatus makes the present state the Status.
+func (a *Announcer) publishStatus() {
 	a.status.Store(&Status{
 		Started:  a.core.links != nil,
-		Plan:     a.core.plan,
+		Plan:     a.core.appliedVersion,
 		Claims:   a.core.claims,
 		Problems: a.core.listed,
-		Standby:  a.core.standby(),
+		Backup:   a.core.backupCount(),
 		Refused:  a.refused,
-		Peers:    a.core.sight.Counts(),
+		Peers:    a.core.failover.Counts(),
 		BGP:      a.core.bgp,
 
 		Found: len(a.core.conflicts.listed), Conflicts: a.core.conflicts.counts,
 
 		ClaimsStarted: maps.Clone(a.core.started),
 		ClaimsEnded:   maps.Clone(a.core.ended),
-		Unwell:        a.core.fitness.unwell,
-		Working:       a.core.fitness.result.Works,
-		Kept:          a.core.kept.unconfirmed && !a.core.kept.waits(),
+		Unhealthy:     a.core.health.unhealthy,
+		Working:       a.core.health.result.Works,
+		Persisted:     a.core.persisted.unconfirmed && !a.core.persisted.isWaiting(),
 	})
 }
 
@@ -312,11 +312,11 @@ func (a *Announcer) Status() Status {
 	a.mu.Lock()
 	s.Streams = sortStreams(a.streams)
 	a.mu.Unlock()
-	if turned := a.turned.Load(); turned != 0 {
+	if turned := a.stepStarted.Load(); turned != 0 {
 		s.Busy = time.Since(a.began) - time.Duration(turned)
 	}
-	s.Dropped = a.neighbours.network.Dropped()
-	s.Sent, s.Unsent = a.neighbours.sent.Load(), a.neighbours.unsent.Load()
+	s.Dropped = a.transport.network.Dropped()
+	s.Sent, s.Unsent = a.transport.sent.Load(), a.transport.unsent.Load()
 	if a.options.Keeper != nil {
 		s.Written, s.Unwritten = a.options.Keeper.Counts()
 	}
@@ -327,15 +327,15 @@ func (a *Announcer) Status() Status {
 	return s
 }
 
-func (a *Announcer) close() {
+func (a *Announcer) closeAll() {
 	a.endAsks()
 	a.asking.Wait()
-	a.neighbours.network.Close()
+	a.transport.network.Close()
 	for _, r := range a.responders {
 		r.Close()
 	}
 	for _, l := range a.listeners {
 		l.Close()
 	}
-	a.waiting.end()
+	a.waiting.endWaiting()
 }

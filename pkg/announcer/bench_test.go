@@ -10,11 +10,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bgp"
-	"baremetal.cloud/ccm/pkg/announcer/health"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
+	"baremetal.cloud/ccm/pkg/announcer/proxyhealth"
 )
 
 // fakeResponder has no sockets: it knows what it is to answer, and fails as it is told.
@@ -59,12 +59,12 @@ func (*fakeResponder) Counts() responder.Counts { return responder.Counts{} }
 func (*fakeResponder) Close()                   {}
 
 // faked returns the announcer of node0 without sockets, which nobody runs.
-func faked(report func(announcement.Report)) (a *Announcer, v4, v6 *fakeResponder) {
+func faked(report func(plan.Report)) (a *Announcer, v4, v6 *fakeResponder) {
 	return fakedOn("node0", report)
 }
 
 // fakedOn returns the announcer of node without sockets, whose life is 1 and which nobody runs.
-func fakedOn(node string, report func(announcement.Report)) (a *Announcer, v4, v6 *fakeResponder) {
+func fakedOn(node string, report func(plan.Report)) (a *Announcer, v4, v6 *fakeResponder) {
 	v4, v6 = &fakeResponder{}, &fakeResponder{}
 	a = New(Options{
 		Node: node, Report: report,
@@ -79,8 +79,8 @@ func fakedOn(node string, report func(announcement.Report)) (a *Announcer, v4, v
 // crowd is an announcer with many addresses, and ten peers that it hears.
 type crowd struct {
 	*Announcer
-	all  []announcement.Announcement
-	set  announcement.Set
+	all  []plan.Assignment
+	set  plan.NodePlan
 	now  time.Time
 	boot time.Duration
 	seq  uint64
@@ -89,23 +89,23 @@ type crowd struct {
 // newCrowd makes plans of n addresses, and one more to change them by. There is no such
 // interface, so that nothing is sent.
 func newCrowd(n int) *crowd {
-	a, _, _ := faked(func(announcement.Report) {})
-	c := &crowd{Announcer: a, now: began, boot: time.Hour, set: announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}}
-	c.set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	a, _, _ := faked(func(plan.Report) {})
+	c := &crowd{Announcer: a, now: began, boot: time.Hour, set: plan.NodePlan{Cluster: "c", Version: plan.Version{Term: 1, Revision: 1}}}
+	c.set.Failover = plan.Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 	for i := range 10 {
-		c.set.Sight.Peers = append(c.set.Sight.Peers, announcement.Peer{Node: fmt.Sprintf("node%d", i+1), Interfaces: []announcement.Interface{
+		c.set.Failover.Peers = append(c.set.Failover.Peers, plan.Peer{Node: fmt.Sprintf("node%d", i+1), Interfaces: []plan.Interface{
 			{Name: "absent0", Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(20 + i)}), 8)}},
 		}})
 	}
 	for i := range n + 1 {
-		c.all = append(c.all, announcement.Announcement{
-			Address: netip.AddrFrom4([4]byte{10, 1, byte(i >> 7), byte(2 * i)}), Stamp: c.set.Stamp,
+		c.all = append(c.all, plan.Assignment{
+			Address: netip.AddrFrom4([4]byte{10, 1, byte(i >> 7), byte(2 * i)}), Version: c.set.Version,
 			Candidates: []string{"node0", fmt.Sprintf("node%d", i%10+1), fmt.Sprintf("node%d", (i+1)%10+1)},
 		})
 	}
-	c.set.Announcements = announcement.NewIndex(c.all[:n]...)
+	c.set.Assignments = plan.NewIndex(c.all[:n]...)
 	state := links(ifi(2, "absent0", "10.0.0.10/8"))
-	c.turn(c.now, c.boot, news{links: &state, plans: map[string]announcement.Set{"r": c.set}})
+	c.step(c.now, c.boot, events{links: &state, plans: map[string]plan.NodePlan{"r": c.set}})
 	for range 10 {
 		c.finish()
 		c.exchange()
@@ -119,24 +119,24 @@ func (c *crowd) exchange() {
 	c.seq++
 	c.now, c.boot = c.now.Add(50*time.Millisecond), c.boot+50*time.Millisecond
 	for i := range 10 {
-		c.turn(c.now, c.boot, news{packets: arrivals(sight.Packet{
-			From: fmt.Sprintf("node%d", i+1), Boot: 2, Seq: c.seq, Heard: sight.Echo{Boot: 1, Seq: c.seq}, Hears: true, Detect: 300 * time.Millisecond,
+		c.step(c.now, c.boot, events{packets: arrivals(failover.Packet{
+			From: fmt.Sprintf("node%d", i+1), Incarnation: 2, Seq: c.seq, Heard: failover.Echo{Incarnation: 1, Seq: c.seq}, Hears: true, Detect: 300 * time.Millisecond,
 		})})
 	}
 }
 
 // replan carries out a plan that is changed by change.
-func (c *crowd) replan(change func(*announcement.Set)) {
-	c.set.Stamp.Revision++
+func (c *crowd) replan(change func(*plan.NodePlan)) {
+	c.set.Version.Revision++
 	change(&c.set)
 	c.now, c.boot = c.now.Add(time.Microsecond), c.boot+time.Microsecond
-	c.turn(c.now, c.boot, news{plans: map[string]announcement.Set{"r": c.set}})
+	c.step(c.now, c.boot, events{plans: map[string]plan.NodePlan{"r": c.set}})
 }
 
 // finish has the announcer do what it does in turns of its own.
 func (c *crowd) finish() {
-	for c.core.pending() || c.core.sight.Busy() {
-		c.turn(c.now, c.boot, news{})
+	for c.core.hasPending() || c.core.failover.Busy() {
+		c.step(c.now, c.boot, events{})
 	}
 }
 
@@ -165,13 +165,13 @@ func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{0, 10, 1000, 3000, 10000} {
 		b.Run(fmt.Sprint("added and removed/", n), func(b *testing.B) {
 			c, extra := newCrowd(n), netip.Addr{}
-			defer c.close()
+			defer c.closeAll()
 			measure(b, func(i int) {
-				c.replan(func(s *announcement.Set) {
+				c.replan(func(s *plan.NodePlan) {
 					if extra = c.all[n].Address; i%2 == 0 {
-						s.Announcements = s.Announcements.With(c.all[n])
+						s.Assignments = s.Assignments.With(c.all[n])
 					} else {
-						s.Announcements = s.Announcements.Without(extra)
+						s.Assignments = s.Assignments.Without(extra)
 					}
 				})
 			})
@@ -182,15 +182,15 @@ func BenchmarkChange(b *testing.B) {
 		}
 		b.Run(fmt.Sprint("moved/", n), func(b *testing.B) {
 			c := newCrowd(n)
-			defer c.close()
+			defer c.closeAll()
 			measure(b, func(i int) {
-				c.replan(func(s *announcement.Set) {
+				c.replan(func(s *plan.NodePlan) {
 					a := c.all[i/2%n]
-					a.Stamp = s.Stamp
+					a.Version = s.Version
 					if i%2 == 0 {
 						a.Candidates = []string{"node1", "node0"}
 					}
-					s.Announcements = s.Announcements.With(a)
+					s.Assignments = s.Assignments.With(a)
 				})
 			})
 			c.check(b, n-1)
@@ -204,38 +204,38 @@ func BenchmarkRoutes(b *testing.B) {
 	for _, n := range []int{0, 10, 1000, 10000} {
 		c := newCrowd(1)
 		c.options.Speaker = bgp.NewSpeaker(bgp.Options{OnState: func(bgp.State) {}})
-		serving := map[health.Port]bool{}
-		routes := make([]announcement.Route, n+1)
+		serving := map[proxyhealth.Port]bool{}
+		routes := make([]plan.Route, n+1)
 		for i := range routes {
 			address := netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)})
-			routes[i] = announcement.Route{Prefix: netip.PrefixFrom(address, 32), Advertisements: []string{"pool/0"}, HealthPort: uint16(30000 + i%2000)}
+			routes[i] = plan.Route{Prefix: netip.PrefixFrom(address, 32), Advertisements: []string{"pool/0"}, HealthPort: uint16(30000 + i%2000)}
 			serving[routePort(routes[i])] = true
 		}
-		c.core.learn(health.Result{Works: true, Serving: serving})
-		c.replan(func(s *announcement.Set) {
-			s.BGP.Peers = []announcement.BGPPeer{{Name: "router", Address: netip.MustParseAddr("10.0.0.1"), IPv4: true}}
+		c.core.keepHealth(proxyhealth.Result{Works: true, Serving: serving})
+		c.replan(func(s *plan.NodePlan) {
+			s.BGP.Peers = []plan.BGPPeer{{Name: "router", Address: netip.MustParseAddr("10.0.0.1"), IPv4: true}}
 			s.BGP.Routes = routes[:n]
 		})
 		b.Run(fmt.Sprint("address/", n), func(b *testing.B) {
 			measure(b, func(i int) {
-				c.replan(func(s *announcement.Set) {
+				c.replan(func(s *plan.NodePlan) {
 					if i%2 == 0 {
-						s.Announcements = s.Announcements.With(c.all[1])
+						s.Assignments = s.Assignments.With(c.all[1])
 					} else {
-						s.Announcements = s.Announcements.Without(c.all[1].Address)
+						s.Assignments = s.Assignments.Without(c.all[1].Address)
 					}
 				})
 			})
 		})
 		b.Run(fmt.Sprint("route/", n), func(b *testing.B) {
 			measure(b, func(i int) {
-				c.replan(func(s *announcement.Set) { s.BGP.Routes = slices.Clone(routes[:n+1-i%2]) })
+				c.replan(func(s *plan.NodePlan) { s.BGP.Routes = slices.Clone(routes[:n+1-i%2]) })
 			})
-			if told := len(c.core.released.routes); told < n {
+			if told := len(c.core.routeGate.routes); told < n {
 				b.Fatalf("%d routes are told, %d expected", told, n)
 			}
 		})
-		c.close()
+		c.closeAll()
 	}
 }
 
@@ -244,7 +244,7 @@ func BenchmarkIdle(b *testing.B) {
 	for _, n := range []int{10, 3000, 10000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			c := newCrowd(n)
-			defer c.close()
+			defer c.closeAll()
 			measure(b, func(int) { c.exchange() })
 			c.check(b, n)
 		})
@@ -256,7 +256,7 @@ func (c *crowd) check(b *testing.B, least int) {
 	if claims := c.Status().Claims.Len(); claims < least || claims > least+1 {
 		b.Fatalf("%d claims, %d expected", claims, least)
 	}
-	if up := c.core.sight.Counts()[sight.Up]; up != 10 && b.N > 1 && c.seq > 10+uint64(b.N) {
+	if up := c.core.failover.Counts()[failover.Up]; up != 10 && b.N > 1 && c.seq > 10+uint64(b.N) {
 		b.Fatalf("%d peers are up", up)
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/probe"
+	"baremetal.cloud/ccm/pkg/announcer/l2/probe"
 )
 
 const (
@@ -31,15 +31,15 @@ func newClaimants() claimants {
 	return claimants{by: map[netip.Addr]map[probe.Holder]sighting{}}
 }
 
-// find returns when h was heard, and whether it is kept.
-func (c *claimants) find(h probe.Holder) (sighting, bool) {
+// findHolder returns when h was heard, and whether it is kept.
+func (c *claimants) findHolder(h probe.Holder) (sighting, bool) {
 	s, known := c.by[h.Address][h]
 	return s, known
 }
 
-// set keeps when h was heard, and reports whether there was room for it.
-func (c *claimants) set(h probe.Holder, s sighting) bool {
-	if _, known := c.find(h); !known {
+// setHolder keeps when h was heard, and reports whether there was room for it.
+func (c *claimants) setHolder(h probe.Holder, s sighting) bool {
+	if _, known := c.findHolder(h); !known {
 		if len(c.by[h.Address]) >= maxClaimants || c.count >= maxClaimantsInAll {
 			return false
 		}
@@ -52,17 +52,17 @@ func (c *claimants) set(h probe.Holder, s sighting) bool {
 	return true
 }
 
-// remove forgets all machines that have address, and returns them.
-func (c *claimants) remove(address netip.Addr) map[probe.Holder]sighting {
+// removeAddress forgets all machines that have address, and returns them.
+func (c *claimants) removeAddress(address netip.Addr) map[probe.Holder]sighting {
 	before := c.by[address]
 	c.count -= len(before)
 	delete(c.by, address)
 	return before
 }
 
-// expire forgets what was not heard for heardFor and what has an address that is not answered
+// expireHolders forgets what was not heard for heardFor and what has an address that is not answered
 // for, and reports whether there was any.
-func (c *claimants) expire(boot time.Duration, answers func(netip.Addr) bool) bool {
+func (c *claimants) expireHolders(boot time.Duration, answers func(netip.Addr) bool) bool {
 	before := c.count
 	for address, by := range c.by {
 		for h, s := range by {
@@ -72,18 +72,18 @@ func (c *claimants) expire(boot time.Duration, answers func(netip.Addr) bool) bo
 			}
 		}
 		if len(by) == 0 || !answers(address) {
-			c.remove(address)
+			c.removeAddress(address)
 		}
 	}
 	return c.count != before
 }
 
-// expires returns when the first is to be forgotten; 0 is never.
-func (c *claimants) expires() time.Duration {
+// nextExpiry returns when the first is to be forgotten; 0 is never.
+func (c *claimants) nextExpiry() time.Duration {
 	next := time.Duration(0)
 	for _, by := range c.by {
 		for _, s := range by {
-			next = soonest(next, s.last+heardFor)
+			next = earlierDuration(next, s.last+heardFor)
 		}
 	}
 	return next

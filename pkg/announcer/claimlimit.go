@@ -57,8 +57,8 @@ func (l *claimLimit) setNodes(nodes map[string]string) {
 	l.nodes = nodes
 }
 
-// passes reports whether the owner hears that the machine with mac claims address.
-func (l *claimLimit) passes(now time.Time, address netip.Addr, mac net.HardwareAddr) bool {
+// allowsClaim reports whether the owner hears that the machine with mac claims address.
+func (l *claimLimit) allowsClaim(now time.Time, address netip.Addr, mac net.HardwareAddr) bool {
 	key := claimant{address: address}
 	copy(key.mac[:], mac)
 	l.mu.Lock()

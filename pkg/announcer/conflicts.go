@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/probe"
+	"baremetal.cloud/ccm/pkg/announcer/l2/probe"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -30,19 +30,19 @@ const (
 )
 
 // conflicts is what a node knows of other machines that have addresses: those that it was
-// told to probe, and those that it answers for. It is pure. Times are of package sight, but
+// told to probe, and those that it answers for. It is pure. Times are of package failover, but
 // for when a machine was first heard, which is for people.
 type conflicts struct {
-	probing announcement.Probing
-	// due is when each address of probing is asked for next, waiting says that a question is
+	probing plan.Probing
+	// due is when each address of probing is asked for next, waiting reports that a question is
 	// under way, and unasked are the addresses that were never asked for.
 	due     map[netip.Addr]time.Duration
 	waiting bool
-	// starved says that something was due when the node might not send anything.
+	// starved reports whether something was due when the node might not send anything.
 	starved bool
 	unasked map[netip.Addr]bool
-	// probed is what announcement.Report says of it.
-	probed announcement.Stamp
+	// probed is what plan.Report says of it.
+	probed plan.Version
 	// found are the machines by address that the last question found, and heard those that
 	// claimed an address of the node's.
 	found, heard claimants
@@ -51,9 +51,9 @@ type conflicts struct {
 	defended map[netip.Addr]time.Duration
 	owed     map[netip.Addr]bool
 	// listed are found and heard as they were told at listedAt, and told what probed was then;
-	// changed says that they are not up to date.
-	listed   []announcement.Finding
-	told     announcement.Stamp
+	// changed reports whether they are not up to date.
+	listed   []plan.Finding
+	told     plan.Version
 	listedAt time.Duration
 	changed  bool
 	// expired is when it was looked last for claims that are over.
@@ -76,8 +76,8 @@ func newConflicts() conflicts {
 	}
 }
 
-// set makes p what is asked for.
-func (c *conflicts) set(boot time.Duration, p announcement.Probing) {
+// setProbing makes p what is asked for.
+func (c *conflicts) setProbing(boot time.Duration, p plan.Probing) {
 	if p.Equal(c.probing) {
 		return
 	}
@@ -98,33 +98,33 @@ func (c *conflicts) set(boot time.Duration, p announcement.Probing) {
 		if !wanted[address] {
 			delete(c.due, address)
 			delete(c.unasked, address)
-			c.forget(&c.found, address)
+			c.forgetHolders(&c.found, address)
 		}
 	}
-	c.acknowledge()
+	c.acknowledgeProbing()
 }
 
-// acknowledge notes that every address was asked for, if it was.
-func (c *conflicts) acknowledge() {
-	if len(c.unasked) == 0 && c.probed != c.probing.Stamp {
-		c.probed, c.changed = c.probing.Stamp, true
+// acknowledgeProbing notes that every address was asked for, if it was.
+func (c *conflicts) acknowledgeProbing() {
+	if len(c.unasked) == 0 && c.probed != c.probing.Version {
+		c.probed, c.changed = c.probing.Version, true
 	}
 }
 
-// forget forgets who has address, and returns it.
-func (c *conflicts) forget(from *claimants, address netip.Addr) map[probe.Holder]sighting {
-	before := from.remove(address)
+// forgetHolders forgets who has address, and returns it.
+func (c *conflicts) forgetHolders(from *claimants, address netip.Addr) map[probe.Holder]sighting {
+	before := from.removeAddress(address)
 	c.changed = c.changed || len(before) > 0
 	return before
 }
 
-// take returns what is to be asked for now, if anything, at most so much, and waits for what
+// takeDue returns what is to be asked for now, if anything, at most so much, and waits for what
 // comes of it.
-func (c *conflicts) take(boot time.Duration, most int) []announcement.Probe {
+func (c *conflicts) takeDue(boot time.Duration, most int) []plan.Probe {
 	if c.waiting {
 		return nil
 	}
-	var out []announcement.Probe
+	var out []plan.Probe
 	c.starved = false
 	for _, p := range c.probing.Probes {
 		if c.due[p.Address] > boot {
@@ -140,9 +140,9 @@ func (c *conflicts) take(boot time.Duration, most int) []announcement.Probe {
 	return out
 }
 
-// answer takes what came of asking for addresses: who has them, or that they could not be
+// takeAnswer takes what came of asking for addresses: who has them, or that they could not be
 // asked for.
-func (c *conflicts) answer(boot time.Duration, now time.Time, asked []announcement.Probe, holders []probe.Holder, failed bool) {
+func (c *conflicts) takeAnswer(boot time.Duration, now time.Time, asked []plan.Probe, holders []probe.Holder, failed bool) {
 	c.waiting, c.changed = false, true
 	again := boot + c.probing.Interval
 	if failed {
@@ -158,58 +158,58 @@ func (c *conflicts) answer(boot time.Duration, now time.Time, asked []announceme
 			continue
 		}
 		delete(c.unasked, p.Address)
-		before[p.Address] = c.forget(&c.found, p.Address)
+		before[p.Address] = c.forgetHolders(&c.found, p.Address)
 		c.counts.Probed++
 	}
 	for _, h := range holders {
 		if known, ok := before[h.Address]; ok {
-			c.note(&c.found, h, known[h], boot, now)
+			c.keepHolder(&c.found, h, known[h], boot, now)
 		}
 	}
-	c.acknowledge()
+	c.acknowledgeProbing()
 }
 
-// note keeps that h was found, whom known is of from before, if there is room.
-func (c *conflicts) note(in *claimants, h probe.Holder, known sighting, boot time.Duration, now time.Time) {
+// keepHolder keeps that h was found, whom known is of from before, if there is room.
+func (c *conflicts) keepHolder(in *claimants, h probe.Holder, known sighting, boot time.Duration, now time.Time) {
 	if known.since == 0 {
 		known.since = now.Unix()
 	}
 	known.last = boot
-	c.changed = in.set(h, known) || c.changed
+	c.changed = in.setHolder(h, known) || c.changed
 }
 
-// hear takes that another machine claims an address that the node answers for. It reports
+// takeClaim takes that another machine claims an address that the node answers for. It reports
 // whether that is news, and whether the node is to defend the address if it may (RFC 5227
 // section 2.4, (c): it never gives the address up, and does not defend it again within
 // defendInterval).
-func (c *conflicts) hear(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
-	known, again := c.heard.find(h)
+func (c *conflicts) takeClaim(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
+	known, again := c.heard.findHolder(h)
 	c.counts.Claimed++
 	c.changed = true
 	if again {
 		known.last = boot
-		c.heard.set(h, known)
+		c.heard.setHolder(h, known)
 	} else {
-		c.note(&c.heard, h, sighting{}, boot, now)
+		c.keepHolder(&c.heard, h, sighting{}, boot, now)
 	}
 	last, ever := c.defended[h.Address]
 	return !again, !ever || boot >= last+defendInterval
 }
 
-// defend notes that address is defended now.
-func (c *conflicts) defend(boot time.Duration, address netip.Addr) {
+// markDefended notes that address is defended now.
+func (c *conflicts) markDefended(boot time.Duration, address netip.Addr) {
 	c.defended[address] = boot
 	delete(c.owed, address)
 	c.counts.Defended++
 	c.changed = true
 }
 
-// owe notes that address is to be defended as soon as it may be. The claim that came too early
+// markOwed notes that address is to be defended as soon as it may be. The claim that came too early
 // may be the last one, and is what other hosts believe until then.
-func (c *conflicts) owe(address netip.Addr) { c.owed[address] = true }
+func (c *conflicts) markOwed(address netip.Addr) { c.owed[address] = true }
 
-// overdue returns the addresses, sorted, whose defence was owed and may be now.
-func (c *conflicts) overdue(boot time.Duration) []netip.Addr {
+// takeOwed returns the addresses, sorted, whose defence was owed and may be now.
+func (c *conflicts) takeOwed(boot time.Duration) []netip.Addr {
 	var out []netip.Addr
 	for address := range c.owed {
 		if boot >= c.defended[address]+defendInterval {
@@ -220,57 +220,57 @@ func (c *conflicts) overdue(boot time.Duration) []netip.Addr {
 	return out
 }
 
-// expire forgets what is over: claims that were not heard again, and those to addresses that
+// expireClaims forgets what is over: claims that were not heard again, and those to addresses that
 // the node does not answer for any longer. It looks once in upkeepPause.
-func (c *conflicts) expire(boot time.Duration, answers func(netip.Addr) bool) {
+func (c *conflicts) expireClaims(boot time.Duration, answers func(netip.Addr) bool) {
 	if c.expired != 0 && boot < c.expired+upkeepPause {
 		return
 	}
 	c.expired = boot
-	c.changed = c.heard.expire(boot, answers) || c.changed
+	c.changed = c.heard.expireHolders(boot, answers) || c.changed
 	maps.DeleteFunc(c.owed, func(address netip.Addr, _ bool) bool { return !answers(address) })
 	maps.DeleteFunc(c.defended, func(address netip.Addr, last time.Duration) bool {
 		return boot >= last+defendInterval && !c.owed[address]
 	})
 }
 
-// asks returns when something is to be asked for; 0 is never.
-func (c *conflicts) asks() time.Duration {
+// nextProbe returns when something is to be asked for; 0 is never.
+func (c *conflicts) nextProbe() time.Duration {
 	next := time.Duration(0)
 	if !c.waiting {
 		for _, due := range c.due {
-			next = soonest(next, due)
+			next = earlierDuration(next, due)
 		}
 	}
 	return next
 }
 
-// wake returns when there is something else to do; 0 is never.
-func (c *conflicts) wake() time.Duration {
+// wakeAt returns when there is something else to do; 0 is never.
+func (c *conflicts) wakeAt() time.Duration {
 	next := time.Duration(0)
 	if c.changed {
-		next = soonest(next, c.listedAt+upkeepPause)
+		next = earlierDuration(next, c.listedAt+upkeepPause)
 	}
 	for address := range c.owed {
-		next = soonest(next, c.defended[address]+defendInterval)
+		next = earlierDuration(next, c.defended[address]+defendInterval)
 	}
-	if over := c.heard.expires(); over != 0 {
-		next = soonest(next, max(over, c.expired+upkeepPause))
+	if over := c.heard.nextExpiry(); over != 0 {
+		next = earlierDuration(next, max(over, c.expired+upkeepPause))
 	}
 	return next
 }
 
-// soonest returns the earlier of two times, of which 0 means never.
-func soonest(a, b time.Duration) time.Duration {
+// earlierDuration returns the earlier of two times, of which 0 means never.
+func earlierDuration(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b
 	}
 	return a
 }
 
-// list brings what is told of other machines up to date, once in upkeepPause, and reports
+// updateListed brings what is told of other machines up to date, once in upkeepPause, and reports
 // whether it did.
-func (c *conflicts) list(boot time.Duration) bool {
+func (c *conflicts) updateListed(boot time.Duration) bool {
 	if !c.changed || c.listedAt != 0 && boot < c.listedAt+upkeepPause {
 		return false
 	}
@@ -284,8 +284,8 @@ func (c *conflicts) list(boot time.Duration) bool {
 	}
 	c.listed, c.told, c.listedAt, c.changed = nil, c.probed, boot, false
 	for h, s := range since {
-		c.listed = append(c.listed, announcement.Finding{Address: h.Address, MAC: h.MAC, Interface: h.Interface, Since: s})
+		c.listed = append(c.listed, plan.Finding{Address: h.Address, MAC: h.MAC, Interface: h.Interface, Since: s})
 	}
-	slices.SortFunc(c.listed, announcement.Finding.Compare)
+	slices.SortFunc(c.listed, plan.Finding.Compare)
 	return true
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/arp"
-	"baremetal.cloud/ccm/pkg/announcer/ndp"
-	"baremetal.cloud/ccm/pkg/announcer/probe"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/l2/arp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/probe"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // found waits until the node reports of these addresses that the host has them.
-func (l *lan) found(addresses ...string) announcement.Report {
+func (l *lan) found(addresses ...string) plan.Report {
 	l.t.Helper()
 	mac := l.host.Interface(l.t, "host0").HardwareAddr.String()
 	var want []string
@@ -44,14 +44,14 @@ func TestProbesAhead(t *testing.T) {
 	l := newLAN(t)
 	l.host.Address(t, "host0", "192.0.2.201/24")
 	l.host.Address(t, "host0", "2001:db8::201/64")
-	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: 1}}
-	set.Probing = announcement.Probing{Stamp: set.Stamp, Interval: time.Second}
+	set := plan.NodePlan{Cluster: "c", Version: plan.Version{Term: 1, Revision: 1}}
+	set.Probing = plan.Probing{Version: set.Version, Interval: time.Second}
 	for _, a := range []string{"192.0.2.201", "192.0.2.202", "2001:db8::201", "2001:db8::202"} {
-		set.Probing.Probes = append(set.Probing.Probes, announcement.Probe{Address: netip.MustParseAddr(a), Interface: "eth0"})
+		set.Probing.Probes = append(set.Probing.Probes, plan.Probe{Address: netip.MustParseAddr(a), Interface: "eth0"})
 	}
 	l.announcer.OnPlan("replica", set)
 	report := l.found("192.0.2.201", "2001:db8::201")
-	require.Equal(t, set.Stamp, report.Probed)
+	require.Equal(t, set.Version, report.Probed)
 	for _, a := range []string{"192.0.2.201/24", "2001:db8::201/64"} {
 		l.host.Change(t, "host0", func(i netlink.Link) error {
 			address, err := netlink.ParseAddr(a)
@@ -128,16 +128,16 @@ func TestFault_K2_8_TaggedFramesAreNotHeard(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	probed := func(revision uint64, claim func()) announcement.Report {
-		set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: revision}}
-		set.Probing = announcement.Probing{Stamp: set.Stamp, Interval: time.Second, Probes: []announcement.Probe{
+	probed := func(revision uint64, claim func()) plan.Report {
+		set := plan.NodePlan{Cluster: "c", Version: plan.Version{Term: 1, Revision: revision}}
+		set.Probing = plan.Probing{Version: set.Version, Interval: time.Second, Probes: []plan.Probe{
 			{Address: held4, Interface: "eth0"}, {Address: held6, Interface: "eth0"},
 		}}
 		l.announcer.OnPlan("replica", set)
 		var after uint64
 		require.Eventually(t, func() bool {
 			claim()
-			if l.lastReport().Probed != set.Stamp {
+			if l.lastReport().Probed != set.Version {
 				after = l.announcer.Status().Conflicts.Probed
 				return false
 			}
@@ -189,7 +189,7 @@ func TestFault_K1_1_AFloodOfClaims(t *testing.T) {
 			require.Less(t, counts.Claimed, uint64(2000))
 			findings := l.lastReport().Findings
 			require.Len(t, findings, 4)
-			require.True(t, slices.ContainsFunc(findings, func(f announcement.Finding) bool { return f.MAC == mac.String() }))
+			require.True(t, slices.ContainsFunc(findings, func(f plan.Finding) bool { return f.MAC == mac.String() }))
 			l.resolve(test.address, l.mac())
 		})
 	}

@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/probe"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/l2/probe"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // contest is a LAN of announcers in a time of its own, which remembers who announced what.
@@ -33,7 +33,7 @@ type contest struct {
 	// words are what was announced, in order.
 	words []word
 	// pacing is what plans say of it.
-	pacing announcement.Pacing
+	pacing plan.Pacing
 }
 
 // contestant is an announcer on the LAN. As a wire it carries what the announcer sends.
@@ -42,8 +42,8 @@ type contestant struct {
 	lan     *contest
 	name    string
 	address netip.Addr
-	ring    *sight.Keyring
-	pending news
+	ring    *failover.Keyring
+	pending events
 }
 
 type datagram struct {
@@ -79,29 +79,29 @@ func newContest(t testing.TB, names ...string) *contest {
 func (l *contest) start(name string) {
 	s := l.stations[name]
 	var v4, v6 *fakeResponder
-	s.Announcer, v4, v6 = fakedOn(name, func(announcement.Report) {})
+	s.Announcer, v4, v6 = fakedOn(name, func(plan.Report) {})
 	said := func(addresses []netip.Addr) {
 		l.words = append(l.words, word{l.now, s.name, slices.Clone(addresses)})
-		l.overhear(s.name, addresses)
+		l.takePeerAnnouncements(s.name, addresses)
 	}
 	v4.announced, v6.announced = said, said
 	s.core = newCore(name, uint64(l.now)+1)
-	s.neighbours.network = s
+	s.transport.network = s
 	own := ifi(lan0, "lan0", s.address.String()+"/24")
 	own.MAC = s.mac()
 	state := links(own)
-	s.pending = news{links: &state}
+	s.pending = events{links: &state}
 }
 
-// overhear brings what one announces to the others that answer for it.
-func (l *contest) overhear(from string, addresses []netip.Addr) {
+// takePeerAnnouncements brings what one announces to the others that answer for it.
+func (l *contest) takePeerAnnouncements(from string, addresses []netip.Addr) {
 	for _, name := range l.without(from) {
 		other := l.stations[name]
 		if !l.firewalls && l.cut[[2]string{from, name}] || other.Announcer == nil {
 			continue
 		}
 		for _, address := range addresses {
-			if _, listens := other.core.wants[address]; !listens || !other.claimLimit.passes(began.Add(l.now), address, l.stations[from].mac()) {
+			if _, listens := other.core.desired[address]; !listens || !other.claimLimit.allowsClaim(began.Add(l.now), address, l.stations[from].mac()) {
 				continue
 			}
 			other.pending.claims = append(other.pending.claims, probe.Holder{Address: address, MAC: l.stations[from].mac().String(), Interface: "lan0"})
@@ -115,17 +115,17 @@ func (s *contestant) mac() net.HardwareAddr {
 }
 
 // plan brings the nodes in to a plan.
-func (l *contest) plan(to []string, set announcement.Set) {
-	set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+func (l *contest) plan(to []string, set plan.NodePlan) {
+	set.Failover = plan.Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 	set.Pacing = l.pacing
 	for _, name := range to {
 		for _, peer := range l.without(name) {
-			set.Sight.Peers = append(set.Sight.Peers, announcement.Peer{Node: peer, Interfaces: []announcement.Interface{
+			set.Failover.Peers = append(set.Failover.Peers, plan.Peer{Node: peer, Interfaces: []plan.Interface{
 				{Name: "lan0", MAC: l.stations[peer].mac().String(), Prefixes: []netip.Prefix{netip.PrefixFrom(l.stations[peer].address, 24)}},
 			}})
 		}
-		l.stations[name].pending.plans = map[string]announcement.Set{"r": set}
-		set.Sight.Peers = nil
+		l.stations[name].pending.plans = map[string]plan.NodePlan{"r": set}
+		set.Failover.Peers = nil
 	}
 }
 
@@ -151,27 +151,27 @@ func (l *contest) run(how time.Duration) {
 
 // work has the announcer do what is due.
 func (s *contestant) work(now time.Time, boot time.Duration) {
-	n, wake := s.pending, s.core.wake()
-	idle := n.links == nil && n.plans == nil && n.packets == nil && n.claims == nil && !s.core.pending()
-	if idle && (wake.IsZero() || wake.After(now)) && s.core.sight.Wake() > boot {
+	n, wake := s.pending, s.core.wakeAt()
+	idle := n.links == nil && n.plans == nil && n.packets == nil && n.claims == nil && !s.core.hasPending()
+	if idle && (wake.IsZero() || wake.After(now)) && s.core.failover.Wake() > boot {
 		return
 	}
-	s.pending = news{}
-	s.turn(now, boot, n)
+	s.pending = events{}
+	s.step(now, boot, n)
 }
 
 func (s *contestant) hear(d datagram) {
 	if p, err := s.ring.Open(d.bytes); err == nil {
-		s.pending.packets = append(s.pending.packets, sight.Arrival{Packet: p, Socket: sight.Socket{Index: lan0, Name: "lan0"}, Source: s.lan.stations[d.from].address})
+		s.pending.packets = append(s.pending.packets, failover.Arrival{Packet: p, Socket: failover.Socket{Index: lan0, Name: "lan0"}, Source: s.lan.stations[d.from].address})
 	}
 }
 
-func (s *contestant) Set(ring *sight.Keyring, _ map[sight.Socket]bool) error {
+func (s *contestant) Set(ring *failover.Keyring, _ map[failover.Socket]bool) error {
 	s.ring = ring
 	return nil
 }
 
-func (s *contestant) Send(_ sight.Socket, to netip.AddrPort, bytes []byte, _ bool) error {
+func (s *contestant) Send(_ failover.Socket, to netip.AddrPort, bytes []byte, _ bool) error {
 	if s.lan.mute[s.name] {
 		return errors.New("operation not permitted")
 	}
@@ -213,7 +213,7 @@ func (l *contest) owners(address netip.Addr) []string {
 // answering returns who answers for address, which takes more than a claim.
 func (l *contest) answering(address netip.Addr) []string {
 	return slices.DeleteFunc(l.owners(address), func(name string) bool {
-		until := l.stations[name].neighbours.deadline.Load()
+		until := l.stations[name].transport.deadline.Load()
 		return until != 0 && int64(time.Hour+l.now) >= until
 	})
 }
@@ -254,13 +254,13 @@ func (l *contest) requireLastWord(owner, loser string, address netip.Addr, since
 	require.GreaterOrEqual(l.t, len(right)-after, burst-1, "hosts may not have taken in the first")
 }
 
-// begin has node0 answer for addresses, node1 and node2 stand by, and the bursts end.
+// begin has node0 answer for addresses, node1 and node2 are backups, and the bursts end.
 func (l *contest) begin(addresses ...string) {
 	var lists []string
 	for _, a := range addresses {
 		lists = append(lists, a+"=node0,node1,node2")
 	}
-	l.plan(l.names, plan(1, lists...))
+	l.plan(l.names, nodePlan(1, lists...))
 	l.run(10 * time.Second)
 }
 
@@ -276,12 +276,12 @@ func TestWhoYieldsDoesNotHaveTheLastWord(t *testing.T) {
 		hearsFirst   bool
 		owner, loser string
 	}{
-		"the owner was cut off":                         {"node0", "", false, "node1", "node0"},
-		"the owner was cut off and hears first":         {"node0", "", true, "node1", "node0"},
-		"the owner was cut off and is in no list":       {"node0", "node1,node2", true, "node1", "node0"},
-		"one that stands by was cut off":                {"node1", "", false, "node0", "node1"},
-		"one that stands by was cut off and hears":      {"node1", "", true, "node0", "node1"},
-		"one that stands by was cut off and is no more": {"node1", "node0,node2", true, "node0", "node1"},
+		"the owner was cut off":                   {"node0", "", false, "node1", "node0"},
+		"the owner was cut off and hears first":   {"node0", "", true, "node1", "node0"},
+		"the owner was cut off and is in no list": {"node0", "node1,node2", true, "node1", "node0"},
+		"a backup was cut off":                    {"node1", "", false, "node0", "node1"},
+		"a backup was cut off and hears":          {"node1", "", true, "node0", "node1"},
+		"a backup was cut off and is no more":     {"node1", "node0,node2", true, "node0", "node1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newContest(t, "node0", "node1", "node2")
@@ -290,7 +290,7 @@ func TestWhoYieldsDoesNotHaveTheLastWord(t *testing.T) {
 			l.run(time.Second)
 			require.Equal(t, []string{"node0", "node1"}, l.owners(contested))
 			if test.replan != "" {
-				l.plan(l.without(test.cut), plan(2, contested.String()+"="+test.replan))
+				l.plan(l.without(test.cut), nodePlan(2, contested.String()+"="+test.replan))
 			}
 			l.run(10 * time.Second)
 			l.runUntilNextWord(test.loser, contested)
@@ -308,10 +308,10 @@ func TestWhoYieldsDoesNotHaveTheLastWord(t *testing.T) {
 	}
 }
 
-// TestBlockedSight: a firewall lets nothing pass that a node and the others say to each other. The
+// TestBlockedHeartbeats: a firewall lets nothing pass that a node and the others say to each other. The
 // next in the list takes over, as it cannot know better, and both learn by what is announced that the
 // other goes on. The one that hears no node yields.
-func TestBlockedSight(t *testing.T) {
+func TestBlockedHeartbeats(t *testing.T) {
 	for _, test := range []struct{ blocked, owner, loser string }{
 		{"node0", "node1", "node0"},
 		{"node1", "node0", "node1"},
@@ -371,17 +371,17 @@ func TestAThousandContested(t *testing.T) {
 }
 
 // TestHeartbeatsAreNotAnnounced: an address that nobody contests is announced once a period,
-// whoever stands by, starts and ends.
+// each backup, starts and ends.
 func TestHeartbeatsAreNotAnnounced(t *testing.T) {
 	l := newContest(t, "node0", "node1", "node2")
 	l.begin(contested.String())
 	from := l.now
 	for range 5 {
 		l.run(period)
-		l.stations["node1"].leave(began.Add(l.now))
+		l.stations["node1"].leaveSegments(began.Add(l.now))
 		l.run(time.Second)
 		l.start("node1")
-		l.plan([]string{"node1"}, plan(1, contested.String()+"=node0,node1,node2"))
+		l.plan([]string{"node1"}, nodePlan(1, contested.String()+"=node0,node1,node2"))
 	}
 	require.LessOrEqual(t, len(l.said("node0", contested, from)), 7)
 	require.Empty(t, l.said("node1", contested, from))

@@ -13,12 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
-	"baremetal.cloud/ccm/pkg/announcer/ndp"
-	"baremetal.cloud/ccm/pkg/announcer/probe"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/l2/arp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/probe"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -160,10 +160,10 @@ func TestFault_K2_9_NoRouteBackIsSaid(t *testing.T) {
 func TestFault_K2_10_HungLoopIsSeen(t *testing.T) {
 	b := newBridged(t, 1, true)
 	m := b.nodes[0]
-	b.plan(1, announcement.Sight{}, vip4)
+	b.plan(1, plan.Failover{}, vip4)
 	b.awaitClaims(m, 1)
 	m.block.Lock()
-	b.plan(2, announcement.Sight{}, vip4, vip6) // Something to report.
+	b.plan(2, plan.Failover{}, vip4, vip6) // Something to report.
 	require.Eventually(t, func() bool { return m.announcer.Status().Busy > 50*time.Millisecond }, patience, time.Millisecond)
 	m.block.Unlock()
 	require.Eventually(t, func() bool { return m.announcer.Status().Busy == 0 }, patience, time.Millisecond)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/link"
+	"baremetal.cloud/ccm/pkg/announcer/netstate"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -20,15 +20,15 @@ func TestFault_K2_1_FailedSendMovesNoFence(t *testing.T) {
 	l := newContest(t, "node0", "node1", "node2")
 	l.begin(contested.String())
 	mute := l.stations["node0"]
-	left := mute.neighbours.deadline.Load()
+	left := mute.transport.deadline.Load()
 	l.mute["node0"] = true
 	for until := l.now + 450*time.Millisecond; l.now < until; l.run(hop) {
 		require.LessOrEqual(t, len(l.answering(contested)), 1)
-		require.Equal(t, left, mute.neighbours.deadline.Load(), "the fence stays")
+		require.Equal(t, left, mute.transport.deadline.Load(), "the fence stays")
 	}
 	l.keeps("node1", 300*time.Millisecond)
 	problem, _ := mute.core.problems.Find(contested)
-	require.Equal(t, announcement.Problem{
+	require.Equal(t, plan.Problem{
 		Address: contested, Reason: reason.HeartbeatsNotSent, Message: "heartbeats cannot be sent on lan0: operation not permitted",
 	}, problem)
 
@@ -41,7 +41,7 @@ func TestFault_K2_1_FailedSendMovesNoFence(t *testing.T) {
 // answer for.
 func TestFault_K2_1_MuteAndTheOnlyOneAble(t *testing.T) {
 	l := newContest(t, "node0", "node1", "node2")
-	l.plan(l.names, plan(1, contested.String()+"=node0", "192.0.2.201=node0,node1"))
+	l.plan(l.names, nodePlan(1, contested.String()+"=node0", "192.0.2.201=node0,node1"))
 	l.run(10 * time.Second)
 	l.mute["node0"] = true
 	l.run(time.Second)
@@ -96,15 +96,15 @@ func (l *contest) keeps(owner string, how time.Duration) {
 // TestFault_K2_1_FamilyComesBack: an interface that sends a family again is listened on first.
 func TestFault_K2_1_FamilyComesBack(t *testing.T) {
 	able := ifi(2, "eth0", "192.0.2.10/24", "2001:db8::10/64")
-	for name, spoil := range map[string]func(*link.Interface){
-		"IPv4": func(i *link.Interface) { i.NoIPv4 = true },
-		"IPv6": func(i *link.Interface) { i.NoIPv6 = true },
+	for name, spoil := range map[string]func(*netstate.Interface){
+		"IPv4": func(i *netstate.Interface) { i.NoIPv4 = true },
+		"IPv6": func(i *netstate.Interface) { i.NoIPv6 = true },
 	} {
 		without := able
 		spoil(&without)
-		require.True(t, returned(links(without), links(able)), name)
-		require.False(t, returned(links(able), links(without)), name)
-		require.False(t, returned(links(able), links(able)), name)
+		require.True(t, interfaceReturned(links(without), links(able)), name)
+		require.False(t, interfaceReturned(links(able), links(without)), name)
+		require.False(t, interfaceReturned(links(able), links(able)), name)
 	}
 }
 
@@ -116,14 +116,14 @@ func TestFault_K2_1_PodsComeAndGo(t *testing.T) {
 	for _, name := range []string{"cali0123456789a", "lxc0123456789ab", "veth01234567"} {
 		pod := ifi(3, name)
 		pod.Kind = "veth"
-		for what, spoil := range map[string]func(*link.Interface){
-			"carrier": func(i *link.Interface) { i.Running = false },
-			"IPv4":    func(i *link.Interface) { i.NoIPv4 = true },
-			"IPv6":    func(i *link.Interface) { i.NoIPv6 = true },
+		for what, spoil := range map[string]func(*netstate.Interface){
+			"carrier": func(i *netstate.Interface) { i.Running = false },
+			"IPv4":    func(i *netstate.Interface) { i.NoIPv4 = true },
+			"IPv6":    func(i *netstate.Interface) { i.NoIPv6 = true },
 		} {
 			before := pod
 			spoil(&before)
-			require.False(t, returned(links(eth0, before), links(eth0, pod)), "%s %s", name, what)
+			require.False(t, interfaceReturned(links(eth0, before), links(eth0, pod)), "%s %s", name, what)
 		}
 	}
 }
@@ -132,33 +132,33 @@ func TestFault_K2_1_PodsComeAndGo(t *testing.T) {
 // port that joins makes another interface of the bond.
 func TestFault_K2_10_PortsOfABond(t *testing.T) {
 	bond := ifi(2, "bond0", "192.0.2.10/24")
-	peer := announcement.Peer{Node: "b", Interfaces: []announcement.Interface{{Name: "bond0", MAC: "02:00:00:00:00:0b", Ports: []string{"02:00:00:00:00:0c"}}}}
-	s := newSegments("a", links(bond), []announcement.Peer{peer}, nil)
+	peer := plan.Peer{Node: "b", Interfaces: []plan.Interface{{Name: "bond0", MAC: "02:00:00:00:00:0b", Ports: []string{"02:00:00:00:00:0c"}}}}
+	s := newSubnets("a", links(bond), []plan.Peer{peer}, nil)
 	require.Equal(t, "b", s.nodes["02:00:00:00:00:0c"])
 	p := ports{}
-	p.add(ip("192.0.2.200"), []link.Interface{bond})
+	p.addAddress(ip("192.0.2.200"), []netstate.Interface{bond})
 	joined := bond
 	joined.Ports = []net.HardwareAddr{{2, 0, 0, 0, 0, 0xd}}
 	require.NotEqual(t, keyOf(ipv4, bond), keyOf(ipv4, joined))
-	p.remove(ip("192.0.2.200"), []link.Interface{bond})
-	p.add(ip("192.0.2.200"), []link.Interface{joined})
-	require.Equal(t, joined.Ports, p.of(ipv4)[0].Ports)
+	p.removeAddress(ip("192.0.2.200"), []netstate.Interface{bond})
+	p.addAddress(ip("192.0.2.200"), []netstate.Interface{joined})
+	require.Equal(t, joined.Ports, p.portsOf(ipv4)[0].Ports)
 }
 
 // TestFault_K2_10_AnnouncedAgain: what is answered on an interface that asks for it is announced
 // once more, and no more often than in a burst, however often it asks.
 func TestFault_K2_10_AnnouncedAgain(t *testing.T) {
 	c := newCore("a", 1)
-	c.see(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24", "2001:db8::10/64"), ifi(3, "eth1", "198.51.100.10/24")))
-	require.NoError(t, c.offer(plan(1, "192.0.2.200=a", "2001:db8::200=a", "198.51.100.200=a")))
+	c.setLinks(time.Hour, links(ifi(2, "eth0", "192.0.2.10/24", "2001:db8::10/64"), ifi(3, "eth1", "198.51.100.10/24")))
+	require.NoError(t, c.acceptPlan(nodePlan(1, "192.0.2.200=a", "2001:db8::200=a", "198.51.100.200=a")))
 	turn(c, began, nil)
 	now := began
 	for range 100 {
 		now = now.Add(time.Second)
-		c.schedule.take(now, mostPace)
+		c.schedule.take(now, mostBatch)
 	}
 	c.notifyPeers(now, map[int]bool{2: true})
-	require.Equal(t, []netip.Addr{ip("192.0.2.200"), ip("2001:db8::200")}, c.schedule.take(now, mostPace))
+	require.Equal(t, []netip.Addr{ip("192.0.2.200"), ip("2001:db8::200")}, c.schedule.take(now, mostBatch))
 	c.notifyPeers(now, map[int]bool{2: true})
-	require.Empty(t, c.schedule.take(now, mostPace), "the burst goes on")
+	require.Empty(t, c.schedule.take(now, mostBatch), "the burst goes on")
 }

@@ -3,7 +3,7 @@ package announcer
 import (
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // probeFrames is how many frames it takes to ask for an address (package probe).
@@ -13,7 +13,7 @@ const probeFrames = 3
 // broadcasts do not shut its port: no more than pacing.Burst within any pacing.Interval. What is
 // sent all the same, because it must not wait, counts too. It is pure.
 type frames struct {
-	pacing announcement.Pacing
+	pacing plan.Pacing
 	// sent are those of the last Interval, in order, and total is their number.
 	sent  []sending
 	total int
@@ -24,10 +24,10 @@ type sending struct {
 	n  int
 }
 
-func newFrames() frames { return frames{pacing: announcement.DefaultPacing()} }
+func newFrames() frames { return frames{pacing: plan.DefaultPacing()} }
 
-// left returns how many may leave at now if reserved of them are for others.
-func (f *frames) left(now time.Time, reserved int) int {
+// roomFor returns how many may leave at now if reserved of them are for others.
+func (f *frames) roomFor(now time.Time, reserved int) int {
 	keep := 0
 	for _, s := range f.sent {
 		if s.at.After(now) || now.Sub(s.at) >= f.pacing.Interval { // The clock was set back, or it is over.
@@ -41,8 +41,8 @@ func (f *frames) left(now time.Time, reserved int) int {
 	return max(0, f.pacing.Burst-f.total-reserved)
 }
 
-// spend counts n frames that leave at now.
-func (f *frames) spend(now time.Time, n int) {
+// spendFrames counts n frames that leave at now.
+func (f *frames) spendFrames(now time.Time, n int) {
 	if n <= 0 {
 		return
 	}
@@ -54,9 +54,9 @@ func (f *frames) spend(now time.Time, n int) {
 	f.sent = append(f.sent, sending{now, n})
 }
 
-// free returns when n frames may leave if reserved of them are for others, or the zero time if
+// freeAt returns when n frames may leave if reserved of them are for others, or the zero time if
 // they may at once. More than a burst never may: then it is when none counts any longer.
-func (f *frames) free(n, reserved int) time.Time {
+func (f *frames) freeAt(n, reserved int) time.Time {
 	over := f.total + n + reserved - f.pacing.Burst
 	at := time.Time{}
 	for _, s := range f.sent {
@@ -69,8 +69,8 @@ func (f *frames) free(n, reserved int) time.Time {
 	return at
 }
 
-// since returns how many left after a time within the last Interval.
-func (f *frames) since(at time.Time) (n int) {
+// sentSince returns how many left after a time within the last Interval.
+func (f *frames) sentSince(at time.Time) (n int) {
 	for _, s := range f.sent {
 		if s.at.After(at) {
 			n += s.n
@@ -79,14 +79,14 @@ func (f *frames) since(at time.Time) (n int) {
 	return n
 }
 
-// last returns when the last one left that counts still, or the zero time.
-func (f *frames) last() time.Time {
+// lastSent returns when the last one left that counts still, or the zero time.
+func (f *frames) lastSent() time.Time {
 	if len(f.sent) == 0 {
 		return time.Time{}
 	}
 	return f.sent[len(f.sent)-1].at
 }
 
-// reserve is how many frames announcements leave to probes that wait: a quarter of a burst, and
+// reservedForProbes is how many frames announcements leave to probes that wait: a quarter of a burst, and
 // at least one address.
-func (f *frames) reserve() int { return max(probeFrames, f.pacing.Burst/4) }
+func (f *frames) reservedForProbes() int { return max(probeFrames, f.pacing.Burst/4) }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // said is what left the node at once.
@@ -59,15 +59,15 @@ func fifty(fourth byte, family string) []netip.Addr {
 func TestFault_K1_9_AnnouncementsArePaced(t *testing.T) {
 	for family, forms := range map[string]int{"IPv4": 2, "IPv6": 1} {
 		t.Run(family, func(t *testing.T) {
-			pacing := announcement.Pacing{Burst: 12, Interval: time.Second, Repeat: 3, Refresh: 10 * time.Minute}
-			a, v4, v6 := faked(func(announcement.Report) {})
+			pacing := plan.Pacing{Burst: 12, Interval: time.Second, Repeat: 3, Refresh: 10 * time.Minute}
+			a, v4, v6 := faked(func(plan.Report) {})
 			a.core.frames.pacing, a.core.schedule.pacing = pacing, pacing
 			var words []said
 			now := began
 			say := func(addresses []netip.Addr) { words = append(words, said{now, len(addresses)}) }
 			v4.announced, v4.otherwise, v6.announced = say, say, say
 			for _, address := range fifty(0, family) {
-				a.core.schedule.start(address, now)
+				a.core.schedule.startBurst(address, now)
 			}
 			total := func() (n int) {
 				for _, w := range words {
@@ -75,17 +75,17 @@ func TestFault_K1_9_AnnouncementsArePaced(t *testing.T) {
 				}
 				return n
 			}
-			a.announce(now)
+			a.announceDue(now)
 			require.Equal(t, 50, total(), "the first ones are never held back")
 			words = nil
 			for end := now.Add(2 * time.Minute); now.Before(end); {
 				if a.otherwise.Len() > 0 {
-					now = later(now.Add(time.Millisecond), a.core.frames.free(1, a.core.reserved()))
+					now = laterTime(now.Add(time.Millisecond), a.core.frames.freeAt(1, a.core.reservedFrames()))
 				} else {
-					now = a.core.wake()
+					now = a.core.wakeAt()
 				}
 				if now.Before(end) {
-					a.announce(now)
+					a.announceDue(now)
 				}
 			}
 			require.LessOrEqual(t, mostIn(words, pacing.Interval), pacing.Burst)
@@ -96,20 +96,20 @@ func TestFault_K1_9_AnnouncementsArePaced(t *testing.T) {
 
 // asksFor has a node with that pacing ask for addresses before it takes them over, and returns what
 // leaves when, while others are to be repeated all the time.
-func asksFor(t *testing.T, pacing announcement.Pacing, addresses []netip.Addr) (words []said) {
+func asksFor(t *testing.T, pacing plan.Pacing, addresses []netip.Addr) (words []said) {
 	t.Helper()
-	a, _, _ := faked(func(announcement.Report) {})
+	a, _, _ := faked(func(plan.Report) {})
 	c := a.core
-	c.frames.pacing, c.schedule.pacing, c.unasked.frames.pacing = pacing, pacing, pacing
+	c.frames.pacing, c.schedule.pacing, c.takeoverProbes.frames.pacing = pacing, pacing, pacing
 	for _, address := range fifty(200, "IPv4") {
-		c.schedule.insist(address, began)
+		c.schedule.repeatBurst(address, began)
 	}
 	for _, address := range addresses {
-		c.unasked.Add(address)
+		c.takeoverProbes.Add(address)
 	}
 	asked, now := 0, began
-	for ; c.unasked.Len() > 0; now = later(now.Add(time.Millisecond), c.unasked.free()) {
-		a.announce(now)
+	for ; c.takeoverProbes.Len() > 0; now = laterTime(now.Add(time.Millisecond), c.takeoverProbes.freeAt()) {
+		a.announceDue(now)
 		if n := len(c.takeUnasked(time.Hour, now)); n > 0 {
 			words = append(words, said{now, n * probeFrames})
 			asked += n
@@ -123,8 +123,8 @@ func asksFor(t *testing.T, pacing announcement.Pacing, addresses []netip.Addr) (
 // thousand of them take a second, whatever else is to be announced, at a bounded rate. A few keep to
 // what switches allow that limit ARP.
 func TestFault_K1_9_ProbesBeforeATakeover(t *testing.T) {
-	limited := announcement.Pacing{Burst: 10, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute}
-	for name, pacing := range map[string]announcement.Pacing{"default": announcement.DefaultPacing(), "a switch that limits ARP": limited} {
+	limited := plan.Pacing{Burst: 10, Interval: 1100 * time.Millisecond, Repeat: 5, Refresh: time.Minute}
+	for name, pacing := range map[string]plan.Pacing{"default": plan.DefaultPacing(), "a switch that limits ARP": limited} {
 		t.Run(name, func(t *testing.T) {
 			few := asksFor(t, pacing, addressList(1000)[:fewUnasked])
 			require.LessOrEqual(t, mostIn(few, pacing.Interval), pacing.Burst)
@@ -144,28 +144,28 @@ func TestFault_K1_9_ProbesBeforeATakeover(t *testing.T) {
 // asked for.
 func TestFault_K1_9_ClaimedMeanwhile(t *testing.T) {
 	const boot = time.Hour
-	kept := plan(5, "192.0.2.200=a,b", "192.0.2.201=a,b")
-	kept.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []announcement.Peer{{Node: "b"}}}
+	kept := nodePlan(5, "192.0.2.200=a,b", "192.0.2.201=a,b")
+	kept.Failover = plan.Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3, Peers: []plan.Peer{{Node: "b"}}}
 	c := restored(t, kept)
-	require.True(t, c.resume(boot+leaderPatience))
+	require.True(t, c.resumePlan(boot+leaderWaitLimit))
 	turn(c, began, nil)
-	require.Len(t, c.sight.Ask(), 2)
-	for claim := range kept.Announcements.All() {
-		c.unasked.Add(claim.Address)
+	require.Len(t, c.failover.TakeProbes(), 2)
+	for claim := range kept.Assignments.All() {
+		c.takeoverProbes.Add(claim.Address)
 	}
-	claim := announcement.Claim{Address: ip("192.0.2.200"), Stamp: kept.Stamp}
-	var digest sight.Digest
+	claim := plan.Claim{Address: ip("192.0.2.200"), Version: kept.Version}
+	var digest failover.Digest
 	digest.Toggle(claim)
-	c.sight.Flush(boot)
-	require.NoError(t, c.sight.Receive(boot, sight.Packet{
-		From: "b", Boot: 2, Seq: 1, Heard: sight.Echo{Boot: 1, Seq: 1}, Hears: true, Detect: time.Minute,
-		Digest: digest, Part: &sight.Part{Range: true, Claims: []announcement.Claim{claim}},
+	c.failover.Flush(boot)
+	require.NoError(t, c.failover.Receive(boot, failover.Packet{
+		From: "b", Incarnation: 2, Seq: 1, Heard: failover.Echo{Incarnation: 1, Seq: 1}, Hears: true, Detect: time.Minute,
+		Digest: digest, Part: &failover.Part{Range: true, Claims: []plan.Claim{claim}},
 	}))
 	require.Equal(t, []netip.Addr{ip("192.0.2.201")}, c.takeUnasked(boot, began))
-	c.sight.Probed(boot, []netip.Addr{ip("192.0.2.201")}, nil)
-	c.settle(boot + c.sight.Detect()) // Until then it listens.
-	require.True(t, c.sight.Claim(ip("192.0.2.200")).IsZero())
-	require.False(t, c.sight.Claim(ip("192.0.2.201")).IsZero())
+	c.failover.SetProbeResults(boot, []netip.Addr{ip("192.0.2.201")}, nil)
+	c.reconcileClaims(boot + c.failover.Detect()) // Until then it listens.
+	require.True(t, c.failover.Claim(ip("192.0.2.200")).IsZero())
+	require.False(t, c.failover.Claim(ip("192.0.2.201")).IsZero())
 }
 
 // TestFault_K1_9_ProbesArePaced: fifty addresses of a pool do not send 150 probes in 0.2 s.
@@ -174,20 +174,20 @@ func TestFault_K1_9_ProbesArePaced(t *testing.T) {
 	c.frames.pacing.Burst = 60
 	var words []said
 	now, boot := began, time.Hour
-	var ahead announcement.Probing
+	var ahead plan.Probing
 	for _, address := range fifty(100, "IPv4") {
-		ahead.Probes = append(ahead.Probes, announcement.Probe{Address: address})
+		ahead.Probes = append(ahead.Probes, plan.Probe{Address: address})
 	}
 	ahead.Interval = time.Hour
-	c.conflicts.set(boot, ahead)
+	c.conflicts.setProbing(boot, ahead)
 	probed := 0
 	for range 10000 {
-		due := c.conflicts.take(boot, c.frames.left(now, 0)/probeFrames)
+		due := c.conflicts.takeDue(boot, c.frames.roomFor(now, 0)/probeFrames)
 		probed += len(due)
-		c.frames.spend(now, len(due)*probeFrames)
+		c.frames.spendFrames(now, len(due)*probeFrames)
 		if n := len(due); n > 0 {
 			words = append(words, said{now, n * probeFrames})
-			c.conflicts.answer(boot, now, due, nil, false)
+			c.conflicts.takeAnswer(boot, now, due, nil, false)
 		}
 		now, boot = now.Add(10*time.Millisecond), boot+10*time.Millisecond
 	}
@@ -198,27 +198,27 @@ func TestFault_K1_9_ProbesArePaced(t *testing.T) {
 // TestFault_K1_9_NothingStarves: where announcements alone would use up all that may leave,
 // probes of a pool get their part.
 func TestFault_K1_9_NothingStarves(t *testing.T) {
-	a, _, _ := faked(func(announcement.Report) {})
+	a, _, _ := faked(func(plan.Report) {})
 	c := a.core
-	pacing := announcement.Pacing{Burst: 5, Interval: time.Second, Repeat: 100, Refresh: 10 * time.Second}
+	pacing := plan.Pacing{Burst: 5, Interval: time.Second, Repeat: 100, Refresh: 10 * time.Second}
 	c.frames.pacing, c.schedule.pacing = pacing, pacing
 	now, boot := began, time.Hour
 	for _, address := range fifty(0, "IPv4") {
-		c.schedule.insist(address, now)
+		c.schedule.repeatBurst(address, now)
 	}
-	ahead := announcement.Probing{Interval: time.Hour}
+	ahead := plan.Probing{Interval: time.Hour}
 	for _, address := range fifty(100, "IPv4")[:5] {
-		ahead.Probes = append(ahead.Probes, announcement.Probe{Address: address})
+		ahead.Probes = append(ahead.Probes, plan.Probe{Address: address})
 	}
-	c.conflicts.set(boot, ahead)
+	c.conflicts.setProbing(boot, ahead)
 	probed := 0
 	for end := now.Add(time.Minute); now.Before(end) && probed < 5; now, boot = now.Add(50*time.Millisecond), boot+50*time.Millisecond {
-		if due := c.conflicts.take(boot, c.frames.left(now, 0)/probeFrames); len(due) > 0 {
+		if due := c.conflicts.takeDue(boot, c.frames.roomFor(now, 0)/probeFrames); len(due) > 0 {
 			probed += len(due)
-			c.frames.spend(now, len(due)*probeFrames)
-			c.conflicts.answer(boot, now, due, nil, false)
+			c.frames.spendFrames(now, len(due)*probeFrames)
+			c.conflicts.takeAnswer(boot, now, due, nil, false)
 		}
-		a.announce(now)
+		a.announceDue(now)
 	}
 	require.Equal(t, 5, probed)
 }
@@ -228,13 +228,13 @@ func TestFault_K1_9_NothingStarves(t *testing.T) {
 func TestFault_K1_9_TheFirstOneNeverWaits(t *testing.T) {
 	s := newSchedule()
 	address := ip("192.0.2.200")
-	s.start(address, began)
-	s.insist(address, began)
-	s.once(address, began)
+	s.startBurst(address, began)
+	s.repeatBurst(address, began)
+	s.announceOnce(address, began)
 	require.Equal(t, []netip.Addr{address}, s.takeFirst(began, 1))
 	require.Equal(t, s.pacing.Repeat-1, s.left[address])
-	require.Equal(t, began.Add(s.pacing.Interval), s.next())
-	s.insist(address, began)
+	require.Equal(t, began.Add(s.pacing.Interval), s.nextDue())
+	s.repeatBurst(address, began)
 	require.Empty(t, s.takeFirst(began, 1))
 	require.Equal(t, []netip.Addr{address}, s.takeRepeats(began, 1))
 }
@@ -243,11 +243,11 @@ func TestFault_K1_9_TheFirstOneNeverWaits(t *testing.T) {
 // while a thousand others of this node wait to be repeated. It is announced as soon as an interval
 // has passed since the last time, and no sooner, however often that is said.
 func TestFault_K1_9_ARegainedAddressIsNotHeldBack(t *testing.T) {
-	a, v4, _ := faked(func(announcement.Report) {})
-	pacing := announcement.Pacing{Burst: 12, Interval: time.Second, Repeat: 5, Refresh: time.Minute}
+	a, v4, _ := faked(func(plan.Report) {})
+	pacing := plan.Pacing{Burst: 12, Interval: time.Second, Repeat: 5, Refresh: time.Minute}
 	a.core.frames.pacing, a.core.schedule.pacing = pacing, pacing
 	for _, address := range addressList(1000) {
-		a.core.schedule.start(address, began)
+		a.core.schedule.startBurst(address, began)
 	}
 	now, regained := began, addressList(1000)[700]
 	var times []time.Duration
@@ -257,37 +257,37 @@ func TestFault_K1_9_ARegainedAddressIsNotHeldBack(t *testing.T) {
 		}
 	}
 	for ; now.Before(began.Add(2500 * time.Millisecond)); now = now.Add(10 * time.Millisecond) {
-		a.announce(now)
+		a.announceDue(now)
 		if now.Sub(began) == 1500*time.Millisecond {
 			require.Len(t, times, 1, "the others are repeated first")
 		}
 		if now.Sub(began) >= 1500*time.Millisecond {
-			a.core.schedule.renew(regained, now)
+			a.core.schedule.renewBurst(regained, now)
 		}
 	}
 	require.Len(t, times, 2)
 	require.Equal(t, 1510*time.Millisecond, times[1])
-	require.Equal(t, 2510*time.Millisecond, a.core.wake().Sub(began))
+	require.Equal(t, 2510*time.Millisecond, a.core.wakeAt().Sub(began))
 }
 
 // TestFault_K1_4_WhatFindsNoRoomIsSentSoon: a first announcement for which the interface had no room
 // is tried again before all others are repeated, and counts as the first.
 func TestFault_K1_4_WhatFindsNoRoomIsSentSoon(t *testing.T) {
-	a, v4, _ := faked(func(announcement.Report) {})
+	a, v4, _ := faked(func(plan.Report) {})
 	announced := 0
 	v4.announced = func(addresses []netip.Addr) { announced += len(addresses) }
 	for _, address := range fifty(0, "IPv4") {
-		a.core.schedule.start(address, began)
+		a.core.schedule.startBurst(address, began)
 	}
 	v4.full = true
 	now := began
 	for range 10 {
-		a.announce(now)
-		require.Equal(t, now.Add(sendAgain), a.core.wake())
-		now = a.core.wake()
+		a.announceDue(now)
+		require.Equal(t, now.Add(sendAgain), a.core.wakeAt())
+		now = a.core.wakeAt()
 	}
 	v4.full = false
-	a.announce(now)
+	a.announceDue(now)
 	require.Equal(t, 50, announced)
 	for _, address := range fifty(0, "IPv4") {
 		require.Equal(t, a.core.schedule.pacing.Repeat-1, a.core.schedule.left[address])
@@ -296,18 +296,18 @@ func TestFault_K1_4_WhatFindsNoRoomIsSentSoon(t *testing.T) {
 
 func TestFrames(t *testing.T) {
 	f := newFrames()
-	f.pacing = announcement.Pacing{Burst: 10, Interval: time.Second}
-	require.Equal(t, 10, f.left(began, 0))
-	require.True(t, f.free(10, 0).IsZero())
-	f.spend(began, 4)
-	f.spend(began.Add(100*time.Millisecond), 6)
-	require.Zero(t, f.left(began.Add(time.Second-1), 0))
-	require.Equal(t, began.Add(time.Second), f.free(1, 0))
-	require.Equal(t, began.Add(1100*time.Millisecond), f.free(1, 4))
-	require.Equal(t, 4, f.left(began.Add(time.Second), 0))
-	require.Equal(t, 1, f.left(began.Add(time.Second), 3))
-	f.spend(began.Add(time.Second), 3000) // takeovers
-	require.Zero(t, f.left(began.Add(time.Second), 0))
-	require.Equal(t, 10, f.left(began.Add(-time.Hour), 0), "the clock was set back")
+	f.pacing = plan.Pacing{Burst: 10, Interval: time.Second}
+	require.Equal(t, 10, f.roomFor(began, 0))
+	require.True(t, f.freeAt(10, 0).IsZero())
+	f.spendFrames(began, 4)
+	f.spendFrames(began.Add(100*time.Millisecond), 6)
+	require.Zero(t, f.roomFor(began.Add(time.Second-1), 0))
+	require.Equal(t, began.Add(time.Second), f.freeAt(1, 0))
+	require.Equal(t, began.Add(1100*time.Millisecond), f.freeAt(1, 4))
+	require.Equal(t, 4, f.roomFor(began.Add(time.Second), 0))
+	require.Equal(t, 1, f.roomFor(began.Add(time.Second), 3))
+	f.spendFrames(began.Add(time.Second), 3000) // takeovers
+	require.Zero(t, f.roomFor(began.Add(time.Second), 0))
+	require.Equal(t, 10, f.roomFor(began.Add(-time.Hour), 0), "the clock was set back")
 	require.Zero(t, f.total)
 }

@@ -16,12 +16,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"baremetal.cloud/ccm/pkg/announcer"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/arp"
 	"baremetal.cloud/ccm/pkg/announcer/internal/testlan"
-	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/ndp"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/l2/arp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/netstate"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -41,7 +41,7 @@ type lan struct {
 	running    running
 
 	mu      sync.Mutex
-	reports []announcement.Report
+	reports []plan.Report
 	log     bytes.Buffer
 }
 
@@ -94,7 +94,7 @@ type running struct {
 // run starts an announcer in a namespace. Sockets are opened by the two goroutines that
 // call Run: each is in it.
 func run(space *testlan.Namespace, a *announcer.Announcer) running {
-	watcher := link.NewWatcher(link.Options{OnSnapshot: a.OnLinks})
+	watcher := netstate.NewWatcher(netstate.Options{OnSnapshot: a.OnLinks})
 	ctx, cancel := context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)
 	in := func(run func(context.Context) error) func() error {
@@ -124,28 +124,28 @@ func (r running) end(t *testing.T) {
 	}
 }
 
-func (l *lan) report(r announcement.Report) {
+func (l *lan) report(r plan.Report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reports = append(l.reports, r)
 }
 
 // lastReport returns the newest report.
-func (l *lan) lastReport() announcement.Report {
+func (l *lan) lastReport() plan.Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.reports) == 0 {
-		return announcement.Report{}
+		return plan.Report{}
 	}
 	return l.reports[len(l.reports)-1]
 }
 
 // plan gives addresses to node1 as revision r of term 1, on interfaces chosen by selector.
 func (l *lan) plan(r uint64, selector string, addresses ...string) {
-	set := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: 1, Revision: r}}
+	set := plan.NodePlan{Cluster: "c", Version: plan.Version{Term: 1, Revision: r}}
 	for _, a := range addresses {
-		set.Announcements = set.Announcements.With(announcement.Announcement{
-			Address: netip.MustParseAddr(a), Stamp: set.Stamp, Candidates: []string{"node1"}, Interface: selector,
+		set.Assignments = set.Assignments.With(plan.Assignment{
+			Address: netip.MustParseAddr(a), Version: set.Version, Candidates: []string{"node1"}, Interface: selector,
 		})
 	}
 	l.announcer.OnPlan("replica", set)
@@ -177,7 +177,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 	l.resolve(vip6, l.mac())
 	r := l.lastReport()
 	require.Equal(t, 2, r.Claims.Len())
-	require.Equal(t, announcement.Stamp{Term: 1, Revision: 1}, r.Plan)
+	require.Equal(t, plan.Version{Term: 1, Revision: 1}, r.Plan)
 
 	l.plan(2, "", vip6)
 	l.resolve(vip4, nil)
@@ -263,7 +263,7 @@ func TestOwnAddresses(t *testing.T) {
 // problem waits until the report has the problem, and no claim to address.
 func (l *lan) problem(address string, why reason.Reason, message string) {
 	l.t.Helper()
-	want := announcement.Problem{Address: netip.MustParseAddr(address), Reason: why, Message: message}
+	want := plan.Problem{Address: netip.MustParseAddr(address), Reason: why, Message: message}
 	require.EventuallyWithT(l.t, func(c *assert.CollectT) {
 		r := l.lastReport()
 		require.Contains(c, r.Problems, want)

@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TestFault_K4_4_AFarTermTakesNothing: a candidate with its own keys claims an address under the
@@ -32,16 +32,16 @@ func TestFault_K4_4_AFarTermTakesNothing(t *testing.T) {
 
 // lie has a node that does not run tell the others that it claims vip4, whenever they say something.
 func (b *bridged) lie(liar *member, others ...*member) {
-	claim := announcement.Claim{Address: netip.MustParseAddr(vip4), Stamp: announcement.Stamp{Term: math.MaxUint64, Revision: math.MaxUint64}}
-	digest := sight.Digest(0)
+	claim := plan.Claim{Address: netip.MustParseAddr(vip4), Version: plan.Version{Term: math.MaxUint64, Revision: math.MaxUint64}}
+	digest := failover.Digest(0)
 	digest.Toggle(claim)
-	var peers []announcement.Peer
+	var peers []plan.Peer
 	byName := map[string]*member{}
 	for _, m := range others {
-		peers = append(peers, announcement.Peer{Node: m.name, Key: key(liar.name, m.name)})
+		peers = append(peers, plan.Peer{Node: m.name, Key: key(liar.name, m.name)})
 		byName[m.name] = m
 	}
-	ring, heard := sight.NewKeyring(liar.name, peers), b.record(liar.name, 10, 11)
+	ring, heard := failover.NewKeyring(liar.name, peers), b.record(liar.name, 10, 11)
 	done, ended := make(chan struct{}), make(chan struct{})
 	b.t.Cleanup(func() { close(done); <-ended })
 	go func() {
@@ -55,12 +55,12 @@ func (b *bridged) lie(liar *member, others ...*member) {
 				if err != nil {
 					continue
 				}
-				lie := sight.Packet{
-					From: liar.name, Boot: 1, Seq: seq, Heard: sight.Echo{Boot: p.Boot, Seq: p.Seq}, Hears: seq%2 == 0, Detect: fast.TransmitInterval * 50,
-					Digest: digest, Part: &sight.Part{Range: true, Claims: []announcement.Claim{claim}, Proofs: []announcement.Proof{{1}}},
+				lie := failover.Packet{
+					From: liar.name, Incarnation: 1, Seq: seq, Heard: failover.Echo{Incarnation: p.Incarnation, Seq: p.Seq}, Hears: seq%2 == 0, Detect: fast.TransmitInterval * 50,
+					Digest: digest, Part: &failover.Part{Range: true, Claims: []plan.Claim{claim}, Proofs: []plan.Proof{{1}}},
 				}
 				to := byName[p.From]
-				b.injectFrom(to, 255, sight.NewSealer(key(liar.name, to.name), liar.name, to.name).Seal(lie))
+				b.injectFrom(to, 255, failover.NewSealer(key(liar.name, to.name), liar.name, to.name).Seal(lie))
 			}
 		}
 	}()

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
 )
 
 // long is for how many rounds nothing may happen: longer than fast takes to find a peer down.
@@ -70,7 +70,7 @@ func (b *bridged) staysQuiet(why string, nodes ...*member) {
 	for _, m := range nodes {
 		require.Eventually(b.t, func() bool {
 			s := m.announcer.Status()
-			require.Equal(b.t, 2, s.Peers[sight.Up], "%s: %s", why, m.name)
+			require.Equal(b.t, 2, s.Peers[failover.Up], "%s: %s", why, m.name)
 			return s.Sent >= before[m]+long*uint64(len(b.nodes)-1)
 		}, patience, patience/1000)
 	}

@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
+	"baremetal.cloud/ccm/pkg/announcer/netstate"
 )
 
 // ports are answers turned around: for each family and interface the addresses that are
@@ -23,12 +23,12 @@ type portKey struct {
 }
 
 // keyOf returns the key of an interface; the hardware addresses of a bond's ports belong to it.
-func keyOf(f family, i link.Interface) portKey {
+func keyOf(f family, i netstate.Interface) portKey {
 	return portKey{f, i.Index, i.Name, string(slices.Concat(append([]net.HardwareAddr{i.MAC}, i.Ports...)...))}
 }
 
-// add has address answered on interfaces too, and remove no more.
-func (p ports) add(address netip.Addr, interfaces []link.Interface) {
+// addAddress has address answered on interfaces too, and remove no more.
+func (p ports) addAddress(address netip.Addr, interfaces []netstate.Interface) {
 	for _, i := range interfaces {
 		key := keyOf(familyOf(address), i)
 		port := responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC, Ports: i.Ports}
@@ -40,7 +40,7 @@ func (p ports) add(address netip.Addr, interfaces []link.Interface) {
 	}
 }
 
-func (p ports) remove(address netip.Addr, interfaces []link.Interface) {
+func (p ports) removeAddress(address netip.Addr, interfaces []netstate.Interface) {
 	for _, i := range interfaces {
 		key := keyOf(familyOf(address), i)
 		port := *p[key]
@@ -52,8 +52,8 @@ func (p ports) remove(address netip.Addr, interfaces []link.Interface) {
 	}
 }
 
-// of returns the ports of a family, sorted by index.
-func (p ports) of(f family) []*responder.Port {
+// portsOf returns the ports of a family, sorted by index.
+func (p ports) portsOf(f family) []*responder.Port {
 	var out []*responder.Port
 	for key, port := range p {
 		if key.family == f {
@@ -64,23 +64,23 @@ func (p ports) of(f family) []*responder.Port {
 	return out
 }
 
-// carriers count, by peer and interface, the addresses whose lists name the peer and that
+// peerInterfaces count, by peer and interface, the addresses whose lists name the peer and that
 // the interface would carry; under "" they count all addresses.
-type carriers map[string]map[string]int
+type peerInterfaces map[string]map[string]int
 
-// add counts o, or with a negative by counts it no more. It reports whether an interface
+// countOption counts o, or with a negative by counts it no more. It reports whether an interface
 // begins or ends to carry something for somebody.
-func (c carriers) add(o option, by int) (changed bool) {
+func (c peerInterfaces) countOption(o option, by int) (changed bool) {
 	for _, i := range o.interfaces {
-		changed = c.count("", i.Name, by) || changed
+		changed = c.countPeer("", i.Name, by) || changed
 		for _, peer := range o.Candidates {
-			changed = c.count(peer, i.Name, by) || changed
+			changed = c.countPeer(peer, i.Name, by) || changed
 		}
 	}
 	return changed
 }
 
-func (c carriers) count(peer, name string, by int) (changed bool) {
+func (c peerInterfaces) countPeer(peer, name string, by int) (changed bool) {
 	if c[peer] == nil {
 		c[peer] = map[string]int{}
 	}
@@ -95,9 +95,9 @@ func (c carriers) count(peer, name string, by int) (changed bool) {
 	return before == 0 || before+by == 0
 }
 
-// with says of an interface whether it carries an address that the node shares with peer,
+// sharedWith says of an interface whether it carries an address that the node shares with peer,
 // or any where it shares none.
-func (c carriers) with(peer string) func(name string) bool {
+func (c peerInterfaces) sharedWith(peer string) func(name string) bool {
 	shared := c[peer]
 	if len(shared) == 0 {
 		shared = c[""]

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/internal/agenda"
+	"baremetal.cloud/ccm/pkg/announcer/internal/timerqueue"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -19,35 +19,35 @@ const (
 
 // schedule knows when which address is to be announced unasked. It is pure.
 type schedule struct {
-	pacing announcement.Pacing
+	pacing plan.Pacing
 	// firsts has the addresses that are announced at once, bursts those that are announced
 	// again in quick succession, and periods the others.
-	firsts, bursts, periods *agenda.Agenda[time.Time]
+	firsts, bursts, periods *timerqueue.Queue[time.Time]
 	// left is how many announcements of a burst are still to come, and last when the last one went.
 	left map[netip.Addr]int
 	last map[netip.Addr]time.Time
 }
 
 func newSchedule() schedule {
-	empty := func() *agenda.Agenda[time.Time] { return agenda.New(time.Time.Compare) }
-	return schedule{pacing: announcement.DefaultPacing(), firsts: empty(), bursts: empty(), periods: empty(), left: map[netip.Addr]int{}, last: map[netip.Addr]time.Time{}}
+	empty := func() *timerqueue.Queue[time.Time] { return timerqueue.New(time.Time.Compare) }
+	return schedule{pacing: plan.DefaultPacing(), firsts: empty(), bursts: empty(), periods: empty(), left: map[netip.Addr]int{}, last: map[netip.Addr]time.Time{}}
 }
 
-// start begins a burst at now, also where one is under way. Its first announcement does not wait
+// startBurst begins a burst at now, also where one is under way. Its first announcement does not wait
 // for anything.
-func (s schedule) start(address netip.Addr, now time.Time) {
-	s.stop(address)
+func (s schedule) startBurst(address netip.Addr, now time.Time) {
+	s.stopAddress(address)
 	s.firsts.Set(address, now)
 	s.left[address] = s.pacing.Repeat
 }
 
-// renew has a burst follow, whose first announcement does not wait for others. Where a burst is under
+// renewBurst has a burst follow, whose first announcement does not wait for others. Where a burst is under
 // way it waits until Interval has passed since the last one: no address is announced more often than
 // in a burst, however often this is called.
-func (s schedule) renew(address netip.Addr, now time.Time) {
+func (s schedule) renewBurst(address netip.Addr, now time.Time) {
 	at := now
 	if last := s.last[address]; s.left[address] > 0 && !now.Before(last) {
-		at = later(now, last.Add(s.pacing.Interval))
+		at = laterTime(now, last.Add(s.pacing.Interval))
 	}
 	if !s.firsts.Has(address) {
 		s.bursts.Delete(address)
@@ -71,9 +71,9 @@ func (s schedule) putOff(now time.Time, addresses []netip.Addr) {
 	}
 }
 
-// insist begins a burst at now, also where one is under way, as far as others leave room. A first
+// repeatBurst begins a burst at now, also where one is under way, as far as others leave room. A first
 // announcement that is due still does not wait for that.
-func (s schedule) insist(address netip.Addr, now time.Time) {
+func (s schedule) repeatBurst(address netip.Addr, now time.Time) {
 	if s.firsts.Has(address) {
 		return
 	}
@@ -82,8 +82,8 @@ func (s schedule) insist(address netip.Addr, now time.Time) {
 	s.left[address] = s.pacing.Repeat
 }
 
-// once has address announced now, as far as others leave room, beside what is to come of it.
-func (s schedule) once(address netip.Addr, now time.Time) {
+// announceOnce has address announced now, as far as others leave room, beside what is to come of it.
+func (s schedule) announceOnce(address netip.Addr, now time.Time) {
 	if s.left[address] == 0 {
 		s.periods.Delete(address)
 		s.left[address] = 1
@@ -91,8 +91,8 @@ func (s schedule) once(address netip.Addr, now time.Time) {
 	s.bursts.Set(address, now)
 }
 
-// stop ends announcements of address.
-func (s schedule) stop(address netip.Addr) {
+// stopAddress ends announcements of address.
+func (s schedule) stopAddress(address netip.Addr) {
 	s.firsts.Delete(address)
 	s.bursts.Delete(address)
 	s.periods.Delete(address)
@@ -104,7 +104,7 @@ func (s schedule) stop(address netip.Addr) {
 // many, and counts them as announced. The others stay due.
 func (s schedule) takeFirst(now time.Time, most int) []netip.Addr {
 	due := s.firsts.TakeUpTo(most, now)
-	s.announced(now, due)
+	s.markAnnounced(now, due)
 	slices.SortFunc(due, netip.Addr.Compare)
 	return due
 }
@@ -115,7 +115,7 @@ func (s schedule) takeRepeats(now time.Time, most int) []netip.Addr {
 		return nil
 	}
 	due := s.bursts.TakeUpTo(most, now)
-	s.announced(now, due)
+	s.markAnnounced(now, due)
 	for _, address := range s.periods.TakeUpTo(most-len(due), now.Add(slack)) {
 		s.last[address] = now
 		s.periods.Set(address, now.Add(s.pacing.Refresh))
@@ -125,35 +125,35 @@ func (s schedule) takeRepeats(now time.Time, most int) []netip.Addr {
 	return due
 }
 
-// announced has what follows an announcement in a burst come when its time is.
-func (s schedule) announced(now time.Time, addresses []netip.Addr) {
+// markAnnounced has what follows an announcement in a burst come when its time is.
+func (s schedule) markAnnounced(now time.Time, addresses []netip.Addr) {
 	for _, address := range addresses {
 		s.last[address] = now
 		if s.left[address]--; s.left[address] > 0 {
 			s.bursts.Set(address, now.Add(s.pacing.Interval))
 		} else {
-			s.periods.Set(address, now.Add(s.pacing.Refresh/2+s.spread(address)))
+			s.periods.Set(address, now.Add(s.pacing.Refresh/2+s.spreadOf(address)))
 		}
 	}
 }
 
-// spread returns a time below half of Refresh that depends on the address alone, so that a
+// spreadOf returns a time below half of Refresh that depends on the address alone, so that a
 // thousand addresses that were claimed at once are not announced at once ever after.
-func (s schedule) spread(address netip.Addr) time.Duration {
+func (s schedule) spreadOf(address netip.Addr) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write(address.AsSlice()) // Never fails.
 	return time.Duration(h.Sum32()) % (s.pacing.Refresh / 2)
 }
 
-// next returns when something is due, or the zero time.
-func (s schedule) next() time.Time {
+// nextDue returns when something is due, or the zero time.
+func (s schedule) nextDue() time.Time {
 	first, _ := s.firsts.Next()
-	return earlier(first, s.nextRepeat())
+	return earlierTime(first, s.nextRepeat())
 }
 
 // nextRepeat returns when something is due that waits for room, or the zero time.
 func (s schedule) nextRepeat() time.Time {
 	first, _ := s.bursts.Next()
 	second, _ := s.periods.Next()
-	return earlier(first, second)
+	return earlierTime(first, second)
 }

@@ -32,8 +32,8 @@ type waiting struct {
 
 func newWaiting(loop Loop) waiting { return waiting{loop, make(chan struct{}, 1)} }
 
-// wake has the owner look; anybody may call it.
-func (w waiting) wake() {
+// wakeOwner has the owner look; anybody may call it.
+func (w waiting) wakeOwner() {
 	if w.loop != nil {
 		w.loop.Wake()
 		return
@@ -44,15 +44,15 @@ func (w waiting) wake() {
 	}
 }
 
-func (w waiting) begin() {
+func (w waiting) beginWaiting() {
 	if w.loop != nil {
 		w.loop.Begin()
 		w.loop.Hasten()
 	}
 }
 
-// wait returns when something happened, or after pause.
-func (w waiting) wait(pause time.Duration) {
+// waitFor returns when something happened, or after pause.
+func (w waiting) waitFor(pause time.Duration) {
 	if w.loop != nil {
 		w.loop.Wait(pause)
 		return
@@ -67,15 +67,15 @@ func (w waiting) wait(pause time.Duration) {
 	}
 }
 
-func (w waiting) end() {
+func (w waiting) endWaiting() {
 	if w.loop != nil {
 		w.loop.Close()
 	}
 }
 
-// news returns what happened since the last call.
-func (a *Announcer) news() news {
-	n := a.inbox.take()
+// takeEvents returns what happened since the last call.
+func (a *Announcer) takeEvents() events {
+	n := a.mailbox.takeEvents()
 	n.packets = append(n.packets, a.arrived...)
 	a.arrived = a.arrived[:0]
 	return n

@@ -14,31 +14,31 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/link"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/netstate"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // naive is what an announcer comes to that looks at all of its plan at each turn.
 type naive struct {
 	ports    map[family]map[string][]netip.Addr
 	answers  map[netip.Addr]string
-	claims   []announcement.Claim
-	problems []announcement.Problem
+	claims   []plan.Claim
+	problems []plan.Problem
 	standby  int
-	carriers carriers
+	carriers peerInterfaces
 }
 
 // work computes the whole of what a core comes to, from its plan, its interfaces, what
 // sight claims, and which sockets failed.
 func work(c *core) naive {
-	n := naive{ports: map[family]map[string][]netip.Addr{ipv4: {}, ipv6: {}}, answers: map[netip.Addr]string{}, carriers: carriers{}}
+	n := naive{ports: map[family]map[string][]netip.Addr{ipv4: {}, ipv6: {}}, answers: map[netip.Addr]string{}, carriers: peerInterfaces{}}
 	if c.links == nil {
 		return n
 	}
-	s := newSegments(c.node, *c.links, c.set.Sight.Peers, c.set.BGP.Peers)
-	for a := range c.set.Announcements.All() {
-		o := s.option(a)
+	s := newSubnets(c.node, *c.links, c.nodePlan.Failover.Peers, c.nodePlan.BGP.Peers)
+	for a := range c.nodePlan.Assignments.All() {
+		o := s.optionFor(a)
 		for _, i := range o.interfaces {
 			for _, peer := range append([]string{""}, a.Candidates...) {
 				if n.carriers[peer] == nil {
@@ -51,11 +51,11 @@ func work(c *core) naive {
 			o.problem = &failing
 		}
 		if o.problem == nil {
-			o.mute = c.muted(o)
+			o.mute = c.mutedProblem(o)
 		}
-		switch stamp := c.sight.Claim(a.Address); {
-		case !stamp.IsZero():
-			n.claims = append(n.claims, announcement.Claim{Address: a.Address, Stamp: stamp})
+		switch version := c.failover.Claim(a.Address); {
+		case !version.IsZero():
+			n.claims = append(n.claims, plan.Claim{Address: a.Address, Version: version})
 			where := ""
 			for _, i := range o.interfaces {
 				key := fmt.Sprint(i.Index, i.Name, i.MAC)
@@ -75,7 +75,7 @@ func work(c *core) naive {
 }
 
 // requireWhole checks that an announcer came to the same.
-func requireWhole(t *testing.T, a *Announcer, responders map[family]*fakeResponder, reported announcement.Report, at string) {
+func requireWhole(t *testing.T, a *Announcer, responders map[family]*fakeResponder, reported plan.Report, at string) {
 	t.Helper()
 	c := a.core
 	n := work(c)
@@ -98,17 +98,17 @@ func requireWhole(t *testing.T, a *Announcer, responders map[family]*fakeRespond
 		}
 	}
 	require.Equal(t, n.answers, answers, at)
-	require.Equal(t, announcement.NewIndex(n.claims...), c.claimed, at)
+	require.Equal(t, plan.NewIndex(n.claims...), c.claimed, at)
 	require.Equal(t, n.problems, slices.Collect(c.problems.All()), at)
-	require.Equal(t, n.standby, c.standby(), at)
-	require.Equal(t, n.carriers, c.carriers, at)
+	require.Equal(t, n.standby, c.backupCount(), at)
+	require.Equal(t, n.carriers, c.peerInterfaces, at)
 	status := a.Status()
 	require.Equal(t, c.claims, status.Claims)
-	require.Equal(t, n.standby, status.Standby)
+	require.Equal(t, n.standby, status.Backup)
 	if c.links != nil {
-		require.True(t, reported.Equal(announcement.Report{
-			Plan: c.set.Stamp, Highest: c.set.Stamp, Cluster: c.set.Cluster, Claims: c.claimed, Problems: n.problems,
-			Interfaces: c.links.Report(), Down: c.sight.Peers(sight.Down),
+		require.True(t, reported.Equal(plan.Report{
+			Plan: c.nodePlan.Version, Highest: c.nodePlan.Version, Cluster: c.nodePlan.Cluster, Claims: c.claimed, Problems: n.problems,
+			Interfaces: c.links.Report(), Down: c.failover.Peers(failover.Down),
 		}), "%s: reported %+v", at, reported)
 	}
 	total := 0
@@ -141,8 +141,8 @@ func splitNames(names string) []string {
 func TestIncrementalAgainstWhole(t *testing.T) {
 	for seed := range uint64(12) {
 		random := rand.New(rand.NewPCG(seed, 0))
-		var reported announcement.Report
-		a, v4, v6 := faked(func(r announcement.Report) { reported = r })
+		var reported plan.Report
+		a, v4, v6 := faked(func(r plan.Report) { reported = r })
 		p := &player{random: random, seq: map[string]uint64{}}
 		now, boot := began, time.Hour
 		for step := range 50 {
@@ -155,53 +155,53 @@ func TestIncrementalAgainstWhole(t *testing.T) {
 			}
 			hesitate := func() {
 				if seed%2 == 1 {
-					a.core.pace = 8
-					a.core.sight.Pace(1)
+					a.core.batchSize = 8
+					a.core.failover.SetBatchSize(1)
 				}
 			}
 			hesitate()
-			a.turn(now, boot, n)
-			carried := a.core.plan == a.core.set.Stamp
-			for turns := 0; a.core.pending() || a.core.sight.Busy(); turns++ {
+			a.step(now, boot, n)
+			carried := a.core.appliedVersion == a.core.nodePlan.Version
+			for turns := 0; a.core.hasPending() || a.core.failover.Busy(); turns++ {
 				require.Less(t, turns, 2000, "it comes to an end")
-				undecided := a.core.sight.Undecided()
+				undecided := a.core.failover.Undecided()
 				hesitate()
-				a.turn(now, boot, news{})
-				reached := a.core.plan == a.core.set.Stamp
+				a.step(now, boot, events{})
+				reached := a.core.appliedVersion == a.core.nodePlan.Version
 				require.False(t, carried && !reached, "what was carried out stays so")
-				require.False(t, reached && !carried && undecided && a.core.sight.Undecided(), "it is not carried out yet")
+				require.False(t, reached && !carried && undecided && a.core.failover.Undecided(), "it is not carried out yet")
 				carried = reached
 			}
 			at := fmt.Sprintf("seed %d, step %d: %s", seed, step, what)
 			requireWhole(t, a, map[family]*fakeResponder{ipv4: v4, ipv6: v6}, reported, at)
 		}
-		a.close()
+		a.closeAll()
 	}
 }
 
 // player makes things happen.
 type player struct {
 	random *rand.Rand
-	set    announcement.Set
+	set    plan.NodePlan
 	seq    map[string]uint64
 }
 
 // news is one of the things that happen.
-func (p *player) news(c *core) (news, string) {
+func (p *player) news(c *core) (events, string) {
 	switch p.random.IntN(6) {
 	case 0:
 		state := p.links()
-		return news{links: &state}, "links"
+		return events{links: &state}, "links"
 	case 1, 2, 3:
 		set := p.replan()
-		return news{plans: map[string]announcement.Set{"r": set}}, "plan"
+		return events{plans: map[string]plan.NodePlan{"r": set}}, "plan"
 	default:
-		return news{packets: p.packets(c)}, "packets"
+		return events{packets: p.packets(c)}, "packets"
 	}
 }
 
-func (p *player) links() link.Snapshot {
-	var out []link.Interface
+func (p *player) links() netstate.Snapshot {
+	var out []netstate.Interface
 	for i, name := range []string{"absent0", "absent1"} {
 		if p.random.IntN(8) == 0 {
 			continue
@@ -216,9 +216,9 @@ func (p *player) links() link.Snapshot {
 
 // replan changes a few of the addresses, now and then many, and sometimes the peers. Now
 // and then it makes the same plan anew, as another replica does.
-func (p *player) replan() announcement.Set {
+func (p *player) replan() plan.NodePlan {
 	p.set.Cluster = "c"
-	p.set.Stamp = announcement.Stamp{Term: 1, Revision: p.set.Stamp.Revision + 1}
+	p.set.Version = plan.Version{Term: 1, Revision: p.set.Version.Revision + 1}
 	changes := 1 + p.random.IntN(3)
 	if p.random.IntN(6) == 0 {
 		changes = 150
@@ -229,13 +229,13 @@ func (p *player) replan() announcement.Set {
 			address = netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::%x", p.random.IntN(3), p.random.IntN(12)))
 		}
 		if p.random.IntN(3) == 0 {
-			p.set.Announcements = p.set.Announcements.Without(address)
+			p.set.Assignments = p.set.Assignments.Without(address)
 			continue
 		}
 		names := []string{"node0", "node1", "node2"}
 		p.random.Shuffle(3, func(i, j int) { names[i], names[j] = names[j], names[i] })
-		p.set.Announcements = p.set.Announcements.With(announcement.Announcement{
-			Address: address, Stamp: p.set.Stamp, Candidates: names[:1+p.random.IntN(3)],
+		p.set.Assignments = p.set.Assignments.With(plan.Assignment{
+			Address: address, Version: p.set.Version, Candidates: names[:1+p.random.IntN(3)],
 			Interface: []string{"", "", "/absent.*/", "absent1"}[p.random.IntN(4)],
 		})
 	}
@@ -244,40 +244,40 @@ func (p *player) replan() announcement.Set {
 	}
 	set := p.set
 	if p.random.IntN(4) == 0 {
-		set.Announcements = announcement.NewIndex(slices.Collect(set.Announcements.All())...)
+		set.Assignments = plan.NewIndex(slices.Collect(set.Assignments.All())...)
 	}
 	return set
 }
 
 // watch changes whom the node watches, if anybody.
 func (p *player) watch() {
-	p.set.Sight = announcement.Sight{}
+	p.set.Failover = plan.Failover{}
 	if p.random.IntN(4) == 0 {
 		return
 	}
-	p.set.Sight = announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	p.set.Failover = plan.Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 	for i, name := range []string{"node1", "node2"} {
-		p.set.Sight.Peers = append(p.set.Sight.Peers, announcement.Peer{Node: name, Interfaces: []announcement.Interface{
+		p.set.Failover.Peers = append(p.set.Failover.Peers, plan.Peer{Node: name, Interfaces: []plan.Interface{
 			{Name: "absent0", Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(p.random.IntN(2)), byte(1 + i)}), 24)}},
 		}})
 	}
 }
 
 // packets are what peers say of what they claim.
-func (p *player) packets(c *core) []sight.Arrival {
-	var out []sight.Packet
+func (p *player) packets(c *core) []failover.Arrival {
+	var out []failover.Packet
 	for _, name := range []string{"node1", "node2"} {
 		p.seq[name]++
-		packet := sight.Packet{
-			From: name, Boot: 2, Seq: p.seq[name], Heard: sight.Echo{Boot: 1, Seq: p.heard(c)}, Hears: p.random.IntN(6) > 0,
+		packet := failover.Packet{
+			From: name, Incarnation: 2, Seq: p.seq[name], Heard: failover.Echo{Incarnation: 1, Seq: p.heard(c)}, Hears: p.random.IntN(6) > 0,
 			Detect: 300 * time.Millisecond, Leave: p.random.IntN(20) == 0,
 		}
 		if p.random.IntN(3) == 0 {
-			packet.Part = &sight.Part{Range: true}
-			var digest sight.Digest
-			for a := range c.set.Announcements.All() {
+			packet.Part = &failover.Part{Range: true}
+			var digest failover.Digest
+			for a := range c.nodePlan.Assignments.All() {
 				if p.random.IntN(4) == 0 {
-					claim := announcement.Claim{Address: a.Address, Stamp: a.Stamp}
+					claim := plan.Claim{Address: a.Address, Version: a.Version}
 					packet.Part.Claims = append(packet.Part.Claims, claim)
 					digest.Toggle(claim)
 				}
@@ -290,17 +290,17 @@ func (p *player) packets(c *core) []sight.Arrival {
 }
 
 // arrivals are packets of which nothing more is known.
-func arrivals(packets ...sight.Packet) []sight.Arrival {
-	var out []sight.Arrival
+func arrivals(packets ...failover.Packet) []failover.Arrival {
+	var out []failover.Arrival
 	for _, p := range packets {
-		out = append(out, sight.Arrival{Packet: p})
+		out = append(out, failover.Arrival{Packet: p})
 	}
 	return out
 }
 
 // heard is a number of the node's own packets that a peer may echo.
 func (p *player) heard(c *core) uint64 {
-	for _, out := range c.sight.Flush(0) {
+	for _, out := range c.failover.Flush(0) {
 		return out.Packet.Seq
 	}
 	return 1

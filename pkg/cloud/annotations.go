@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -100,18 +100,18 @@ func annotationNotices(annotations map[string]string) []annotationNotice {
 // is like one of them, since no other is read.
 func meantAnnotation(key string) (string, bool) {
 	nearest := slices.MinFunc(ourAnnotations, func(x, y string) int {
-		return cmp.Compare(cloudconfig.Edits(key, x), cloudconfig.Edits(key, y))
+		return cmp.Compare(config.Edits(key, x), config.Edits(key, y))
 	})
-	return nearest, strings.HasPrefix(key, annotationPrefix) || cloudconfig.Edits(key, nearest) <= maxTypo
+	return nearest, strings.HasPrefix(key, annotationPrefix) || config.Edits(key, nearest) <= maxTypo
 }
 
 // tellAnnotations writes an Event for what changed of the annotations that are not read. A
 // Service that a leader before this one has served was told then.
-func (s *sayings) tellAnnotations(recorder record.EventRecorder, svc *corev1.Service) {
+func (s *eventDedup) tellAnnotations(recorder record.EventRecorder, svc *corev1.Service) {
 	notices := annotationNotices(svc.Annotations)
 	var news []annotationNotice
 	s.mu.Lock()
-	said := s.of(svc)
+	said := s.eventsOf(svc)
 	if !slices.Equal(said.annotations, notices) {
 		if !said.inherited {
 			news = slices.DeleteFunc(slices.Clone(notices), func(n annotationNotice) bool { return slices.Contains(said.annotations, n) })

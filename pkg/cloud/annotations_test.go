@@ -63,7 +63,7 @@ func TestFault_K6_5_ForeignAnnotations(t *testing.T) {
 
 // TestFault_K6_5_AnnotationsAreToldOnce: once for each change, and not again by the next leader.
 func TestFault_K6_5_AnnotationsAreToldOnce(t *testing.T) {
-	s, recorder := sayings{}, record.NewFakeRecorder(10)
+	s, recorder := eventDedup{}, record.NewFakeRecorder(10)
 	svc := loadBalancer("web", func(svc *corev1.Service) { svc.Annotations = map[string]string{"baremetal.cloud/adresses": "10.0.0.1"} })
 	s.tellAnnotations(recorder, svc)
 	require.Equal(t, []string{"Warning AnnotationUnknown baremetal.cloud/adresses is no annotation that is read, did you mean baremetal.cloud/addresses?"}, drain(recorder))
@@ -80,7 +80,7 @@ func TestFault_K6_5_AnnotationsAreToldOnce(t *testing.T) {
 
 	setCondition(svc, ConditionAllocated, verdict(true, reason.Allocated), metav1.NewTime(time.Now()))
 	svc.Annotations = map[string]string{"metallb.io/address-pool": "p"}
-	next := sayings{}
+	next := eventDedup{}
 	next.tellAnnotations(recorder, svc)
 	require.Empty(t, drain(recorder), "the leader before told so")
 	svc.Annotations["baremetal.cloud/poll"] = "p"

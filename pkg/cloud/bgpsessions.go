@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -35,11 +35,11 @@ type knownSession struct{ lost, many bool }
 // sessionEvent is something to tell of a session.
 type sessionEvent struct{ kind, reason, message string }
 
-// heard takes what node says of its sessions and returns what is to be told of them: that
+// takeSessions takes what node says of its sessions and returns what is to be told of them: that
 // one was lost, that such a one is established again, and that one brings many routes. How a
 // session comes about the first time is no event, as its absence shows in metrics and conditions;
 // nor is one that the node ended itself, as its announcer restarts or has another configuration.
-func (s *sessions) heard(node string, now []announcement.BGPSession) []sessionEvent {
+func (s *sessions) takeSessions(node string, now []plan.BGPSession) []sessionEvent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known := s.known[node]
@@ -51,7 +51,7 @@ func (s *sessions) heard(node string, now []announcement.BGPSession) []sessionEv
 		s.known[node] = known
 	}
 	for peer := range known {
-		if !slices.ContainsFunc(now, func(x announcement.BGPSession) bool { return x.Peer == peer }) {
+		if !slices.ContainsFunc(now, func(x plan.BGPSession) bool { return x.Peer == peer }) {
 			delete(known, peer)
 		}
 	}
@@ -59,7 +59,7 @@ func (s *sessions) heard(node string, now []announcement.BGPSession) []sessionEv
 	for _, x := range now {
 		before, was := known[x.Peer]
 		after, events := before.next(x)
-		if was || x.State == announcement.BGPEstablished {
+		if was || x.State == plan.BGPEstablished {
 			known[x.Peer] = after
 			out = append(out, events...)
 		}
@@ -68,8 +68,8 @@ func (s *sessions) heard(node string, now []announcement.BGPSession) []sessionEv
 }
 
 // next returns what is known of a session that was k once it is x, and what is to be told.
-func (k knownSession) next(x announcement.BGPSession) (knownSession, []sessionEvent) {
-	if x.State != announcement.BGPEstablished {
+func (k knownSession) next(x plan.BGPSession) (knownSession, []sessionEvent) {
+	if x.State != plan.BGPEstablished {
 		if k.lost || x.Reason == "" {
 			return knownSession{lost: k.lost}, nil
 		}
@@ -90,8 +90,8 @@ func (k knownSession) next(x announcement.BGPSession) (knownSession, []sessionEv
 
 // tellSessions writes an Event on the Node for each session that was lost, or is back. A
 // standby only takes note.
-func (p *Provider) tellSessions(node string, now []announcement.BGPSession) {
-	events := p.sessions.heard(node, now)
+func (p *Provider) tellSessions(node string, now []plan.BGPSession) {
+	events := p.sessions.takeSessions(node, now)
 	if len(events) == 0 || !p.publishing.Load() {
 		return
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -13,19 +13,19 @@ import (
 // A session that was established and is not any more is told of once, and when it is back;
 // how it comes about, and what the plan ends, is no event.
 func TestSessionEvents(t *testing.T) {
-	up := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished}
-	down := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPIdle, Reason: reason.PeerClosed, Message: "the connection was closed"}
+	up := plan.BGPSession{Peer: "tor-a", State: plan.BGPEstablished}
+	down := plan.BGPSession{Peer: "tor-a", State: plan.BGPIdle, Reason: reason.PeerClosed, Message: "the connection was closed"}
 	var s sessions
-	heard := func(now ...announcement.BGPSession) []string {
+	heard := func(now ...plan.BGPSession) []string {
 		var out []string
-		for _, e := range s.heard("node1", now) {
+		for _, e := range s.takeSessions("node1", now) {
 			out = append(out, e.kind+" "+e.reason+": "+e.message)
 		}
 		return out
 	}
 	require.Empty(t, heard(down))
 	require.Empty(t, heard(up))
-	require.Empty(t, s.heard("node2", []announcement.BGPSession{down}), "another node's")
+	require.Empty(t, s.takeSessions("node2", []plan.BGPSession{down}), "another node's")
 	require.Equal(t, []string{"Warning BGPSessionLost: the BGP session to tor-a was lost: PeerClosed: the connection was closed"}, heard(down))
 	require.Empty(t, heard(down))
 	require.Equal(t, []string{"Normal BGPSessionEstablished: the BGP session to tor-a is established again"}, heard(up))
@@ -39,11 +39,11 @@ func TestSessionEvents(t *testing.T) {
 // or has another configuration, is no Event, and none has an empty reason. One that does not come
 // back afterwards is, with its reason.
 func TestFault_K5_5_PlannedEnds(t *testing.T) {
-	up := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished}
-	begun := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPIdle}
-	unreachable := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPActive, Reason: reason.PeerUnreachable, Message: "connection refused"}
+	up := plan.BGPSession{Peer: "tor-a", State: plan.BGPEstablished}
+	begun := plan.BGPSession{Peer: "tor-a", State: plan.BGPIdle}
+	unreachable := plan.BGPSession{Peer: "tor-a", State: plan.BGPActive, Reason: reason.PeerUnreachable, Message: "connection refused"}
 	var s sessions
-	heard := func(x announcement.BGPSession) []sessionEvent { return s.heard("node1", []announcement.BGPSession{x}) }
+	heard := func(x plan.BGPSession) []sessionEvent { return s.takeSessions("node1", []plan.BGPSession{x}) }
 	require.Empty(t, heard(up))
 	require.Empty(t, heard(begun))
 	require.Empty(t, heard(up))
@@ -56,11 +56,11 @@ func TestFault_K5_5_PlannedEnds(t *testing.T) {
 // TestFault_K5_6_ManyRoutesAreTold: one Event says that a router sends many routes, however often it
 // is reported.
 func TestFault_K5_6_ManyRoutesAreTold(t *testing.T) {
-	up := announcement.BGPSession{Peer: "tor-a", State: announcement.BGPEstablished}
+	up := plan.BGPSession{Peer: "tor-a", State: plan.BGPEstablished}
 	many := up
 	many.Reason, many.Message = reason.TooManyRoutes, "the router has sent more than 10000 routes, none of which is used"
 	var s sessions
-	heard := func(x announcement.BGPSession) []sessionEvent { return s.heard("node1", []announcement.BGPSession{x}) }
+	heard := func(x plan.BGPSession) []sessionEvent { return s.takeSessions("node1", []plan.BGPSession{x}) }
 	require.Empty(t, heard(up))
 	require.Equal(t, []sessionEvent{{"Warning", "TooManyRoutes", "the BGP session to tor-a: the router has sent more than 10000 routes, none of which is used"}}, heard(many))
 	require.Empty(t, heard(many))

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // configOrigin is where a text of the cloud-config comes from: a version of a ConfigMap, or
@@ -40,12 +40,12 @@ func fileText(path string) configText {
 	if path == "" {
 		return configText{err: errors.New("there is neither the ConfigMap of --cloud-config-map nor a file of --cloud-config")}
 	}
-	text, err := cloudconfig.Read(path)
+	text, err := config.Read(path)
 	return configText{text: text, err: err, name: path}
 }
 
 // readConfigMap asks the API server for the ConfigMap that holds the cloud-config: what such
-// a read returns is the newest by definition. exists is false where there is none; err says
+// a read returns is the newest by definition. exists is false where there is none; err reports
 // that the API server gave no answer.
 func readConfigMap(ctx context.Context, client kubernetes.Interface, name types.NamespacedName) (_ configText, exists bool, err error) {
 	found, err := client.CoreV1().ConfigMaps(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
@@ -136,13 +136,13 @@ func (p *Provider) watchConfigMapOnce(ctx context.Context) error {
 				return apierrors.FromObject(event.Object)
 			}
 		}
-		collect(ctx, changes.ResultChan())
+		collectEvents(ctx, changes.ResultChan())
 	}
 }
 
-// collect drains what comes within configMapGather. A channel that is closed meanwhile is
+// collectEvents drains what comes within configMapGather. A channel that is closed meanwhile is
 // found closed by the caller.
-func collect(ctx context.Context, events <-chan watch.Event) {
+func collectEvents(ctx context.Context, events <-chan watch.Event) {
 	timer := time.NewTimer(configMapGather)
 	defer timer.Stop()
 	for {

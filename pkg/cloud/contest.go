@@ -149,10 +149,10 @@ type contention struct {
 }
 
 // contend has svc looked at for rewrites by others. While they go on the status says so.
-func (s *sayings) contend(svc *corev1.Service, status *loadbalancer.Status, now time.Time) (out contention) {
+func (s *eventDedup) contend(svc *corev1.Service, status *loadbalancer.Status, now time.Time) (out contention) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &s.of(svc).contest
+	c := &s.eventsOf(svc).contest
 	if c.look(svc, now) {
 		out.manager = c.manager
 	}
@@ -167,10 +167,10 @@ func (s *sayings) contend(svc *corev1.Service, status *loadbalancer.Status, now 
 }
 
 // left remembers what a write of ours left of a Service's status.
-func (s *sayings) left(svc *corev1.Service, now time.Time) {
+func (s *eventDedup) left(svc *corev1.Service, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of(svc).contest.wrote(svc, now)
+	s.eventsOf(svc).contest.wrote(svc, now)
 }
 
 // tellContest tells, once for each contest, who rewrites the status of svc.

@@ -17,7 +17,7 @@ import (
 // contender plays one Service whose status two controllers write, on a clock of its own.
 type contender struct {
 	t      *testing.T
-	s      sayings
+	s      eventDedup
 	svc    *corev1.Service
 	now    time.Time
 	writes []time.Time
@@ -109,11 +109,11 @@ func TestFault_K6_7_ContestIsDamped(t *testing.T) {
 
 	c.now = c.now.Add(time.Minute)
 	require.NotZero(t, c.sync())
-	require.Equal(t, string(reason.StatusContested), condition(c.svc, ConditionAnnounced).Reason)
-	require.Contains(t, condition(c.svc, ConditionAnnounced).Message, `field manager "other-lb"`)
+	require.Equal(t, string(reason.StatusContested), conditionOf(c.svc, ConditionAnnounced).Reason)
+	require.Contains(t, conditionOf(c.svc, ConditionAnnounced).Message, `field manager "other-lb"`)
 	c.now = c.now.Add(contestPeace + time.Second)
 	require.Zero(t, c.sync(), "over")
-	require.Equal(t, string(reason.Announced), condition(c.svc, ConditionAnnounced).Reason)
+	require.Equal(t, string(reason.Announced), conditionOf(c.svc, ConditionAnnounced).Reason)
 }
 
 // TestFault_K6_7_OtherEditsAreNoContest: what others write elsewhere is no rewrite, nor is a

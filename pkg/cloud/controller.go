@@ -44,26 +44,26 @@ func (p *Provider) RunController(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the cluster's identity is the UID of namespace %s: %w", metav1.NamespaceSystem, err)
 	}
-	newest, err := p.restore(ctx)
+	newest, err := p.restoreAll(ctx)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.publish(ctx, string(cluster.UID)) })
+	group.Go(func() error { return p.publishPlans(ctx, string(cluster.UID)) })
 	group.Go(func() error { return p.watchConfigMap(ctx) })
 	group.Go(func() error { return p.followConfig(ctx, newest) })
 	group.Go(func() error { return p.followMoves(ctx) })
 	group.Go(func() error { return p.followConflicts(ctx) })
 	group.Go(func() error { return p.followDepartures(ctx) })
 	for range workers {
-		group.Go(func() error { return p.work(ctx) })
+		group.Go(func() error { return p.runWorker(ctx) })
 	}
 	group.Go(func() error { <-ctx.Done(); p.queue.ShutDown(); return nil })
 	return group.Wait()
 }
 
-// translate turns svc into a value.
-func (p *Provider) translate(svc *corev1.Service) loadbalancer.Service {
+// translateService turns svc into a value.
+func (p *Provider) translateService(svc *corev1.Service) loadbalancer.Service {
 	var namespaceLabels map[string]string
 	if ns, err := p.listers.namespaces.Get(svc.Namespace); err == nil {
 		namespaceLabels = ns.Labels
@@ -71,8 +71,8 @@ func (p *Provider) translate(svc *corev1.Service) loadbalancer.Service {
 	return serviceOf(svc, namespaceLabels)
 }
 
-// work settles Services until the queue is shut down.
-func (p *Provider) work(ctx context.Context) error {
+// runWorker settles Services until the queue is shut down.
+func (p *Provider) runWorker(ctx context.Context) error {
 	for {
 		key, shutdown := p.queue.Get()
 		if shutdown {
@@ -81,14 +81,14 @@ func (p *Provider) work(ctx context.Context) error {
 		// Without the Lease no write is let out. Each would fail, and then wait for longer
 		// than the API server was away.
 		if p.options.Elector.Fence().WaitOpen(ctx) == nil {
-			p.settle(ctx, key)
+			p.settleService(ctx, key)
 		}
 		p.queue.Done(key)
 	}
 }
 
-func (p *Provider) settle(ctx context.Context, key string) {
-	err := p.sync(ctx, key)
+func (p *Provider) settleService(ctx context.Context, key string) {
+	err := p.syncService(ctx, key)
 	if err == nil {
 		p.queue.Forget(key)
 		return
@@ -114,33 +114,33 @@ func (p *Provider) tellBehind(key string, err error) {
 	p.options.Logger.Log(context.Background(), level, "nothing is released now", "service", key, "err", err)
 }
 
-// sync brings one Service's status in line with the core.
-func (p *Provider) sync(ctx context.Context, key string) error {
+// syncService brings one Service's status in line with the core.
+func (p *Provider) syncService(ctx context.Context, key string) error {
 	namespace, name, err := cache.SplitMetaNamespaceKey(key)
 	if err != nil {
 		return err
 	}
-	defer p.writers.lock(key)()
+	defer p.writers.lockKey(key)()
 	svc, err := p.listers.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		if err := p.releaseOthers(ctx, key, ""); err != nil {
 			return err
 		}
-		p.said.forget(key, true, p.core.now())
+		p.dedup.forgetService(key, true, p.core.now())
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	svc = p.said.newest(svc)
+	svc = p.dedup.newestWritten(svc)
 	uid := string(svc.UID)
 	if err := p.releaseOthers(ctx, key, uid); err != nil {
 		return err
 	}
 	switch {
-	case !wanted(svc, p.classes()) || svc.DeletionTimestamp != nil:
-		return p.retire(ctx, svc)
-	case classed(svc, p.classes()):
+	case !wantsAddress(svc, p.servedClasses()) || svc.DeletionTimestamp != nil:
+		return p.retireService(ctx, svc)
+	case namesClass(svc, p.servedClasses()):
 		// The stock controller does not see Services with a class.
 		if svc, err = p.addFinalizer(ctx, svc); err != nil {
 			return err
@@ -149,27 +149,27 @@ func (p *Provider) sync(ctx context.Context, key string) error {
 	// The stock controller asks for the others as well, but first writes its finalizer, and
 	// does not notice when labels or ipFamilyPolicy change. Whoever asks first, the answer
 	// is the same. A refusal is kept in the core, for the condition.
-	_ = p.core.ensure(p.translate(svc))
-	if !classed(svc, p.classes()) && p.said.parting(svc, p.core.now()) {
+	_ = p.core.ensureService(p.translateService(svc))
+	if !namesClass(svc, p.servedClasses()) && p.dedup.wasJustReleased(svc, p.core.now()) {
 		return nil // EnsureLoadBalancer queues it again
 	}
 	return p.writeStatus(ctx, svc)
 }
 
-// retire lets go of a Service that wants no load balancer any more.
-func (p *Provider) retire(ctx context.Context, svc *corev1.Service) error {
-	if !p.core.knows(string(svc.UID)) && !marked(svc) {
-		p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
+// retireService lets go of a Service that wants no load balancer any more.
+func (p *Provider) retireService(ctx context.Context, svc *corev1.Service) error {
+	if !p.core.knowsService(string(svc.UID)) && !isMarked(svc) {
+		p.dedup.forgetService(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
 		return nil // most Services are no load balancers, and take no part in what follows
 	}
 	if err := p.mayRelease(ctx, svc.Namespace+"/"+svc.Name, string(svc.UID)); err != nil {
 		return err
 	}
-	p.said.forget(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
-	if p.classes().none && servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer) {
+	p.dedup.forgetService(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())
+	if p.servedClasses().none && servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer) {
 		return nil // the stock controller calls EnsureLoadBalancerDeleted
 	}
-	return p.release(ctx, svc)
+	return p.releaseService(ctx, svc)
 }
 
 func (p *Provider) addFinalizer(_ context.Context, svc *corev1.Service) (*corev1.Service, error) {
@@ -181,9 +181,9 @@ func (p *Provider) addFinalizer(_ context.Context, svc *corev1.Service) (*corev1
 	return servicehelpers.PatchService(p.client.CoreV1(), svc, changed)
 }
 
-// patch writes the difference between two versions of a Service. A Service that is gone
+// patchService writes the difference between two versions of a Service. A Service that is gone
 // needs nothing.
-func (p *Provider) patch(_ context.Context, before, after *corev1.Service) error {
+func (p *Provider) patchService(_ context.Context, before, after *corev1.Service) error {
 	written, err := servicehelpers.PatchService(p.client.CoreV1(), before, after)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -191,8 +191,8 @@ func (p *Provider) patch(_ context.Context, before, after *corev1.Service) error
 	if err != nil {
 		return errors.Join(fmt.Errorf("write status of Service %s/%s", before.Namespace, before.Name), err)
 	}
-	p.said.wrote(written)
-	p.said.left(written, p.core.now())
+	p.dedup.noteWrite(written)
+	p.dedup.left(written, p.core.now())
 	p.core.statusShows(string(written.UID), publishedAddresses(written))
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 	"baremetal.cloud/ccm/pkg/reason"
@@ -22,9 +22,9 @@ type core struct {
 	now func() time.Time
 	// wake has room for one: "something changed, plan again".
 	wake chan struct{}
-	// settle is told the keys of Services whose status may have to change. It must not
+	// queueServices is told the keys of Services whose status may have to change. It must not
 	// block.
-	settle func(keys ...string)
+	queueServices func(keys ...string)
 	// moved has room for one: "there are moves to take".
 	moved chan struct{}
 	// conflicted has room for one: "there are conflicts to take".
@@ -37,8 +37,8 @@ type core struct {
 	lb *loadbalancer.Balancer
 	// keys are the Services' keys by UID.
 	keys map[string]string
-	// ledger knows who answers.
-	ledger ledger
+	// owners knows who answers.
+	owners ownerHistory
 	// departures are the deleted nodes whose announcers are told so.
 	departures departures
 	// began is when this process began to listen to nodes, lost when the streams ended of
@@ -50,22 +50,22 @@ type core struct {
 func newCore(now func() time.Time, settle func(keys ...string)) *core {
 	return &core{
 		now: now, wake: make(chan struct{}, 1), moved: make(chan struct{}, 1), conflicted: make(chan struct{}, 1), departed: make(chan struct{}, 1),
-		settle: settle, lb: loadbalancer.New(), keys: map[string]string{}, ledger: newLedger(), departures: newDepartures(),
+		queueServices: settle, lb: loadbalancer.New(), keys: map[string]string{}, owners: newOwnerHistory(), departures: newDepartures(),
 		began: now(), lost: map[string]time.Time{},
 	}
 }
 
-// kick wakes the publish loop.
-func (c *core) kick() {
+// wakePublisher wakes the publish loop.
+func (c *core) wakePublisher() {
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// configure takes over a configuration and asks again for every Service. Before anything is
+// setConfig takes over a configuration and asks again for every Service. Before anything is
 // given out, the newcomers, which it begins to serve, go on with what their status shows.
-func (c *core) configure(config loadbalancer.Config, newcomers ...loadbalancer.Service) error {
+func (c *core) setConfig(config loadbalancer.Config, newcomers ...loadbalancer.Service) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.lb.Configure(config); err != nil {
@@ -80,10 +80,10 @@ func (c *core) configure(config loadbalancer.Config, newcomers ...loadbalancer.S
 	return nil
 }
 
-// restore takes over what the Services' status says, under a configuration that may be
+// restoreServices takes over what the Services' status says, under a configuration that may be
 // older than the newest one. Nobody is given anything before reassign.
 // Of released only the status shows addresses still.
-func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) ([]ipam.Finding, error) {
+func (c *core) restoreServices(config loadbalancer.Config, services []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) ([]ipam.Finding, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.lb.Configure(config); err != nil {
@@ -95,8 +95,8 @@ func (c *core) restore(config loadbalancer.Config, services []loadbalancer.Servi
 	return c.lb.Restore(services, shared, released...), nil
 }
 
-// reassign asks again for every Service.
-func (c *core) reassign() {
+// reassignServices asks again for every Service.
+func (c *core) reassignServices() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reassignLocked()
@@ -104,35 +104,35 @@ func (c *core) reassign() {
 
 func (c *core) reassignLocked() {
 	c.inspectLocked() // what is a node's is not given out
-	c.settleLocked(c.lb.Reassign(c.now()))
+	c.queueServicesLocked(c.lb.Reassign(c.now()))
 	c.retryLocked()
-	c.kick()
+	c.wakePublisher()
 }
 
-// ensure gives a Service its addresses. The error is a *ipam.Refusal or nil. Its own
+// ensureService gives a Service its addresses. The error is a *ipam.Refusal or nil. Its own
 // status is the caller's business.
-func (c *core) ensure(s loadbalancer.Service) error {
+func (c *core) ensureService(s loadbalancer.Service) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keys[s.Holder.UID] = s.Key()
 	c.inspectLocked() // what is a node's is not given out
 	err := c.lb.Ensure(s, c.now())
 	c.retryLocked()
-	c.kick()
+	c.wakePublisher()
 	return err
 }
 
-// shown returns the addresses that have to leave the status of the Service with that UID
+// shownAddresses returns the addresses that have to leave the status of the Service with that UID
 // before it is released.
-func (c *core) shown(uid string) []netip.Addr {
+func (c *core) shownAddresses(uid string) []netip.Addr {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Shown(uid)
 }
 
-// lingers reports whether the status of the Service with that UID may show an address that
+// isLingering reports whether the status of the Service with that UID may show an address that
 // it does not hold.
-func (c *core) lingers(uid string) bool {
+func (c *core) isLingering(uid string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Lingers(uid)
@@ -149,9 +149,9 @@ func (c *core) statusShows(uid string, addresses []netip.Addr) {
 	c.retryLocked()
 }
 
-// knows reports whether there is anything to release of the Service with that UID: of the many
+// knowsService reports whether there is anything to release of the Service with that UID: of the many
 // that are no load balancers there is not.
-func (c *core) knows(uid string) bool {
+func (c *core) knowsService(uid string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.knowsLocked(uid)
@@ -162,15 +162,15 @@ func (c *core) knowsLocked(uid string) bool {
 	return known || c.lb.Lingers(uid)
 }
 
-// release frees what the Service with that UID holds, and returns that.
-func (c *core) release(uid string) []ipam.Assignment {
+// releaseService frees what the Service with that UID holds, and returns that.
+func (c *core) releaseService(uid string) []ipam.Assignment {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.releaseLocked(uid)
 }
 
-// others returns the UIDs of the known Services with that key but another UID.
-func (c *core) others(key, uid string) []string {
+// otherUIDs returns the UIDs of the known Services with that key but another UID.
+func (c *core) otherUIDs(key, uid string) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.DeleteFunc(slices.Clone(c.lb.UIDs(key)), func(other string) bool { return other == uid })
@@ -184,7 +184,7 @@ func (c *core) releaseLocked(uid string) []ipam.Assignment {
 	c.lb.Release(uid, c.now())
 	delete(c.keys, uid)
 	c.retryLocked()
-	c.kick()
+	c.wakePublisher()
 	return before.Held
 }
 
@@ -193,32 +193,32 @@ func (c *core) releaseLocked(uid string) []ipam.Assignment {
 func (c *core) retryLocked() {
 	c.inspectLocked()
 	for c.lb.Freed() {
-		c.settleLocked(c.lb.Retry(c.now()))
+		c.queueServicesLocked(c.lb.Retry(c.now()))
 	}
-	c.settleLocked(c.lb.Concerned())
+	c.queueServicesLocked(c.lb.Concerned())
 }
 
-// status says how a Service fares.
-func (c *core) status(uid string) (loadbalancer.Status, bool) {
+// statusOf says how a Service fares.
+func (c *core) statusOf(uid string) (loadbalancer.Status, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Status(uid)
 }
 
-// misfits returns the BGP peers that nodes have not because of what their labels say.
-func (c *core) misfits() []loadbalancer.Misfit {
+// invalidPeers returns the BGP peers that nodes have not because of what their labels say.
+func (c *core) invalidPeers() []loadbalancer.InvalidPeer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lb.Misfits()
+	return c.lb.InvalidPeers()
 }
 
 func (c *core) setNode(n loadbalancer.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.departures.back(n.Name)
+	c.departures.nodeReturned(n.Name)
 	c.lb.SetNode(n)
 	c.retryLocked()
-	c.kick()
+	c.wakePublisher()
 }
 
 // deleteNode takes over that a Node object is gone; uid names it in Events.
@@ -226,74 +226,74 @@ func (c *core) deleteNode(name string, uid types.UID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lb.DeleteNode(name); c.lb.Departs(name) {
-		c.departures.deleted(name, uid)
+		c.departures.nodeDeleted(name, uid)
 	}
 	c.retryLocked()
-	c.kick()
+	c.wakePublisher()
 }
 
 func (c *core) setEndpoints(key string, e loadbalancer.Endpoints) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lb.SetEndpoints(key, e) {
-		c.kick()
+		c.wakePublisher()
 	}
 }
 
-// observe takes over what an announcer reports.
-func (c *core) observe(node string, report announcement.Report) {
+// takeReport takes over what an announcer reports.
+func (c *core) takeReport(node string, report plan.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.lost, node)
 	changed := c.lb.Observe(node, report)
-	c.ledger.heard(node, report, changed, c.now())
+	c.owners.takeClaims(node, report, changed, c.now())
 	c.retryLocked()
-	c.settleAddressesLocked(changed)
-	c.kick()
+	c.queueAddressesLocked(changed)
+	c.wakePublisher()
 }
 
-func (c *core) disconnect(node string) {
+func (c *core) streamEnded(node string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	maps.DeleteFunc(c.lost, func(_ string, lost time.Time) bool { return now.Sub(lost) > lately })
+	maps.DeleteFunc(c.lost, func(_ string, lost time.Time) bool { return now.Sub(lost) > lostStreamDelay })
 	c.lost[node] = now
 	c.leaveLocked(node, c.lb.Disconnect(node))
-	c.kick() // who answers, or why nobody does, may be another now
+	c.wakePublisher() // who answers, or why nobody does, may be another now
 }
 
-// lately is for how long a node that lost its stream may still be claiming something that
+// lostStreamDelay is for how long a node that lost its stream may still be claiming something that
 // it did not report.
-const lately = time.Minute
+const lostStreamDelay = time.Minute
 
-// awaited returns the nodes whose word a new leader waits for: those that may hold an
+// awaitedNodes returns the nodes whose word a new leader waits for: those that may hold an
 // address and have no stream, unless their peers report them down. Where this process has
 // been listening for long enough, a node without a stream has no announcer, unless it had
 // one lately.
-func (c *core) awaited() []string {
+func (c *core) awaitedNodes() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	if now.Sub(c.began) < gather {
+	if now.Sub(c.began) < claimGatherDelay {
 		return c.lb.Awaited()
 	}
 	return slices.DeleteFunc(c.lb.Awaited(), func(node string) bool {
 		lost, ok := c.lost[node]
-		return !ok || now.Sub(lost) > lately
+		return !ok || now.Sub(lost) > lostStreamDelay
 	})
 }
 
-// plan decides what is to be decided, in the name of a leader. The keys of nodes are made
+// planNodes decides what is to be decided, in the name of a leader. The keys of nodes are made
 // from secret. again is when to call it though nothing has changed; 0 is never.
-func (c *core) plan(cluster string, term uint64, secret []byte) (plans map[string]announcement.Set, again time.Duration) {
+func (c *core) planNodes(cluster string, term uint64, secret []byte) (plans map[string]plan.NodePlan, again time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lb.SetLeader(cluster, term)
 	c.lb.SetSecret(secret)
 	c.retryLocked()
-	again = soonest(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked(), c.lb.Ail(c.now()), c.lb.RolloutPeers(c.now()))
+	again = shortestTime(c.lb.Rebalance(c.now()), c.inspectLocked(), c.departLocked(), c.lb.UpdateHealth(c.now()), c.lb.RolloutPeers(c.now()))
 	plans = c.lb.Plan()
-	c.settleAddressesLocked(c.lb.Decided())
+	c.queueAddressesLocked(c.lb.Decided())
 	return plans, again
 }
 
@@ -311,40 +311,40 @@ func (c *core) peerRestarts() []loadbalancer.PeerRestart {
 	return c.lb.PeerRestarts()
 }
 
-// summary returns how many Services there are by the reason of their allocation, and the
+// usageSummary returns how many Services there are by the reason of their allocation, and the
 // fill of the pools.
-func (c *core) summary() (map[reason.Reason]int, []ipam.Usage) {
+func (c *core) usageSummary() (map[reason.Reason]int, []ipam.Usage) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Reasons(), c.lb.Usage()
 }
 
-// short returns how many addresses have fewer backups than there are nodes for.
-func (c *core) short() int {
+// underReplicated returns how many addresses have fewer backups than there are nodes for.
+func (c *core) underReplicated() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lb.Short()
+	return c.lb.UnderReplicated()
 }
 
-// links returns the on-link prefixes of the nodes' interfaces.
-func (c *core) links() []netip.Prefix {
+// linkPrefixes returns the on-link prefixes of the nodes' interfaces.
+func (c *core) linkPrefixes() []netip.Prefix {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lb.Links()
 }
 
-func (c *core) settleLocked(uids []string) {
+func (c *core) queueServicesLocked(uids []string) {
 	for _, uid := range uids {
 		if key, ok := c.keys[uid]; ok {
-			c.settle(key)
+			c.queueServices(key)
 		}
 	}
 }
 
-func (c *core) settleAddressesLocked(addresses []netip.Addr) {
-	c.followLocked(addresses)
+func (c *core) queueAddressesLocked(addresses []netip.Addr) {
+	c.recordOwnersLocked(addresses)
 	for _, address := range addresses {
-		c.settleLocked(c.lb.HoldersOf(address))
+		c.queueServicesLocked(c.lb.HoldersOf(address))
 	}
 }
 

@@ -30,17 +30,17 @@ type departureNews struct {
 
 func newDepartures() departures { return departures{uids: map[string]types.UID{}} }
 
-// deleted notes the UID of a Node that is gone.
-func (d *departures) deleted(name string, uid types.UID) { d.uids[name] = uid }
+// nodeDeleted notes the UID of a Node that is gone.
+func (d *departures) nodeDeleted(name string, uid types.UID) { d.uids[name] = uid }
 
-// ended notes that a deleted node is forgotten.
-func (d *departures) ended(name string, cause loadbalancer.Cause) {
+// nodeForgotten notes that a deleted node is forgotten.
+func (d *departures) nodeForgotten(name string, cause loadbalancer.Cause) {
 	d.news = append(d.news, departureNews{name, d.uids[name], cause})
 	delete(d.uids, name)
 }
 
-// back notes that there is a Node of that name again.
-func (d *departures) back(name string) { delete(d.uids, name) }
+// nodeReturned notes that there is a Node of that name again.
+func (d *departures) nodeReturned(name string) { delete(d.uids, name) }
 
 // departLocked has deleted nodes told so, and forgets those that have heard it.
 func (c *core) departLocked() (again time.Duration) {
@@ -50,7 +50,7 @@ func (c *core) departLocked() (again time.Duration) {
 		d.news = append(d.news, departureNews{node: name, uid: d.uids[name]})
 	}
 	for _, e := range ended {
-		d.ended(e.Node, e.Cause)
+		d.nodeForgotten(e.Node, e.Cause)
 	}
 	c.tellDeparturesLocked()
 	return again
@@ -60,7 +60,7 @@ func (c *core) departLocked() (again time.Duration) {
 // that cause, if there is one.
 func (c *core) leaveLocked(node string, cause loadbalancer.Cause) {
 	if cause != "" {
-		c.departures.ended(node, cause)
+		c.departures.nodeForgotten(node, cause)
 	}
 	delete(c.departures.uids, node) // A standby has told nothing.
 	c.tellDeparturesLocked()
@@ -113,8 +113,8 @@ func (p *Provider) tellDeparture(n departureNews) {
 	p.recorder.Event(gone, kind, string(reason.NodeDeleting), text)
 }
 
-// soonest returns the shortest of the times that are not 0, which means never.
-func soonest(times ...time.Duration) (out time.Duration) {
+// shortestTime returns the shortest of the times that are not 0, which means never.
+func shortestTime(times ...time.Duration) (out time.Duration) {
 	for _, t := range times {
 		if t > 0 && (out == 0 || t < out) {
 			out = t

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
@@ -23,7 +23,7 @@ func departing(now func() time.Time, nodes ...string) (p *Provider, tell func() 
 	p.options.Logger = slog.New(slog.DiscardHandler)
 	for _, node := range nodes {
 		p.core.setNode(loadbalancer.Node{Name: node})
-		p.core.observe(node, announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}})
+		p.core.takeReport(node, plan.Report{Interfaces: []plan.Interface{{Name: "eth0"}}})
 	}
 	return p, func() (out string) {
 		for _, n := range p.core.takeDepartures() {
@@ -39,28 +39,28 @@ func departing(now func() time.Time, nodes ...string) (p *Provider, tell func() 
 func TestFault_K2_3_EventsTellOfADeletedNode(t *testing.T) {
 	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
 	p, tell := departing(func() time.Time { return now }, "node1", "node2")
-	report := announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}}
-	p.core.plan("cluster", 1, []byte("secret"))
+	report := plan.Report{Interfaces: []plan.Interface{{Name: "eth0"}}}
+	p.core.planNodes("cluster", 1, []byte("secret"))
 
 	p.core.deleteNode("node1", "uid-1")
 	require.Empty(t, tell(), "a standby tells nothing")
-	plans, again := p.core.plan("cluster", 1, []byte("secret"))
+	plans, again := p.core.planNodes("cluster", 1, []byte("secret"))
 	require.NotZero(t, again)
 	require.Equal(t, "Normal NodeDeleting node node1 was deleted while its announcer runs: its addresses move to others as in a planned move\n", tell())
-	report.Plan = plans["node1"].Stamp
-	p.core.observe("node1", report)
-	p.core.plan("cluster", 1, []byte("secret"))
+	report.Plan = plans["node1"].Version
+	p.core.takeReport("node1", report)
+	p.core.planNodes("cluster", 1, []byte("secret"))
 	require.Equal(t, "Normal NodeDeleting node node1, which was deleted, answers for no address any longer: it has acknowledged an empty plan\n", tell())
 
 	p.core.deleteNode("node2", "uid-2")
-	p.core.plan("cluster", 1, []byte("secret"))
+	p.core.planNodes("cluster", 1, []byte("secret"))
 	require.NotEmpty(t, tell())
 	now = now.Add(time.Minute)
-	p.core.plan("cluster", 1, []byte("secret"))
+	p.core.planNodes("cluster", 1, []byte("secret"))
 	require.Equal(t, "Warning NodeDeleting node node2, which was deleted, may still answer for addresses: it did not acknowledge an empty plan in time; end its announcer\n", tell())
 
 	p.core.deleteNode("node3", "uid-3") // It has no announcer.
-	p.core.plan("cluster", 1, []byte("secret"))
+	p.core.planNodes("cluster", 1, []byte("secret"))
 	require.Empty(t, tell())
 	require.Empty(t, p.core.departures.uids)
 }
@@ -68,30 +68,30 @@ func TestFault_K2_3_EventsTellOfADeletedNode(t *testing.T) {
 // TestFault_K2_3_StreamOfADeletedNodeEnds before it has acknowledged: a Warning where it still
 // answered for an address, else none. It is followed no longer, by a standby either.
 func TestFault_K2_3_StreamOfADeletedNodeEnds(t *testing.T) {
-	claims := announcement.Index[announcement.Claim]{}.With(announcement.Claim{Address: netip.MustParseAddr("192.0.2.1")})
+	claims := plan.Index[plan.Claim]{}.With(plan.Claim{Address: netip.MustParseAddr("192.0.2.1")})
 	for name, c := range map[string]struct {
 		leads bool
-		last  announcement.Report
+		last  plan.Report
 		want  string
 	}{
-		"it still answers":      {true, announcement.Report{Claims: claims}, "Warning NodeDeleting node node1, which was deleted, may still answer for addresses: its announcer has lost its stream; end its announcer\n"},
-		"it announces by BGP":   {true, announcement.Report{BGP: announcement.BGPReport{Sessions: []announcement.BGPSession{{}}}}, "Warning NodeDeleting node node1, which was deleted, may still answer for addresses: its announcer has lost its stream; end its announcer\n"},
-		"it has given up all":   {true, announcement.Report{}, "Normal NodeDeleting node node1, which was deleted, answers for no address any longer: its announcer has ended\n"},
-		"a standby sees it all": {false, announcement.Report{Claims: claims}, ""},
+		"it still answers":      {true, plan.Report{Claims: claims}, "Warning NodeDeleting node node1, which was deleted, may still answer for addresses: its announcer has lost its stream; end its announcer\n"},
+		"it announces by BGP":   {true, plan.Report{BGP: plan.BGPReport{Sessions: []plan.BGPSession{{}}}}, "Warning NodeDeleting node node1, which was deleted, may still answer for addresses: its announcer has lost its stream; end its announcer\n"},
+		"it has given up all":   {true, plan.Report{}, "Normal NodeDeleting node node1, which was deleted, answers for no address any longer: its announcer has ended\n"},
+		"a standby sees it all": {false, plan.Report{Claims: claims}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, tell := departing(time.Now, "node1", "node2")
 			p.core.deleteNode("node1", "uid-1")
 			if c.leads {
-				p.core.plan("cluster", 1, []byte("secret"))
+				p.core.planNodes("cluster", 1, []byte("secret"))
 				require.Contains(t, tell(), "its addresses move")
 			}
-			c.last.Interfaces = []announcement.Interface{{Name: "eth0"}}
-			p.core.observe("node1", c.last)
-			p.core.disconnect("node1")
+			c.last.Interfaces = []plan.Interface{{Name: "eth0"}}
+			p.core.takeReport("node1", c.last)
+			p.core.streamEnded("node1")
 			require.Equal(t, c.want, tell())
 			require.Empty(t, p.core.departures.uids)
-			p.core.plan("cluster", 1, []byte("secret"))
+			p.core.planNodes("cluster", 1, []byte("secret"))
 			require.Empty(t, tell(), "once")
 		})
 	}
@@ -104,14 +104,14 @@ func TestFault_K2_3_DeletedNodesAreForgotten(t *testing.T) {
 		node := fmt.Sprint("node", i)
 		p.core.setNode(loadbalancer.Node{Name: node})
 		if i%2 == 0 {
-			p.core.observe(node, announcement.Report{})
+			p.core.takeReport(node, plan.Report{})
 		}
 		p.core.deleteNode(node, types.UID(node))
 		if i%4 == 0 {
 			p.core.setNode(loadbalancer.Node{Name: node})
 			p.core.deleteNode(node, types.UID(node))
 		}
-		p.core.disconnect(node)
+		p.core.streamEnded(node)
 	}
 	require.Empty(t, p.core.departures.uids)
 	require.Empty(t, p.core.departures.news, "no leader told of any")

@@ -44,36 +44,36 @@ func (b bounded) Eventf(object runtime.Object, kind, why, format string, args ..
 	b.Event(object, kind, why, fmt.Sprintf(format, args...))
 }
 
-// sayings remember what was told of each Service, so that an Event tells of a change
+// eventDedup remember what was told of each Service, so that an Event tells of a change
 // and not of a repetition.
-type sayings struct {
+type eventDedup struct {
 	mu sync.Mutex
 	// by is guarded by mu; by the Service's key.
-	by map[string]*said
+	by map[string]*serviceEvents
 	// rewords paces changes of sentences.
 	rewords pacer
-	// parted are the Services by key, guarded by mu, that were let go of a short while ago.
-	parted map[string]parted
+	// released are the Services by key, guarded by mu, that were let go of a short while ago.
+	released map[string]recentlyReleased
 }
 
-// parted is a Service that was let go of: it was deleted, or it wanted no load balancer
+// recentlyReleased is a Service that was let go of: it was deleted, or it wanted no load balancer
 // any more, which it may change again.
-type parted struct {
+type recentlyReleased struct {
 	uid     string
 	deleted bool
 	at      time.Time
 }
 
-// remembered is for how long it is known that a Service was let go of: longer than the
+// releasedDelay is for how long it is known that a Service was let go of: longer than the
 // stock controller takes for its last write.
-const remembered = time.Minute
+const releasedDelay = time.Minute
 
-type said struct {
+type serviceEvents struct {
 	uid                  string
 	allocated, announced string
 	// answering is, by address, what was told of it last. What is not in it was not told of:
 	// a leader before may have.
-	answering map[netip.Addr]told
+	answering map[netip.Addr]addressEvent
 	// began is since when a new Service has been about to be announced.
 	began time.Time
 	// written is what our last write left, until the watch has shown it.
@@ -95,46 +95,46 @@ type said struct {
 	contest     contest
 }
 
-// told is what was told of one address.
-type told struct {
+// addressEvent is what was told of one address.
+type addressEvent struct {
 	// node is the last that answered for it, or "" for none.
 	node string
-	// silent says that it was told that nobody answers.
+	// silent reports whether it was told that nobody answers.
 	silent bool
 }
 
-// of returns what was said of svc. What its conditions say was said by a leader before.
-func (s *sayings) of(svc *corev1.Service) *said {
+// eventsOf returns what was said of svc. What its conditions say was said by a leader before.
+func (s *eventDedup) eventsOf(svc *corev1.Service) *serviceEvents {
 	key := svc.Namespace + "/" + svc.Name
 	if known, ok := s.by[key]; ok && known.uid == string(svc.UID) {
 		return known
 	}
-	fresh := &said{uid: string(svc.UID)}
-	if c := condition(svc, ConditionAllocated); c != nil {
+	fresh := &serviceEvents{uid: string(svc.UID)}
+	if c := conditionOf(svc, ConditionAllocated); c != nil {
 		fresh.allocated = c.Reason + c.Message
 	}
-	if c := condition(svc, ConditionAnnounced); c != nil {
+	if c := conditionOf(svc, ConditionAnnounced); c != nil {
 		fresh.announced = c.Reason
 		fresh.warned = eventType(loadbalancer.Verdict{Reason: reason.Reason(c.Reason)}) == corev1.EventTypeWarning && c.Reason != string(reason.NothingAllocated)
 	}
-	fresh.inherited = condition(svc, ConditionAllocated) != nil
+	fresh.inherited = conditionOf(svc, ConditionAllocated) != nil
 	if s.by == nil {
-		s.by = map[string]*said{}
+		s.by = map[string]*serviceEvents{}
 	}
 	s.by[key] = fresh
 	return fresh
 }
 
-// wrote remembers what a write of ours left.
-func (s *sayings) wrote(svc *corev1.Service) {
+// noteWrite remembers what a write of ours left.
+func (s *eventDedup) noteWrite(svc *corev1.Service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.of(svc).written = svc
+	s.eventsOf(svc).written = svc
 }
 
-// newest returns svc as our last write left it, where the watch has not come as far yet.
+// newestWritten returns svc as our last write left it, where the watch has not come as far yet.
 // Otherwise whatever happens in between would have the same written again.
-func (s *sayings) newest(svc *corev1.Service) *corev1.Service {
+func (s *eventDedup) newestWritten(svc *corev1.Service) *corev1.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	known, ok := s.by[svc.Namespace+"/"+svc.Name]
@@ -149,58 +149,58 @@ func (s *sayings) newest(svc *corev1.Service) *corev1.Service {
 	return known.written
 }
 
-// forget drops a Service that was deleted or wants no load balancer any more.
-func (s *sayings) forget(key string, deleted bool, now time.Time) {
+// forgetService drops a Service that was deleted or wants no load balancer any more.
+func (s *eventDedup) forgetService(key string, deleted bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forgetLocked(key, deleted, now)
+	s.forgetServiceLocked(key, deleted, now)
 }
 
-func (s *sayings) forgetLocked(key string, deleted bool, now time.Time) {
+func (s *eventDedup) forgetServiceLocked(key string, deleted bool, now time.Time) {
 	known, ok := s.by[key]
 	if !ok {
 		return
 	}
 	delete(s.by, key)
-	maps.DeleteFunc(s.parted, func(_ string, p parted) bool { return now.Sub(p.at) > remembered })
-	if s.parted == nil {
-		s.parted = map[string]parted{}
+	maps.DeleteFunc(s.released, func(_ string, p recentlyReleased) bool { return now.Sub(p.at) > releasedDelay })
+	if s.released == nil {
+		s.released = map[string]recentlyReleased{}
 	}
-	s.parted[key] = parted{uid: known.uid, deleted: deleted, at: now}
+	s.released[key] = recentlyReleased{uid: known.uid, deleted: deleted, at: now}
 }
 
-// parting reports whether the stock controller may still be about to empty the status of
+// wasJustReleased reports whether the stock controller may still be about to empty the status of
 // what is now svc: it does so by name, at the end of its work for a Service that was
 // deleted or wanted no load balancer any more. It does one thing at a time for a name:
 // once it asks for svc, that is over.
-func (s *sayings) parting(svc *corev1.Service, now time.Time) bool {
+func (s *eventDedup) wasJustReleased(svc *corev1.Service, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := svc.Namespace + "/" + svc.Name
 	if known, ok := s.by[key]; ok && known.uid != string(svc.UID) {
-		s.forgetLocked(key, true, now)
+		s.forgetServiceLocked(key, true, now)
 	}
-	p, ok := s.parted[key]
-	return ok && now.Sub(p.at) <= remembered
+	p, ok := s.released[key]
+	return ok && now.Sub(p.at) <= releasedDelay
 }
 
-// asked notes that the stock controller asks for svc.
-func (s *sayings) asked(svc *corev1.Service) {
+// noteAsked notes that the stock controller asks for svc.
+func (s *eventDedup) noteAsked(svc *corev1.Service) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := svc.Namespace + "/" + svc.Name
-	if p := s.parted[key]; !p.deleted || p.uid != string(svc.UID) {
-		delete(s.parted, key)
+	if p := s.released[key]; !p.deleted || p.uid != string(svc.UID) {
+		delete(s.released, key)
 	}
 }
 
-// tell emits an Event for each condition whose reason changed and for each address that is
+// emitEvents emits an Event for each condition whose reason changed and for each address that is
 // answered for the first time, or again after nobody did. followMoves tells of moves. It
 // returns when to tell of what is no news yet; 0 where there is nothing more to tell.
-func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
+func (s *eventDedup) emitEvents(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.of(svc)
+	said := s.eventsOf(svc)
 	if text := string(status.Allocated.Reason) + status.Allocated.Message; text != said.allocated {
 		said.allocated = text
 		recorder.Event(svc, eventType(status.Allocated), string(status.Allocated.Reason), status.Allocated.Message+noLonger(svc, status))
@@ -210,23 +210,23 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 	}
 	first := said.announced != string(status.Announced.Reason)
 	said.announced = string(status.Announced.Reason)
-	if first && !status.Announced.OK && !repeats(status) {
+	if first && !status.Announced.OK && !saysItAll(status) {
 		recorder.Event(svc, eventType(status.Announced), string(status.Announced.Reason), status.Announced.Message)
 	}
 	tells := false
-	for _, address := range slices.SortedFunc(maps.Keys(status.Answering), netip.Addr.Compare) {
-		if said.answers(address, status.Answering[address], first) {
+	for _, address := range slices.SortedFunc(maps.Keys(status.Owners), netip.Addr.Compare) {
+		if said.setOwner(address, status.Owners[address], first) {
 			tells = true
-			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", status.Answering[address], address))
+			recorder.Event(svc, corev1.EventTypeNormal, string(reason.Announced), fmt.Sprintf("node %s answers for %s", status.Owners[address], address))
 		}
 	}
 	if said.announces(status, first) && !tells {
 		recorder.Event(svc, corev1.EventTypeNormal, string(status.Announced.Reason), status.Announced.Message)
 	}
 	if first {
-		said.silence(status)
+		said.markSilent(status)
 	}
-	maps.DeleteFunc(said.answering, func(a netip.Addr, _ told) bool {
+	maps.DeleteFunc(said.answering, func(a netip.Addr, _ addressEvent) bool {
 		return !slices.ContainsFunc(status.Held, func(h ipam.Assignment) bool { return h.Address == a })
 	})
 	return 0
@@ -234,12 +234,12 @@ func (s *sayings) tell(recorder record.EventRecorder, svc *corev1.Service, statu
 
 // announces notes whether there is something to warn of, and reports whether all being well is
 // news of its own: a Warning is over, or routers hear of the addresses, of which no node tells.
-func (s *said) announces(status loadbalancer.Status, first bool) (news bool) {
+func (s *serviceEvents) announces(status loadbalancer.Status, first bool) (news bool) {
 	switch {
 	case status.Announced.Reason == reason.Announced:
-		news = s.warned || first && len(status.Answering) == 0
+		news = s.warned || first && len(status.Owners) == 0
 		s.warned = false
-	case eventType(status.Announced) == corev1.EventTypeWarning && !repeats(status):
+	case eventType(status.Announced) == corev1.EventTypeWarning && !saysItAll(status):
 		s.warned = true
 	}
 	return news
@@ -254,7 +254,7 @@ const (
 
 // starting returns for how long it is no news that svc has no endpoints; 0 where it has, or
 // where that is news or was told.
-func (s *said) starting(svc *corev1.Service, why reason.Reason, now time.Time) time.Duration {
+func (s *serviceEvents) starting(svc *corev1.Service, why reason.Reason, now time.Time) time.Duration {
 	if why != reason.NoEndpoints && why != reason.NoLocalEndpoints {
 		s.bare = time.Time{}
 		return 0
@@ -268,30 +268,30 @@ func (s *said) starting(svc *corev1.Service, why reason.Reason, now time.Time) t
 	return max(0, startGrace-now.Sub(svc.CreationTimestamp.Time), bareGrace-now.Sub(s.bare))
 }
 
-// answers notes which node answers for address, and reports whether that is news that
+// setOwner notes which node answers for address, and reports whether that is news that
 // nobody else tells: of a move to another node followMoves does.
-func (s *said) answers(address netip.Addr, node string, first bool) (news bool) {
+func (s *serviceEvents) setOwner(address netip.Addr, node string, first bool) (news bool) {
 	before, known := s.answering[address]
-	s.note(address, told{node: node})
+	s.noteAddress(address, addressEvent{node: node})
 	if !known {
 		return first
 	}
 	return before.silent && (before.node == "" || before.node == node)
 }
 
-// silence notes for which addresses it was said that nobody answers: who does is news when
+// markSilent notes for which addresses it was said that nobody answers: who does is news when
 // somebody does.
-func (s *said) silence(status loadbalancer.Status) {
+func (s *serviceEvents) markSilent(status loadbalancer.Status) {
 	for _, held := range status.Held {
-		if status.Answering[held.Address] == "" {
-			s.note(held.Address, told{node: s.answering[held.Address].node, silent: true})
+		if status.Owners[held.Address] == "" {
+			s.noteAddress(held.Address, addressEvent{node: s.answering[held.Address].node, silent: true})
 		}
 	}
 }
 
-func (s *said) note(address netip.Addr, t told) {
+func (s *serviceEvents) noteAddress(address netip.Addr, t addressEvent) {
 	if s.answering == nil {
-		s.answering = map[netip.Addr]told{}
+		s.answering = map[netip.Addr]addressEvent{}
 	}
 	s.answering[address] = t
 }
@@ -310,15 +310,15 @@ func noLonger(svc *corev1.Service, status loadbalancer.Status) string {
 	return "; no longer " + strings.Join(lost, ", ")
 }
 
-// repeats reports whether the Event about the addresses themselves says all that could be
+// saysItAll reports whether the Event about the addresses themselves says all that could be
 // said of their announcement.
-func repeats(status loadbalancer.Status) bool {
+func saysItAll(status loadbalancer.Status) bool {
 	return status.Announced.Reason == reason.NothingAllocated || status.Announced.Reason == status.Allocated.Reason
 }
 
 func eventType(v loadbalancer.Verdict) string {
 	switch v.Reason {
-	case reason.Allocated, reason.AllocatedPartly, reason.Announced, reason.WaitingForAnnouncer:
+	case reason.Allocated, reason.PartiallyAllocated, reason.Announced, reason.WaitingForAnnouncer:
 		return corev1.EventTypeNormal
 	}
 	return corev1.EventTypeWarning

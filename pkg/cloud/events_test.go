@@ -35,14 +35,14 @@ func TestEvents(t *testing.T) {
 		"new, its endpoints are made": {time.Second, allocated, verdict(false, reason.NoEndpoints), []string{"Normal Allocated m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var s sayings
+			var s eventDedup
 			now := time.Now()
 			recorder := record.NewFakeRecorder(10)
 			svc := loadBalancer("web", func(svc *corev1.Service) { svc.CreationTimestamp = metav1.NewTime(now.Add(-c.age)) })
 			status := loadbalancer.Status{Allocated: c.allocated, Announced: c.announced}
-			wait := s.tell(recorder, svc, status, now)
+			wait := s.emitEvents(recorder, svc, status, now)
 			require.Equal(t, c.want, drain(recorder))
-			require.Zero(t, s.tell(recorder, svc, status, now.Add(wait)), "everything is told by then")
+			require.Zero(t, s.emitEvents(recorder, svc, status, now.Add(wait)), "everything is told by then")
 			if wait > 0 {
 				require.Equal(t, []string{"Warning NoEndpoints m"}, drain(recorder))
 			}
@@ -73,15 +73,15 @@ func TestHesitation(t *testing.T) {
 		reason.WaitingForAnnouncer: reason.WaitingForAnnouncer,
 		reason.NothingAllocated:    reason.WaitingForAnnouncer,
 	} {
-		var s sayings
+		var s eventDedup
 		svc := loadBalancer("web")
 		setCondition(svc, ConditionAnnounced, verdict(before == reason.Announced, before), metav1.NewTime(now))
 		status := loadbalancer.Status{Announced: verdict(false, reason.WaitingForAnnouncer)}
-		wait := s.hesitate(svc, &status, now)
+		wait := s.waitHandover(svc, &status, now)
 		require.Equal(t, want, status.Announced.Reason)
 		require.Equal(t, before == reason.Announced, status.Announced.OK)
 		status.Announced = verdict(false, reason.WaitingForAnnouncer)
-		require.Zero(t, s.hesitate(svc, &status, now.Add(wait)))
+		require.Zero(t, s.waitHandover(svc, &status, now.Add(wait)))
 		require.Equal(t, reason.WaitingForAnnouncer, status.Announced.Reason, "not for ever")
 	}
 }
@@ -102,16 +102,16 @@ func TestAnswersAreToldAgainAfterSilence(t *testing.T) {
 		"silent, elsewhere": {[]loadbalancer.Verdict{announced, none, announced}, []string{"node1", "", "node2"}, []string{"Normal Announced node node1 answers for 10.0.0.1", "Warning NoEndpoints m", "Normal Announced m"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, recorder := sayings{}, record.NewFakeRecorder(10)
+			s, recorder := eventDedup{}, record.NewFakeRecorder(10)
 			now := time.Now()
 			for i, v := range c.verdicts {
 				now = now.Add(bareGrace) // an absence that lasts is told
 				status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
 				if c.nodes[i] != "" {
-					status.Answering = map[netip.Addr]string{address: c.nodes[i]}
+					status.Owners = map[netip.Addr]string{address: c.nodes[i]}
 				}
-				s.tell(recorder, loadBalancer("web"), status, now)
-				s.tell(recorder, loadBalancer("web"), status, now.Add(bareGrace))
+				s.emitEvents(recorder, loadBalancer("web"), status, now)
+				s.emitEvents(recorder, loadBalancer("web"), status, now.Add(bareGrace))
 			}
 			require.Equal(t, append([]string{"Normal Allocated m"}, c.want...), drain(recorder))
 		})
@@ -125,13 +125,13 @@ func TestFault_K6_3_StartingIsNoWarning(t *testing.T) {
 	address := netip.MustParseAddr("10.0.0.1")
 	born := time.Now()
 	svc := loadBalancer("web", func(svc *corev1.Service) { svc.CreationTimestamp = metav1.NewTime(born) })
-	s, recorder := sayings{}, record.NewFakeRecorder(10)
+	s, recorder := eventDedup{}, record.NewFakeRecorder(10)
 	tell := func(v loadbalancer.Verdict, at time.Duration) time.Duration {
 		status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
 		if v.OK {
-			status.Answering = map[netip.Addr]string{address: "node1"}
+			status.Owners = map[netip.Addr]string{address: "node1"}
 		}
-		return s.tell(recorder, svc, status, born.Add(at))
+		return s.emitEvents(recorder, svc, status, born.Add(at))
 	}
 	require.Equal(t, startGrace-2*time.Second, tell(none, 2*time.Second))
 	tell(announced, 3*time.Second)
@@ -156,17 +156,17 @@ func TestFault_K6_3_NormalEndsWarning(t *testing.T) {
 	}{
 		"no node on layer 2":  {verdict(false, reason.NoEligibleNode), "node1"},
 		"another machine":     {verdict(true, reason.AddressConflict), "node1"},
-		"no router hears":     {verdict(false, reason.NoSession), ""},
+		"no router hears":     {verdict(false, reason.NoBGPSession), ""},
 		"status is contested": {verdict(true, reason.StatusContested), "node1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, recorder := sayings{}, record.NewFakeRecorder(10)
+			s, recorder := eventDedup{}, record.NewFakeRecorder(10)
 			tell := func(v loadbalancer.Verdict) {
 				status := loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: v, Held: []ipam.Assignment{{Address: address}}}
 				if c.node != "" && v.OK {
-					status.Answering = map[netip.Addr]string{address: c.node}
+					status.Owners = map[netip.Addr]string{address: c.node}
 				}
-				s.tell(recorder, loadBalancer("web"), status, time.Now())
+				s.emitEvents(recorder, loadBalancer("web"), status, time.Now())
 			}
 			tell(verdict(true, reason.Announced))
 			first := drain(recorder)
@@ -185,8 +185,8 @@ func TestFault_K6_3_NormalEndsWarning(t *testing.T) {
 func TestFault_K6_3_LeaderChangeEndsWarning(t *testing.T) {
 	svc := loadBalancer("web")
 	setCondition(svc, ConditionAllocated, verdict(true, reason.Allocated), metav1.Now())
-	setCondition(svc, ConditionAnnounced, verdict(false, reason.NoSession), metav1.Now())
-	s, recorder := sayings{}, record.NewFakeRecorder(10)
-	s.tell(recorder, svc, loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: verdict(true, reason.Announced)}, time.Now())
+	setCondition(svc, ConditionAnnounced, verdict(false, reason.NoBGPSession), metav1.Now())
+	s, recorder := eventDedup{}, record.NewFakeRecorder(10)
+	s.emitEvents(recorder, svc, loadbalancer.Status{Allocated: verdict(true, reason.Allocated), Announced: verdict(true, reason.Announced)}, time.Now())
 	require.Equal(t, []string{"Normal Announced m"}, drain(recorder))
 }

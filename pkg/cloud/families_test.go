@@ -23,7 +23,7 @@ func TestEachFamilyGoesByItsOwnEndpoints(t *testing.T) {
 	c.acknowledge("10.0.0.0")
 	c.published("web", "10.0.0.0", "2001:db8::")
 	c.says("web", ConditionAnnounced, reason.NoEndpoints)
-	require.Contains(t, condition(c.service("web"), ConditionAnnounced).Message, "2001:db8::")
+	require.Contains(t, conditionOf(c.service("web"), ConditionAnnounced).Message, "2001:db8::")
 	c.told("Announced: node node1 answers for 10.0.0.0")
 
 	v6 := endpointsFor("web")

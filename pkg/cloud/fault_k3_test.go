@@ -112,7 +112,7 @@ func TestFault_K3_3_OutdatedVersionReleasesNothing(t *testing.T) {
 	})
 	outdated := c.service("web")
 	outdated.Spec.Type = corev1.ServiceTypeClusterIP
-	require.NoError(t, c.p.release(t.Context(), outdated))
+	require.NoError(t, c.p.releaseService(t.Context(), outdated))
 	require.True(t, refused.Load())
 	require.True(t, c.knows("uid-web"))
 	c.published("web", "10.0.0.0")
@@ -254,6 +254,6 @@ func TestFault_K3_3_GoneServiceIsReleased(t *testing.T) {
 	c.published("web", "10.0.0.0")
 	outdated := c.service("web")
 	require.NoError(t, c.client.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}))
-	require.NoError(t, c.p.release(t.Context(), outdated))
+	require.NoError(t, c.p.releaseService(t.Context(), outdated))
 	require.False(t, c.knows("uid-web"))
 }

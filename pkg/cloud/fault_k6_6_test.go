@@ -15,7 +15,7 @@ import (
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 	controllersmetrics "k8s.io/component-base/metrics/prometheus/controllers"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // stockController runs the stock service controller on c until the test ends.
@@ -41,7 +41,7 @@ func (c *cluster) served(n int) {
 		for _, svc := range list.Items {
 			require.Len(t, svc.Status.LoadBalancer.Ingress, 1)
 			require.True(t, servicehelpers.HasLBFinalizer(&svc))
-			require.NotNil(t, condition(&svc, ConditionAnnounced))
+			require.NotNil(t, conditionOf(&svc, ConditionAnnounced))
 		}
 	}, waitAtMost, 100*time.Millisecond)
 }
@@ -78,7 +78,7 @@ func TestFault_K6_6_NoEventWithoutNews(t *testing.T) {
 	next := startWith(t, config, time.Now, append(objects, lastGood(config))...)
 	next.stockController()
 	for i := range 20 { // a leader waits a while for nodes without an announcer
-		next.p.NodeConnected(fmt.Sprintf("other%d", i), announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}})
+		next.p.NodeConnected(fmt.Sprintf("other%d", i), plan.Report{Interfaces: []plan.Interface{{Name: "eth0"}}})
 	}
 	<-next.p.restored
 	exclude := func(exclude string) {

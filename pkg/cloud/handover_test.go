@@ -54,7 +54,7 @@ func TestAddressLeavesOneStatusBeforeItEntersAnother(t *testing.T) {
 	svc.Annotations = map[string]string{AnnotationAddresses: "10.0.0.3"}
 	_, err := c.client.CoreV1().Services("default").Update(t.Context(), svc, metav1.UpdateOptions{})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return c.p.core.lingers("uid-web") }, waitAtMost, time.Millisecond)
+	require.Eventually(t, func() bool { return c.p.core.isLingering("uid-web") }, waitAtMost, time.Millisecond)
 
 	heir := loadBalancer("heir", func(svc *corev1.Service) { svc.Annotations[AnnotationAddresses] = "10.0.0.0" })
 	require.ErrorContains(t, c.create(heir), "is still in the status of Service default/web")

@@ -9,14 +9,14 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 	cloudproviderapi "k8s.io/cloud-provider/api"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // Reasons of Events on a Node that waits to be initialised.
 const (
 	// eventNotInitialized says why it goes on waiting.
 	eventNotInitialized = "NodeNotInitialized"
-	// eventLabelMissing says that it is initialised without its zone or region, which
+	// eventLabelMissing means that it is initialised without its zone or region, which
 	// nobody sets later.
 	eventLabelMissing = "NodeLabelMissing"
 )
@@ -34,7 +34,7 @@ func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) {
 // instances answers the stock cloud-node-controller. There is no cloud to ask: all it
 // knows is in the Node object, put there by the kubelet and by whoever labels nodes.
 type instances struct {
-	nodes  cloudconfig.Nodes
+	nodes  config.Nodes
 	events record.EventRecorder
 }
 
@@ -53,7 +53,7 @@ func (i instances) InstanceShutdown(context.Context, *corev1.Node) (bool, error)
 func (i instances) InstanceMetadata(_ context.Context, node *corev1.Node) (*cloudprovider.InstanceMetadata, error) {
 	addresses, err := nodeAddresses(node)
 	if err != nil {
-		i.tell(node, eventNotInitialized, err.Error())
+		i.emitEvent(node, eventNotInitialized, err.Error())
 		return nil, fmt.Errorf("node %s: %w", node.Name, err)
 	}
 	id := node.Spec.ProviderID // immutable once it is set
@@ -76,14 +76,14 @@ func (i instances) fromLabel(node *corev1.Node, key, target string) string {
 	}
 	value := node.Labels[key]
 	if value == "" {
-		i.tell(node, eventLabelMissing, fmt.Sprintf("the node has no label %s: %s is not set, and will not be set later; set both by hand", key, target))
+		i.emitEvent(node, eventLabelMissing, fmt.Sprintf("the node has no label %s: %s is not set, and will not be set later; set both by hand", key, target))
 	}
 	return value
 }
 
-// tell emits an Event about a node that waits to be initialised. The stock controller
+// emitEvent emits an Event about a node that waits to be initialised. The stock controller
 // asks about the others too, every few minutes; those lack nothing new.
-func (i instances) tell(node *corev1.Node, reason, message string) {
+func (i instances) emitEvent(node *corev1.Node, reason, message string) {
 	for _, taint := range node.Spec.Taints {
 		if taint.Key == cloudproviderapi.TaintExternalCloudProvider {
 			i.events.Event(node, corev1.EventTypeWarning, reason, message)
@@ -93,7 +93,7 @@ func (i instances) tell(node *corev1.Node, reason, message string) {
 }
 
 // followNodes takes over how nodes are initialised. It cannot take over whether they are.
-func (p *Provider) followNodes(nodes *cloudconfig.Nodes) {
+func (p *Provider) followNodes(nodes *config.Nodes) {
 	served := p.nodes.Load() != nil
 	if served == (nodes != nil) {
 		p.nodes.Store(nodes)

@@ -17,14 +17,14 @@ import (
 	cloudnode "k8s.io/cloud-provider/controllers/node"
 	controllersmetrics "k8s.io/component-base/metrics/prometheus/controllers"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // These tests run the stock cloud-node-controller on our answers: what counts is what it
 // makes of them.
 
 // initialised is what nodes are initialised with here.
-var initialised = cloudconfig.Nodes{ProviderID: "baremetal://{name}", ZoneLabel: "rack", RegionLabel: "example.org/site"}
+var initialised = config.Nodes{ProviderID: "baremetal://{name}", ZoneLabel: "rack", RegionLabel: "example.org/site"}
 
 // newNode returns a Node as a kubelet with --cloud-provider=external registers it.
 func newNode(change ...func(*corev1.Node)) *corev1.Node {

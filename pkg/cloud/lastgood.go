@@ -15,7 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // Keys of the ConfigMap with the last good cloud-config, beside ConfigMapKey: the ConfigMap
@@ -29,8 +29,8 @@ const (
 
 // Started is the cloud-config that a process starts with.
 type Started struct {
-	Config   *cloudconfig.Config
-	Warnings []cloudconfig.Warning
+	Config   *config.Config
+	Warnings []config.Warning
 	// Stale is why the newest cloud-config is not what is used, or nil. The last good one, kept
 	// by the leader in a ConfigMap, is used then.
 	Stale error
@@ -64,7 +64,7 @@ func StartConfig(ctx context.Context, client kubernetes.Interface, namespace str
 	bad := newest.err
 	if bad == nil {
 		var started Started
-		if started.Config, started.Warnings, bad = cloudconfig.Parse(newest.text, newest.name); bad == nil {
+		if started.Config, started.Warnings, bad = config.Parse(newest.text, newest.name); bad == nil {
 			return started, nil
 		}
 	}
@@ -80,20 +80,20 @@ func fallBack(ctx context.Context, client kubernetes.Interface, namespace string
 	if kept.Data[ConfigMapKey] == "" {
 		return Started{}, bad
 	}
-	config, warnings, err := parseLastGood(kept)
+	cfg, warnings, err := parseLastGood(kept)
 	if err != nil {
 		return Started{}, errors.Join(bad, err)
 	}
-	return Started{Config: config, Warnings: warnings, Stale: bad}, nil
+	return Started{Config: cfg, Warnings: warnings, Stale: bad}, nil
 }
 
 // parseLastGood reads the last good cloud-config, if it is as it was kept.
-func parseLastGood(kept *corev1.ConfigMap) (*cloudconfig.Config, []cloudconfig.Warning, error) {
+func parseLastGood(kept *corev1.ConfigMap) (*config.Config, []config.Warning, error) {
 	text, name := kept.Data[ConfigMapKey], "ConfigMap "+kept.Namespace+"/"+kept.Name
 	if want := kept.Data[lastGoodHash]; want != "" && want != hashOf(text) {
 		return nil, nil, fmt.Errorf("%s was changed by hand: its text does not have the hash %s; empty it, or put the text back", name, want)
 	}
-	return cloudconfig.Parse([]byte(text), name)
+	return config.Parse([]byte(text), name)
 }
 
 // originOf returns where the last good cloud-config came from.
@@ -122,7 +122,7 @@ func lastGoodData(c configText) map[string]string {
 }
 
 // keepConfig stores the cloud-config that was just accepted for the next process.
-func (p *Provider) keepConfig(ctx context.Context, config configText) error {
+func (p *Provider) keepConfig(ctx context.Context, cfg configText) error {
 	configMaps := p.client.CoreV1().ConfigMaps(p.options.Namespace)
 	kept, err := configMaps.Get(ctx, LastGoodConfigMapName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -131,7 +131,7 @@ func (p *Provider) keepConfig(ctx context.Context, config configText) error {
 	if err != nil {
 		return err
 	}
-	data := lastGoodData(config)
+	data := lastGoodData(cfg)
 	if maps.Equal(kept.Data, data) {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (p *Provider) keepConfig(ctx context.Context, config configText) error {
 
 // keptConfig is a cloud-config that a leader kept; config is nil where there is none.
 type keptConfig struct {
-	config *cloudconfig.Config
+	config *config.Config
 	origin configOrigin
 	hash   string // SHA-256 of its text, in hex
 }
@@ -157,11 +157,11 @@ func (p *Provider) lastGood(ctx context.Context) keptConfig {
 		case apierrors.IsNotFound(err) || err == nil && kept.Data[ConfigMapKey] == "":
 			return keptConfig{}
 		case err == nil:
-			config, _, err := parseLastGood(kept)
+			cfg, _, err := parseLastGood(kept)
 			if err != nil {
 				p.options.Logger.Warn("the last good cloud-config cannot be read; going on without it", "err", err)
 			}
-			return keptConfig{config: config, origin: originOf(kept), hash: hashOf(kept.Data[ConfigMapKey])}
+			return keptConfig{config: cfg, origin: originOf(kept), hash: hashOf(kept.Data[ConfigMapKey])}
 		}
 		p.options.Logger.Warn("the last good cloud-config cannot be fetched; trying on", "err", err)
 		select {

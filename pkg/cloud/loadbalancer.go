@@ -16,7 +16,7 @@ var errNotReady = errors.New("the addresses in use are not known yet")
 // other has just replaced. The stock controller has written its finalizer before it asks, and
 // writes no status and no Event after this answer, which it compares by ==.
 func (p *Provider) EnsureLoadBalancer(_ context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
-	p.said.asked(svc)
+	p.dedup.noteAsked(svc)
 	select {
 	case <-p.restored:
 		p.queue.Add(svc.Namespace + "/" + svc.Name)
@@ -32,8 +32,8 @@ func (p *Provider) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Se
 	if err := p.waitRestored(ctx); err != nil {
 		return nil, false, err
 	}
-	status, ok := p.core.status(string(svc.UID))
-	if !ok || len(status.Held) == 0 || !served(svc, p.classes()) {
+	status, ok := p.core.statusOf(string(svc.UID))
+	if !ok || len(status.Held) == 0 || !classServed(svc, p.servedClasses()) {
 		return nil, false, nil
 	}
 	return statusOf(status.Published, status.Yielding), true, nil
@@ -62,12 +62,12 @@ func (p *Provider) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc 
 		return err // the stock controller asks again
 	}
 	defer p.queue.Add(key)
-	defer p.writers.lock(key)()
+	defer p.writers.lockKey(key)()
 	// svc may be an outdated copy.
 	if known, err := p.listers.services.Services(svc.Namespace).Get(svc.Name); err == nil && known.UID == svc.UID {
-		svc = p.said.newest(known)
+		svc = p.dedup.newestWritten(known)
 	}
-	return p.release(ctx, svc)
+	return p.releaseService(ctx, svc)
 }
 
 // waitRestored waits until every held address is known, which takes as long as the

@@ -15,7 +15,7 @@ import (
 // at, and one for those that it no longer holds. What its status shows at the first look it
 // held before.
 func (p *Provider) logHeld(svc *corev1.Service, status loadbalancer.Status) {
-	given, gone := p.said.holds(svc, status.Held)
+	given, gone := p.dedup.holds(svc, status.Held)
 	key := svc.Namespace + "/" + svc.Name
 	if len(given) > 0 {
 		p.options.Logger.Info("addresses allocated", "service", key, "addresses", addressList(given), "pools", poolList(given))
@@ -31,10 +31,10 @@ func (p *Provider) logReleased(key string, gone []ipam.Assignment) {
 }
 
 // holds notes what svc holds and returns what is new of it and what is gone.
-func (s *sayings) holds(svc *corev1.Service, held []ipam.Assignment) (given, gone []ipam.Assignment) {
+func (s *eventDedup) holds(svc *corev1.Service, held []ipam.Assignment) (given, gone []ipam.Assignment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.of(svc)
+	said := s.eventsOf(svc)
 	before := said.held
 	if before == nil {
 		for _, a := range publishedAddresses(svc) {

@@ -55,7 +55,7 @@ func TestFault_K6_1_EventsHaveTheConfigMapsUID(t *testing.T) {
 // TestFault_K6_9_SentencesArePaced: a condition names the node that answers; where only that
 // changed a handful of Services is written at once, and the others five a second.
 func TestFault_K6_9_SentencesArePaced(t *testing.T) {
-	var s sayings
+	var s eventDedup
 	now := time.Unix(0, 0)
 	moved := func(name string, at time.Time) (string, time.Duration) {
 		svc := loadBalancer(name)
@@ -67,7 +67,7 @@ func TestFault_K6_9_SentencesArePaced(t *testing.T) {
 	names := []string{"a", "b", "c", "d", "e", "f", "g"}
 	for i, name := range names {
 		message, wait := moved(name, now)
-		require.Equal(t, time.Duration(max(0, i+1-handful))*rewordInterval, wait, name)
+		require.Equal(t, time.Duration(max(0, i+1-moveEventsLimit))*rewordInterval, wait, name)
 		require.Equal(t, wait > 0, message == "answered by node1: 10.0.0.1", name)
 	}
 	message, wait := moved("g", now.Add(2*rewordInterval))

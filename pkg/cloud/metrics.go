@@ -12,31 +12,31 @@ import (
 
 // Metrics of the cluster side. Gauges are read when they are asked for.
 var (
-	descPublishing = prometheus.NewDesc("baremetal_ccm_publishing", "Whether this replica leads and its plans go out (1) or not (0).", nil, nil)
-	descTerm       = prometheus.NewDesc("baremetal_ccm_term", "The term in whose name this replica speaks; 0 on a standby.", nil, nil)
-	descConfigInfo = prometheus.NewDesc("baremetal_ccm_cloud_config_info", "1 for the cloud-config in use, by the SHA-256 of its text.", []string{"sha256"}, nil)
-	descConfig     = prometheus.NewDesc("baremetal_ccm_cloud_config_valid", "Whether the newest cloud-config is the one in use (1) or the last good one is (0).", nil, nil)
-	descWatch      = prometheus.NewDesc("baremetal_ccm_watch_current", "1 if this replica's cache of that kind has caught up with the API server since its watch was last broken.", []string{"kind"}, nil)
-	descServices   = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
-	descHeld       = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
-	descSize       = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
-	descQuarantine = prometheus.NewDesc("baremetal_ccm_pool_addresses_quarantined", "Addresses of the pool that are not given out because nodes, routers or other machines on the network have them.", []string{"pool", "family"}, nil)
-	descConflict   = prometheus.NewDesc("baremetal_ccm_address_conflict", "1 for each address that a Service holds and another machine on the network, with that MAC address, uses too.", []string{"address", "namespace", "service", "mac"}, nil)
-	descConflicts  = prometheus.NewDesc("baremetal_ccm_address_conflicts_total", "What happened between addresses and other machines on the network, by kind: free addresses quarantined, discharged or unquarantined (half of what is free is in quarantine already), addresses of Services contested or settled again, machines proxied (taken for a proxy).", []string{"kind"}, nil)
-	descProxies    = prometheus.NewDesc("baremetal_ccm_proxies", "Machines on the network that answer for so many addresses that they are taken for proxies.", nil, nil)
-	descAnswered   = prometheus.NewDesc("baremetal_ccm_address_claim_start_timestamp_seconds", "When the node that answers for the address began to, as this replica heard it, in seconds since 1970; reason is Announced for the first node, and else why the address left the one before.", []string{"address", "namespace", "service", "node", "reason"}, nil)
-	descAddresses  = prometheus.NewDesc("baremetal_ccm_addresses", "Addresses that Services hold, by the reason of their announcement: Announced where a node answers.", []string{"reason"}, nil)
-	descShort      = prometheus.NewDesc("baremetal_ccm_addresses_short_of_backups", "Addresses that fewer nodes stand by for than may answer, by the reason.", []string{"reason"}, nil)
-	descMoves      = prometheus.NewDesc("baremetal_ccm_address_moves_total", "Addresses that another node answers for than before, by why they left that one.", []string{"reason"}, nil)
-	descStreams    = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
-	descRefused    = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
-	descTerms      = prometheus.NewDesc("baremetal_ccm_implausible_terms_total", "Terms that nodes were told, as they report, and that no history of leaders can have reached.", nil, nil)
-	descPlans      = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
-	descPlanBytes  = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
-	descExpiry     = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
-	descMisfit     = prometheus.NewDesc("baremetal_ccm_bgp_peer_problem", "1 for the reason why a node has not a BGP peer that its labels should make.", []string{"node", "peer", "reason"}, nil)
-	descRollout    = prometheus.NewDesc("baremetal_ccm_bgp_nodes_waiting", "Nodes whose BGP sessions have still to begin anew with another configuration, one node after the other.", nil, nil)
-	descReports    = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
+	descPublishing      = prometheus.NewDesc("baremetal_ccm_publishing", "Whether this replica leads and its plans go out (1) or not (0).", nil, nil)
+	descTerm            = prometheus.NewDesc("baremetal_ccm_term", "The term in whose name this replica speaks; 0 on a standby.", nil, nil)
+	descConfigInfo      = prometheus.NewDesc("baremetal_ccm_cloud_config_info", "1 for the cloud-config in use, by the SHA-256 of its text.", []string{"sha256"}, nil)
+	descConfig          = prometheus.NewDesc("baremetal_ccm_cloud_config_valid", "Whether the newest cloud-config is the one in use (1) or the last good one is (0).", nil, nil)
+	descWatch           = prometheus.NewDesc("baremetal_ccm_watch_current", "1 if this replica's cache of that kind has caught up with the API server since its watch was last broken.", []string{"kind"}, nil)
+	descServices        = prometheus.NewDesc("baremetal_ccm_services", "Services of type LoadBalancer that are served, by the reason of their condition Allocated.", []string{"reason"}, nil)
+	descHeld            = prometheus.NewDesc("baremetal_ccm_pool_addresses_in_use", "Addresses of the pool that Services hold.", []string{"pool", "family"}, nil)
+	descSize            = prometheus.NewDesc("baremetal_ccm_pool_addresses", "Addresses that the pool contains, to the precision of a float.", []string{"pool", "family"}, nil)
+	descQuarantine      = prometheus.NewDesc("baremetal_ccm_pool_addresses_quarantined", "Addresses of the pool that are not given out because nodes, routers or other machines on the network have them.", []string{"pool", "family"}, nil)
+	descConflict        = prometheus.NewDesc("baremetal_ccm_address_conflict", "1 for each address that a Service holds and another machine on the network, with that MAC address, uses too.", []string{"address", "namespace", "service", "mac"}, nil)
+	descConflicts       = prometheus.NewDesc("baremetal_ccm_address_conflicts_total", "What happened between addresses and other machines on the network, by kind: free addresses quarantined, discharged or unquarantined (half of what is free is in quarantine already), addresses of Services contested or settled again, machines proxied (taken for a proxy).", []string{"kind"}, nil)
+	descProxies         = prometheus.NewDesc("baremetal_ccm_proxies", "Machines on the network that answer for so many addresses that they are taken for proxies.", nil, nil)
+	descAnswered        = prometheus.NewDesc("baremetal_ccm_address_claim_start_timestamp_seconds", "When the node that answers for the address began to, as this replica heard it, in seconds since 1970; reason is Announced for the first node, and else why the address left the one before.", []string{"address", "namespace", "service", "node", "reason"}, nil)
+	descAddresses       = prometheus.NewDesc("baremetal_ccm_addresses", "Addresses that Services hold, by the reason of their announcement: Announced where a node answers.", []string{"reason"}, nil)
+	descUnderReplicated = prometheus.NewDesc("baremetal_ccm_addresses_short_of_backups", "Addresses that have fewer backups than there are nodes for, by the reason.", []string{"reason"}, nil)
+	descMoves           = prometheus.NewDesc("baremetal_ccm_address_moves_total", "Addresses that another node answers for than before, by why they left that one.", []string{"reason"}, nil)
+	descStreams         = prometheus.NewDesc("baremetal_ccm_control_streams", "Announcers' streams to this replica: pending admission, silent (told nothing yet), planned.", []string{"state"}, nil)
+	descRefused         = prometheus.NewDesc("baremetal_ccm_control_refused_total", "Streams of announcers refused or ended, by cause.", []string{"cause"}, nil)
+	descTerms           = prometheus.NewDesc("baremetal_ccm_implausible_terms_total", "Terms that nodes were told, as they report, and that no history of leaders can have reached.", nil, nil)
+	descPlans           = prometheus.NewDesc("baremetal_ccm_control_plans_total", "Plans sent to announcers, whole (snapshot) or as a difference.", []string{"form"}, nil)
+	descPlanBytes       = prometheus.NewDesc("baremetal_ccm_control_plan_bytes_total", "Size of the plans sent to announcers.", nil, nil)
+	descExpiry          = prometheus.NewDesc("baremetal_ccm_certificate_expiration_timestamp_seconds", "Until when the certificate shown to announcers (serving), and the authority that signed it, are valid.", []string{"certificate"}, nil)
+	descInvalidPeer     = prometheus.NewDesc("baremetal_ccm_bgp_peer_problem", "1 for the reason why a node has not a BGP peer that its labels should make.", []string{"node", "peer", "reason"}, nil)
+	descRollout         = prometheus.NewDesc("baremetal_ccm_bgp_nodes_waiting", "Nodes whose BGP sessions have still to begin anew with another configuration, one node after the other.", nil, nil)
+	descReports         = prometheus.NewDesc("baremetal_ccm_control_reports_total", "Reports received from announcers.", nil, nil)
 )
 
 // collector reads a Provider's state.
@@ -49,9 +49,9 @@ func (p *Provider) Collector() prometheus.Collector { return collector{p} }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descPublishing, descTerm, descConfig, descConfigInfo, descWatch, descServices, descHeld, descSize,
-		descAnswered, descAddresses, descShort, descMoves,
+		descAnswered, descAddresses, descUnderReplicated, descMoves,
 		descQuarantine, descConflict, descConflicts, descProxies,
-		descStreams, descRefused, descTerms, descPlans, descPlanBytes, descReports, descExpiry, descMisfit, descRollout,
+		descStreams, descRefused, descTerms, descPlans, descPlanBytes, descReports, descExpiry, descInvalidPeer, descRollout,
 	} {
 		out <- d
 	}
@@ -62,16 +62,16 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(descPublishing, truth(c.p.publishing.Load()))
+	gauge(descPublishing, boolValue(c.p.publishing.Load()))
 	gauge(descTerm, float64(c.p.options.Elector.Term()))
-	gauge(descConfig, truth(c.p.configError.Load() == nil))
+	gauge(descConfig, boolValue(c.p.configError.Load() == nil))
 	if hash := c.p.configHash.Load(); hash != nil {
 		gauge(descConfigInfo, 1, *hash)
 	}
 	for kind, current := range c.p.options.Watches.Current() {
-		gauge(descWatch, truth(current), kind)
+		gauge(descWatch, boolValue(current), kind)
 	}
-	reasons, usage := c.p.core.summary()
+	reasons, usage := c.p.core.usageSummary()
 	for why, n := range reasons {
 		gauge(descServices, float64(n), string(why))
 	}
@@ -95,11 +95,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	count(descTerms, c.p.implausible.Load())
 	count(descPlans, control.Snapshots, "snapshot")
-	count(descPlans, control.Differences, "difference")
+	count(descPlans, control.Deltas, "difference")
 	count(descPlanBytes, control.PlanBytes)
 	count(descReports, control.Reports)
-	for _, m := range c.p.core.misfits() {
-		gauge(descMisfit, 1, m.Node, m.Peer, string(reason.NodeLabelInvalid))
+	for _, m := range c.p.core.invalidPeers() {
+		gauge(descInvalidPeer, 1, m.Node, m.Peer, string(reason.NodeLabelInvalid))
 	}
 	gauge(descRollout, float64(c.p.core.peerRolloutLeft()))
 	c.collectExpiry(gauge)
@@ -120,9 +120,9 @@ func (c collector) collectExpiry(gauge func(*prometheus.Desc, float64, ...string
 
 // collectAnswers reads who answers: nothing on a standby, which decides nothing.
 func (c collector) collectAnswers(out chan<- prometheus.Metric) {
-	answers, held, moved := c.p.core.answers()
+	answers, held, moved := c.p.core.ownerships()
 	if len(held) > 0 {
-		out <- prometheus.MustNewConstMetric(descShort, prometheus.GaugeValue, float64(c.p.core.short()), string(reason.NodeWatchesEnough))
+		out <- prometheus.MustNewConstMetric(descUnderReplicated, prometheus.GaugeValue, float64(c.p.core.underReplicated()), string(reason.PeerLimitReached))
 	}
 	for _, a := range answers {
 		namespace, name, _ := strings.Cut(a.service, "/")
@@ -139,7 +139,7 @@ func (c collector) collectAnswers(out chan<- prometheus.Metric) {
 
 // collectConflicts reads who else uses addresses.
 func (c collector) collectConflicts(out chan<- prometheus.Metric) {
-	contested, proxies, happened := c.p.core.conflicts()
+	contested, proxies, happened := c.p.core.conflictState()
 	for _, x := range contested {
 		namespace, name, _ := strings.Cut(x.service, "/")
 		out <- prometheus.MustNewConstMetric(descConflict, prometheus.GaugeValue, 1, x.address.String(), namespace, name, x.machine.MAC)
@@ -150,7 +150,7 @@ func (c collector) collectConflicts(out chan<- prometheus.Metric) {
 	}
 }
 
-func truth(b bool) float64 {
+func boolValue(b bool) float64 {
 	if b {
 		return 1
 	}

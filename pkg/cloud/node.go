@@ -16,7 +16,7 @@ func nodeOf(n *corev1.Node) loadbalancer.Node {
 		Name:     n.Name,
 		Labels:   n.Labels,
 		Zone:     n.Labels[zoneLabel],
-		Excluded: excluded(n.Labels),
+		Excluded: isExcluded(n.Labels),
 		Deleting: n.DeletionTimestamp != nil,
 		Cordoned: n.Spec.Unschedulable,
 	}
@@ -33,9 +33,9 @@ func nodeOf(n *corev1.Node) loadbalancer.Node {
 	return out
 }
 
-// excluded reads the exclude label as the stock service controller does: any value but
+// isExcluded reads the exclude label as the stock service controller does: any value but
 // one that parses as false excludes.
-func excluded(labels map[string]string) bool {
+func isExcluded(labels map[string]string) bool {
 	value, ok := labels[corev1.LabelNodeExcludeBalancers]
 	if !ok {
 		return false

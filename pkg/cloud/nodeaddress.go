@@ -26,7 +26,7 @@ func nodeAddresses(node *corev1.Node) ([]corev1.NodeAddress, error) {
 	}
 	addresses := slices.Clone(node.Status.Addresses)
 	for _, p := range provided {
-		if !slices.ContainsFunc(addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP && parsed(a) == p }) {
+		if !slices.ContainsFunc(addresses, func(a corev1.NodeAddress) bool { return a.Type == corev1.NodeInternalIP && parseNodeAddress(a) == p }) {
 			addresses = append(addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: p.String()})
 		}
 	}
@@ -61,11 +61,11 @@ func providedAddresses(node *corev1.Node) ([]netip.Addr, error) {
 // isIP reports whether a is an address that others can reach the node by. A host name
 // that looks like one is not.
 func isIP(a corev1.NodeAddress) bool {
-	return (a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP) && parsed(a).IsValid()
+	return (a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP) && parseNodeAddress(a).IsValid()
 }
 
-// parsed returns the address in a, or the zero Addr.
-func parsed(a corev1.NodeAddress) netip.Addr {
+// parseNodeAddress returns the address in a, or the zero Addr.
+func parseNodeAddress(a corev1.NodeAddress) netip.Addr {
 	address, err := netip.ParseAddr(a.Address)
 	if err != nil {
 		return netip.Addr{}

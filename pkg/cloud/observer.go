@@ -5,38 +5,38 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // NodeConnected takes over what a node that just connected reports. Standbys listen
 // too, so that a new leader knows at once who answers for what.
-func (p *Provider) NodeConnected(node string, report announcement.Report) {
+func (p *Provider) NodeConnected(node string, report plan.Report) {
 	p.NodeReported(node, report)
 }
 
 // NodeReported takes over what a node reports.
-func (p *Provider) NodeReported(node string, report announcement.Report) {
+func (p *Provider) NodeReported(node string, report plan.Report) {
 	p.heardTerm(node, report)
-	p.core.observe(node, report)
-	p.surroundingsChanged.Store(true)
+	p.core.takeReport(node, report)
+	p.networksChanged.Store(true)
 	p.tellSessions(node, report.BGP.Sessions)
 }
 
 // heardTerm takes the terms that a node reports. An implausible one raises nothing.
-func (p *Provider) heardTerm(node string, report announcement.Report) {
+func (p *Provider) heardTerm(node string, report plan.Report) {
 	least := report.Highest.Term
-	if least <= announcement.MaxTerm && !p.spoke(report.Highest) {
+	if least <= plan.MaxTerm && !p.maySpeakFor(report.Highest) {
 		least++
 	}
 	highest := max(report.Highest.Term, report.Implausible.Term)
 	term := p.options.Elector.Term()
-	p.terms.heard(node, least)
-	if plausible(highest, term) || !p.publishing.Load() {
+	p.terms.takeTerm(node, least)
+	if isPlausible(highest, term) || !p.publishing.Load() {
 		return
 	}
 	p.implausible.Add(1)
-	if !p.terms.tell(node, p.core.now()) {
+	if !p.terms.shouldReport(node, p.core.now()) {
 		return
 	}
 	message := fmt.Sprintf("the node was told a plan of term %d, and the leader has term %d: no history of leaders leads there. "+
@@ -45,12 +45,12 @@ func (p *Provider) heardTerm(node string, report announcement.Report) {
 	p.options.Logger.Warn("implausible term", "node", node, "heard", highest, "term", term)
 }
 
-// spoke reports whether this replica may have said what bears stamp. Where the Lease was
+// maySpeakFor reports whether this replica may have said what bears version. Where the Lease was
 // lost, two leaders may have had the same term.
-func (p *Provider) spoke(stamp announcement.Stamp) bool {
+func (p *Provider) maySpeakFor(version plan.Version) bool {
 	newest := p.newest.Load()
-	return newest != nil && stamp.Term == newest.Term && stamp.Revision <= newest.Revision
+	return newest != nil && version.Term == newest.Term && version.Revision <= newest.Revision
 }
 
 // NodeDisconnected notes that a node has no stream. Nothing moves for that.
-func (p *Provider) NodeDisconnected(node string) { p.core.disconnect(node) }
+func (p *Provider) NodeDisconnected(node string) { p.core.streamEnded(node) }

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // eventRestartNeeded is the reason of an Event on the ConfigMap: a key of the cloud-config
@@ -24,23 +24,23 @@ func OptIn(ctx context.Context, client kubernetes.Interface, namespace string) (
 	if kept.Data[ConfigMapKey] == "" {
 		return false, fmt.Errorf("ConfigMap %s/%s holds no cloud-config", namespace, LastGoodConfigMapName)
 	}
-	config, _, err := parseLastGood(kept)
+	cfg, _, err := parseLastGood(kept)
 	if err != nil {
 		return false, err
 	}
-	return !config.ServicesWithoutClass, nil
+	return !cfg.ServicesWithoutClass, nil
 }
 
-// classes returns the loadBalancerClasses that are served now.
-func (p *Provider) classes() classes { return p.classesOf(p.config.Load()) }
+// servedClasses returns the loadBalancerClasses that are served now.
+func (p *Provider) servedClasses() classes { return p.classesOf(p.config.Load()) }
 
 // classesOf returns the loadBalancerClasses that are served under config.
-func (p *Provider) classesOf(config *cloudconfig.Config) classes {
-	none := config.ServicesWithoutClass
+func (p *Provider) classesOf(cfg *config.Config) classes {
+	none := cfg.ServicesWithoutClass
 	if decided := p.withoutClass.Load(); decided != nil {
 		none = none && *decided
 	}
-	return classes{none: none, named: config.LoadBalancerClasses}
+	return classes{none: none, named: cfg.LoadBalancerClasses}
 }
 
 // decideWithoutClass decides whether Services without a class are served by this process, by
@@ -50,7 +50,7 @@ func (p *Provider) decideWithoutClass() {
 	decided := p.config.Load().ServicesWithoutClass
 	p.withoutClass.Store(&decided)
 	if !decided {
-		p.options.Logger.Info("Services without a loadBalancerClass are left alone", "classes", p.classes().named)
+		p.options.Logger.Info("Services without a loadBalancerClass are left alone", "classes", p.servedClasses().named)
 	}
 }
 

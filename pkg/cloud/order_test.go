@@ -77,7 +77,7 @@ func (c *cluster) stock(name string) {
 	if now.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		require.NoError(c.t, c.p.EnsureLoadBalancerDeleted(c.t.Context(), "", now))
 		require.Eventually(c.t, func() bool {
-			return !c.knows(string(now.UID)) && condition(c.service(name), ConditionAllocated) == nil
+			return !c.knows(string(now.UID)) && conditionOf(c.service(name), ConditionAllocated) == nil
 		}, waitAtMost, time.Millisecond)
 		// A real API server empties the status with the type.
 		c.edit(name, func(svc *corev1.Service) { svc.Status.LoadBalancer = corev1.LoadBalancerStatus{} })

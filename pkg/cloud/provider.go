@@ -16,10 +16,10 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	cloudprovider "k8s.io/cloud-provider"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
-	"baremetal.cloud/ccm/pkg/cloud/identity"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
+	"baremetal.cloud/ccm/pkg/cloud/auth"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
@@ -31,14 +31,14 @@ type Options struct {
 	// or what was last good.
 	ConfigMap  types.NamespacedName
 	ConfigPath string
-	Config     *cloudconfig.Config
+	Config     *config.Config
 	// Elector decides who leads. The owner of the Provider runs it.
 	Elector *leader.Elector
 	// Authenticator and TLS secure the control channel, ListenAddress is where it listens.
 	Authenticator control.Authenticator
-	TLS           *identity.Keeper
+	TLS           *auth.CertManager
 	// Nodes is told which addresses Nodes have; the Authenticator asks it too.
-	Nodes         *identity.Nodes
+	Nodes         *auth.Nodes
 	ListenAddress string
 	// ReviewEvery is how long a stream may outlive its Pod; 0 is control's default.
 	ReviewEvery time.Duration
@@ -65,9 +65,9 @@ type Provider struct {
 	core    *core
 	server  *control.Server
 	queue   workqueue.TypedRateLimitingInterface[string]
-	config  atomic.Pointer[cloudconfig.Config]
+	config  atomic.Pointer[config.Config]
 	// nodes is how nodes are initialised; nil from the start on if they are not.
-	nodes atomic.Pointer[cloudconfig.Nodes]
+	nodes atomic.Pointer[config.Nodes]
 	// configError is why the newest cloud-config is not the one in use, or nil.
 	configError atomic.Pointer[string]
 	// configHash is the SHA-256 of the text in use, in hex; nil on a replica that never led.
@@ -84,11 +84,11 @@ type Provider struct {
 	seenConfig    atomic.Pointer[seenConfigMap]
 	configSeen    chan struct{}
 	fromConfigMap atomic.Bool
-	// surroundingsChanged reports that Nodes, Services or interfaces may have changed since the
+	// networksChanged reports that Nodes, Services or interfaces may have changed since the
 	// cloud-config was looked at for doubts.
-	surroundingsChanged atomic.Bool
-	// newest is the stamp of the newest plan that this replica published; nil before.
-	newest atomic.Pointer[announcement.Stamp]
+	networksChanged atomic.Bool
+	// newest is the version of the newest plan that this replica published; nil before.
+	newest atomic.Pointer[plan.Version]
 
 	initialize sync.Once
 	stop       <-chan struct{}
@@ -111,12 +111,12 @@ type Provider struct {
 	warm chan struct{}
 	// restored is closed once the core knows what every Service holds.
 	restored chan struct{}
-	// publishing says that this replica's plans go out.
+	// publishing reports whether this replica's plans go out.
 	publishing atomic.Bool
 	// toldBehind is when it was last logged that nothing is released, in Unix nanoseconds.
 	toldBehind atomic.Int64
 	writers    *keyLocks
-	said       sayings
+	dedup      eventDedup
 }
 
 var (
@@ -151,12 +151,12 @@ func New(options Options) (*Provider, error) {
 		// Asked right before each plan leaves: a leader in doubt says nothing.
 		Fence: func() error { return options.Elector.Fence().Err() },
 	})
-	if err := p.core.configure(coreConfig(options.Config)); err != nil {
+	if err := p.core.setConfig(coreConfig(options.Config)); err != nil {
 		return nil, fmt.Errorf("cloud-config: %w", err)
 	}
 	p.config.Store(options.Config)
 	p.nodes.Store(options.Config.Nodes)
-	p.watch(options.Informers)
+	p.addHandlers(options.Informers)
 	return p, nil
 }
 

@@ -28,9 +28,9 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 
 	"baremetal.cloud/ccm/internal/testlog"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
-	"baremetal.cloud/ccm/pkg/cloud/identity"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
+	"baremetal.cloud/ccm/pkg/cloud/auth"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 	"baremetal.cloud/ccm/pkg/ipam"
@@ -93,22 +93,22 @@ func start(t *testing.T, objects ...runtime.Object) *cluster {
 }
 
 // startWith is start with that cloud-config, and decisions are made by that clock.
-func startWith(t *testing.T, config string, now func() time.Time, objects ...runtime.Object) *cluster {
+func startWith(t *testing.T, cfg string, now func() time.Time, objects ...runtime.Object) *cluster {
 	t.Helper()
-	c, lead := standby(t, config, now, func(*fake.Clientset) {}, objects...)
+	c, lead := standby(t, cfg, now, func(*fake.Clientset) {}, objects...)
 	lead()
 	return c
 }
 
 // standby is startWith with a replica that does not lead before lead is called. The fake
 // API server is changed before anything asks it.
-func standby(t *testing.T, config string, now func() time.Time, change func(*fake.Clientset), objects ...runtime.Object) (c *cluster, lead func()) {
+func standby(t *testing.T, cfg string, now func() time.Time, change func(*fake.Clientset), objects ...runtime.Object) (c *cluster, lead func()) {
 	t.Helper()
-	return standbyWith(t, config, now, change, func(*Options) {}, objects...)
+	return standbyWith(t, cfg, now, change, func(*Options) {}, objects...)
 }
 
 // standbyWith is standby with other options.
-func standbyWith(t *testing.T, config string, now func() time.Time, change func(*fake.Clientset), set func(*Options), objects ...runtime.Object) (c *cluster, lead func()) {
+func standbyWith(t *testing.T, cfg string, now func() time.Time, change func(*fake.Clientset), set func(*Options), objects ...runtime.Object) (c *cluster, lead func()) {
 	t.Helper()
 	objects = append(objects,
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem, UID: "cluster"}},
@@ -123,8 +123,8 @@ func standbyWith(t *testing.T, config string, now func() time.Time, change func(
 	}
 	c = &cluster{t: t, client: fake.NewClientset(objects...), path: filepath.Join(t.TempDir(), "cloud-config.yaml")}
 	change(c.client)
-	require.NoError(t, os.WriteFile(c.path, []byte(config), 0o600))
-	loaded, _, err := cloudconfig.Load(c.path)
+	require.NoError(t, os.WriteFile(c.path, []byte(cfg), 0o600))
+	loaded, _, err := config.Load(c.path)
 	require.NoError(t, err)
 	logger := c.log.Logger()
 	elector, err := leader.New(leader.Options{
@@ -132,7 +132,7 @@ func standbyWith(t *testing.T, config string, now func() time.Time, change func(
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second, Logger: logger,
 	})
 	require.NoError(t, err)
-	options := Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret, Nodes: identity.NewNodes(),
+	options := Options{ConfigPath: c.path, Config: loaded, Elector: elector, Namespace: "baremetal-ccm", Client: c.client, Logger: logger, Secret: testSecret, Nodes: auth.NewNodes(),
 		Informers: informers.NewSharedInformerFactory(c.client, 0), Watches: livewatch.NewSet(logger)}
 	set(&options)
 	c.p, err = New(options)
@@ -161,7 +161,7 @@ func standbyWith(t *testing.T, config string, now func() time.Time, change func(
 
 // knows reports whether the core knows the Service with that UID.
 func (c *cluster) knows(uid string) bool {
-	_, known := c.p.core.status(uid)
+	_, known := c.p.core.statusOf(uid)
 	return known
 }
 
@@ -217,7 +217,7 @@ func (c *cluster) create(svc *corev1.Service) error {
 	_, err = c.p.EnsureLoadBalancer(c.t.Context(), "", svc, nil)
 	require.Equal(c.t, cloudprovider.ImplementedElsewhere, err, "the stock controller compares by ==")
 	require.NoError(c.t, c.p.waitRestored(c.t.Context()))
-	return refusalError(c.p.core.ensure(c.p.translate(svc)))
+	return refusalError(c.p.core.ensureService(c.p.translateService(svc)))
 }
 
 // refusalError adds its Reason to a refusal.
@@ -247,7 +247,7 @@ func (c *cluster) published(name string, want ...string) {
 func (c *cluster) says(name, kind string, want reason.Reason) {
 	c.t.Helper()
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
-		got := condition(c.service(name), kind)
+		got := conditionOf(c.service(name), kind)
 		require.NotNil(t, got)
 		require.Equal(t, string(want), got.Reason, got.Message)
 	}, waitAtMost, 5*time.Millisecond)
@@ -255,13 +255,13 @@ func (c *cluster) says(name, kind string, want reason.Reason) {
 
 // announce plays node1's announcer: it claims everything that it owns.
 func (c *cluster) announce() {
-	c.p.NodeConnected("node1", announcement.Report{Interfaces: []announcement.Interface{{Name: "eth0"}}})
+	c.p.NodeConnected("node1", plan.Report{Interfaces: []plan.Interface{{Name: "eth0"}}})
 }
 
 // plan returns what node1 is told.
-func (c *cluster) plan() announcement.Set {
+func (c *cluster) plan() plan.NodePlan {
 	secret, _ := testSecret()
-	plans, _ := c.p.core.plan("cluster", c.p.options.Elector.Term(), secret)
+	plans, _ := c.p.core.planNodes("cluster", c.p.options.Elector.Term(), secret)
 	return plans["node1"]
 }
 
@@ -270,14 +270,14 @@ func (c *cluster) acknowledge(addresses ...string) {
 	c.t.Helper()
 	require.EventuallyWithT(c.t, func(t *assert.CollectT) {
 		set := c.plan()
-		report := announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0"}}}
+		report := plan.Report{Plan: set.Version, Highest: set.Version, Interfaces: []plan.Interface{{Name: "eth0"}}}
 		for _, address := range addresses {
 			want := netip.MustParseAddr(address)
-			list, ok := set.Announcements.Find(want)
+			list, ok := set.Assignments.Find(want)
 			require.True(t, ok, "node1 is not told to announce %s", want)
-			report.Claims = report.Claims.With(announcement.Claim{Address: want, Stamp: list.Stamp})
+			report.Claims = report.Claims.With(plan.Claim{Address: want, Version: list.Version})
 		}
-		require.True(t, c.p.spoke(set.Stamp), "it is told so later")
+		require.True(t, c.p.maySpeakFor(set.Version), "it is told so later")
 		c.p.NodeReported("node1", report)
 	}, waitAtMost, 5*time.Millisecond)
 }
@@ -341,7 +341,7 @@ func TestReloadMovesNobody(t *testing.T) {
 		c.inUse(text)
 		c.published("web", "10.0.0.3")
 		require.Eventually(t, func() bool {
-			return condition(c.service("web"), ConditionAllocated).Message == "10.0.0.3 from pool "+pool
+			return conditionOf(c.service("web"), ConditionAllocated).Message == "10.0.0.3 from pool "+pool
 		}, waitAtMost, 5*time.Millisecond)
 	}
 }
@@ -417,7 +417,7 @@ func TestLabelsAndPolicyChange(t *testing.T) {
 	c.edit("web", func(svc *corev1.Service) {
 		svc.Spec.IPFamilies, svc.Spec.IPFamilyPolicy = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, &prefer
 	})
-	c.says("web", ConditionAllocated, reason.AllocatedPartly)
+	c.says("web", ConditionAllocated, reason.PartiallyAllocated)
 	c.edit("web", func(svc *corev1.Service) { svc.Spec.IPFamilyPolicy = &both })
 	c.says("web", ConditionAllocated, reason.FamilyUnavailable)
 	c.published("web", "10.0.1.0")

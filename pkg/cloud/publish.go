@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// gather is how long a new leader waits for the nodes to say what they answer for, and how
+// claimGatherDelay is how long a new leader waits for the nodes to say what they answer for, and how
 // long a node with an announcer takes at most to connect to a replica that has begun.
-// gatherPeriod is the time between two looks whether it has to wait any longer.
+// claimGatherPeriod is the time between two looks whether it has to wait any longer.
 const (
-	gather       = 10 * time.Second
-	gatherPeriod = 500 * time.Millisecond
+	claimGatherDelay  = 10 * time.Second
+	claimGatherPeriod = 500 * time.Millisecond
 )
 
-// publish turns what the core decided into the nodes' plans, for as long as this replica
+// publishPlans turns what the core decided into the nodes' plans, for as long as this replica
 // leads. It says nothing until every node that may answer has reported, or gather has
 // passed: the nodes that answer now go on.
-func (p *Provider) publish(ctx context.Context, cluster string) error {
+func (p *Provider) publishPlans(ctx context.Context, cluster string) error {
 	defer p.server.Publish(nil)
-	timeout := time.NewTimer(gather)
+	timeout := time.NewTimer(claimGatherDelay)
 	defer timeout.Stop()
-	look := time.NewTicker(gatherPeriod)
+	look := time.NewTicker(claimGatherPeriod)
 	defer look.Stop()
 	gathered := false
 	_, secretKnown := p.options.Secret()
 	var again <-chan time.Time
 	for {
-		if !gathered && len(p.core.awaited()) == 0 {
+		if !gathered && len(p.core.awaitedNodes()) == 0 {
 			gathered = true
 			look.Stop()
 		}
@@ -52,8 +52,8 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 		case <-secretKnown:
 			secretKnown = nil
 		case <-timeout.C:
-			if nodes := p.core.awaited(); !gathered && len(nodes) > 0 {
-				p.options.Logger.Warn("some nodes have not reported; going on without them", "nodes", nodes, "waited", gather)
+			if nodes := p.core.awaitedNodes(); !gathered && len(nodes) > 0 {
+				p.options.Logger.Warn("some nodes have not reported; going on without them", "nodes", nodes, "waited", claimGatherDelay)
 			}
 			gathered = true
 			look.Stop()
@@ -65,7 +65,7 @@ func (p *Provider) publish(ctx context.Context, cluster string) error {
 // doubt. It returns when to do so again though nothing has changed; 0 is never.
 func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.Duration) {
 	elector := p.options.Elector
-	raiseAgain := p.raise(ctx)
+	raiseAgain := p.raiseTerm(ctx)
 	if err := elector.Fence().Err(); err != nil {
 		if p.publishing.Swap(false) {
 			p.options.Logger.Warn("plans are withheld", "reason", err)
@@ -74,15 +74,15 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.
 		return 0
 	}
 	secret, _ := p.options.Secret()
-	plans, again := p.core.plan(cluster, elector.Term(), secret)
+	plans, again := p.core.planNodes(cluster, elector.Term(), secret)
 	p.tellPeerRestarts(p.core.peerRestarts())
 	if !p.publishing.Swap(true) {
 		p.options.Logger.Info("publishing plans", "term", elector.Term(), "nodes", len(plans))
 	}
 	for _, set := range plans {
-		if newest := p.newest.Load(); newest == nil || newest.Compare(set.Stamp) < 0 {
-			stamp := set.Stamp // a copy for each set would be a thousand of them at every report
-			p.newest.Store(&stamp)
+		if newest := p.newest.Load(); newest == nil || newest.Compare(set.Version) < 0 {
+			version := set.Version // a copy for each set would be a thousand of them at every report
+			p.newest.Store(&version)
 		}
 	}
 	p.server.Publish(plans)
@@ -92,11 +92,11 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.
 	return again
 }
 
-// raise makes the term greater than any under which a node obeyed another leader, as often
+// raiseTerm makes the term greater than any under which a node obeyed another leader, as often
 // as one node may have that done. It returns when to do so again; 0 is not at all.
-func (p *Provider) raise(ctx context.Context) (again time.Duration) {
+func (p *Provider) raiseTerm(ctx context.Context) (again time.Duration) {
 	elector := p.options.Elector
-	least, again := p.terms.next(elector.Term(), p.core.now())
+	least, again := p.terms.nextTerm(elector.Term(), p.core.now())
 	if least == 0 {
 		return again
 	}

@@ -25,41 +25,41 @@ type keyLocks struct {
 
 func newKeyLocks() *keyLocks { return &keyLocks{seed: maphash.MakeSeed()} }
 
-// lock waits for its turn and returns what ends it.
-func (l *keyLocks) lock(key string) (unlock func()) {
+// lockKey waits for its turn and returns what ends it.
+func (l *keyLocks) lockKey(key string) (unlock func()) {
 	mu := &l.locks[maphash.String(l.seed, key)%uint64(len(l.locks))]
 	mu.Lock()
 	return mu.Unlock
 }
 
-// release frees what svc holds, once the API server has confirmed that its status shows no
+// releaseService frees what svc holds, once the API server has confirmed that its status shows no
 // address of ours: service proxies serve what a status shows. With the addresses go our
 // conditions and our finalizer. Where the newest version of svc wants its load balancer,
 // nothing is released.
-func (p *Provider) release(ctx context.Context, svc *corev1.Service) error {
+func (p *Provider) releaseService(ctx context.Context, svc *corev1.Service) error {
 	uid := string(svc.UID)
-	shown := p.core.shown(uid)
-	if len(shown) > 0 || marked(svc) {
+	shown := p.core.shownAddresses(uid)
+	if len(shown) > 0 || isMarked(svc) {
 		kept, err := p.writeNewest(ctx, svc, func(newest *corev1.Service) bool {
-			if newest.DeletionTimestamp == nil && wanted(newest, p.classes()) {
+			if newest.DeletionTimestamp == nil && wantsAddress(newest, p.servedClasses()) {
 				return false
 			}
-			if !p.classes().none && leftBehind(newest) {
+			if !p.servedClasses().none && leftBehind(newest) {
 				dropFinalizer(newest, servicehelpers.LoadBalancerCleanupFinalizer)
 			}
-			unmark(newest, shown)
+			unmarkService(newest, shown)
 			return true
 		})
 		if err != nil || kept {
 			return err // if it is kept, the watch is about to show the version that wants it
 		}
 	}
-	p.logReleased(svc.Namespace+"/"+svc.Name, p.core.release(uid))
+	p.logReleased(svc.Namespace+"/"+svc.Name, p.core.releaseService(uid))
 	return nil
 }
 
-// marked reports whether svc bears something that only we write.
-func marked(svc *corev1.Service) bool {
+// isMarked reports whether svc bears something that only we write.
+func isMarked(svc *corev1.Service) bool {
 	return slices.Contains(svc.Finalizers, Finalizer) || slices.ContainsFunc(svc.Status.Conditions, ourCondition)
 }
 
@@ -68,7 +68,7 @@ func marked(svc *corev1.Service) bool {
 // Services starts none. Of a Service that had a class of ours, and then none, another
 // controller may have written it.
 func leftBehind(svc *corev1.Service) bool {
-	return svc.Spec.LoadBalancerClass == nil && marked(svc) && !slices.Contains(svc.Finalizers, Finalizer)
+	return svc.Spec.LoadBalancerClass == nil && isMarked(svc) && !slices.Contains(svc.Finalizers, Finalizer)
 }
 
 func dropFinalizer(svc *corev1.Service, finalizer string) {
@@ -79,8 +79,8 @@ func ourCondition(c metav1.Condition) bool {
 	return c.Type == ConditionAllocated || c.Type == ConditionAnnounced || c.Type == ConditionShared
 }
 
-// unmark removes from svc those addresses and all else that we wrote.
-func unmark(svc *corev1.Service, addresses []netip.Addr) {
+// unmarkService removes from svc those addresses and all else that we wrote.
+func unmarkService(svc *corev1.Service, addresses []netip.Addr) {
 	dropFinalizer(svc, Finalizer)
 	svc.Status.Conditions = slices.DeleteFunc(svc.Status.Conditions, ourCondition)
 	svc.Status.LoadBalancer.Ingress = slices.DeleteFunc(svc.Status.LoadBalancer.Ingress, func(i corev1.LoadBalancerIngress) bool {
@@ -104,7 +104,7 @@ func (p *Provider) writeNewest(ctx context.Context, svc *corev1.Service, change 
 			written, err := services.Patch(ctx, svc.Name, types.MergePatchType, statusPatch(newest, changed), metav1.PatchOptions{}, "status")
 			switch {
 			case err == nil:
-				p.said.wrote(written)
+				p.dedup.noteWrite(written)
 				return false, nil
 			case apierrors.IsNotFound(err):
 				return false, nil
@@ -114,7 +114,7 @@ func (p *Provider) writeNewest(ctx context.Context, svc *corev1.Service, change 
 		} else if isLive {
 			return true, nil
 		}
-		if newest, err = p.live(ctx, svc); newest == nil {
+		if newest, err = p.liveService(ctx, svc); newest == nil {
 			return false, err
 		}
 		isLive = true
@@ -122,9 +122,9 @@ func (p *Provider) writeNewest(ctx context.Context, svc *corev1.Service, change 
 	return false, fmt.Errorf("write status of Service %s/%s: it was changed by others %d times meanwhile", svc.Namespace, svc.Name, writeAttempts)
 }
 
-// live returns svc as the API server has it now, or nil where it is gone. A patch that
+// liveService returns svc as the API server has it now, or nil where it is gone. A patch that
 // changes nothing is no write, and needs no permission to read.
-func (p *Provider) live(ctx context.Context, svc *corev1.Service) (*corev1.Service, error) {
+func (p *Provider) liveService(ctx context.Context, svc *corev1.Service) (*corev1.Service, error) {
 	live, err := p.client.CoreV1().Services(svc.Namespace).Patch(ctx, svc.Name, types.MergePatchType, []byte("{}"), metav1.PatchOptions{}, "status")
 	switch {
 	case apierrors.IsNotFound(err):

@@ -14,7 +14,7 @@ import (
 	"baremetal.cloud/ccm/pkg/loadbalancer"
 )
 
-// restore takes over every address in a status before the first is given out, and then
+// restoreAll takes over every address in a status before the first is given out, and then
 // the newest cloud-config, which it returns.
 //
 // The cache of Services holds what a list returned that began after leading did: what the
@@ -24,7 +24,7 @@ import (
 // The addresses are restored under the cloud-config that the leader before used. So one
 // that leaves a Service's address out is refused by a leader that has just begun as
 // by one that leads for long, and an address that was answered goes on being answered.
-func (p *Provider) restore(ctx context.Context) (configText, error) {
+func (p *Provider) restoreAll(ctx context.Context) (configText, error) {
 	kept := p.lastGood(ctx)
 	if kept.config != nil {
 		p.config.Store(kept.config)
@@ -38,8 +38,8 @@ func (p *Provider) restore(ctx context.Context) (configText, error) {
 	if err != nil {
 		return configText{}, err
 	}
-	known, shared, released := p.known(services)
-	findings, err := p.core.restore(coreConfig(p.config.Load()), known, shared, released)
+	known, shared, released := p.knownServices(services)
+	findings, err := p.core.restoreServices(coreConfig(p.config.Load()), known, shared, released)
 	if err != nil {
 		return configText{}, err
 	}
@@ -51,10 +51,10 @@ func (p *Provider) restore(ctx context.Context) (configText, error) {
 	if newest.err != nil {
 		p.configRejected(newest.err)
 	} else {
-		p.reload(newest)
+		p.reloadConfig(newest)
 	}
 	if p.configError.Load() != nil {
-		p.core.reassign() // under the last good one
+		p.core.reassignServices() // under the last good one
 	}
 	p.decideWithoutClass()
 	p.options.Logger.Info("restored addresses", "services", len(known))
@@ -111,21 +111,21 @@ func (p *Provider) tellFindings(findings []ipam.Finding, services []*corev1.Serv
 	}
 }
 
-// known translates the Services that may hold an address, and says which of them have
+// knownServices translates the Services that may hold an address, and says which of them have
 // shared it, and those whose address was freed although their status shows it. One with our
 // finalizer or conditions holds its addresses although its class is not served now, until
 // they have left its status.
-func (p *Provider) known(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) {
+func (p *Provider) knownServices(services []*corev1.Service) (known []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) {
 	shared = map[string]bool{}
 	for _, svc := range services {
-		ours := wanted(svc, p.classes()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && marked(svc)
+		ours := wantsAddress(svc, p.servedClasses()) || svc.Spec.Type == corev1.ServiceTypeLoadBalancer && isMarked(svc)
 		switch {
 		case !ours || len(svc.Status.LoadBalancer.Ingress) == 0:
 		case letGo(svc):
-			released = append(released, p.translate(svc))
+			released = append(released, p.translateService(svc))
 		default:
-			known = append(known, p.translate(svc))
-			shared[string(svc.UID)] = condition(svc, ConditionShared) != nil
+			known = append(known, p.translateService(svc))
+			shared[string(svc.UID)] = conditionOf(svc, ConditionShared) != nil
 		}
 	}
 	return known, shared, released

@@ -75,7 +75,7 @@ func TestOddStatusAtStart(t *testing.T) {
 	c.published("outside", "192.0.2.9")
 	c.says("outside", ConditionAllocated, reason.AddressOutsidePools)
 	c.says("outside", ConditionAnnounced, reason.AddressOutsidePools)
-	_, planned := c.plan().Announcements.Find(netip.MustParseAddr("192.0.2.9"))
+	_, planned := c.plan().Assignments.Find(netip.MustParseAddr("192.0.2.9"))
 	require.False(t, planned, "it is not announced")
 	c.told("RequestInvalid: 10.0.0.2 is taken out of the status: status holds a second IPv4 address, 10.0.0.2")
 	c.published("garbage", "10.0.0.3")

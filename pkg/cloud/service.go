@@ -24,18 +24,18 @@ type classes struct {
 	named []string
 }
 
-// wanted reports whether svc asks for a load balancer and is of a class that is served.
-func wanted(svc *corev1.Service, c classes) bool {
-	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && served(svc, c)
+// wantsAddress reports whether svc asks for a load balancer and is of a class that is served.
+func wantsAddress(svc *corev1.Service, c classes) bool {
+	return svc.Spec.Type == corev1.ServiceTypeLoadBalancer && classServed(svc, c)
 }
 
-// served reports whether svc's loadBalancerClass is ours to serve.
-func served(svc *corev1.Service, c classes) bool {
-	return svc.Spec.LoadBalancerClass == nil && c.none || classed(svc, c)
+// classServed reports whether svc's loadBalancerClass is ours to serve.
+func classServed(svc *corev1.Service, c classes) bool {
+	return svc.Spec.LoadBalancerClass == nil && c.none || namesClass(svc, c)
 }
 
-// classed reports whether svc names a class of ours, which the stock controller ignores.
-func classed(svc *corev1.Service, c classes) bool {
+// namesClass reports whether svc names a class of ours, which the stock controller ignores.
+func namesClass(svc *corev1.Service, c classes) bool {
 	return svc.Spec.LoadBalancerClass != nil && slices.Contains(c.named, *svc.Spec.LoadBalancerClass)
 }
 

@@ -57,7 +57,7 @@ func TestClashByEdit(t *testing.T) {
 
 	next.deleting("two")
 	require.NoError(t, next.p.EnsureLoadBalancerDeleted(t.Context(), "", next.service("two")))
-	require.Eventually(t, func() bool { return condition(next.service("one"), ConditionShared) == nil }, waitAtMost, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return conditionOf(next.service("one"), ConditionShared) == nil }, waitAtMost, 5*time.Millisecond)
 	next.says("one", ConditionAllocated, reason.Allocated)
 }
 

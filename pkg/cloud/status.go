@@ -13,44 +13,44 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// patience is how long an address that was announced may be between two nodes before
+// handoverDelay is how long an address that was announced may be between two nodes before
 // the condition says so. A move changes no condition: with a thousand addresses on a
 // node it would be a thousand writes that every kube-proxy sees.
-const patience = 10 * time.Second
+const handoverDelay = 10 * time.Second
 
-// settling is how long a new Service, of which nothing was said yet, may wait for its
-// first announcement before the condition says that it waits. Nearly always the
+// firstAnnouncementDelay is how long a new Service, of which nothing was said yet, may wait for its
+// first announcement before the condition reports that it waits. Nearly always the
 // acknowledgement comes within milliseconds: then everything is one write, which does
 // not queue behind another that is outdated when it lands.
-const settling = 500 * time.Millisecond
+const firstAnnouncementDelay = 500 * time.Millisecond
 
 // writeStatus brings addresses and conditions in line with the core, in one patch, and
 // tells of what changed in Events.
 func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
-	status, ok := p.core.status(string(svc.UID))
+	status, ok := p.core.statusOf(string(svc.UID))
 	if !ok {
 		return nil
 	}
 	status.Allocated.Message = reason.Advised(status.Allocated.Reason, status.Allocated.Message)
 	status.Announced.Message = reason.Advised(status.Announced.Reason, status.Announced.Message)
 	key := svc.Namespace + "/" + svc.Name
-	if wait := p.said.settle(svc, status, p.core.now()); wait > 0 {
+	if wait := p.dedup.waitFirstAnnouncement(svc, status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 		return nil
 	}
-	if wait := p.said.hesitate(svc, &status, p.core.now()); wait > 0 {
+	if wait := p.dedup.waitHandover(svc, &status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
-	contention := p.said.contend(svc, &status, p.core.now())
+	contention := p.dedup.contend(svc, &status, p.core.now())
 	p.tellContest(svc, contention.manager)
-	if wait := p.said.reword(svc, &status, p.core.now()); wait > 0 {
+	if wait := p.dedup.reword(svc, &status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
 	if contention.over > 0 {
 		p.queue.AddAfter(key, contention.over)
 	}
 	p.logHeld(svc, status)
-	p.said.tellAnnotations(p.recorder, svc)
+	p.dedup.tellAnnotations(p.recorder, svc)
 	changed := svc.DeepCopy()
 	if want := statusOf(status.Published, status.Yielding); !reflect.DeepEqual(want.Ingress, svc.Status.LoadBalancer.Ingress) {
 		changed.Status.LoadBalancer = *want
@@ -64,26 +64,26 @@ func (p *Provider) writeStatus(ctx context.Context, svc *corev1.Service) error {
 			p.queue.AddAfter(key, contention.wait)
 			return nil
 		}
-		if err := p.patch(ctx, svc, changed); err != nil {
+		if err := p.patchService(ctx, svc, changed); err != nil {
 			return err
 		}
-	} else if p.core.lingers(string(svc.UID)) {
-		return p.confirm(ctx, svc)
+	} else if p.core.isLingering(string(svc.UID)) {
+		return p.confirmStatus(ctx, svc)
 	}
-	if wait := p.said.tell(p.recorder, svc, status, p.core.now()); wait > 0 {
+	if wait := p.dedup.emitEvents(p.recorder, svc, status, p.core.now()); wait > 0 {
 		p.queue.AddAfter(key, wait)
 	}
 	return nil
 }
 
-// confirm asks the API server what svc's status shows, where something that it must not show
-// keeps an address from being free: svc, which says that all is well, may be outdated.
-func (p *Provider) confirm(ctx context.Context, svc *corev1.Service) error {
-	live, err := p.live(ctx, svc)
+// confirmStatus asks the API server what svc's status shows, where something that it must not show
+// keeps an address from being free: svc, which reports that all is well, may be outdated.
+func (p *Provider) confirmStatus(ctx context.Context, svc *corev1.Service) error {
+	live, err := p.liveService(ctx, svc)
 	if err != nil || live == nil {
 		return err
 	}
-	p.said.wrote(live)
+	p.dedup.noteWrite(live)
 	p.core.statusShows(string(live.UID), publishedAddresses(live))
 	p.queue.Add(svc.Namespace + "/" + svc.Name)
 	return nil
@@ -118,33 +118,33 @@ func setShared(svc *corev1.Service, status loadbalancer.Status, now metav1.Time)
 	setCondition(svc, ConditionShared, v, now)
 }
 
-func condition(svc *corev1.Service, kind string) *metav1.Condition {
+func conditionOf(svc *corev1.Service, kind string) *metav1.Condition {
 	return meta.FindStatusCondition(svc.Status.Conditions, kind)
 }
 
-// settle returns for how long nothing needs to be said of a new Service, because a node
+// waitFirstAnnouncement returns for how long nothing needs to be said of a new Service, because a node
 // was told just now to answer for its address; 0 where there is something to say.
-func (s *sayings) settle(svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
-	if status.Announced.Reason != reason.WaitingForAnnouncer || len(status.Published) > 0 || condition(svc, ConditionAnnounced) != nil {
+func (s *eventDedup) waitFirstAnnouncement(svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
+	if status.Announced.Reason != reason.WaitingForAnnouncer || len(status.Published) > 0 || conditionOf(svc, ConditionAnnounced) != nil {
 		return 0
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.of(svc)
+	said := s.eventsOf(svc)
 	if said.began.IsZero() {
 		said.began = now
 	}
-	return settling - now.Sub(said.began)
+	return firstAnnouncementDelay - now.Sub(said.began)
 }
 
-// hesitate replaces a verdict that is likely to pass, while nodes hand an address over or
+// waitHandover replaces a verdict that is likely to pass, while nodes hand an address over or
 // a new leader has not decided yet, by what the condition says now, and returns when to
 // look again; 0 where there is nothing to wait for.
-func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
+func (s *eventDedup) waitHandover(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.of(svc)
-	before := condition(svc, ConditionAnnounced)
+	said := s.eventsOf(svc)
+	before := conditionOf(svc, ConditionAnnounced)
 	if status.Announced.Reason != reason.WaitingForAnnouncer || before == nil || before.Reason == string(reason.WaitingForAnnouncer) || before.Reason == string(reason.NothingAllocated) {
 		said.waiting = time.Time{}
 		return 0
@@ -152,7 +152,7 @@ func (s *sayings) hesitate(svc *corev1.Service, status *loadbalancer.Status, now
 	if said.waiting.IsZero() {
 		said.waiting = now
 	}
-	left := patience - now.Sub(said.waiting)
+	left := handoverDelay - now.Sub(said.waiting)
 	if left <= 0 {
 		return 0
 	}
@@ -170,7 +170,7 @@ const rewordInterval = 200 * time.Millisecond
 type pacer struct{ next time.Time }
 
 func (p *pacer) reserve(now time.Time) time.Time {
-	if earliest := now.Add(-handful * rewordInterval); p.next.Before(earliest) {
+	if earliest := now.Add(-moveEventsLimit * rewordInterval); p.next.Before(earliest) {
 		p.next = earliest
 	}
 	p.next = p.next.Add(rewordInterval)
@@ -183,11 +183,11 @@ func (p *pacer) reserve(now time.Time) time.Time {
 // reword replaces a verdict that differs from what the condition says in its sentence alone
 // by that, until it is its turn to be written. It returns when to look again; 0 where there is
 // nothing to wait for.
-func (s *sayings) reword(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
+func (s *eventDedup) reword(svc *corev1.Service, status *loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	said := s.of(svc)
-	before := condition(svc, ConditionAnnounced)
+	said := s.eventsOf(svc)
+	before := conditionOf(svc, ConditionAnnounced)
 	same := before != nil && before.Reason == string(status.Announced.Reason) && (before.Status == metav1.ConditionTrue) == status.Announced.OK
 	if !same || before.Message == reason.Message(status.Announced.Message, "") {
 		said.reword = time.Time{}

@@ -4,15 +4,15 @@ import (
 	"sync"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // raiseEvery is how often one node may make the leader raise its term. Each time all nodes
 // get new plans, and write them to their disks.
 const raiseEvery = time.Minute
 
-// maxStep is how far a leader raises its term at once, see announcement.MaxLeap.
-const maxStep = announcement.MaxLeap / 2
+// maxStep is how far a leader raises its term at once, see plan.MaxLeap.
+const maxStep = plan.MaxLeap / 2
 
 // terms remember under which terms nodes obeyed another leader.
 type terms struct {
@@ -31,8 +31,8 @@ type nodeTerm struct {
 	told time.Time
 }
 
-// heard takes the least term that the node's report asks for.
-func (t *terms) heard(node string, least uint64) {
+// takeTerm takes the least term that the node's report asks for.
+func (t *terms) takeTerm(node string, least uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.nodes == nil {
@@ -46,13 +46,13 @@ func (t *terms) heard(node string, least uint64) {
 	n.least = least
 }
 
-// plausible reports whether a history of leaders can have reached a term where the leader
+// isPlausible reports whether a history of leaders can have reached a term where the leader
 // has own.
-func plausible(term, own uint64) bool { return term <= announcement.MaxTerm && term <= own+maxStep }
+func isPlausible(term, own uint64) bool { return term <= plan.MaxTerm && term <= own+maxStep }
 
-// tell reports whether to tell that an implausible term was heard from node: once in
+// shouldReport reports whether to tell that an implausible term was heard from node: once in
 // raiseEvery, as a node can make up any number of them.
-func (t *terms) tell(node string, now time.Time) bool {
+func (t *terms) shouldReport(node string, now time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.nodes[node]
@@ -63,21 +63,21 @@ func (t *terms) tell(node string, now time.Time) bool {
 	return true
 }
 
-// forget drops a node that there is no more.
-func (t *terms) forget(node string) {
+// forgetNode drops a node that there is no more.
+func (t *terms) forgetNode(node string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.nodes, node)
 }
 
-// next returns the term to raise to, where the leader has term, and when to ask again; both
+// nextTerm returns the term to raise to, where the leader has term, and when to ask again; both
 // are 0 for not at all. Of a term that is far above only a step is taken: were a node to lie,
 // the others would refuse the whole.
-func (t *terms) next(term uint64, now time.Time) (least uint64, again time.Duration) {
+func (t *terms) nextTerm(term uint64, now time.Time) (least uint64, again time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, n := range t.nodes {
-		if n.least <= term || n.least > announcement.MaxTerm {
+		if n.least <= term || n.least > plan.MaxTerm {
 			continue
 		}
 		if wait := n.raised.Add(raiseEvery).Sub(now); wait > 0 && !n.raised.IsZero() {

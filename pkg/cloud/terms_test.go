@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TestFault_K1_5_OneRaiseForANodeAndMinute: 5 reports a second, each of a higher term, were
@@ -18,8 +18,8 @@ func TestFault_K1_5_OneRaiseForANodeAndMinute(t *testing.T) {
 	term, raises := uint64(1), 0
 	for i := range 5 * 600 { // ten minutes
 		now := began.Add(time.Duration(i) * time.Second / 5)
-		watched.heard("liar", term+1)
-		least, again := watched.next(term, now)
+		watched.takeTerm("liar", term+1)
+		least, again := watched.nextTerm(term, now)
 		require.True(t, least == 0 == (again > 0), "who is put off is asked again")
 		require.LessOrEqual(t, again, raiseEvery)
 		if least > 0 {
@@ -33,26 +33,26 @@ func TestFault_K1_5_OneRaiseForANodeAndMinute(t *testing.T) {
 	// Many honest nodes that heard of another leader are one raise, however late some of them are.
 	watched = terms{}
 	for i := range 1000 {
-		watched.heard(fmt.Sprint("node", i), term+7)
+		watched.takeTerm(fmt.Sprint("node", i), term+7)
 	}
-	least, again := watched.next(term, began)
+	least, again := watched.nextTerm(term, began)
 	require.Equal(t, term+7, least)
 	require.Zero(t, again)
-	watched.heard("late", term+7)
-	least, again = watched.next(term+7, began)
+	watched.takeTerm("late", term+7)
+	least, again = watched.nextTerm(term+7, began)
 	require.Zero(t, least)
 	require.Zero(t, again)
 
 	// A liar does not put off what an honest node heard.
 	watched = terms{}
-	watched.heard("liar", term+1)
-	least, _ = watched.next(term, began)
+	watched.takeTerm("liar", term+1)
+	least, _ = watched.nextTerm(term, began)
 	require.Equal(t, term+1, least)
-	watched.heard("liar", term+2)
-	watched.heard("honest", term+5)
-	least, _ = watched.next(term+1, began.Add(time.Second))
+	watched.takeTerm("liar", term+2)
+	watched.takeTerm("honest", term+5)
+	least, _ = watched.nextTerm(term+1, began.Add(time.Second))
 	require.Equal(t, term+5, least)
-	watched.forget("liar")
+	watched.forgetNode("liar")
 	require.Len(t, watched.nodes, 1)
 }
 
@@ -61,30 +61,30 @@ func TestFault_K1_5_OneRaiseForANodeAndMinute(t *testing.T) {
 // leader made announcers take.
 func TestFault_K4_3_TermsGrowByPlausibleSteps(t *testing.T) {
 	now := time.Unix(1000, 0)
-	for _, far := range []uint64{announcement.MaxTerm + 1, 1 << 63, ^uint64(0)} {
+	for _, far := range []uint64{plan.MaxTerm + 1, 1 << 63, ^uint64(0)} {
 		var watched terms
-		watched.heard("node", far)
-		least, again := watched.next(5, now)
+		watched.takeTerm("node", far)
+		least, again := watched.nextTerm(5, now)
 		require.Zero(t, least, "nothing is raised for it")
 		require.Zero(t, again)
-		require.False(t, plausible(far, 5))
-		require.True(t, watched.tell("node", now))
-		require.False(t, watched.tell("node", now.Add(raiseEvery-time.Second)), "one Event a minute")
-		require.True(t, watched.tell("node", now.Add(raiseEvery)))
+		require.False(t, isPlausible(far, 5))
+		require.True(t, watched.shouldReport("node", now))
+		require.False(t, watched.shouldReport("node", now.Add(raiseEvery-time.Second)), "one Event a minute")
+		require.True(t, watched.shouldReport("node", now.Add(raiseEvery)))
 	}
 
 	// A rogue leader made a node take as much as it takes in a minute.
 	var watched terms
 	term := uint64(5)
-	rogue := term + announcement.MaxLeap
+	rogue := term + plan.MaxLeap
 	steps := 0
 	for ; term < rogue+1; now = now.Add(raiseEvery) {
-		watched.heard("victim", rogue+1)
-		least, _ := watched.next(term, now)
+		watched.takeTerm("victim", rogue+1)
+		least, _ := watched.nextTerm(term, now)
 		require.Greater(t, least, term)
-		others := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: term, Revision: 1}}
-		next := announcement.Set{Cluster: "c", Stamp: announcement.Stamp{Term: least, Revision: 1}}
-		require.NoError(t, announcement.Accept(others, next), "the others go along")
+		others := plan.NodePlan{Cluster: "c", Version: plan.Version{Term: term, Revision: 1}}
+		next := plan.NodePlan{Cluster: "c", Version: plan.Version{Term: least, Revision: 1}}
+		require.NoError(t, plan.Accept(others, next), "the others go along")
 		term = least
 		steps++
 	}

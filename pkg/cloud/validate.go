@@ -13,13 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
 // Doubts returns what in a cluster speaks against config, sorted: pools with addresses of its
 // nodes, Pods or Services, and Services that hold an address that config leaves out.
-func Doubts(ctx context.Context, client kubernetes.Interface, config *cloudconfig.Config) ([]string, error) {
+func Doubts(ctx context.Context, client kubernetes.Interface, cfg *config.Config) ([]string, error) {
 	nodes, err := client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("list Nodes: %w", err)
@@ -36,13 +36,13 @@ func Doubts(ctx context.Context, client kubernetes.Interface, config *cloudconfi
 	if err != nil {
 		return nil, errors.Join(errors.New("list ServiceCIDRs"), err)
 	}
-	around := surroundings{nodes: pointers(nodes.Items), services: pointers(services.Items)}
-	found := doubts(config.Pools, around)
+	around := clusterNetworks{nodes: pointers(nodes.Items), services: pointers(services.Items)}
+	found := lintPools(cfg.Pools, around)
 	for _, r := range ranges.Items {
-		found = append(found, inServiceRange(config.Pools, r.Spec.CIDRs)...)
+		found = append(found, inServiceRange(cfg.Pools, r.Spec.CIDRs)...)
 	}
 	for _, svc := range around.services {
-		found = append(found, strandedBy(config, svc)...)
+		found = append(found, strandedBy(cfg, svc)...)
 	}
 	slices.Sort(found)
 	return slices.Compact(found), nil
@@ -56,12 +56,12 @@ func pointers[T any](items []T) []*T {
 	return out
 }
 
-func inServiceRange(pools []cloudconfig.Pool, cidrs []string) []string {
+func inServiceRange(pools []config.Pool, cidrs []string) []string {
 	var out []string
 	for _, p := range pools {
 		for _, r := range p.Ranges {
 			for _, cidr := range cidrs {
-				if prefix, err := netip.ParsePrefix(cidr); err == nil && overlaps(r, prefix) {
+				if prefix, err := netip.ParsePrefix(cidr); err == nil && overlapsPrefix(r, prefix) {
 					out = append(out, fmt.Sprintf("pool %q overlaps %s, the range of cluster IPs; take it out of the pool", p.Name, cidr))
 				}
 			}
@@ -71,16 +71,16 @@ func inServiceRange(pools []cloudconfig.Pool, cidrs []string) []string {
 }
 
 // strandedBy returns what svc, if it is served by us, would lose under config.
-func strandedBy(config *cloudconfig.Config, svc *corev1.Service) []string {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || !marked(svc) || len(publishedAddresses(svc)) == 0 {
+func strandedBy(cfg *config.Config, svc *corev1.Service) []string {
+	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || !isMarked(svc) || len(publishedAddresses(svc)) == 0 {
 		return nil
 	}
 	then := "the running CCM refuses this cloud-config while it does (onShrink: Refuse)"
-	if config.OnShrink == cloudconfig.ShrinkReassign {
+	if cfg.OnShrink == config.ShrinkReassign {
 		then = "it loses the address (onShrink: Reassign)"
 	}
 	key := svc.Namespace + "/" + svc.Name
-	if !wanted(svc, classes{none: config.ServicesWithoutClass, named: config.LoadBalancerClasses}) {
+	if !wantsAddress(svc, classes{none: cfg.ServicesWithoutClass, named: cfg.LoadBalancerClasses}) {
 		class := "without a class"
 		if svc.Spec.LoadBalancerClass != nil {
 			class = "of class " + *svc.Spec.LoadBalancerClass
@@ -89,7 +89,7 @@ func strandedBy(config *cloudconfig.Config, svc *corev1.Service) []string {
 	}
 	var out []string
 	for _, address := range publishedAddresses(svc) {
-		if !slices.ContainsFunc(config.Pools, func(p cloudconfig.Pool) bool {
+		if !slices.ContainsFunc(cfg.Pools, func(p config.Pool) bool {
 			return slices.ContainsFunc(p.Ranges, func(r ipam.Range) bool { return r.Contains(address) })
 		}) {
 			out = append(out, fmt.Sprintf("Service %s holds %s, which would be in no pool; %s", key, address, then))

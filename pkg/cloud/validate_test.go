@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 func allocated(svc *corev1.Service) {
@@ -34,9 +34,9 @@ func TestDoubtsBeforeTheConfigIsApplied(t *testing.T) {
 	}
 	const text = "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools: [{name: a, addresses: [10.0.0.0/23, 10.96.7.0/24]}]\n"
 	check := func(text string, client *fake.Clientset) []string {
-		config, _, err := cloudconfig.Parse([]byte(text), "c.yaml")
+		cfg, _, err := config.Parse([]byte(text), "c.yaml")
 		require.NoError(t, err)
-		found, err := Doubts(t.Context(), client, config)
+		found, err := Doubts(t.Context(), client, cfg)
 		require.NoError(t, err)
 		return found
 	}
@@ -63,8 +63,8 @@ func TestDoubtsBeforeTheConfigIsApplied(t *testing.T) {
 	client.PrependReactor("list", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(corev1.Resource("services"), "", nil)
 	})
-	config, _, err := cloudconfig.Parse([]byte(text), "c.yaml")
+	cfg, _, err := config.Parse([]byte(text), "c.yaml")
 	require.NoError(t, err)
-	_, err = Doubts(t.Context(), client, config)
+	_, err = Doubts(t.Context(), client, cfg)
 	require.ErrorContains(t, err, "list Services: ")
 }

@@ -86,15 +86,15 @@ func syncFuncs(in []func() bool) []cache.InformerSynced {
 	return out
 }
 
-// watch registers the handlers that feed the core. The informers are started by Watch;
+// addHandlers registers the handlers that feed the core. The informers are started by Watch;
 // those of the stock controllers are the same.
-func (p *Provider) watch(factory informers.SharedInformerFactory) {
+func (p *Provider) addHandlers(factory informers.SharedInformerFactory) {
 	core, discovery := p.options.Client.CoreV1(), p.options.Client.DiscoveryV1()
-	p.services = p.source(factory, "Services", &corev1.Service{},
+	p.services = p.addSource(factory, "Services", &corev1.Service{},
 		listWatch(core.Services(metav1.NamespaceAll).List, core.Services(metav1.NamespaceAll).Watch))
-	nodeSource := p.source(factory, "Nodes", &corev1.Node{}, listWatch(core.Nodes().List, core.Nodes().Watch))
-	namespaceSource := p.source(factory, "Namespaces", &corev1.Namespace{}, listWatch(core.Namespaces().List, core.Namespaces().Watch))
-	sliceSource := p.source(factory, "EndpointSlices", &discoveryv1.EndpointSlice{},
+	nodeSource := p.addSource(factory, "Nodes", &corev1.Node{}, listWatch(core.Nodes().List, core.Nodes().Watch))
+	namespaceSource := p.addSource(factory, "Namespaces", &corev1.Namespace{}, listWatch(core.Namespaces().List, core.Namespaces().Watch))
+	sliceSource := p.addSource(factory, "EndpointSlices", &discoveryv1.EndpointSlice{},
 		listWatch(discovery.EndpointSlices(metav1.NamespaceAll).List, discovery.EndpointSlices(metav1.NamespaceAll).Watch))
 
 	services := factory.Core().V1().Services()
@@ -109,10 +109,10 @@ func (p *Provider) watch(factory informers.SharedInformerFactory) {
 		nodes:      nodes.Lister(),
 		slices:     slices.Informer().GetIndexer(),
 	}
-	p.handle(services.Informer(), p.services, func(obj any, _ bool) { p.serviceChanged(obj) })
-	p.handle(nodes.Informer(), nodeSource, p.nodeChanged)
-	p.handle(slices.Informer(), sliceSource, func(obj any, _ bool) { p.sliceChanged(obj) })
-	p.handle(namespaces.Informer(), namespaceSource, func(obj any, _ bool) { p.namespaceChanged(obj) })
+	p.addHandler(services.Informer(), p.services, func(obj any, _ bool) { p.serviceChanged(obj) })
+	p.addHandler(nodes.Informer(), nodeSource, p.nodeChanged)
+	p.addHandler(slices.Informer(), sliceSource, func(obj any, _ bool) { p.sliceChanged(obj) })
+	p.addHandler(namespaces.Informer(), namespaceSource, func(obj any, _ bool) { p.namespaceChanged(obj) })
 }
 
 // listWatch makes a ListerWatcher of two methods of a typed client.
@@ -128,9 +128,9 @@ func listWatch[L runtime.Object](
 	}
 }
 
-// source has the factory's informer of a kind fed by a Source, which repairs its watch and
+// addSource has the factory's informer of a kind fed by a Source, which repairs its watch and
 // knows how new its cache is.
-func (p *Provider) source(factory informers.SharedInformerFactory, kind string, example runtime.Object, server cache.ListerWatcherWithContext) *livewatch.Source {
+func (p *Provider) addSource(factory informers.SharedInformerFactory, kind string, example runtime.Object, server cache.ListerWatcherWithContext) *livewatch.Source {
 	source := p.options.Watches.Add(kind, server)
 	factory.InformerFor(example, func(_ kubernetes.Interface, resync time.Duration) cache.SharedIndexInformer {
 		return cache.NewSharedIndexInformerWithOptions(source, example, cache.SharedIndexInformerOptions{
@@ -141,9 +141,9 @@ func (p *Provider) source(factory informers.SharedInformerFactory, kind string, 
 	return source
 }
 
-// handle calls changed for each change of an object, and makes the controller wait
+// addHandler calls changed for each change of an object, and makes the controller wait
 // until it has seen those that exist.
-func (p *Provider) handle(informer cache.SharedIndexInformer, source *livewatch.Source, changed func(obj any, gone bool)) {
+func (p *Provider) addHandler(informer cache.SharedIndexInformer, source *livewatch.Source, changed func(obj any, gone bool)) {
 	registration, err := informer.AddEventHandler(source.Handler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { changed(obj, false) },
 		UpdateFunc: func(_, obj any) { changed(obj, false) },
@@ -164,7 +164,7 @@ func (p *Provider) serviceChanged(obj any) {
 	if !ok {
 		return
 	}
-	p.surroundingsChanged.Store(true)
+	p.networksChanged.Store(true)
 	select {
 	case <-p.restored:
 		p.queue.Add(svc.Namespace + "/" + svc.Name)
@@ -177,10 +177,10 @@ func (p *Provider) nodeChanged(obj any, gone bool) {
 	if !ok {
 		return
 	}
-	p.surroundingsChanged.Store(true)
+	p.networksChanged.Store(true)
 	if gone {
 		p.core.deleteNode(n.Name, n.UID)
-		p.terms.forget(n.Name)
+		p.terms.forgetNode(n.Name)
 		return
 	}
 	p.core.setNode(nodeOf(n))

@@ -41,20 +41,20 @@ func TestNewestVersionCounts(t *testing.T) {
 	version := func(v string, change ...func(*corev1.Service)) *corev1.Service {
 		return loadBalancer("web", append(change, func(svc *corev1.Service) { svc.ResourceVersion = v })...)
 	}
-	var s sayings
-	require.Equal(t, "7", s.newest(version("7")).ResourceVersion)
-	s.wrote(version("9", withStatus("10.0.0.0")))
-	require.Equal(t, "9", s.newest(version("7")).ResourceVersion)
-	require.Equal(t, "9", s.newest(version("8")).ResourceVersion)
-	require.Equal(t, "10", s.newest(version("10")).ResourceVersion)
-	require.Equal(t, "8", s.newest(version("8")).ResourceVersion, "nothing is kept once the watch was as far")
+	var s eventDedup
+	require.Equal(t, "7", s.newestWritten(version("7")).ResourceVersion)
+	s.noteWrite(version("9", withStatus("10.0.0.0")))
+	require.Equal(t, "9", s.newestWritten(version("7")).ResourceVersion)
+	require.Equal(t, "9", s.newestWritten(version("8")).ResourceVersion)
+	require.Equal(t, "10", s.newestWritten(version("10")).ResourceVersion)
+	require.Equal(t, "8", s.newestWritten(version("8")).ResourceVersion, "nothing is kept once the watch was as far")
 
-	s.wrote(version("9"))
+	s.noteWrite(version("9"))
 	other := version("8", func(svc *corev1.Service) { svc.UID = "another" })
-	require.Same(t, other, s.newest(other), "made anew under the same name")
-	s.wrote(version("9"))
+	require.Same(t, other, s.newestWritten(other), "made anew under the same name")
+	s.noteWrite(version("9"))
 	odd := version("not a number")
-	require.Same(t, odd, s.newest(odd))
+	require.Same(t, odd, s.newestWritten(odd))
 }
 
 // numberVersions makes the fake API server count versions in the objects that are
@@ -93,27 +93,27 @@ func (c *cluster) patches() int {
 // its last step. One that has the name by then is not given a status before.
 func TestStatusOfANamesakeComesAfterTheStockControllersLastWrite(t *testing.T) {
 	now := time.Now()
-	var s sayings
+	var s eventDedup
 	old, heir := loadBalancer("web"), loadBalancer("web", func(svc *corev1.Service) { svc.UID = "heir" })
-	require.False(t, s.parting(old, now), "a name that is new to us")
+	require.False(t, s.wasJustReleased(old, now), "a name that is new to us")
 
-	s.wrote(old)
-	require.True(t, s.parting(heir, now), "its deletion was not even seen")
-	s.asked(old)
-	require.True(t, s.parting(heir, now), "asked for late")
-	s.asked(heir)
-	require.False(t, s.parting(heir, now))
+	s.noteWrite(old)
+	require.True(t, s.wasJustReleased(heir, now), "its deletion was not even seen")
+	s.noteAsked(old)
+	require.True(t, s.wasJustReleased(heir, now), "asked for late")
+	s.noteAsked(heir)
+	require.False(t, s.wasJustReleased(heir, now))
 
-	s.wrote(heir)
-	s.forget("default/web", true, now)
-	require.True(t, s.parting(old, now.Add(remembered)))
-	require.False(t, s.parting(old, now.Add(remembered+1)), "nobody may ever ask")
+	s.noteWrite(heir)
+	s.forgetService("default/web", true, now)
+	require.True(t, s.wasJustReleased(old, now.Add(releasedDelay)))
+	require.False(t, s.wasJustReleased(old, now.Add(releasedDelay+1)), "nobody may ever ask")
 
-	s.wrote(old)
-	s.forget("default/web", false, now) // its type changed
-	require.True(t, s.parting(old, now), "and changed back")
-	s.asked(old)
-	require.False(t, s.parting(old, now))
+	s.noteWrite(old)
+	s.forgetService("default/web", false, now) // its type changed
+	require.True(t, s.wasJustReleased(old, now), "and changed back")
+	s.noteAsked(old)
+	require.False(t, s.wasJustReleased(old, now))
 }
 
 func TestNamesakeIsServedOnceTheStockControllerAsks(t *testing.T) {

@@ -19,12 +19,12 @@ func (a *Allocator) Adopt(rec Record) []Finding {
 	}
 	var out []Finding
 	for _, address := range rec.Addresses {
-		out = append(out, a.adopt(&rec, address)...)
+		out = append(out, a.adoptAddress(&rec, address)...)
 	}
 	return out
 }
 
-func (a *Allocator) adopt(rec *Record, address netip.Addr) []Finding {
+func (a *Allocator) adoptAddress(rec *Record, address netip.Addr) []Finding {
 	req := &rec.Request
 	if refusal := a.mayAdopt(req, address); refusal != nil {
 		return []Finding{{Holder: req.Holder, Address: address, Refusal: refusal}}
@@ -33,7 +33,7 @@ func (a *Allocator) adopt(rec *Record, address netip.Addr) []Finding {
 	if !ok {
 		r = &record{holder: req.Holder, sharing: req.Sharing}
 	}
-	a.attach(r, address)
+	a.addHolder(r, address)
 	return nil
 }
 
@@ -41,27 +41,27 @@ func (a *Allocator) adopt(rec *Record, address netip.Addr) []Finding {
 func (a *Allocator) mayAdopt(req *Request, address netip.Addr) *Refusal {
 	f := FamilyOf(address)
 	if !slices.Contains(req.Families, f) {
-		return refuse(reason.RequestInvalid, "status holds %s, but %s is not among the Service's ipFamilies", address, f)
+		return refusalOf(reason.RequestInvalid, "status holds %s, but %s is not among the Service's ipFamilies", address, f)
 	}
-	if r, ok := a.records[req.Holder.UID]; ok && r.address(f).IsValid() {
-		return refuse(reason.RequestInvalid, "status holds a second %s address, %s", f, address)
+	if r, ok := a.records[req.Holder.UID]; ok && r.addressOf(f).IsValid() {
+		return refusalOf(reason.RequestInvalid, "status holds a second %s address, %s", f, address)
 	}
 	if refusal := a.mayUse(req, address); refusal != nil {
 		return refusal
 	}
-	if refusal := a.mayJoin(req, address); refusal != nil && !a.keyless(req, address) {
+	if refusal := a.mayJoin(req, address); refusal != nil && !a.lacksOnlyKey(req, address) {
 		return refusal
 	}
 	return nil
 }
 
-// keyless reports whether the Service and the holders of address break no part of the
+// lacksOnlyKey reports whether the Service and the holders of address break no part of the
 // sharing rule but that they name no common key, and one at least of each two names none.
 // So do those to which a controller with other annotations gave a common address.
-func (a *Allocator) keyless(req *Request, address netip.Addr) bool {
+func (a *Allocator) lacksOnlyKey(req *Request, address netip.Addr) bool {
 	x := &record{holder: req.Holder, sharing: req.Sharing}
 	return !slices.ContainsFunc(a.holders[address], func(y *record) bool {
-		return y.holder.UID != req.Holder.UID && !a.lacksKey(address, x, y) && a.breach(address, x, y) != ""
+		return y.holder.UID != req.Holder.UID && !a.lacksKey(address, x, y) && a.breachOf(address, x, y) != ""
 	})
 }
 

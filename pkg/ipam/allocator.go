@@ -43,7 +43,7 @@ type Config struct {
 
 type pool struct {
 	Pool
-	spaces map[Family]*space
+	spaces map[Family]*freelist
 	// usage is, by namespace, how many addresses its Services hold.
 	usage map[string]int
 }
@@ -61,7 +61,7 @@ type record struct {
 	addresses []netip.Addr
 }
 
-func (r *record) address(f Family) netip.Addr {
+func (r *record) addressOf(f Family) netip.Addr {
 	for _, a := range r.addresses {
 		if FamilyOf(a) == f {
 			return a
@@ -82,7 +82,7 @@ func New() *Allocator {
 	}
 }
 
-// StrandedError says that a configuration would leave holders outside every pool.
+// StrandedError means that a configuration would leave holders outside every pool.
 type StrandedError struct {
 	// Holders are the Services concerned with their addresses, oldest first.
 	Holders []Stranded
@@ -116,9 +116,9 @@ func (e *StrandedError) Error() string {
 // Configure replaces the configuration. No address changes hands. The error is a
 // *StrandedError, and then nothing is changed.
 func (a *Allocator) Configure(config Config) error {
-	next := a.build(config)
+	next := a.buildNext(config)
 	if !config.Reassign {
-		if stranded := a.stranded(next); len(stranded) > 0 {
+		if stranded := a.strandedBy(next); len(stranded) > 0 {
 			return &StrandedError{Holders: stranded}
 		}
 	}
@@ -127,8 +127,8 @@ func (a *Allocator) Configure(config Config) error {
 	return nil
 }
 
-// build makes an Allocator with the new pools and the present holders.
-func (a *Allocator) build(config Config) *Allocator {
+// buildNext makes an Allocator with the new pools and the present holders.
+func (a *Allocator) buildNext(config Config) *Allocator {
 	next := New()
 	next.config = config
 	next.records, next.holders, next.keys = a.records, a.holders, a.keys
@@ -145,12 +145,12 @@ func (a *Allocator) build(config Config) *Allocator {
 		return cmp.Or(cmp.Compare(x.Priority, y.Priority), cmp.Compare(x.Name, y.Name))
 	})
 	slices.SortFunc(next.spans, func(x, y span) int { return x.First.Compare(y.First) })
-	next.inherit(a)
+	next.inheritFrom(a)
 	return next
 }
 
 func (a *Allocator) addPool(p Pool) {
-	added := &pool{Pool: p, spaces: map[Family]*space{}, usage: map[string]int{}}
+	added := &pool{Pool: p, spaces: map[Family]*freelist{}, usage: map[string]int{}}
 	byFamily := map[Family][]Range{}
 	for _, r := range p.Ranges {
 		f := FamilyOf(r.First)
@@ -158,13 +158,13 @@ func (a *Allocator) addPool(p Pool) {
 		a.spans = append(a.spans, span{r, added})
 	}
 	for f, ranges := range byFamily {
-		added.spaces[f] = newSpace(ranges)
+		added.spaces[f] = newFreelist(ranges)
 	}
 	a.pools = append(a.pools, added)
 }
 
-// inherit carries over when addresses were freed, and counts who uses the new pools.
-func (a *Allocator) inherit(old *Allocator) {
+// inheritFrom carries over when addresses were freed, and counts who uses the new pools.
+func (a *Allocator) inheritFrom(old *Allocator) {
 	var freed []freedAddr
 	for _, p := range old.pools {
 		for _, s := range p.spaces {
@@ -182,21 +182,21 @@ func (a *Allocator) inherit(old *Allocator) {
 		return cmp.Or(x.at.Compare(y.at), x.address.Compare(y.address))
 	})
 	for _, f := range freed {
-		if s := a.spaceOf(f.address); s != nil {
-			s.free(f.address, f.at)
+		if s := a.freelistOf(f.address); s != nil {
+			s.freeAddress(f.address, f.at)
 		}
 	}
 	for address, holders := range a.holders {
 		if p := a.poolOf(address); p != nil {
 			for i, r := range holders {
-				p.count(address, r, holders[:i], 1)
+				p.countUse(address, r, holders[:i], 1)
 			}
 		}
 	}
 }
 
-// stranded returns who holds an address that is in a pool now and in none of next.
-func (a *Allocator) stranded(next *Allocator) []Stranded {
+// strandedBy returns who holds an address that is in a pool now and in none of next.
+func (a *Allocator) strandedBy(next *Allocator) []Stranded {
 	var out []Stranded
 	for address, holders := range a.holders {
 		if a.poolOf(address) == nil || next.poolOf(address) != nil {
@@ -224,7 +224,7 @@ func (a *Allocator) poolOf(address netip.Addr) *pool {
 	return a.spans[i].pool
 }
 
-func (a *Allocator) spaceOf(address netip.Addr) *space {
+func (a *Allocator) freelistOf(address netip.Addr) *freelist {
 	if p := a.poolOf(address); p != nil {
 		return p.spaces[FamilyOf(address)]
 	}
@@ -239,13 +239,13 @@ func (a *Allocator) PoolOf(address netip.Addr) string {
 	return ""
 }
 
-// count adds n to what p knows of its use for one who begins or ends to hold address
+// countUse adds n to what p knows of its use for one who begins or ends to hold address
 // beside others.
-func (p *pool) count(address netip.Addr, r *record, others []*record, n int) {
+func (p *pool) countUse(address netip.Addr, r *record, others []*record, n int) {
 	if len(others) == 0 {
 		p.spaces[FamilyOf(address)].held += n
 	}
-	if !of(others, r.holder.Namespace) {
+	if !hasNamespace(others, r.holder.Namespace) {
 		p.usage[r.holder.Namespace] += n
 		if p.usage[r.holder.Namespace] == 0 {
 			delete(p.usage, r.holder.Namespace)
@@ -253,8 +253,8 @@ func (p *pool) count(address netip.Addr, r *record, others []*record, n int) {
 	}
 }
 
-// of reports whether one of the records is of a namespace.
-func of(records []*record, namespace string) bool {
+// hasNamespace reports whether one of the records is of a namespace.
+func hasNamespace(records []*record, namespace string) bool {
 	return slices.ContainsFunc(records, func(r *record) bool { return r.holder.Namespace == namespace })
 }
 
@@ -292,7 +292,7 @@ func (a *Allocator) Withdraw(address netip.Addr) { a.withdrawing[address] = true
 // Withdrawn ends what Withdraw began.
 func (a *Allocator) Withdrawn(address netip.Addr) {
 	delete(a.withdrawing, address)
-	a.unpark(address)
+	a.unparkAddress(address)
 }
 
 // Quarantine keeps address from being given out until Discharge, because a machine has it;
@@ -302,18 +302,18 @@ func (a *Allocator) Quarantine(address netip.Addr, why string) { a.quarantined[a
 // Discharge ends what Quarantine began.
 func (a *Allocator) Discharge(address netip.Addr) {
 	delete(a.quarantined, address)
-	a.unpark(address)
+	a.unparkAddress(address)
 }
 
-// blocked reports whether something keeps address from being given out for now.
-func (a *Allocator) blocked(address netip.Addr) bool {
+// isBlocked reports whether something keeps address from being given out for now.
+func (a *Allocator) isBlocked(address netip.Addr) bool {
 	_, quarantined := a.quarantined[address]
 	return quarantined || a.withdrawing[address] || len(a.lingering.by[address]) > 0
 }
 
-func (a *Allocator) unpark(address netip.Addr) {
-	if s := a.spaceOf(address); s != nil && !a.blocked(address) {
-		s.unpark(address)
+func (a *Allocator) unparkAddress(address netip.Addr) {
+	if s := a.freelistOf(address); s != nil && !a.isBlocked(address) {
+		s.unparkAddress(address)
 	}
 }
 
@@ -329,9 +329,9 @@ type Usage struct {
 
 // Usage returns the fill of every pool and family, by pool name, IPv4 first.
 func (a *Allocator) Usage() []Usage {
-	quarantined := map[*space]int{}
+	quarantined := map[*freelist]int{}
 	for address := range a.quarantined {
-		quarantined[a.spaceOf(address)]++
+		quarantined[a.freelistOf(address)]++
 	}
 	var out []Usage
 	for _, p := range a.pools {

@@ -15,27 +15,27 @@ import (
 // or nil; the Result is valid either way and never holds less than before, except for
 // families that are no longer wanted.
 func (a *Allocator) Assign(req Request, now time.Time) (Result, error) {
-	r := a.refresh(req)
-	if refusal := req.check(); refusal != nil {
-		return a.result(&req, nil, nil), refusal
+	r := a.refreshRecord(req)
+	if refusal := req.checkRequest(); refusal != nil {
+		return a.resultOf(&req, nil, nil), refusal
 	}
 	// What is held is not judged again, but a request that contradicts itself is refused as if
 	// it came from a new Service.
 	for _, address := range r.addresses {
-		if refusal := a.contradicts(&req, address); refusal != nil && slices.Contains(req.Addresses, address) {
-			return a.result(&req, nil, nil), refusal
+		if refusal := a.checkContradiction(&req, address); refusal != nil && slices.Contains(req.Addresses, address) {
+			return a.resultOf(&req, nil, nil), refusal
 		}
 	}
-	chosen, refusals := a.choose(&req, r, now)
-	if refusal := a.verdict(&req, r, chosen, refusals); refusal != nil {
-		return a.result(&req, nil, nil), refusal
+	chosen, refusals := a.chooseAll(&req, r, now)
+	if refusal := a.checkChosen(&req, r, chosen, refusals); refusal != nil {
+		return a.resultOf(&req, nil, nil), refusal
 	}
-	freed := a.commit(&req, chosen, now)
+	freed := a.commitChosen(&req, chosen, now)
 	var missing *Refusal
 	if len(refusals) > 0 {
 		missing = refusals[0]
 	}
-	return a.result(&req, missing, freed), nil
+	return a.resultOf(&req, missing, freed), nil
 }
 
 // Release frees everything that the Service with that UID holds and returns it.
@@ -47,14 +47,14 @@ func (a *Allocator) Release(uid string, now time.Time) []netip.Addr {
 	}
 	freed := slices.Clone(r.addresses)
 	for _, address := range freed {
-		a.detach(r, address, now)
+		a.removeHolder(r, address, now)
 	}
 	return freed
 }
 
-// refresh takes over what the request says of a Service that already holds something.
+// refreshRecord takes over what the request says of a Service that already holds something.
 // Its ports are facts, whatever becomes of the request.
-func (a *Allocator) refresh(req Request) *record {
+func (a *Allocator) refreshRecord(req Request) *record {
 	r, ok := a.records[req.Holder.UID]
 	if !ok {
 		return &record{holder: req.Holder, sharing: req.Sharing}
@@ -63,18 +63,18 @@ func (a *Allocator) refresh(req Request) *record {
 	r.holder, r.sharing = req.Holder, req.Sharing
 	if oldKey != req.Sharing.Key {
 		for _, address := range r.addresses {
-			a.index(oldKey, address)
-			a.index(req.Sharing.Key, address)
+			a.indexKey(oldKey, address)
+			a.indexKey(req.Sharing.Key, address)
 		}
 	}
 	return r
 }
 
-// choose finds an address for each family, in their order, without changing who holds
+// chooseAll finds an address for each family, in their order, without changing who holds
 // what. Zero addresses are for families that got none.
-func (a *Allocator) choose(req *Request, r *record, now time.Time) (chosen []netip.Addr, refusals []*Refusal) {
+func (a *Allocator) chooseAll(req *Request, r *record, now time.Time) (chosen []netip.Addr, refusals []*Refusal) {
 	for _, f := range req.Families {
-		address, refusal := a.chooseFamily(req, r, f, now)
+		address, refusal := a.chooseForFamily(req, r, f, now)
 		if refusal != nil {
 			refusals = append(refusals, refusal)
 		}
@@ -83,11 +83,11 @@ func (a *Allocator) choose(req *Request, r *record, now time.Time) (chosen []net
 	return chosen, refusals
 }
 
-// chooseFamily returns what the Service is to hold of family f. With a refusal it
+// chooseForFamily returns what the Service is to hold of family f. With a refusal it
 // returns what the Service holds already, if anything.
-func (a *Allocator) chooseFamily(req *Request, r *record, f Family, now time.Time) (netip.Addr, *Refusal) {
-	held := r.address(f)
-	if want := req.requested(f); want.IsValid() {
+func (a *Allocator) chooseForFamily(req *Request, r *record, f Family, now time.Time) (netip.Addr, *Refusal) {
+	held := r.addressOf(f)
+	if want := req.requestedAddress(f); want.IsValid() {
 		if want == held {
 			return held, nil
 		}
@@ -96,19 +96,19 @@ func (a *Allocator) chooseFamily(req *Request, r *record, f Family, now time.Tim
 		}
 		return want, nil
 	}
-	if held.IsValid() && a.satisfies(req, held) {
+	if held.IsValid() && a.mayKeep(req, held) {
 		return held, nil
 	}
-	address, refusal := a.pick(req, f, now)
+	address, refusal := a.pickAddress(req, f, now)
 	if refusal != nil {
 		return held, refusal
 	}
 	return address, nil
 }
 
-// satisfies reports whether an address that is held, and was not asked for by name,
+// mayKeep reports whether an address that is held, and was not asked for by name,
 // may stay.
-func (a *Allocator) satisfies(req *Request, held netip.Addr) bool {
+func (a *Allocator) mayKeep(req *Request, held netip.Addr) bool {
 	p := a.poolOf(held)
 	if p == nil {
 		return !a.config.Reassign && req.Pool == ""
@@ -116,8 +116,8 @@ func (a *Allocator) satisfies(req *Request, held netip.Addr) bool {
 	return req.Pool == "" || req.Pool == p.Name
 }
 
-// verdict decides whether what was chosen is good enough to be committed.
-func (a *Allocator) verdict(req *Request, r *record, chosen []netip.Addr, refusals []*Refusal) *Refusal {
+// checkChosen decides whether what was chosen is good enough to be committed.
+func (a *Allocator) checkChosen(req *Request, r *record, chosen []netip.Addr, refusals []*Refusal) *Refusal {
 	if len(refusals) == 0 {
 		return nil
 	}
@@ -126,11 +126,11 @@ func (a *Allocator) verdict(req *Request, r *record, chosen []netip.Addr, refusa
 	}
 	got := false
 	for i, f := range req.Families {
-		want, held := req.requested(f), r.address(f)
+		want, held := req.requestedAddress(f), r.addressOf(f)
 		switch {
 		case want.IsValid() && chosen[i] != want:
 			return refusals[0]
-		case chosen[i].IsValid() && chosen[i] == held && !want.IsValid() && !a.satisfies(req, held):
+		case chosen[i].IsValid() && chosen[i] == held && !want.IsValid() && !a.mayKeep(req, held):
 			return refusals[0]
 		case chosen[i].IsValid():
 			got = true
@@ -142,43 +142,43 @@ func (a *Allocator) verdict(req *Request, r *record, chosen []netip.Addr, refusa
 	return nil
 }
 
-// commit makes the Service hold exactly what was chosen and returns what it freed.
-func (a *Allocator) commit(req *Request, chosen []netip.Addr, now time.Time) (freed []netip.Addr) {
+// commitChosen makes the Service hold exactly what was chosen and returns what it freed.
+func (a *Allocator) commitChosen(req *Request, chosen []netip.Addr, now time.Time) (freed []netip.Addr) {
 	r, ok := a.records[req.Holder.UID]
 	if !ok {
 		r = &record{holder: req.Holder, sharing: req.Sharing}
 	}
 	for _, address := range slices.Clone(r.addresses) {
 		if !slices.Contains(chosen, address) {
-			a.detach(r, address, now)
+			a.removeHolder(r, address, now)
 			freed = append(freed, address)
 		}
 	}
 	for _, address := range chosen {
 		if address.IsValid() && !slices.Contains(r.addresses, address) {
-			a.attach(r, address)
+			a.addHolder(r, address)
 		}
 	}
 	return freed
 }
 
-// attach makes r hold address.
-func (a *Allocator) attach(r *record, address netip.Addr) {
+// addHolder makes r hold address.
+func (a *Allocator) addHolder(r *record, address netip.Addr) {
 	a.records[r.holder.UID] = r
 	r.addresses = append(r.addresses, address)
 	others := a.holders[address]
 	if p := a.poolOf(address); p != nil {
-		p.count(address, r, others, 1)
-		p.spaces[FamilyOf(address)].take(address)
+		p.countUse(address, r, others, 1)
+		p.spaces[FamilyOf(address)].takeAddress(address)
 	}
 	holders := append(others, r)
 	slices.SortFunc(holders, func(x, y *record) int { return x.holder.Compare(y.holder) })
 	a.holders[address] = holders
-	a.index(r.sharing.Key, address)
+	a.indexKey(r.sharing.Key, address)
 }
 
-// detach ends r's hold on address.
-func (a *Allocator) detach(r *record, address netip.Addr, now time.Time) {
+// removeHolder ends r's hold on address.
+func (a *Allocator) removeHolder(r *record, address netip.Addr, now time.Time) {
 	r.addresses = slices.DeleteFunc(r.addresses, func(x netip.Addr) bool { return x == address })
 	if len(r.addresses) == 0 {
 		delete(a.records, r.holder.UID)
@@ -189,17 +189,17 @@ func (a *Allocator) detach(r *record, address netip.Addr, now time.Time) {
 	} else {
 		delete(a.holders, address)
 	}
-	a.index(r.sharing.Key, address)
+	a.indexKey(r.sharing.Key, address)
 	if p := a.poolOf(address); p != nil {
-		p.count(address, r, others, -1)
+		p.countUse(address, r, others, -1)
 		if len(others) == 0 {
-			p.spaces[FamilyOf(address)].free(address, now)
+			p.spaces[FamilyOf(address)].freeAddress(address, now)
 		}
 	}
 }
 
-// result reports what the Service holds, in the order of its families.
-func (a *Allocator) result(req *Request, missing *Refusal, freed []netip.Addr) Result {
+// resultOf reports what the Service holds, in the order of its families.
+func (a *Allocator) resultOf(req *Request, missing *Refusal, freed []netip.Addr) Result {
 	out := Result{Missing: missing, Freed: freed}
 	r, ok := a.records[req.Holder.UID]
 	if !ok {
@@ -212,24 +212,24 @@ func (a *Allocator) result(req *Request, missing *Refusal, freed []netip.Addr) R
 		}
 	}
 	for _, f := range order {
-		if address := r.address(f); address.IsValid() {
+		if address := r.addressOf(f); address.IsValid() {
 			out.Assignments = append(out.Assignments, Assignment{address, a.PoolOf(address)})
 		}
 	}
-	out.Clashes = a.clashes(r)
+	out.Clashes = a.clashesOf(r)
 	return out
 }
 
-// pick finds an address that the Service did not ask for by name: one reserved for it,
+// pickAddress finds an address that the Service did not ask for by name: one reserved for it,
 // the one of those it shares with, or a free one.
-func (a *Allocator) pick(req *Request, f Family, now time.Time) (netip.Addr, *Refusal) {
+func (a *Allocator) pickAddress(req *Request, f Family, now time.Time) (netip.Addr, *Refusal) {
 	if address, ok := a.reservedFor(req, f); ok {
 		return address, a.mayTake(req, address)
 	}
-	if address, refusal, ok := a.join(req, f); ok {
+	if address, refusal, ok := a.joinShared(req, f); ok {
 		return address, refusal
 	}
-	pools, refusal := a.admitted(req, f)
+	pools, refusal := a.admittedPools(req, f)
 	if refusal != nil {
 		return netip.Addr{}, refusal
 	}
@@ -240,24 +240,24 @@ func (a *Allocator) pick(req *Request, f Family, now time.Time) (netip.Addr, *Re
 			if rested {
 				limit = now.Add(-p.ReuseAfter)
 			}
-			if address, ok := p.spaces[f].peek(limit, a.judge(p)); ok {
+			if address, ok := p.spaces[f].nextFree(limit, a.freeFilter(p)); ok {
 				return address, nil
 			}
 		}
 	}
-	return netip.Addr{}, a.exhausted(req, pools, f)
+	return netip.Addr{}, a.exhaustedRefusal(req, pools, f)
 }
 
-func (a *Allocator) exhausted(req *Request, pools []*pool, f Family) *Refusal {
-	lost := a.lost(pools, f)
+func (a *Allocator) exhaustedRefusal(req *Request, pools []*pool, f Family) *Refusal {
+	lost := a.quarantinedText(pools, f)
 	if len(pools) == 1 {
-		return refuse(reason.PoolExhausted, "pool %q has no free %s address%s; free one, or add addresses to the pool", pools[0].Name, f, lost)
+		return refusalOf(reason.PoolExhausted, "pool %q has no free %s address%s; free one, or add addresses to the pool", pools[0].Name, f, lost)
 	}
-	return refuse(reason.PoolExhausted, "none of the %d pools that may serve %s has a free %s address%s; free one, or add addresses", len(pools), req.Holder, f, lost)
+	return refusalOf(reason.PoolExhausted, "none of the %d pools that may serve %s has a free %s address%s; free one, or add addresses", len(pools), req.Holder, f, lost)
 }
 
-// lost says how many addresses of the pools machines have, if any.
-func (a *Allocator) lost(pools []*pool, f Family) string {
+// quarantinedText says how many addresses of the pools machines have, if any.
+func (a *Allocator) quarantinedText(pools []*pool, f Family) string {
 	n := 0
 	for address := range a.quarantined {
 		if FamilyOf(address) == f && slices.Contains(pools, a.poolOf(address)) && len(a.holders[address]) == 0 {
@@ -270,21 +270,21 @@ func (a *Allocator) lost(pools []*pool, f Family) string {
 	return fmt.Sprintf(" (nodes or other machines on the network have %d)", n)
 }
 
-// judge says of an address of p, met in the search for a free one, whether it is.
-func (a *Allocator) judge(p *pool) func(netip.Addr) verdict {
+// freeFilter says of an address of p, met in the search for a free one, whether it is.
+func (a *Allocator) freeFilter(p *pool) func(netip.Addr) verdict {
 	return func(address netip.Addr) verdict {
 		_, reserved := a.reserved[address]
 		switch {
-		case len(a.holders[address]) > 0, p.avoids(address):
+		case len(a.holders[address]) > 0, p.avoidsAddress(address):
 			return taken
-		case reserved || a.blocked(address):
+		case reserved || a.isBlocked(address):
 			return blocked
 		}
 		return usable
 	}
 }
 
-func (p *pool) avoids(address netip.Addr) bool {
+func (p *pool) avoidsAddress(address netip.Addr) bool {
 	if !p.AvoidBuggyIPs || !address.Is4() {
 		return false
 	}

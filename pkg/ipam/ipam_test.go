@@ -456,12 +456,12 @@ func TestUpcomingReserved(t *testing.T) {
 		Pools:        []Pool{newPool(t, "p", "10.0.0.0/30"), disabled},
 		Reservations: []Reservation{{Namespace: "default", Name: "web", Addresses: addrs("10.0.0.0")}},
 	}))
-	require.Equal(t, addrs("10.0.0.1", "10.0.0.2", "10.0.0.0"), a.Upcoming("p", IPv4, 2))
+	require.Equal(t, addrs("10.0.0.1", "10.0.0.2", "10.0.0.0"), a.Lookahead("p", IPv4, 2))
 	granted(t, a, service("web"), "10.0.0.0")
-	require.Equal(t, addrs("10.0.0.1", "10.0.0.2", "10.0.0.3"), a.Upcoming("p", IPv4, 4))
-	require.Empty(t, a.Upcoming("p", IPv6, 4))
-	require.Empty(t, a.Upcoming("disabled", IPv4, 4))
-	require.Empty(t, a.Upcoming("none", IPv4, 4))
+	require.Equal(t, addrs("10.0.0.1", "10.0.0.2", "10.0.0.3"), a.Lookahead("p", IPv4, 4))
+	require.Empty(t, a.Lookahead("p", IPv6, 4))
+	require.Empty(t, a.Lookahead("disabled", IPv4, 4))
+	require.Empty(t, a.Lookahead("none", IPv4, 4))
 }
 
 func addrs(texts ...string) []netip.Addr {

@@ -46,8 +46,8 @@ func (a *Allocator) Cleared(address netip.Addr, uid string) (free bool) {
 	if len(l.addresses[uid]) == 0 {
 		delete(l.addresses, uid)
 	}
-	a.unpark(address)
-	return !a.blocked(address)
+	a.unparkAddress(address)
+	return !a.isBlocked(address)
 }
 
 // Lingering returns the addresses that the Service with that UID does not hold and that its
@@ -56,9 +56,9 @@ func (a *Allocator) Lingering(uid string) []netip.Addr {
 	return slices.SortedFunc(maps.Keys(a.lingering.addresses[uid]), netip.Addr.Compare)
 }
 
-// lingers says why the Service may not take address while the status of another one shows
+// checkLingering says why the Service may not take address while the status of another one shows
 // it, or nil.
-func (a *Allocator) lingers(req *Request, address netip.Addr) *Refusal {
+func (a *Allocator) checkLingering(req *Request, address netip.Addr) *Refusal {
 	var oldest *Holder
 	for uid, h := range a.lingering.by[address] {
 		if uid != req.Holder.UID && (oldest == nil || h.Compare(*oldest) < 0) {
@@ -68,7 +68,7 @@ func (a *Allocator) lingers(req *Request, address netip.Addr) *Refusal {
 	if oldest == nil {
 		return nil
 	}
-	refusal := refuse(reason.AddressInUse, "address %s is still in the status of %s, which is about to lose it", address, describe(*oldest, req.Holder.Namespace))
+	refusal := refusalOf(reason.AddressInUse, "address %s is still in the status of %s, which is about to lose it", address, describeHolder(*oldest, req.Holder.Namespace))
 	refusal.Holder = *oldest
 	return refusal
 }
@@ -76,7 +76,7 @@ func (a *Allocator) lingers(req *Request, address netip.Addr) *Refusal {
 // Free reports whether a pool may give out address now.
 func (a *Allocator) Free(address netip.Addr) bool {
 	p := a.poolOf(address)
-	return p != nil && len(a.holders[address]) == 0 && !p.avoids(address) && !a.blocked(address)
+	return p != nil && len(a.holders[address]) == 0 && !p.avoidsAddress(address) && !a.isBlocked(address)
 }
 
 // Draws reports whether the Service may be given that free address without asking for it.
@@ -92,5 +92,5 @@ func (a *Allocator) Draws(req Request, address netip.Addr) bool {
 	case req.Pool != "" && req.Pool != p.Name, req.Pool == "" && !reserved && !p.AutoAssign:
 		return false
 	}
-	return a.admits(p, &req, f) == nil
+	return a.checkPool(p, &req, f) == nil
 }

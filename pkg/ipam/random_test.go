@@ -178,7 +178,7 @@ func TestUpcoming(t *testing.T) {
 				_, _ = a.Assign(service(name), now) // The pool may be full.
 			}
 		}
-		next := a.Upcoming("p", IPv4, 5)
+		next := a.Lookahead("p", IPv4, 5)
 		for i, want := range next {
 			granted(t, a, service(fmt.Sprint("new", i)), want.String())
 		}
@@ -229,20 +229,20 @@ func audit(t *testing.T, a *Allocator) {
 	t.Helper()
 	for uid, r := range a.records {
 		require.NotEmpty(t, r.addresses, uid)
-		require.Empty(t, a.clashes(r))
+		require.Empty(t, a.clashesOf(r))
 		for _, address := range r.addresses {
 			require.Contains(t, a.holders[address], r)
-			require.NotContains(t, a.spaceOf(address).where, address)
+			require.NotContains(t, a.freelistOf(address).where, address)
 			if r.sharing.Key != "" {
 				require.True(t, a.keys[r.sharing.Key][address])
 			}
 		}
 	}
 	type share struct{ pool, namespace string }
-	used, held := map[share]map[netip.Addr]bool{}, map[*space]int{}
+	used, held := map[share]map[netip.Addr]bool{}, map[*freelist]int{}
 	for address, holders := range a.holders {
 		require.NotEmpty(t, holders, address)
-		held[a.spaceOf(address)]++
+		held[a.freelistOf(address)]++
 		for _, r := range holders {
 			s := share{a.PoolOf(address), r.holder.Namespace}
 			if used[s] == nil {

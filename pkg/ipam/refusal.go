@@ -20,12 +20,12 @@ type Refusal struct {
 // Error returns the message.
 func (r *Refusal) Error() string { return r.Message }
 
-func refuse(why reason.Reason, format string, args ...any) *Refusal {
+func refusalOf(why reason.Reason, format string, args ...any) *Refusal {
 	return &Refusal{Reason: why, Message: reason.Message(fmt.Sprintf(format, args...), "")}
 }
 
-// describe names holder to someone in namespace, or says only that it is elsewhere.
-func describe(holder Holder, namespace string) string {
+// describeHolder names holder to someone in namespace, or says only that it is elsewhere.
+func describeHolder(holder Holder, namespace string) string {
 	if holder.Namespace != namespace {
 		return "a Service of another namespace"
 	}

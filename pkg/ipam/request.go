@@ -66,7 +66,7 @@ type Sharing struct {
 	ForeignKey string
 	// Ports are the Service's own.
 	Ports []Port
-	// Local says that externalTrafficPolicy is Local.
+	// Local reports whether externalTrafficPolicy is Local.
 	Local bool
 	// Selector is the canonical text of the Pod selector.
 	Selector string
@@ -97,8 +97,8 @@ type Request struct {
 	Unreadable string
 }
 
-// requested returns the address of family f that req asks for, or the zero Addr.
-func (req *Request) requested(f Family) netip.Addr {
+// requestedAddress returns the address of family f that req asks for, or the zero Addr.
+func (req *Request) requestedAddress(f Family) netip.Addr {
 	for _, a := range req.Addresses {
 		if FamilyOf(a) == f {
 			return a
@@ -107,27 +107,27 @@ func (req *Request) requested(f Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// check refuses requests that contradict themselves.
-func (req *Request) check() *Refusal {
+// checkRequest refuses requests that contradict themselves.
+func (req *Request) checkRequest() *Refusal {
 	if req.Unreadable != "" {
-		return refuse(reason.RequestInvalid, "%s", req.Unreadable)
+		return refusalOf(reason.RequestInvalid, "%s", req.Unreadable)
 	}
 	if len(req.Families) == 0 {
-		return refuse(reason.RequestInvalid, "the Service asks for no IP family")
+		return refusalOf(reason.RequestInvalid, "the Service asks for no IP family")
 	}
 	seen := map[Family]netip.Addr{}
 	for _, a := range req.Addresses {
 		f := FamilyOf(a)
 		if other, twice := seen[f]; twice {
-			return refuse(reason.RequestInvalid, "two %s addresses are requested, %s and %s; at most one of each family can be had", f, other, a)
+			return refusalOf(reason.RequestInvalid, "two %s addresses are requested, %s and %s; at most one of each family can be had", f, other, a)
 		}
 		if !slices.Contains(req.Families, f) {
-			return refuse(reason.RequestInvalid, "address %s is requested, but %s is not among the Service's ipFamilies", a, f)
+			return refusalOf(reason.RequestInvalid, "address %s is requested, but %s is not among the Service's ipFamilies", a, f)
 		}
 		seen[f] = a
 	}
 	if req.RequireAll && len(seen) > 0 && len(seen) < len(req.Families) {
-		return refuse(reason.RequestInvalid, "the Service requires both families (RequireDualStack) but requests an address of only one; request both or none")
+		return refusalOf(reason.RequestInvalid, "the Service requires both families (RequireDualStack) but requests an address of only one; request both or none")
 	}
 	return nil
 }
@@ -146,9 +146,9 @@ type Clash struct {
 	With    Holder
 	// Why says which part of the rule is breached.
 	Why string
-	// SamePort says that both use a port, so that only one of them can be served there.
+	// SamePort reports whether both use a port, so that only one of them can be served there.
 	SamePort bool
-	// KeyMissing says that a common sharing key would end it: Key, or any other.
+	// KeyMissing reports whether a common sharing key would end it: Key, or any other.
 	KeyMissing bool
 	Key        string
 }

@@ -7,12 +7,12 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// Record is what a Service's status says that it holds.
+// Record is what a Service's status reports that it holds.
 type Record struct {
 	Request Request
 	// Addresses are those in status.
 	Addresses []netip.Addr
-	// Shared says that the Service is known to have shared its addresses by the rule. If
+	// Shared reports whether the Service is known to have shared its addresses by the rule. If
 	// all of their holders are, each keeps them, although an edit may break the rule by now.
 	// Services that lack nothing but a common key keep them as well.
 	Shared bool
@@ -23,7 +23,7 @@ type Finding struct {
 	Holder  Holder
 	Address netip.Addr
 	Refusal *Refusal
-	// Kept says that the address is held all the same.
+	// Kept reports whether the address is held all the same.
 	Kept bool
 }
 
@@ -40,13 +40,13 @@ func (a *Allocator) Restore(records []Record) []Finding {
 	}
 	for _, rec := range records {
 		for _, address := range rec.Addresses {
-			out = append(out, a.restore(&rec, address, shared)...)
+			out = append(out, a.restoreAddress(&rec, address, shared)...)
 		}
 	}
 	return out
 }
 
-func (a *Allocator) restore(rec *Record, address netip.Addr, shared map[string]bool) []Finding {
+func (a *Allocator) restoreAddress(rec *Record, address netip.Addr, shared map[string]bool) []Finding {
 	req := &rec.Request
 	finding := func(refusal *Refusal, kept bool) []Finding {
 		return []Finding{{Holder: req.Holder, Address: address, Refusal: refusal, Kept: kept}}
@@ -55,25 +55,25 @@ func (a *Allocator) restore(rec *Record, address netip.Addr, shared map[string]b
 	if !ok {
 		r = &record{holder: req.Holder, sharing: req.Sharing}
 	}
-	switch held := r.address(FamilyOf(address)); {
+	switch held := r.addressOf(FamilyOf(address)); {
 	case !slices.Contains(req.Families, FamilyOf(address)):
-		return finding(refuse(reason.RequestInvalid, "status holds %s, but %s is not among the Service's ipFamilies", address, FamilyOf(address)), false)
+		return finding(refusalOf(reason.RequestInvalid, "status holds %s, but %s is not among the Service's ipFamilies", address, FamilyOf(address)), false)
 	case held == address:
 		return nil
 	case held.IsValid():
-		return finding(refuse(reason.RequestInvalid, "status holds a second %s address, %s", FamilyOf(address), address), false)
+		return finding(refusalOf(reason.RequestInvalid, "status holds a second %s address, %s", FamilyOf(address), address), false)
 	}
 	if refusal := a.mayJoin(req, address); refusal != nil {
 		stranger := slices.ContainsFunc(a.holders[address], func(r *record) bool { return !shared[r.holder.UID] })
-		if (!rec.Shared || stranger) && !a.keyless(req, address) {
+		if (!rec.Shared || stranger) && !a.lacksOnlyKey(req, address) {
 			return finding(refusal, false)
 		}
-		a.attach(r, address)
+		a.addHolder(r, address)
 		return finding(refusal, true)
 	}
-	a.attach(r, address)
+	a.addHolder(r, address)
 	if a.poolOf(address) == nil {
-		return finding(refuse(reason.AddressOutsidePools, "address %s is in no pool", address), true)
+		return finding(refusalOf(reason.AddressOutsidePools, "address %s is in no pool", address), true)
 	}
 	return nil
 }

@@ -9,8 +9,8 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// index brings keys up to date on whether a holder of address names key.
-func (a *Allocator) index(key string, address netip.Addr) {
+// indexKey brings keys up to date on whether a holder of address names key.
+func (a *Allocator) indexKey(key string, address netip.Addr) {
 	if key == "" {
 		return
 	}
@@ -27,14 +27,14 @@ func (a *Allocator) index(key string, address netip.Addr) {
 	}
 }
 
-// join returns the address of family f that those who name the Service's sharing key
+// joinShared returns the address of family f that those who name the Service's sharing key
 // hold, with a refusal where the Service clashes with them. ok is false where there is
 // nobody to join.
-func (a *Allocator) join(req *Request, f Family) (_ netip.Addr, _ *Refusal, ok bool) {
+func (a *Allocator) joinShared(req *Request, f Family) (_ netip.Addr, _ *Refusal, ok bool) {
 	var shared []netip.Addr
 	for address := range a.keys[req.Sharing.Key] {
 		p := a.poolOf(address)
-		if FamilyOf(address) == f && p != nil && (req.Pool == "" || p.Name == req.Pool) && a.reachable(p, req, address) {
+		if FamilyOf(address) == f && p != nil && (req.Pool == "" || p.Name == req.Pool) && a.hasReachableHolder(p, req, address) {
 			shared = append(shared, address)
 		}
 	}
@@ -55,9 +55,9 @@ func (a *Allocator) join(req *Request, f Family) (_ netip.Addr, _ *Refusal, ok b
 	return netip.Addr{}, first, true
 }
 
-// reachable reports whether a holder of address with the Service's key is of a
+// hasReachableHolder reports whether a holder of address with the Service's key is of a
 // namespace that it may share with at all: keys of other namespaces are other keys.
-func (a *Allocator) reachable(p *pool, req *Request, address netip.Addr) bool {
+func (a *Allocator) hasReachableHolder(p *pool, req *Request, address netip.Addr) bool {
 	return slices.ContainsFunc(a.holders[address], func(r *record) bool {
 		return r.holder.UID != req.Holder.UID && r.sharing.Key == req.Sharing.Key && p.mayMeet(req.Holder.Namespace, r.holder.Namespace)
 	})
@@ -74,7 +74,7 @@ func (a *Allocator) mayJoin(req *Request, address netip.Addr) *Refusal {
 		if r.holder.UID == req.Holder.UID {
 			continue
 		}
-		breach := a.breach(address, &record{holder: req.Holder, sharing: req.Sharing}, r)
+		breach := a.breachOf(address, &record{holder: req.Holder, sharing: req.Sharing}, r)
 		if breach == "" {
 			continue
 		}
@@ -83,15 +83,15 @@ func (a *Allocator) mayJoin(req *Request, address netip.Addr) *Refusal {
 		if req.Sharing.Key == "" || r.sharing.Key == "" {
 			why = reason.AddressInUse
 		}
-		refusal := refuse(why, "address %s is held by %s: %s", address, describe(r.holder, req.Holder.Namespace), breach)
+		refusal := refusalOf(why, "address %s is held by %s: %s", address, describeHolder(r.holder, req.Holder.Namespace), breach)
 		refusal.Holder = r.holder
 		return refusal
 	}
 	return nil
 }
 
-// breach says which part of the sharing rule x and y break on address, or "".
-func (a *Allocator) breach(address netip.Addr, x, y *record) string {
+// breachOf says which part of the sharing rule x and y break on address, or "".
+func (a *Allocator) breachOf(address netip.Addr, x, y *record) string {
 	if x.sharing.Key == "" || y.sharing.Key == "" {
 		return "both must name the same sharing key"
 	}
@@ -108,7 +108,7 @@ func (a *Allocator) breachButKey(address netip.Addr, x, y *record) string {
 	case x.sharing.Key != "" && y.sharing.Key != "" && x.sharing.Key != y.sharing.Key:
 		return "the sharing keys differ"
 	}
-	if port, ok := x.common(y); ok {
+	if port, ok := x.commonPort(y); ok {
 		return fmt.Sprintf("both use port %d/%s", port.Number, port.Protocol)
 	}
 	switch {
@@ -120,8 +120,8 @@ func (a *Allocator) breachButKey(address netip.Addr, x, y *record) string {
 	return ""
 }
 
-// common returns the first port of r that o uses too.
-func (r *record) common(o *record) (Port, bool) {
+// commonPort returns the first port of r that o uses too.
+func (r *record) commonPort(o *record) (Port, bool) {
 	i := slices.IndexFunc(r.sharing.Ports, func(p Port) bool { return slices.Contains(o.sharing.Ports, p) })
 	if i < 0 {
 		return Port{}, false
@@ -136,19 +136,19 @@ func (a *Allocator) Clashes(uid string) []Clash {
 	if !ok {
 		return nil
 	}
-	return a.clashes(r)
+	return a.clashesOf(r)
 }
 
-// clashes returns the breaches of the sharing rule on what r holds.
-func (a *Allocator) clashes(r *record) []Clash {
+// clashesOf returns the breaches of the sharing rule on what r holds.
+func (a *Allocator) clashesOf(r *record) []Clash {
 	var out []Clash
 	for _, address := range r.addresses {
 		for _, other := range a.holders[address] {
 			if other == r {
 				continue
 			}
-			if breach := a.breach(address, r, other); breach != "" {
-				_, same := r.common(other)
+			if breach := a.breachOf(address, r, other); breach != "" {
+				_, same := r.commonPort(other)
 				clash := Clash{Address: address, With: other.holder, Why: breach, SamePort: same, KeyMissing: a.lacksKey(address, r, other)}
 				if clash.KeyMissing {
 					clash.Key = commonKey(r, other)
@@ -168,10 +168,10 @@ func commonKey(r, other *record) string {
 	if other.holder.Namespace != r.holder.Namespace {
 		other = &record{}
 	}
-	return cmp.Or(r.sharing.Key, other.sharing.Key, r.sharing.ForeignKey, other.sharing.ForeignKey, older(r, other).holder.Name)
+	return cmp.Or(r.sharing.Key, other.sharing.Key, r.sharing.ForeignKey, other.sharing.ForeignKey, olderRecord(r, other).holder.Name)
 }
 
-func older(x, y *record) *record {
+func olderRecord(x, y *record) *record {
 	if y.holder.UID != "" && y.holder.Compare(x.holder) < 0 {
 		return y
 	}

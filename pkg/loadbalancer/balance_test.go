@@ -20,7 +20,7 @@ const (
 func (w *world) owners() map[netip.Addr]string {
 	owners := map[netip.Addr]string{}
 	for _, set := range w.plans {
-		for a := range set.Announcements.All() {
+		for a := range set.Assignments.All() {
 			owners[a.Address] = a.Candidates[0]
 		}
 	}

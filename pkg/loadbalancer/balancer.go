@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -37,12 +37,12 @@ type Balancer struct {
 	segments  segments
 	announcer map[string]*announcer
 	// reports counts those of all announcers.
-	reports uint64
-	sight   Sight
-	secret  []byte
-	health  announcement.Health
-	pacing  announcement.Pacing
-	// drainOnCordon says that cordoned nodes are reluctant.
+	reports  uint64
+	failover Failover
+	secret   []byte
+	health   plan.Health
+	pacing   plan.Pacing
+	// drainOnCordon reports whether cordoned nodes are drained.
 	drainOnCordon bool
 	sessions      sessions
 	// maxMoves is how many addresses may move a minute for the sake of balance; 0 is none.
@@ -55,9 +55,9 @@ type Balancer struct {
 	// withdrawing are the addresses that nobody holds any more with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
-	// unrouting are the same for nodes that may still announce them by BGP.
-	unrouting map[netip.Addr][]string
-	waiting   waitlist
+	// withdrawingRoutes are the same for nodes that may still announce them by BGP.
+	withdrawingRoutes map[netip.Addr][]string
+	waiting           waitlist
 	// offers are what has become available since Freed was asked last, and ready what Retry
 	// is to look at.
 	offers, ready offers
@@ -65,7 +65,7 @@ type Balancer struct {
 	asked uint64
 	// concerned are the UIDs that Concerned returns next.
 	concerned map[string]bool
-	plan      plan
+	plan      planState
 }
 
 // service is a Service with what became of its last request.
@@ -78,30 +78,30 @@ type service struct {
 // New returns an empty Balancer that plans under term 0.
 func New() *Balancer {
 	return &Balancer{
-		addresses:   ipam.New(),
-		l2:          map[string]L2{},
-		services:    map[string]*service{},
-		uids:        map[string]map[string]bool{},
-		released:    map[string]string{},
-		endpoints:   map[string]Endpoints{},
-		nodes:       map[string]Node{},
-		peers:       map[string]peersOf{},
-		rollout:     peerRollout{waiting: map[string]bool{}},
-		zones:       map[string]int{},
-		segments:    newSegments(),
-		announcer:   map[string]*announcer{},
-		sessions:    newSessions(),
-		rebalancing: newRebalancing(),
-		departing:   map[string]*departure{},
-		probing:     newProbing(),
-		conflicts:   newConflicts(),
-		withdrawing: map[netip.Addr][]string{},
-		unrouting:   map[netip.Addr][]string{},
-		concerned:   map[string]bool{},
-		plan:        newPlan(),
-		waiting:     newWaitlist(),
-		offers:      newOffers(),
-		ready:       newOffers(),
+		addresses:         ipam.New(),
+		l2:                map[string]L2{},
+		services:          map[string]*service{},
+		uids:              map[string]map[string]bool{},
+		released:          map[string]string{},
+		endpoints:         map[string]Endpoints{},
+		nodes:             map[string]Node{},
+		peers:             map[string]peersOf{},
+		rollout:           peerRollout{waiting: map[string]bool{}},
+		zones:             map[string]int{},
+		segments:          newSegments(),
+		announcer:         map[string]*announcer{},
+		sessions:          newSessions(),
+		rebalancing:       newRebalancing(),
+		departing:         map[string]*departure{},
+		probing:           newProbing(),
+		conflicts:         newConflicts(),
+		withdrawing:       map[netip.Addr][]string{},
+		withdrawingRoutes: map[netip.Addr][]string{},
+		concerned:         map[string]bool{},
+		plan:              newPlanState(),
+		waiting:           newWaitlist(),
+		offers:            newOffers(),
+		ready:             newOffers(),
 	}
 }
 
@@ -117,7 +117,7 @@ func (b *Balancer) Configure(config Config) error {
 	b.servesUnclassed, b.classes = config.ServicesWithoutClass, config.Classes
 	b.offers.all = true
 	b.l2, b.maxMoves = config.L2, config.MaxMovesPerMinute
-	b.setRouters(config.BGP.addresses())
+	b.setRouters(config.BGP.routerAddresses())
 	b.bgp, b.order = config.BGP, map[string]int{}
 	for _, all := range b.bgp.Pools {
 		for i, a := range all {
@@ -125,18 +125,18 @@ func (b *Balancer) Configure(config Config) error {
 		}
 	}
 	for _, n := range b.nodes {
-		b.meet(n)
+		b.setPeers(n)
 	}
-	b.plan.moved = true // a selector makes neighbours
+	b.plan.meshDirty = true // a selector makes neighbours
 	b.plan.routing.renew = true
-	if b.sight != config.Sight || b.health != config.Health || b.pacing != config.Announce {
-		b.sight, b.health, b.pacing = config.Sight, config.Health, config.Announce
-		b.watchAll()
+	if b.failover != config.Failover || b.health != config.Health || b.pacing != config.Announce {
+		b.failover, b.health, b.pacing = config.Failover, config.Health, config.Announce
+		b.markAllWatches()
 	}
 	b.drainOnCordon = config.DrainOnCordon
-	b.probing.configure(config)
+	b.probing.setDuties(config)
 	b.conflicts.renew = true
-	b.plan.allDirty()
+	b.plan.markAllDirty()
 	return nil
 }
 
@@ -148,18 +148,18 @@ func (b *Balancer) Restore(services []Service, shared map[string]bool, released 
 	for _, s := range services {
 		rec := ipam.Record{Request: s.Request, Addresses: s.Published, Shared: shared[s.Holder.UID]}
 		records = append(records, rec)
-		b.add(&service{Service: s})
+		b.addService(&service{Service: s})
 	}
 	findings := b.addresses.Restore(records)
 	for _, s := range released {
 		b.released[s.Holder.UID] = s.Key()
-		b.know(s.Key(), s.Holder.UID)
+		b.addUID(s.Key(), s.Holder.UID)
 	}
 	for _, s := range slices.Concat(services, released) {
-		b.linger(s.Holder, s.Published)
+		b.keepShown(s.Holder, s.Published)
 	}
 	b.conflicts.renew = true
-	b.plan.allDirty()
+	b.plan.markAllDirty()
 	return findings
 }
 
@@ -169,11 +169,11 @@ func (b *Balancer) Adopt(services []Service) {
 	services = slices.DeleteFunc(slices.Clone(services), func(s Service) bool { return b.services[s.Holder.UID] != nil })
 	slices.SortFunc(services, func(x, y Service) int { return x.Holder.Compare(y.Holder) })
 	for _, s := range services {
-		b.addresses.Adopt(ipam.Record{Request: s.Request, Addresses: b.adoptable(s.Published)})
-		b.add(&service{Service: s})
+		b.addresses.Adopt(ipam.Record{Request: s.Request, Addresses: b.adoptableOf(s.Published)})
+		b.addService(&service{Service: s})
 	}
 	for _, s := range services {
-		b.linger(s.Holder, s.Published)
+		b.keepShown(s.Holder, s.Published)
 	}
 }
 
@@ -188,7 +188,7 @@ func (b *Balancer) Ensure(s Service, now time.Time) error {
 		shown = known.Published
 	} else {
 		known = &service{}
-		b.addresses.Adopt(ipam.Record{Request: s.Request, Addresses: b.adoptable(s.Published)})
+		b.addresses.Adopt(ipam.Record{Request: s.Request, Addresses: b.adoptableOf(s.Published)})
 	}
 	// What was published stays so in memory: the object may be older than our patch.
 	for _, p := range known.Published {
@@ -203,15 +203,15 @@ func (b *Balancer) Ensure(s Service, now time.Time) error {
 		for _, a := range known.result.Assignments {
 			b.offers.addresses[a.Address] = true
 		}
-		b.concern(s.Holder.UID, known.result.Assignments)
+		b.markHoldersDirty(s.Holder.UID, known.result.Assignments)
 	}
-	b.waiting.remove(known) // it is listed by what it said
+	b.waiting.removeService(known) // it is listed by what it said
 	known.Service = s
-	b.add(known)
+	b.addService(known)
 	return b.assignShown(known, before, shown, now)
 }
 
-func (b *Balancer) assign(s *service, now time.Time) error {
+func (b *Balancer) assignAddresses(s *service, now time.Time) error {
 	return b.assignShown(s, b.addresses.Held(s.Holder.UID), s.Published, now)
 }
 
@@ -224,34 +224,34 @@ func (b *Balancer) assignShown(s *service, before []ipam.Assignment, shown []net
 	if err != nil {
 		s.refusal = err.(*ipam.Refusal) //nolint:errorlint // Assign's documented error type
 	}
-	s.Published = published(s.Published, result.Assignments)
+	s.Published = publishedOf(s.Published, result.Assignments)
 	if !slices.Equal(before, b.addresses.Held(s.Holder.UID)) {
-		b.concern(s.Holder.UID, before)
-		b.concern(s.Holder.UID, result.Assignments)
+		b.markHoldersDirty(s.Holder.UID, before)
+		b.markHoldersDirty(s.Holder.UID, result.Assignments)
 		b.probeLate(before, result.Assignments)
 	}
 	for _, a := range before {
-		b.plan.touch(a.Address)
-		b.conflicts.touch(a.Address)
+		b.plan.markDirty(a.Address)
+		b.conflicts.markDirty(a.Address)
 	}
 	for _, a := range result.Assignments {
-		b.plan.touch(a.Address)
-		b.conflicts.touch(a.Address)
+		b.plan.markDirty(a.Address)
+		b.conflicts.markDirty(a.Address)
 		b.endWithdrawal(a.Address)
 	}
 	b.offerFreed(s, result.Freed)
-	if gained(before, result.Assignments) {
+	if gainedAddress(before, result.Assignments) {
 		b.offerKey(s.Sharing.Key)
 	}
 	b.startWithdrawals(result.Freed)
-	b.linger(s.Holder, shown)
-	b.waiting.update(s)
+	b.keepShown(s.Holder, shown)
+	b.waiting.updateService(s)
 	return err
 }
 
-// concern notes the other holders of what a Service holds, or held: whom they share it
+// markHoldersDirty notes the other holders of what a Service holds, or held: whom they share it
 // with, or whether they clash, may have changed.
-func (b *Balancer) concern(uid string, assignments []ipam.Assignment) {
+func (b *Balancer) markHoldersDirty(uid string, assignments []ipam.Assignment) {
 	for _, a := range assignments {
 		for _, h := range b.addresses.Holders(a.Address) {
 			if h.UID != uid {
@@ -269,14 +269,14 @@ func (b *Balancer) Concerned() []string {
 	return out
 }
 
-func gained(before, after []ipam.Assignment) bool {
+func gainedAddress(before, after []ipam.Assignment) bool {
 	return slices.ContainsFunc(after, func(a ipam.Assignment) bool { return !slices.Contains(before, a) })
 }
 
-// published returns what of the addresses that a Service holds now belongs into a status
+// publishedOf returns what of the addresses that a Service holds now belongs into a status
 // that held the addresses before. An address that was there is replaced by the new one of
 // its family at once, before a node has acknowledged it: DNS records follow the status.
-func published(before []netip.Addr, held []ipam.Assignment) []netip.Addr {
+func publishedOf(before []netip.Addr, held []ipam.Assignment) []netip.Addr {
 	var out []netip.Addr
 	lost := map[ipam.Family]bool{}
 	for _, p := range before {
@@ -301,21 +301,21 @@ func (b *Balancer) Release(uid string, now time.Time) {
 	b.StatusShows(uid, nil)
 	if key, ok := b.released[uid]; ok {
 		delete(b.released, uid)
-		b.unknow(key, uid)
+		b.removeUID(key, uid)
 	}
 	s, ok := b.services[uid]
 	if !ok {
 		return
 	}
-	b.remove(s)
+	b.removeService(s)
 	held := b.addresses.Held(uid)
 	freed := b.addresses.Release(uid, now)
-	b.concern(uid, held)
+	b.markHoldersDirty(uid, held)
 	b.offerFreed(s, freed)
-	b.waiting.remove(s)
+	b.waiting.removeService(s)
 	for _, address := range freed {
-		b.plan.touch(address)
-		b.conflicts.touch(address)
+		b.plan.markDirty(address)
+		b.conflicts.markDirty(address)
 	}
 	b.startWithdrawals(freed)
 }
@@ -327,7 +327,7 @@ func (b *Balancer) Reassign(now time.Time) []string {
 	all := slices.SortedFunc(maps.Values(b.services), func(x, y *service) int { return x.Holder.Compare(y.Holder) })
 	uids := make([]string, 0, len(all))
 	for _, s := range all {
-		_ = b.assign(s, now) // the refusal is kept in s
+		_ = b.assignAddresses(s, now) // the refusal is kept in s
 		uids = append(uids, s.Holder.UID)
 	}
 	return uids
@@ -336,25 +336,25 @@ func (b *Balancer) Reassign(now time.Time) []string {
 // UIDs returns the UIDs of the Services known under that key, sorted.
 func (b *Balancer) UIDs(key string) []string { return slices.Sorted(maps.Keys(b.uids[key])) }
 
-func (b *Balancer) add(s *service) {
+func (b *Balancer) addService(s *service) {
 	b.services[s.Holder.UID] = s
 	delete(b.released, s.Holder.UID)
-	b.know(s.Key(), s.Holder.UID)
+	b.addUID(s.Key(), s.Holder.UID)
 }
 
-func (b *Balancer) know(key, uid string) {
+func (b *Balancer) addUID(key, uid string) {
 	if b.uids[key] == nil {
 		b.uids[key] = map[string]bool{}
 	}
 	b.uids[key][uid] = true
 }
 
-func (b *Balancer) remove(s *service) {
+func (b *Balancer) removeService(s *service) {
 	delete(b.services, s.Holder.UID)
-	b.unknow(s.Key(), s.Holder.UID)
+	b.removeUID(s.Key(), s.Holder.UID)
 }
 
-func (b *Balancer) unknow(key, uid string) {
+func (b *Balancer) removeUID(key, uid string) {
 	delete(b.uids[key], uid)
 	if len(b.uids[key]) == 0 {
 		delete(b.uids, key)
@@ -365,17 +365,17 @@ func (b *Balancer) unknow(key, uid string) {
 // reached; the zero Endpoints where it has none. It reports whether that is news for an
 // address that is held.
 func (b *Balancer) SetEndpoints(key string, e Endpoints) (concerned bool) {
-	if b.endpoints[key].equal(e) {
+	if b.endpoints[key].equalEndpoints(e) {
 		return false
 	}
-	if e.equal(Endpoints{}) {
+	if e.equalEndpoints(Endpoints{}) {
 		delete(b.endpoints, key)
 	} else {
 		b.endpoints[key] = e
 	}
 	for uid := range b.uids[key] {
 		for _, a := range b.addresses.Held(uid) {
-			b.plan.touch(a.Address)
+			b.plan.markDirty(a.Address)
 			concerned = true
 		}
 	}

@@ -51,10 +51,10 @@ func BenchmarkNewLeader(b *testing.B) {
 	}
 }
 
-// large returns a world of 1000 nodes that answer for n addresses. Sight is on.
+// large returns a world of 1000 nodes that answer for n addresses. Failover is on.
 func large(b *testing.B, n int) *world {
 	w := newWorld(b)
-	w.run("pool default 10.0.0.0/12\nsight 100ms 3\nleader 1\n")
+	w.run("pool default 10.0.0.0/12\nfailover 100ms 3\nleader 1\n")
 	for i := range 1000 {
 		w.run(fmt.Sprintf("node node%d zone=z%d\nconnect node%d\n", i, i%3, i))
 	}
@@ -71,7 +71,7 @@ func (w *world) acknowledge() int {
 	before := w.plans
 	w.plans = w.b.Plan()
 	for name, set := range w.plans {
-		if before[name].Stamp != set.Stamp {
+		if before[name].Version != set.Version {
 			told++
 			w.ack(name)
 		}

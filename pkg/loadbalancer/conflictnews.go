@@ -44,8 +44,8 @@ type Conflict struct {
 	Machine Machine
 }
 
-// tell keeps what happened. A standby says nothing: another replica does.
-func (c *conflicts) tell(news Conflict) {
+// addNews keeps what happened. A standby says nothing: another replica does.
+func (c *conflicts) addNews(news Conflict) {
 	if !c.leads {
 		return
 	}
@@ -89,10 +89,10 @@ func (b *Balancer) leadConflicts() {
 	}
 	c.leads, c.renew = true, true
 	for _, address := range sortedAddresses(c.quarantined) {
-		c.tell(Conflict{Kind: Quarantined, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
+		c.addNews(Conflict{Kind: Quarantined, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
 	}
 	for _, address := range sortedAddresses(c.contested) {
-		c.tell(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.contested[address]})
+		c.addNews(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.contested[address]})
 	}
 	for _, mac := range slices.Sorted(maps.Keys(c.proxies)) {
 		b.tellProxy(mac)
@@ -110,5 +110,5 @@ func (b *Balancer) tellProxy(mac string) {
 		}
 	}
 	news.Pool = b.addresses.PoolOf(news.Address)
-	c.tell(news)
+	c.addNews(news)
 }

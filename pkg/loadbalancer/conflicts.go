@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -52,8 +52,8 @@ func newConflicts() conflicts {
 	}
 }
 
-// suspects yields the addresses that are to be asked for because a stranger has them, or had.
-func (c *conflicts) suspects() map[netip.Addr]bool {
+// suspectAddresses yields the addresses that are to be asked for because a stranger has them, or had.
+func (c *conflicts) suspectAddresses() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
 	for address := range c.found {
 		out[address] = true
@@ -66,15 +66,15 @@ func (c *conflicts) suspects() map[netip.Addr]bool {
 	return out
 }
 
-// touch has it judged again if it may concern address, which a Service took or gave up.
-func (c *conflicts) touch(address netip.Addr) {
+// markDirty has it judged again if it may concern address, which a Service took or gave up.
+func (c *conflicts) markDirty(address netip.Addr) {
 	_, owned := c.owned[address]
 	c.renew = c.renew || len(c.found[address]) > 0 || c.quarantined[address] != nil || owned
 	c.tight = c.tight || len(c.quarantined) > 0
 }
 
 // heardFindings notes whether a report has news of machines, or of what was asked for.
-func (b *Balancer) heardFindings(node string, before, after announcement.Report, fresh bool) {
+func (b *Balancer) heardFindings(node string, before, after plan.Report, fresh bool) {
 	if len(after.Findings) > 0 {
 		b.conflicts.finders[node] = true
 	} else {
@@ -98,12 +98,12 @@ func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Dura
 	switch {
 	case c.renew || !c.next.IsZero() && !now.Before(c.next):
 		c.renew, c.tight, c.next = false, false, time.Time{}
-		b.gather()
-		changed = b.contend()
-		b.confine(now)
+		b.collectMachines()
+		changed = b.updateContested()
+		b.updateQuarantine(now)
 	case c.tight:
 		c.tight = false
-		b.relax()
+		b.relaxQuarantine()
 	}
 	if !c.next.IsZero() {
 		again = max(c.next.Sub(now), time.Millisecond)
@@ -111,20 +111,20 @@ func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Dura
 	return changed, again
 }
 
-// contend brings up to date which addresses that Services hold others use, and returns those
+// updateContested brings up to date which addresses that Services hold others use, and returns those
 // of which there is news. One node's word is enough: nothing but words comes of it.
-func (b *Balancer) contend() (changed []netip.Addr) {
+func (b *Balancer) updateContested() (changed []netip.Addr) {
 	c := &b.conflicts
 	before := c.contested
 	c.contested = map[netip.Addr]Machine{}
-	for _, address := range c.used() {
-		m, ok := c.user(address)
+	for _, address := range c.usedAddresses() {
+		m, ok := c.userOf(address)
 		if !ok || len(b.addresses.Holders(address)) == 0 {
 			continue
 		}
 		c.contested[address] = m
 		if old, was := before[address]; !was {
-			c.tell(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: m})
+			c.addNews(Conflict{Kind: Contested, Address: address, Pool: b.addresses.PoolOf(address), Machine: m})
 			changed = append(changed, address)
 		} else if old.MAC != m.MAC || old.Owner != m.Owner {
 			changed = append(changed, address)
@@ -132,7 +132,7 @@ func (b *Balancer) contend() (changed []netip.Addr) {
 	}
 	for _, address := range sortedAddresses(before) {
 		if _, still := c.contested[address]; !still {
-			c.tell(Conflict{Kind: Settled, Address: address, Pool: b.addresses.PoolOf(address), Machine: before[address]})
+			c.addNews(Conflict{Kind: Settled, Address: address, Pool: b.addresses.PoolOf(address), Machine: before[address]})
 			changed = append(changed, address)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -24,7 +24,7 @@ func (w *world) probes() string {
 		if len(p.Probes) == 0 {
 			continue
 		}
-		fmt.Fprintf(&out, "%s %s every %s:", name, stamp(p.Stamp), p.Interval)
+		fmt.Fprintf(&out, "%s %s every %s:", name, stamp(p.Version), p.Interval)
 		for _, probe := range p.Probes {
 			fmt.Fprintf(&out, " %s", probe.Address)
 			if probe.Interface != "" {
@@ -39,12 +39,12 @@ func (w *world) probes() string {
 // finds has a node ask for all that it was told to.
 func (w *world) finds(name string, found []string) {
 	report := w.b.announcer[name].report
-	report.Plan, report.Probed, report.Findings = w.plans[name].Stamp, w.plans[name].Probing.Stamp, nil
+	report.Plan, report.Probed, report.Findings = w.plans[name].Version, w.plans[name].Probing.Version, nil
 	for _, text := range found {
 		address, mac, _ := strings.Cut(text, "=")
-		report.Findings = append(report.Findings, announcement.Finding{Address: netip.MustParseAddr(address), MAC: mac, Interface: "eth0"})
+		report.Findings = append(report.Findings, plan.Finding{Address: netip.MustParseAddr(address), MAC: mac, Interface: "eth0"})
 	}
-	slices.SortFunc(report.Findings, announcement.Finding.Compare)
+	slices.SortFunc(report.Findings, plan.Finding.Compare)
 	w.b.Observe(name, report)
 }
 
@@ -143,7 +143,7 @@ func requireSane(t *testing.T, b *Balancer, at string) {
 	}
 	for address := range b.conflicts.quarantined {
 		require.Empty(t, b.addresses.Holders(address), at)
-		_, used := b.conflicts.user(address)
+		_, used := b.conflicts.userOf(address)
 		require.True(t, used || len(b.conflicts.found[address]) == 0, at)
 	}
 	for address, m := range b.conflicts.contested {

@@ -5,12 +5,12 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// departurePatience is for how long a node whose Node object is gone is told to give up what it
+// departureLimit is for how long a node whose Node object is gone is told to give up what it
 // answers for, before the plan goes on without it.
-const departurePatience = 10 * time.Second
+const departureLimit = 10 * time.Second
 
 // departure is a node that was deleted while its announcer had a stream: it runs, answers, and
 // would go on for ever if it were forgotten. Until it has acknowledged an empty plan it stays in
@@ -51,23 +51,23 @@ func (b *Balancer) DeleteNode(name string) {
 	if !known {
 		return
 	}
-	if !b.connected(name) {
+	if !b.isConnected(name) {
 		b.forgetNode(name)
 		return
 	}
 	if b.departing[name] == nil {
 		b.departing[name] = &departure{}
-		b.sessions.hold(name)
+		b.sessions.holdSessions(name)
 	}
 	n.Deleting = true
 	b.SetNode(n)
 }
 
-// stay ends the departure of a node that is there again.
-func (b *Balancer) stay(name string) {
+// endDeparture ends the departure of a node that is there again.
+func (b *Balancer) endDeparture(name string) {
 	if b.departing[name] != nil {
 		delete(b.departing, name)
-		b.sessions.release(name)
+		b.sessions.releaseSessions(name)
 	}
 }
 
@@ -78,14 +78,14 @@ func (b *Balancer) Depart(now time.Time) (begun []string, ended []Departed, agai
 	for _, name := range slices.Sorted(maps.Keys(b.departing)) {
 		d := b.departing[name]
 		if !d.begun {
-			d.begun, d.until = true, now.Add(departurePatience)
+			d.begun, d.until = true, now.Add(departureLimit)
 			if b.sessions.held[name] == nil {
 				// A leader that has planned nothing yet: the one before had these watch each other.
-				b.sessions.held[name] = neighbours(b.circles(name), b.sessions.limit)[name]
+				b.sessions.held[name] = ringNeighbours(b.ringsOf(name), b.sessions.limit)[name]
 			}
 			begun = append(begun, name)
 		}
-		if cause := b.departed(name, d, now); cause != "" {
+		if cause := b.departureCause(name, d, now); cause != "" {
 			b.forgetNode(name)
 			ended = append(ended, Departed{name, cause})
 			continue
@@ -97,34 +97,34 @@ func (b *Balancer) Depart(now time.Time) (begun []string, ended []Departed, agai
 	return begun, ended, again
 }
 
-// departed returns why a departing node is to be forgotten, or "". Where it has acknowledged
+// departureCause returns why a departing node is to be forgotten, or "". Where it has acknowledged
 // that it answers for nothing its peers are let go of first, so that it stops speaking to them.
-func (b *Balancer) departed(name string, d *departure, now time.Time) Cause {
+func (b *Balancer) departureCause(name string, d *departure, now time.Time) Cause {
 	set, told := b.plan.sets[name]
-	empty := told && set.Announcements.Len()+len(set.BGP.Peers)+len(set.BGP.Routes) == 0 && len(b.plan.members[name]) == 0
-	acknowledged := empty && !b.behind(name) && answersNothing(b.announcer[name].report)
+	empty := told && set.Assignments.Len()+len(set.BGP.Peers)+len(set.BGP.Routes) == 0 && len(b.plan.addressesByNode[name]) == 0
+	acknowledged := empty && !b.isBehind(name) && answersNothing(b.announcer[name].report)
 	switch {
-	case acknowledged && len(set.Sight.Peers) == 0:
+	case acknowledged && len(set.Failover.Peers) == 0:
 		return CauseAcknowledged
-	case b.agreeDown(name, b.sessions.of(name)):
+	case b.agreeDown(name, b.sessions.watchedBy(name)):
 		return CauseSilent
 	case !now.Before(d.until):
 		return CauseOverdue
 	case acknowledged:
-		b.sessions.release(name)
+		b.sessions.releaseSessions(name)
 	}
 	return ""
 }
 
 // leftWith returns why a departure has ended with the stream on which report was the last one.
-func leftWith(report announcement.Report) Cause {
+func leftWith(report plan.Report) Cause {
 	if answersNothing(report) {
 		return CauseLeft
 	}
 	return CauseStreamEnded
 }
 
-func answersNothing(report announcement.Report) bool {
+func answersNothing(report plan.Report) bool {
 	return report.Claims.Len()+len(report.BGP.Sessions) == 0
 }
 
@@ -133,9 +133,9 @@ func (b *Balancer) Departs(node string) bool { return b.departing[node] != nil }
 
 // forgetNode forgets a Node; its addresses move.
 func (b *Balancer) forgetNode(name string) {
-	b.stay(name)
+	b.endDeparture(name)
 	b.countZone(b.nodes[name].Zone, -1)
-	b.touchAll(b.nodes[name].Addresses)
+	b.markAddressesDirty(b.nodes[name].Addresses)
 	delete(b.probing.of, name)
 	delete(b.nodes, name)
 	b.onLink(name)
@@ -145,35 +145,35 @@ func (b *Balancer) forgetNode(name string) {
 	for address := range b.withdrawing {
 		b.stopWaiting(address, name)
 	}
-	b.unroutes(name, true)
-	b.plan.moved, b.plan.routing.renew = true, true
+	b.endRoutes(name, true)
+	b.plan.meshDirty, b.plan.routing.renew = true, true
 	b.conflicts.renew, b.probing.renew = true, true
-	b.nodeChanged(name)
+	b.markNodeDirty(name)
 }
 
-// leaver returns the node that answers for an address which has no list yet, may not and is told
+// leavingOwner returns the node that answers for an address which has no list yet, may not and is told
 // so only by this leader's first plan, or "": it hands the address over as in a planned move.
-func (b *Balancer) leaver(f *field) string {
+func (b *Balancer) leavingOwner(f *candidateSet) string {
 	var may []string
 	for name, n := range b.nodes {
-		if b.connected(name) && b.claims(name, f.address) && b.eligible(n, f.address, f.l2) != "" {
+		if b.isConnected(name) && b.hasClaimed(name, f.address) && b.mayAnswerFor(n, f.address, f.l2) != "" {
 			may = append(may, name)
 		}
 	}
 	slices.Sort(may)
-	return b.claimant(may, f.address)
+	return b.claimantOf(may, f.address)
 }
 
-// hold keeps the sessions of a node until release, as far as there is room.
-func (s *sessions) hold(x string) {
-	if others := s.of(x); len(others) > 0 {
+// holdSessions keeps the sessions of a node until release, as far as there is room.
+func (s *sessions) holdSessions(x string) {
+	if others := s.watchedBy(x); len(others) > 0 {
 		s.held[x] = others
 		s.touchHeld()
 	}
 }
 
-// release ends hold.
-func (s *sessions) release(x string) {
+// releaseSessions ends hold.
+func (s *sessions) releaseSessions(x string) {
 	s.touchHeld()
 	delete(s.held, x)
 }
@@ -188,28 +188,28 @@ func (s *sessions) touchHeld() {
 	}
 }
 
-// holding returns those whose sessions with x are held beside base, those that x watches in any
+// heldBeside returns those whose sessions with x are held beside base, those that x watches in any
 // case: what it returns is the same for both ends, and no node watches more than it may.
-func (s *sessions) holding(x string, base []string) []string {
+func (s *sessions) heldBeside(x string, base []string) []string {
 	var out []string
 	if others, departs := s.held[x]; departs {
-		for _, y := range s.firsts(base, others) {
-			if s.held[y] == nil && slices.Contains(s.firsts(s.base(y), s.holders(y)), x) {
+		for _, y := range s.firstWithRoom(base, others) {
+			if s.held[y] == nil && slices.Contains(s.firstWithRoom(s.baseOf(y), s.holdersOf(y)), x) {
 				out = append(out, y)
 			}
 		}
 		return out
 	}
-	for _, y := range s.firsts(base, s.holders(x)) {
-		if slices.Contains(s.firsts(s.base(y), s.held[y]), x) {
+	for _, y := range s.firstWithRoom(base, s.holdersOf(x)) {
+		if slices.Contains(s.firstWithRoom(s.baseOf(y), s.held[y]), x) {
 			out = append(out, y)
 		}
 	}
 	return out
 }
 
-// holders returns the nodes that hold sessions with x, sorted.
-func (s *sessions) holders(x string) []string {
+// holdersOf returns the nodes that hold sessions with x, sorted.
+func (s *sessions) holdersOf(x string) []string {
 	var out []string
 	for y, others := range s.held {
 		if slices.Contains(others, x) {
@@ -220,8 +220,8 @@ func (s *sessions) holders(x string) []string {
 	return out
 }
 
-// firsts returns those of more, in their order, that a node has room for which watches base.
-func (s *sessions) firsts(base, more []string) []string {
+// firstWithRoom returns those of more, in their order, that a node has room for which watches base.
+func (s *sessions) firstWithRoom(base, more []string) []string {
 	out := slices.DeleteFunc(slices.Clone(more), func(y string) bool { return slices.Contains(base, y) })
 	return out[:min(len(out), max(s.limit.most-len(base), 0))]
 }

@@ -5,24 +5,24 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// eligible says why node may not answer for address, or "" where it may. It does not
+// mayAnswerFor says why node may not answer for address, or "" where it may. It does not
 // ask whether the node's announcer is connected: that matters only for placing anew.
-func (b *Balancer) eligible(n Node, address netip.Addr, l2 L2) reason.Reason {
+func (b *Balancer) mayAnswerFor(n Node, address netip.Addr, l2 L2) reason.Reason {
 	if why := b.mayServe(n, l2.NodeSelector); why != "" {
 		return why
 	}
-	if why := b.carries(n.Name, address, l2.Interface); why != "" {
+	if why := b.canCarry(n.Name, address, l2.Interface); why != "" {
 		return why
 	}
 	if l2.Interface == "" && b.offSegment(n.Name, address) {
 		return reason.NodeOffSegment
 	}
-	if !b.reaches(n.Name, address) {
+	if !b.isReachable(n.Name, address) {
 		return reason.NodeNoEndpoint
 	}
 	return ""
@@ -43,9 +43,9 @@ func (b *Balancer) mayServe(n Node, selector ipam.Selector) reason.Reason {
 	return ""
 }
 
-// carries says why the node's interfaces, as its announcer reports them, cannot carry
+// canCarry says why the node's interfaces, as its announcer reports them, cannot carry
 // address, or "". A node that was never heard is believed to; it is not placed on anyway.
-func (b *Balancer) carries(node string, address netip.Addr, selector string) reason.Reason {
+func (b *Balancer) canCarry(node string, address netip.Addr, selector string) reason.Reason {
 	known, ok := b.announcer[node]
 	if !ok {
 		return ""
@@ -53,39 +53,39 @@ func (b *Balancer) carries(node string, address netip.Addr, selector string) rea
 	if b.isLocal(node, address) || b.conflicts.routers[address] {
 		return reason.AddressIsLocal
 	}
-	if _, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {
-		return announcement.SelectionReason(err)
+	if _, err := plan.SelectInterfaces(selector, address, known.report.Interfaces); err != nil {
+		return plan.SelectionReason(err)
 	}
 	return ""
 }
 
-// reaches reports whether a Service that holds address can be reached from node: with
+// isReachable reports whether a Service that holds address can be reached from node: with
 // externalTrafficPolicy Cluster when it has a usable endpoint of the address's family
 // anywhere, with Local when it has one there.
-func (b *Balancer) reaches(node string, address netip.Addr) bool {
+func (b *Balancer) isReachable(node string, address netip.Addr) bool {
 	f := ipam.FamilyOf(address)
 	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool {
-		r := b.endpoints[s.Key()].of(f)
+		r := b.endpoints[s.Key()].ofFamily(f)
 		if s.Sharing.Local {
-			return r.has(node)
+			return r.hasNode(node)
 		}
 		return r.Any
 	})
 }
 
-// anywhere reports whether a Service that holds address has a usable endpoint of family f.
-func (b *Balancer) anywhere(address netip.Addr, f ipam.Family) bool {
-	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].of(f).Any })
+// hasEndpoint reports whether a Service that holds address has a usable endpoint of family f.
+func (b *Balancer) hasEndpoint(address netip.Addr, f ipam.Family) bool {
+	return slices.ContainsFunc(b.holdersOf(address), func(s *service) bool { return b.endpoints[s.Key()].ofFamily(f).Any })
 }
 
-// unreachable says that no Service that holds address has a usable endpoint of its family.
-func (b *Balancer) unreachable(address netip.Addr) Verdict {
+// noEndpoints reports whether no Service that holds address has a usable endpoint of its family.
+func (b *Balancer) noEndpoints(address netip.Addr) Verdict {
 	f, other := ipam.FamilyOf(address), ipam.IPv6
 	if f == ipam.IPv6 {
 		other = ipam.IPv4
 	}
 	missing := "no usable endpoint"
-	if b.anywhere(address, other) {
+	if b.hasEndpoint(address, other) {
 		missing = fmt.Sprintf("usable %s endpoints and no %s one", other, f)
 	}
 	return Verdict{Reason: reason.NoEndpoints, Message: fmt.Sprintf("the Service has %s, so no node answers for %s", missing, address)}
@@ -102,8 +102,8 @@ func (b *Balancer) holdersOf(address netip.Addr) []*service {
 	return out
 }
 
-// nobody says why no node may answer for address.
-func (b *Balancer) nobody(address netip.Addr) Verdict {
+// noCandidate says why no node may answer for address.
+func (b *Balancer) noCandidate(address netip.Addr) Verdict {
 	pool := b.addresses.PoolOf(address)
 	if pool == "" {
 		return Verdict{Reason: reason.AddressOutsidePools, Message: fmt.Sprintf("address %s is in no pool and is not announced", address)}
@@ -112,16 +112,16 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	switch {
 	case !announced:
 		return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("pool %s is not announced", pool)}
-	case !b.anywhere(address, ipam.FamilyOf(address)):
-		return b.unreachable(address)
+	case !b.hasEndpoint(address, ipam.FamilyOf(address)):
+		return b.noEndpoints(address)
 	case len(b.nodes) == 0:
 		return Verdict{Reason: reason.NoEligibleNode, Message: "the cluster has no nodes"}
 	}
 	refused := refusals{}
 	for _, n := range b.nodes {
-		why := b.eligible(n, address, l2)
+		why := b.mayAnswerFor(n, address, l2)
 		// An announcer that ended said before that it has no interface.
-		if why == "" || why == reason.NodeNoInterface && !b.connected(n.Name) {
+		if why == "" || why == reason.NodeNoInterface && !b.isConnected(n.Name) {
 			why = reason.NodeNotConnected
 		}
 		refused.add(n.Name, why, b.detailOf(n.Name, address, why, l2))
@@ -132,7 +132,7 @@ func (b *Balancer) nobody(address netip.Addr) Verdict {
 	return Verdict{Reason: reason.NoEligibleNode, Message: fmt.Sprintf("no node may answer for %s: %s", address, refused)}
 }
 
-func (b *Balancer) connected(node string) bool {
+func (b *Balancer) isConnected(node string) bool {
 	known, ok := b.announcer[node]
 	return ok && known.connected
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -47,23 +47,23 @@ func TestFault_K2_4_DefaultRouteOffSegment(t *testing.T) {
 	require.Len(t, w.b.plan.lists, 12)
 	for address, list := range w.b.plan.lists {
 		require.ElementsMatch(t, []string{"node1", "node2"}, list.Candidates, address)
-		require.Equal(t, announcement.OnLinkOnly, list.Interface)
+		require.Equal(t, plan.OnLinkOnly, list.Interface)
 	}
 	l2 := w.b.l2["four"]
-	require.Equal(t, reason.NodeOffSegment, w.b.eligible(w.b.nodes["node3"], netip.MustParseAddr("10.0.0.0"), l2))
+	require.Equal(t, reason.NodeOffSegment, w.b.mayAnswerFor(w.b.nodes["node3"], netip.MustParseAddr("10.0.0.0"), l2))
 	// An interface that the administrator names is that person's word.
 	l2.Interface = "eth0"
-	require.Empty(t, w.b.eligible(w.b.nodes["node3"], netip.MustParseAddr("10.0.0.0"), l2))
+	require.Empty(t, w.b.mayAnswerFor(w.b.nodes["node3"], netip.MustParseAddr("10.0.0.0"), l2))
 }
 
 // TestFault_K2_4_OneWordExcludesNone: one node that says that it is on a segment gets what is
-// new there, and takes nothing that others have; no more does it keep them from standing by.
+// new there, and takes nothing that others have; no more does it keep them from being backups.
 func TestFault_K2_4_OneWordExcludesNone(t *testing.T) {
 	w := newWorld(t)
 	alone := strings.Join(slices.DeleteFunc(strings.SplitAfter(six, "\n"), func(line string) bool { return strings.Contains(line, " eth1 ") }), "")
 	w.play(alone + services("a b c d e f") + "plan\nack node1 node2 node3 node4\n----")
 	require.Len(t, w.b.plan.lists, 12)
-	before := map[netip.Addr]announcement.Announcement{}
+	before := map[netip.Addr]plan.Assignment{}
 	for address, list := range w.b.plan.lists {
 		before[address] = list
 		require.Len(t, list.Candidates, 3)

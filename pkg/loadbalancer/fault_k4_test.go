@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -52,14 +52,14 @@ func TestFault_K4_1_NodeReportsAddressesOfPool(t *testing.T) {
 				address, err := w.ask("web", prefix, "")
 				require.NoError(t, err)
 				w.plan()
-				before, _ := w.b.Answerer(address)
+				before, _ := w.b.Owner(address)
 				w.run("plan")
 				liar := w.b.plan.lists[address].Candidates[0]
 				if how == "Node object" {
 					w.b.SetNode(Node{Name: liar, Addresses: []netip.Addr{address}})
 				} else {
 					report := w.b.announcer[liar].report
-					report.Interfaces = append([]announcement.Interface{{Name: "lie0", Prefixes: []netip.Prefix{netip.PrefixFrom(address, address.BitLen())}}}, report.Interfaces...)
+					report.Interfaces = append([]plan.Interface{{Name: "lie0", Prefixes: []netip.Prefix{netip.PrefixFrom(address, address.BitLen())}}}, report.Interfaces...)
 					w.b.Observe(liar, report)
 				}
 				w.b.Inspect(w.now)
@@ -114,11 +114,11 @@ func TestFault_K4_2_AddressThatWanders(t *testing.T) {
 			w.run("conflicts 16\npool default " + poolOf(prefix) + "\nnode node1\nnode node2\nconnect node1 node2\nleader 1")
 			vip := netip.MustParseAddr(prefix + "0")
 			has := func(node string, addresses ...netip.Addr) {
-				i := announcement.Interface{Name: "eth9", MAC: "02:00:00:00:09:09"}
+				i := plan.Interface{Name: "eth9", MAC: "02:00:00:00:09:09"}
 				for _, a := range addresses {
 					i.Prefixes = append(i.Prefixes, netip.PrefixFrom(a, a.BitLen()))
 				}
-				w.b.Observe(node, announcement.Report{Interfaces: []announcement.Interface{i}})
+				w.b.Observe(node, plan.Report{Interfaces: []plan.Interface{i}})
 				w.b.Inspect(w.now)
 			}
 			refused := func() {
@@ -134,7 +134,7 @@ func TestFault_K4_2_AddressThatWanders(t *testing.T) {
 			w.now = w.now.Add(time.Second)
 			has("node2", vip)
 			refused()
-			w.b.Observe("node2", announcement.Report{}) // its announcer ends
+			w.b.Observe("node2", plan.Report{}) // its announcer ends
 			w.now = w.now.Add(time.Hour)
 			w.b.Inspect(w.now)
 			refused()

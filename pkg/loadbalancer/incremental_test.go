@@ -13,11 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TestIncrementalAgainstWhole: deciding only what may have changed comes to the same plans
-// and verdicts, stamp for stamp, as deciding everything each time. Nodes may watch few
+// and verdicts, version for version, as deciding everything each time. Nodes may watch few
 // others, so that sessions are short.
 func TestIncrementalAgainstWhole(t *testing.T) {
 	for seed := range uint64(80) {
@@ -35,7 +35,7 @@ func TestIncrementalAgainstWhole(t *testing.T) {
 			if op%3 != 0 {
 				continue
 			}
-			all.b.plan.allDirty()
+			all.b.plan.markAllDirty()
 			some.plans, all.plans = some.b.Plan(), all.b.Plan()
 			at := fmt.Sprintf("seed %d, operation %d: %s", seed, op, what)
 			require.Equal(t, all.String(), some.String(), at)
@@ -71,20 +71,20 @@ func (w *world) String() string {
 	var out strings.Builder
 	p := &w.b.plan
 	for _, address := range slices.SortedFunc(maps.Keys(p.lists), netip.Addr.Compare) {
-		fmt.Fprintln(&out, address, stamp(p.lists[address].Stamp), p.lists[address].Candidates, p.leaving[address])
+		fmt.Fprintln(&out, address, stamp(p.lists[address].Version), p.lists[address].Candidates, p.handingOver[address])
 	}
-	return out.String() + fmt.Sprintln(p.withdrawn, p.short)
+	return out.String() + fmt.Sprintln(p.withdrawn, p.underReplicated)
 }
 
 // requireBounded checks that no node watches more than most others, and all that share a
 // list with it.
-func requireBounded(t *testing.T, plans map[string]announcement.Set, most int, at string) {
+func requireBounded(t *testing.T, plans map[string]plan.NodePlan, most int, at string) {
 	for name, set := range plans {
-		require.LessOrEqual(t, len(set.Sight.Peers), most, at)
-		for a := range set.Announcements.All() {
+		require.LessOrEqual(t, len(set.Failover.Peers), most, at)
+		for a := range set.Assignments.All() {
 			for _, other := range a.Candidates {
 				known := plans[other].Cluster != ""
-				require.True(t, set.Sight.TransmitInterval == 0 || other == name || !known || watches(set.Sight, other), "%s: %s, %v", at, name, a.Candidates)
+				require.True(t, set.Failover.TransmitInterval == 0 || other == name || !known || watchesPeer(set.Failover, other), "%s: %s, %v", at, name, a.Candidates)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func (w *world) randomOperation(random *rand.Rand) string {
 	case 10:
 		command = "disconnect " + name
 	case 11:
-		command = []string{"sight 100ms 3", "sight 50ms 3"}[random.IntN(2)]
+		command = []string{"failover 100ms 3", "failover 50ms 3"}[random.IntN(2)]
 	default:
 		return w.randomReport(random, name)
 	}
@@ -130,19 +130,19 @@ func (w *world) randomOperation(random *rand.Rand) string {
 // randomReport has a node say something, which need not be what it was told to do.
 func (w *world) randomReport(random *rand.Rand, name string) string {
 	set := w.plans[name]
-	report := announcement.Report{Plan: set.Stamp, Interfaces: []announcement.Interface{{Name: "eth0"}}}
+	report := plan.Report{Plan: set.Version, Interfaces: []plan.Interface{{Name: "eth0"}}}
 	if random.IntN(3) == 0 {
-		report.Interfaces = append(report.Interfaces, announcement.Interface{Name: "eth1"})
+		report.Interfaces = append(report.Interfaces, plan.Interface{Name: "eth1"})
 	}
 	if random.IntN(6) == 0 {
 		report.Interfaces = nil
 	}
 	if random.IntN(4) == 0 {
-		report.Plan = announcement.Stamp{}
+		report.Plan = plan.Version{}
 	}
-	for a := range set.Announcements.All() {
+	for a := range set.Assignments.All() {
 		if a.Candidates[0] == name && random.IntN(4) > 0 || random.IntN(4) == 0 {
-			report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+			report.Claims = report.Claims.With(plan.Claim{Address: a.Address, Version: a.Version})
 		}
 		for _, other := range a.Candidates {
 			if other != name && random.IntN(2) == 0 && !slices.Contains(report.Down, other) {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -23,15 +23,15 @@ type Config struct {
 	L2 map[string]L2
 	// BGP is how pools are announced to routers.
 	BGP BGP
-	// Sight is how nodes watch each other; with the zero value they do not.
-	Sight Sight
+	// Failover is how nodes watch each other; with the zero value they do not.
+	Failover Failover
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load,
-	// see Rebalance; 0 is none. Without Sight there are none either.
+	// see Rebalance; 0 is none. Without failover there are none either.
 	MaxMovesPerMinute int
 	// Health is how nodes learn whether they serve traffic; with the zero value they do not.
-	Health announcement.Health
+	Health plan.Health
 	// Announce is how nodes announce addresses to their network unasked.
-	Announce announcement.Pacing
+	Announce plan.Pacing
 	// DrainOnCordon has a node give its addresses to others while it is cordoned.
 	DrainOnCordon bool
 	// Conflicts is how addresses are checked for other machines; with the zero value they are
@@ -41,7 +41,7 @@ type Config struct {
 
 // L2 is how addresses are announced by ARP and NDP.
 type L2 struct {
-	// Interface selects interfaces on the node; see announcement.Announcement.
+	// Interface selects interfaces on the node; see plan.Assignment.
 	Interface string
 	// NodeSelector restricts the nodes; nil allows all.
 	NodeSelector ipam.Selector
@@ -79,7 +79,7 @@ type Node struct {
 	Addresses []netip.Addr
 }
 
-func (n Node) equal(o Node) bool {
+func (n Node) equalNode(o Node) bool {
 	return n.Name == o.Name && n.Zone == o.Zone && n.Excluded == o.Excluded && n.Deleting == o.Deleting && n.Cordoned == o.Cordoned &&
 		n.NetworkUnavailable == o.NetworkUnavailable && maps.Equal(n.Labels, o.Labels) && slices.Equal(n.Addresses, o.Addresses)
 }
@@ -103,21 +103,21 @@ type Endpoints struct{ IPv4, IPv6 Reach }
 type Reach struct {
 	// Nodes have a usable endpoint, sorted.
 	Nodes []string
-	// Any says that there is a usable endpoint, on a known node or not.
+	// Any reports whether there is a usable endpoint, on a known node or not.
 	Any bool
-	// Ending says that none of them is ready: they still serve while they terminate. A
+	// Ending reports whether none of them is ready: they still serve while they terminate. A
 	// healthCheckNodePort knows nothing of those (KEP-1669).
 	Ending bool
 }
 
 // Usable reduces the endpoints of all slices of a Service.
 func Usable(endpoints []Endpoint) Endpoints {
-	return Endpoints{IPv4: usable(endpoints, ipam.IPv4), IPv6: usable(endpoints, ipam.IPv6)}
+	return Endpoints{IPv4: usableOf(endpoints, ipam.IPv4), IPv6: usableOf(endpoints, ipam.IPv6)}
 }
 
-// usable reduces the endpoints of one family: to those that are ready, or where nothing is
+// usableOf reduces the endpoints of one family: to those that are ready, or where nothing is
 // ready to those that still serve while they terminate, as kube-proxy does (KEP-1669).
-func usable(endpoints []Endpoint, f ipam.Family) Reach {
+func usableOf(endpoints []Endpoint, f ipam.Family) Reach {
 	ready := slices.ContainsFunc(endpoints, func(e Endpoint) bool { return e.Family == f && e.Ready })
 	var out Reach
 	for _, e := range endpoints {
@@ -134,42 +134,44 @@ func usable(endpoints []Endpoint, f ipam.Family) Reach {
 	return out
 }
 
-func (e Endpoints) equal(o Endpoints) bool { return e.IPv4.equal(o.IPv4) && e.IPv6.equal(o.IPv6) }
+func (e Endpoints) equalEndpoints(o Endpoints) bool {
+	return e.IPv4.equalReach(o.IPv4) && e.IPv6.equalReach(o.IPv6)
+}
 
-// of returns where the Service can be reached by addresses of a family.
-func (e Endpoints) of(f ipam.Family) Reach {
+// ofFamily returns where the Service can be reached by addresses of a family.
+func (e Endpoints) ofFamily(f ipam.Family) Reach {
 	if f == ipam.IPv4 {
 		return e.IPv4
 	}
 	return e.IPv6
 }
 
-func (r Reach) equal(o Reach) bool {
+func (r Reach) equalReach(o Reach) bool {
 	return r.Any == o.Any && r.Ending == o.Ending && slices.Equal(r.Nodes, o.Nodes)
 }
 
-// has reports whether node has a usable endpoint.
-func (r Reach) has(node string) bool {
+// hasNode reports whether node has a usable endpoint.
+func (r Reach) hasNode(node string) bool {
 	_, ok := slices.BinarySearch(r.Nodes, node)
 	return ok
 }
 
 // announcer is what is known of one node's announcer.
 type announcer struct {
-	// connected says that it has a stream to this leader now.
+	// connected reports whether it has a stream to this leader now.
 	connected bool
 	// spoke is when it reported last, as the number of that among all reports.
 	spoke uint64
 	// report is the last one, kept when the stream is lost.
-	report announcement.Report
+	report plan.Report
 	// established are the BGP peers that it had a session with since this replica has heard it.
 	established map[string]bool
 	// unable are the addresses for which it said that it cannot answer, and why; see unable.go.
 	unable map[netip.Addr]reason.Reason
-	// unwell reports whether it has been unwell for healthPatience, and unwellAt is since when.
-	unwell   bool
-	unwellAt time.Time
+	// unhealthy reports whether it has been unhealthy for unhealthyDelay, and unhealthyAt is since when.
+	unhealthy   bool
+	unhealthyAt time.Time
 	// interfaces are those of the last report that had any: one that ends has none that
 	// carry addresses, but is still there for those that take them over.
-	interfaces []announcement.Interface
+	interfaces []plan.Interface
 }

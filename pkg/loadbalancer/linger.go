@@ -13,9 +13,9 @@ import (
 // showing it, the nodes acknowledge that they answer for it no more, and then it is free.
 // The addresses that wait for the first step linger; withdrawal.go has the second.
 
-// linger keeps what the status of a Service shows and the Service does not hold from being
+// keepShown keeps what the status of a Service shows and the Service does not hold from being
 // given to another one.
-func (b *Balancer) linger(holder ipam.Holder, shown []netip.Addr) {
+func (b *Balancer) keepShown(holder ipam.Holder, shown []netip.Addr) {
 	held := b.addresses.Held(holder.UID)
 	for _, address := range shown {
 		if !slices.ContainsFunc(held, func(a ipam.Assignment) bool { return a.Address == address }) {
@@ -51,16 +51,16 @@ func (b *Balancer) Shown(uid string) []netip.Addr {
 	return slices.Compact(out)
 }
 
-// adoptable returns what of the addresses in a status that is new a Service may go on with:
+// adoptableOf returns what of the addresses in a status that is new a Service may go on with:
 // an address of a node or a router is given to none anew.
-func (b *Balancer) adoptable(shown []netip.Addr) []netip.Addr {
+func (b *Balancer) adoptableOf(shown []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(shown), func(address netip.Addr) bool {
-		m, used := b.conflicts.user(address)
+		m, used := b.conflicts.userOf(address)
 		return used && m.Owner != ""
 	})
 }
 
-// StrandedClassError says that a configuration would no longer serve Services that hold
+// StrandedClassError means that a configuration would no longer serve Services that hold
 // addresses.
 type StrandedClassError struct {
 	// Services are those concerned, sorted, with their class.

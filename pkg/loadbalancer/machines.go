@@ -35,23 +35,23 @@ func (m Machine) String() string {
 	return fmt.Sprintf("%s, heard on %s of node %s", m.MAC, m.Interface, m.Node)
 }
 
-// uses tells people what m has to do with an address.
-func (m Machine) uses() string {
+// usageText tells people what m has to do with an address.
+func (m Machine) usageText() string {
 	if m.Owner != "" {
 		return "it is an address of " + m.Owner
 	}
 	return "another machine on the network uses it, " + m.String()
 }
 
-// gather collects who has which addresses, nodes and proxies aside.
-func (b *Balancer) gather() {
+// collectMachines collects who has which addresses, nodes and proxies aside.
+func (b *Balancer) collectMachines() {
 	c := &b.conflicts
 	if c.hardware == nil {
-		c.hardware = b.hardware()
+		c.hardware = b.nodeHardware()
 	}
 	c.owned = b.ownedAddresses()
 	found := map[netip.Addr]map[string]Machine{}
-	for _, name := range b.finders() {
+	for _, name := range b.connectedFinders() {
 		for _, f := range b.announcer[name].report.Findings {
 			if c.hardware[f.MAC] || b.addresses.PoolOf(f.Address) == "" {
 				continue
@@ -79,11 +79,11 @@ func (b *Balancer) gather() {
 	b.findProxies()
 }
 
-// finders returns the connected nodes that found somebody, sorted.
-func (b *Balancer) finders() []string {
+// connectedFinders returns the connected nodes that found somebody, sorted.
+func (b *Balancer) connectedFinders() []string {
 	var out []string
 	for name := range b.conflicts.finders {
-		if _, ok := b.nodes[name]; ok && b.connected(name) {
+		if _, ok := b.nodes[name]; ok && b.isConnected(name) {
 			out = append(out, name)
 		}
 	}
@@ -91,8 +91,8 @@ func (b *Balancer) finders() []string {
 	return out
 }
 
-// hardware returns the hardware addresses of the cluster's nodes.
-func (b *Balancer) hardware() map[string]bool {
+// nodeHardware returns the hardware addresses of the cluster's nodes.
+func (b *Balancer) nodeHardware() map[string]bool {
 	out := map[string]bool{}
 	for _, known := range b.announcer {
 		for _, i := range known.interfaces {
@@ -131,18 +131,18 @@ func (b *Balancer) findProxies() {
 	}
 }
 
-// user returns what has address beside Services, or would have: a node or router that is known
+// userOf returns what has address beside Services, or would have: a node or router that is known
 // to, else the machine that most nodes heard, proxies aside.
-func (c *conflicts) user(address netip.Addr) (Machine, bool) {
+func (c *conflicts) userOf(address netip.Addr) (Machine, bool) {
 	if m, ok := c.owned[address]; ok {
 		return m, true
 	}
-	return c.stranger(address)
+	return c.strangerAt(address)
 }
 
-// used returns the addresses that user may return something for, sorted: those of the cluster
+// usedAddresses returns the addresses that user may return something for, sorted: those of the cluster
 // before those of strangers.
-func (c *conflicts) used() []netip.Addr {
+func (c *conflicts) usedAddresses() []netip.Addr {
 	out := sortedAddresses(c.owned)
 	for _, address := range sortedAddresses(c.found) {
 		if _, ok := c.owned[address]; !ok {
@@ -152,8 +152,8 @@ func (c *conflicts) used() []netip.Addr {
 	return out
 }
 
-// stranger returns the machine, no proxy, that uses address and that most nodes heard.
-func (c *conflicts) stranger(address netip.Addr) (Machine, bool) {
+// strangerAt returns the machine, no proxy, that uses address and that most nodes heard.
+func (c *conflicts) strangerAt(address netip.Addr) (Machine, bool) {
 	for _, m := range c.found[address] {
 		if c.proxies[m.MAC] == 0 {
 			return m, true

@@ -5,32 +5,32 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // SetNode takes over a Node.
 func (b *Balancer) SetNode(n Node) {
 	if !n.Deleting {
-		b.stay(n.Name)
+		b.endDeparture(n.Name)
 	}
 	old, ok := b.nodes[n.Name]
-	if ok && old.equal(n) {
+	if ok && old.equalNode(n) {
 		return
 	}
 	b.countZone(old.Zone, -1)
 	b.countZone(n.Zone, 1)
-	b.touchAll(old.Addresses, n.Addresses)
+	b.markAddressesDirty(old.Addresses, n.Addresses)
 	b.nodes[n.Name] = n
-	b.meet(n)
+	b.setPeers(n)
 	if !ok {
 		b.onLink(n.Name)
 	}
 	if !slices.Equal(old.Addresses, n.Addresses) {
-		b.watchers(n.Name)
+		b.markWatchers(n.Name)
 	}
-	b.plan.moved, b.plan.routing.renew = true, true
+	b.plan.meshDirty, b.plan.routing.renew = true, true
 	b.conflicts.renew, b.probing.renew = true, true
-	b.nodeChanged(n.Name)
+	b.markNodeDirty(n.Name)
 }
 
 func (b *Balancer) countZone(zone string, by int) {
@@ -44,42 +44,42 @@ func (b *Balancer) countZone(zone string, by int) {
 
 // Observe takes over what a node's announcer reports; it is connected from then on.
 // It returns the addresses whose answering changed.
-func (b *Balancer) Observe(node string, report announcement.Report) []netip.Addr {
+func (b *Balancer) Observe(node string, report plan.Report) []netip.Addr {
 	known, ok := b.announcer[node]
 	if !ok {
 		known = &announcer{}
 		b.announcer[node] = known
 	}
-	news := !known.connected || known.report.Unwell != report.Unwell || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, announcement.Interface.Equal)
+	news := !known.connected || known.report.Unhealthy != report.Unhealthy || !slices.EqualFunc(known.report.Interfaces, report.Interfaces, plan.Interface.Equal)
 	changed := changedClaims(known.report, report)
 	changed = append(changed, b.changedRoutes(node, known, report)...)
 	b.heardFindings(node, known.report, report, news)
 	b.reports++
 	known.connected, known.spoke, known.report = true, b.reports, report
-	known.unwell = known.unwell && report.Unwell
+	known.unhealthy = known.unhealthy && report.Unhealthy
 	known.rememberSessions()
-	b.believe(node, news)
-	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, announcement.Interface.Equal) {
+	b.takeProblems(node, news)
+	if len(report.Interfaces) > 0 && !slices.EqualFunc(known.interfaces, report.Interfaces, plan.Interface.Equal) {
 		known.interfaces = report.Interfaces
 		b.conflicts.hardware = nil
-		b.watchers(node)
+		b.markWatchers(node)
 		b.sessions.changed[node] = true // which prefixes it shares with others
 		b.onLink(node)
 	}
 	if news {
-		b.nodeChanged(node)
+		b.markNodeDirty(node)
 	}
 	for _, address := range changed {
-		b.contest(address)
+		b.noteContested(address)
 	}
-	b.react(node)
-	b.withdraws(node)
-	b.unroutes(node, false)
+	b.markReported(node)
+	b.takeWithdrawals(node)
+	b.endRoutes(node, false)
 	return changed
 }
 
 // Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone, but
-// why nobody may answer for an address may be another reason now, or why few stand by. A node
+// why nobody may answer for an address may be another reason now, or why there are few backups. A node
 // that departs is forgotten; ended is why, where a leader had begun to tell it.
 func (b *Balancer) Disconnect(node string) (ended Cause) {
 	if known, ok := b.announcer[node]; ok {
@@ -91,14 +91,14 @@ func (b *Balancer) Disconnect(node string) (ended Cause) {
 			b.forgetNode(node) // It can be told nothing, and may not come back.
 		}
 		b.conflicts.renew, b.probing.renew = true, true
-		b.react(node)
-		b.unroutes(node, true)
-		for address := range b.plan.short {
-			b.plan.touch(address)
+		b.markReported(node)
+		b.endRoutes(node, true)
+		for address := range b.plan.underReplicated {
+			b.plan.markDirty(address)
 		}
-		for address := range b.plan.nobody {
-			if b.plan.wanting[address] { // it is for want of a node
-				b.plan.touch(address)
+		for address := range b.plan.unplaced {
+			if b.plan.wantsBackup[address] { // it is for want of a node
+				b.plan.markDirty(address)
 			}
 		}
 	}
@@ -123,7 +123,7 @@ func (b *Balancer) Awaited() []string {
 	}
 	var out []string
 	for name := range b.nodes {
-		if b.connected(name) || down[name] > 0 && down[name] >= min(connected, witnesses) {
+		if b.isConnected(name) || down[name] > 0 && down[name] >= min(connected, witnesses) {
 			continue
 		}
 		out = append(out, name)
@@ -153,10 +153,10 @@ func (b *Balancer) Links() []netip.Prefix {
 }
 
 // changedClaims returns the addresses that one report names and the other does not, as
-// claimed under that stamp or as a problem, sorted.
-func changedClaims(before, after announcement.Report) []netip.Addr {
+// claimed under that version or as a problem, sorted.
+func changedClaims(before, after plan.Report) []netip.Addr {
 	out := changedProblems(before.Problems, after.Problems)
-	for address := range announcement.Changes(before.Claims, after.Claims) {
+	for address := range plan.Delta(before.Claims, after.Claims) {
 		out = append(out, address)
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
@@ -165,7 +165,7 @@ func changedClaims(before, after announcement.Report) []netip.Addr {
 
 // changedProblems walks two lists that are sorted by address and returns the addresses of
 // the problems that are not in both.
-func changedProblems(before, after []announcement.Problem) []netip.Addr {
+func changedProblems(before, after []plan.Problem) []netip.Addr {
 	var out []netip.Addr
 	for len(before) > 0 || len(after) > 0 {
 		switch {

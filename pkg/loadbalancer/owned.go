@@ -15,19 +15,19 @@ func (b *Balancer) setRouters(addresses []netip.Addr) {
 	b.conflicts.routers = map[netip.Addr]bool{}
 	for _, a := range addresses {
 		b.conflicts.routers[a] = true
-		b.plan.touch(a)
+		b.plan.markDirty(a)
 	}
 	for a := range before {
-		b.plan.touch(a)
+		b.plan.markDirty(a)
 	}
 	b.conflicts.renew = true
 }
 
-// touchAll has the addresses decided again, which a node has now or had before.
-func (b *Balancer) touchAll(addresses ...[]netip.Addr) {
+// markAddressesDirty has the addresses decided again, which a node has now or had before.
+func (b *Balancer) markAddressesDirty(addresses ...[]netip.Addr) {
 	for _, list := range addresses {
 		for _, a := range list {
-			b.plan.touch(a)
+			b.plan.markDirty(a)
 		}
 	}
 }
@@ -35,12 +35,12 @@ func (b *Balancer) touchAll(addresses ...[]netip.Addr) {
 // isLocal reports whether address is one of the node's own, as its announcer or its Node object
 // has it. That keeps only the node itself from answering: another one's word counts for nothing.
 func (b *Balancer) isLocal(node string, address netip.Addr) bool {
-	return slices.Contains(b.nodes[node].Addresses, address) || slices.Contains(b.reported(node), address)
+	return slices.Contains(b.nodes[node].Addresses, address) || slices.Contains(b.reportedAddresses(node), address)
 }
 
-// reported returns the addresses of the node's interfaces, as its announcer reports them, or did
+// reportedAddresses returns the addresses of the node's interfaces, as its announcer reports them, or did
 // before it ended: the node has them still.
-func (b *Balancer) reported(node string) []netip.Addr {
+func (b *Balancer) reportedAddresses(node string) []netip.Addr {
 	known, ok := b.announcer[node]
 	if !ok {
 		return nil
@@ -66,7 +66,7 @@ func (b *Balancer) ownedAddresses() map[netip.Addr]Machine {
 	}
 	for name, n := range b.nodes {
 		mine := map[netip.Addr]bool{}
-		for _, a := range slices.Concat(n.Addresses, b.reported(name)) {
+		for _, a := range slices.Concat(n.Addresses, b.reportedAddresses(name)) {
 			if b.addresses.PoolOf(a) == "" || mine[a] {
 				continue
 			}

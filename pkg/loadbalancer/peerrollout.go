@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // sessionPatience is how long the BGP sessions of a node may take to be established again before the
@@ -23,7 +23,7 @@ type peerRollout struct {
 	until time.Time
 	// version is the least one of a plan that has the change, and awaited the peers whose
 	// sessions were established before it, sorted.
-	version announcement.Stamp
+	version plan.Version
 	awaited []string
 	// begun are those that PeerRestarts returns next.
 	begun []PeerRestart
@@ -43,25 +43,25 @@ type PeerRestart struct {
 // it changes while the session goes on.
 var negotiatedKeys = []struct {
 	key  string
-	same func(x, y announcement.BGPPeer) bool
+	same func(x, y plan.BGPPeer) bool
 }{
-	{"address", func(x, y announcement.BGPPeer) bool { return x.Address == y.Address }},
-	{"port", func(x, y announcement.BGPPeer) bool { return x.Port == y.Port }},
-	{"localASN", func(x, y announcement.BGPPeer) bool { return x.LocalASN == y.LocalASN }},
-	{"peerASN", func(x, y announcement.BGPPeer) bool { return x.PeerASN == y.PeerASN }},
-	{"holdTime", func(x, y announcement.BGPPeer) bool { return x.HoldTime == y.HoldTime }},
-	{"sourceAddress", func(x, y announcement.BGPPeer) bool { return x.SourceAddress == y.SourceAddress }},
-	{"interface", func(x, y announcement.BGPPeer) bool { return x.Interface == y.Interface }},
-	{"routerID", func(x, y announcement.BGPPeer) bool { return x.RouterID == y.RouterID }},
-	{"passwordFile", func(x, y announcement.BGPPeer) bool { return x.PasswordFile == y.PasswordFile }},
-	{"gracefulRestart", func(x, y announcement.BGPPeer) bool { return x.GracefulRestart == y.GracefulRestart }},
-	{"families", func(x, y announcement.BGPPeer) bool { return x.IPv4 == y.IPv4 && x.IPv6 == y.IPv6 }},
-	{"extendedNextHop", func(x, y announcement.BGPPeer) bool { return x.ExtendedNextHop == y.ExtendedNextHop }},
+	{"address", func(x, y plan.BGPPeer) bool { return x.Address == y.Address }},
+	{"port", func(x, y plan.BGPPeer) bool { return x.Port == y.Port }},
+	{"localASN", func(x, y plan.BGPPeer) bool { return x.LocalASN == y.LocalASN }},
+	{"peerASN", func(x, y plan.BGPPeer) bool { return x.PeerASN == y.PeerASN }},
+	{"holdTime", func(x, y plan.BGPPeer) bool { return x.HoldTime == y.HoldTime }},
+	{"sourceAddress", func(x, y plan.BGPPeer) bool { return x.SourceAddress == y.SourceAddress }},
+	{"interface", func(x, y plan.BGPPeer) bool { return x.Interface == y.Interface }},
+	{"routerID", func(x, y plan.BGPPeer) bool { return x.RouterID == y.RouterID }},
+	{"passwordFile", func(x, y plan.BGPPeer) bool { return x.PasswordFile == y.PasswordFile }},
+	{"gracefulRestart", func(x, y plan.BGPPeer) bool { return x.GracefulRestart == y.GracefulRestart }},
+	{"families", func(x, y plan.BGPPeer) bool { return x.IPv4 == y.IPv4 && x.IPv6 == y.IPv6 }},
+	{"extendedNextHop", func(x, y plan.BGPPeer) bool { return x.ExtendedNextHop == y.ExtendedNextHop }},
 }
 
 // changedSessions returns the names of the peers that are in both and whose sessions end by the change from
 // have to want, and the keys that changed, both sorted.
-func changedSessions(have, want []announcement.BGPPeer) (peers, keys []string) {
+func changedSessions(have, want []plan.BGPPeer) (peers, keys []string) {
 	for _, now := range want {
 		before, ok := peerNamed(have, now.Name)
 		if !ok {
@@ -81,16 +81,16 @@ func changedSessions(have, want []announcement.BGPPeer) (peers, keys []string) {
 	return peers, slices.Compact(keys)
 }
 
-func peerNamed(peers []announcement.BGPPeer, name string) (announcement.BGPPeer, bool) {
-	i := slices.IndexFunc(peers, func(p announcement.BGPPeer) bool { return p.Name == name })
+func peerNamed(peers []plan.BGPPeer, name string) (plan.BGPPeer, bool) {
+	i := slices.IndexFunc(peers, func(p plan.BGPPeer) bool { return p.Name == name })
 	if i < 0 {
-		return announcement.BGPPeer{}, false
+		return plan.BGPPeer{}, false
 	}
 	return peers[i], true
 }
 
-// meet decides who the peers of a node are. What would end sessions waits for the node's turn.
-func (b *Balancer) meet(n Node) {
+// setPeers decides who the peers of a node are. What would end sessions waits for the node's turn.
+func (b *Balancer) setPeers(n Node) {
 	out := b.wantedPeers(n)
 	out.peers = b.rollout.holdPeers(n.Name, b.peers[n.Name].peers, out.peers)
 	b.peers[n.Name] = out
@@ -98,7 +98,7 @@ func (b *Balancer) meet(n Node) {
 
 // holdPeers returns the peers that node has until its turn: of those that it had and whose sessions would
 // end, the ones before, and all others as they are wanted. It notes whether the node waits.
-func (r *peerRollout) holdPeers(node string, have, want []announcement.BGPPeer) []announcement.BGPPeer {
+func (r *peerRollout) holdPeers(node string, have, want []plan.BGPPeer) []plan.BGPPeer {
 	held, _ := changedSessions(have, want)
 	if len(held) == 0 {
 		delete(r.waiting, node)
@@ -135,7 +135,7 @@ func (b *Balancer) RolloutPeers(now time.Time) (again time.Duration) {
 		r.node = ""
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.waiting)) {
-		if !b.connected(name) {
+		if !b.isConnected(name) {
 			continue
 		}
 		delete(r.waiting, name)
@@ -143,9 +143,9 @@ func (b *Balancer) RolloutPeers(now time.Time) (again time.Duration) {
 		peers, keys := changedSessions(have.peers, want.peers)
 		b.peers[name] = want
 		b.plan.routing.renew = true
-		b.nodeChanged(name)
+		b.markNodeDirty(name)
 		r.node, r.until = name, now.Add(sessionPatience)
-		r.version = announcement.Stamp{Term: b.plan.stamp.Term, Revision: b.plan.stamp.Revision + 1}
+		r.version = plan.Version{Term: b.plan.version.Term, Revision: b.plan.version.Revision + 1}
 		r.awaited = slices.DeleteFunc(slices.Clone(peers), func(peer string) bool { return !b.sessionEstablished(name, peer) })
 		r.begun = append(r.begun, PeerRestart{Node: name, Peers: peers, Keys: keys, Waiting: len(r.waiting)})
 		return sessionPatience
@@ -165,7 +165,7 @@ func (b *Balancer) PeerRolloutLeft() int {
 // sessionsRestored reports whether the node whose turn it is has the change, and the sessions that it had.
 func (b *Balancer) sessionsRestored() bool {
 	r := &b.rollout
-	if !b.connected(r.node) || b.announcer[r.node].report.BGP.Plan.Compare(r.version) < 0 {
+	if !b.isConnected(r.node) || b.announcer[r.node].report.BGP.Plan.Compare(r.version) < 0 {
 		return false
 	}
 	known := b.plan.routing.sessions[r.node].Peers
@@ -176,8 +176,8 @@ func (b *Balancer) sessionsRestored() bool {
 }
 
 func (b *Balancer) sessionEstablished(node, peer string) bool {
-	return slices.ContainsFunc(b.announcer[node].report.BGP.Sessions, func(s announcement.BGPSession) bool {
-		return s.Peer == peer && s.State == announcement.BGPEstablished
+	return slices.ContainsFunc(b.announcer[node].report.BGP.Sessions, func(s plan.BGPSession) bool {
+		return s.Peer == peer && s.State == plan.BGPEstablished
 	})
 }
 

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -30,14 +30,14 @@ const maxLate = 256
 // the name of all: what it costs does not grow with the cluster.
 type probing struct {
 	Conflicts
-	// renew says that it is to be decided again.
+	// renew reports whether it is to be decided again.
 	renew bool
 	// duties are, in order, the families of the pools that are announced on layer 2.
 	duties []*duty
 	// late are addresses that were given out before they were known to be free.
 	late map[netip.Addr]bool
 	// of is what each node was told, and by who probes each address first.
-	of map[string]announcement.Probing
+	of map[string]plan.Probing
 	by map[netip.Addr]string
 }
 
@@ -55,11 +55,11 @@ type duty struct {
 }
 
 func newProbing() probing {
-	return probing{late: map[netip.Addr]bool{}, of: map[string]announcement.Probing{}, by: map[netip.Addr]string{}}
+	return probing{late: map[netip.Addr]bool{}, of: map[string]plan.Probing{}, by: map[netip.Addr]string{}}
 }
 
-// configure makes the duties of a new configuration. Who has one keeps it.
-func (p *probing) configure(config Config) {
+// setDuties makes the duties of a new configuration. Who has one keeps it.
+func (p *probing) setDuties(config Config) {
 	old := p.duties
 	p.Conflicts, p.duties, p.renew = config.Conflicts, nil, true
 	for _, pool := range config.Pools {
@@ -99,7 +99,7 @@ func (b *Balancer) dutyOf(address netip.Addr) *duty {
 func (b *Balancer) probeLate(before, after []ipam.Assignment) {
 	for _, a := range after {
 		p := &b.probing
-		if p.ProbeAhead == 0 || slices.Contains(before, a) || b.probed(a.Address) || len(p.late) >= maxLate {
+		if p.ProbeAhead == 0 || slices.Contains(before, a) || b.wasProbed(a.Address) || len(p.late) >= maxLate {
 			continue
 		}
 		// While some are asked for, more wait: a thousand Services are not a thousand plans.
@@ -108,43 +108,43 @@ func (b *Balancer) probeLate(before, after []ipam.Assignment) {
 	}
 }
 
-// probed reports whether address is asked for, and was at least once.
-func (b *Balancer) probed(address netip.Addr) bool {
+// wasProbed reports whether address is asked for, and was at least once.
+func (b *Balancer) wasProbed(address netip.Addr) bool {
 	name, ok := b.probing.by[address]
-	if !ok || !b.connected(name) {
+	if !ok || !b.isConnected(name) {
 		return false
 	}
-	return b.announcer[name].report.Probed == b.probing.of[name].Stamp
+	return b.announcer[name].report.Probed == b.probing.of[name].Version
 }
 
-// probe decides who probes what, and notes in changed those for whom that is news.
-func (b *Balancer) probe(next announcement.Stamp, changed changes) {
+// planProbes decides who probes what, and notes in changed those for whom that is news.
+func (b *Balancer) planProbes(next plan.Version, changed changes) {
 	p := &b.probing
 	for _, d := range p.duties {
-		p.renew = p.renew || b.left(d) < p.ProbeAhead/2 && b.refills(d)
+		p.renew = p.renew || b.probesLeft(d) < p.ProbeAhead/2 && b.canRefill(d)
 	}
 	if !p.renew {
 		return
 	}
 	p.renew = false
 	wanted := map[string]map[netip.Addr]string{}
-	maps.DeleteFunc(p.late, func(a netip.Addr, _ bool) bool { return b.probed(a) || b.dutyOf(a) == nil })
+	maps.DeleteFunc(p.late, func(a netip.Addr, _ bool) bool { return b.wasProbed(a) || b.dutyOf(a) == nil })
 	p.by = map[netip.Addr]string{}
 	for _, d := range p.duties {
-		b.assume(d)
+		b.assignDuty(d)
 		if d.node == "" {
 			continue
 		}
-		if b.left(d) < p.ProbeAhead/2 || len(d.ahead) == 0 {
-			d.ahead = b.addresses.Upcoming(d.pool, d.family, p.ProbeAhead)
+		if b.probesLeft(d) < p.ProbeAhead/2 || len(d.ahead) == 0 {
+			d.ahead = b.addresses.Lookahead(d.pool, d.family, p.ProbeAhead)
 		}
 		for _, address := range d.ahead {
-			p.want(wanted, d.node, address, d.l2)
+			p.addProbe(wanted, d.node, address, d.l2)
 		}
 	}
 	for address := range p.late {
 		if d := b.dutyOf(address); d.node != "" {
-			p.want(wanted, d.node, address, d.l2)
+			p.addProbe(wanted, d.node, address, d.l2)
 		}
 	}
 	b.probeSuspects(wanted)
@@ -153,8 +153,8 @@ func (b *Balancer) probe(next announcement.Stamp, changed changes) {
 	}
 }
 
-// want has node ask for address.
-func (p *probing) want(wanted map[string]map[netip.Addr]string, node string, address netip.Addr, l2 L2) {
+// addProbe has node ask for address.
+func (p *probing) addProbe(wanted map[string]map[netip.Addr]string, node string, address netip.Addr, l2 L2) {
 	if wanted[node] == nil {
 		wanted[node] = map[netip.Addr]string{}
 	}
@@ -168,45 +168,45 @@ func (p *probing) want(wanted map[string]map[netip.Addr]string, node string, add
 // duty, and by a second node, for one node's word is not enough.
 func (b *Balancer) probeSuspects(wanted map[string]map[netip.Addr]string) {
 	seconds := map[*duty]string{}
-	for address := range b.conflicts.suspects() {
+	for address := range b.conflicts.suspectAddresses() {
 		d := b.dutyOf(address)
 		if d == nil || d.node == "" {
 			continue
 		}
-		b.probing.want(wanted, d.node, address, d.l2)
+		b.probing.addProbe(wanted, d.node, address, d.l2)
 		if _, known := seconds[d]; !known {
-			seconds[d] = b.second(d)
+			seconds[d] = b.secondProber(d)
 		}
 		if seconds[d] != "" {
-			b.probing.want(wanted, seconds[d], address, d.l2)
+			b.probing.addProbe(wanted, seconds[d], address, d.l2)
 		}
 	}
 }
 
 // tellProbes makes wanted what the node called name is told.
-func (b *Balancer) tellProbes(name string, wanted map[netip.Addr]string, next announcement.Stamp, changed changes) {
+func (b *Balancer) tellProbes(name string, wanted map[netip.Addr]string, next plan.Version, changed changes) {
 	p := &b.probing
 	old := p.of[name]
 	if len(wanted) == 0 {
 		if _, told := p.of[name]; told {
 			delete(p.of, name)
-			changed.also(name)
+			changed.addNode(name)
 		}
 		return
 	}
-	fresh := announcement.Probing{Stamp: old.Stamp, Interval: p.ProbeInterval}
+	fresh := plan.Probing{Version: old.Version, Interval: p.ProbeInterval}
 	for _, address := range slices.SortedFunc(maps.Keys(wanted), netip.Addr.Compare) {
-		fresh.Probes = append(fresh.Probes, announcement.Probe{Address: address, Interface: wanted[address]})
+		fresh.Probes = append(fresh.Probes, plan.Probe{Address: address, Interface: wanted[address]})
 	}
 	if !fresh.Equal(old) {
-		fresh.Stamp = next
+		fresh.Version = next
 		p.of[name] = fresh
-		changed.also(name)
+		changed.addNode(name)
 	}
 }
 
-// left counts the addresses ahead that are still to be given out.
-func (b *Balancer) left(d *duty) int {
+// probesLeft counts the addresses ahead that are still to be given out.
+func (b *Balancer) probesLeft(d *duty) int {
 	n := 0
 	for _, address := range d.ahead {
 		if b.conflicts.quarantined[address] == nil && len(b.addresses.Holders(address)) == 0 {
@@ -216,30 +216,30 @@ func (b *Balancer) left(d *duty) int {
 	return n
 }
 
-// refills reports whether more addresses can be probed ahead than are.
-func (b *Balancer) refills(d *duty) bool {
-	return d.node != "" && !slices.Equal(d.ahead, b.addresses.Upcoming(d.pool, d.family, b.probing.ProbeAhead))
+// canRefill reports whether more addresses can be probed ahead than are.
+func (b *Balancer) canRefill(d *duty) bool {
+	return d.node != "" && !slices.Equal(d.ahead, b.addresses.Lookahead(d.pool, d.family, b.probing.ProbeAhead))
 }
 
-// assume sees that somebody has the duty: who has it keeps it while it can.
-func (b *Balancer) assume(d *duty) {
+// assignDuty sees that somebody has the duty: who has it keeps it while it can.
+func (b *Balancer) assignDuty(d *duty) {
 	if b.canProbe(d.node, d) {
 		return
 	}
-	d.node = b.prober(d, "")
+	d.node = b.chooseProber(d, "")
 }
 
-// second returns the node that is to confirm what who has the duty finds, or "".
-func (b *Balancer) second(d *duty) string { return b.prober(d, d.node) }
+// secondProber returns the node that is to confirm what who has the duty finds, or "".
+func (b *Balancer) secondProber(d *duty) string { return b.chooseProber(d, d.node) }
 
-// prober returns the node but other that is to probe for d, by rendezvous hashing, or "".
-func (b *Balancer) prober(d *duty, other string) string {
+// chooseProber returns the node but other that is to probe for d, by rendezvous hashing, or "".
+func (b *Balancer) chooseProber(d *duty, other string) string {
 	best, most := "", uint64(0)
 	for name := range b.nodes {
 		if name == other || !b.canProbe(name, d) {
 			continue
 		}
-		if w := weight(name, d.any); best == "" || w > most || w == most && name < best {
+		if w := rendezvousWeight(name, d.any); best == "" || w > most || w == most && name < best {
 			best, most = name, w
 		}
 	}
@@ -250,9 +250,9 @@ func (b *Balancer) prober(d *duty, other string) string {
 // to ask for them.
 func (b *Balancer) canProbe(name string, d *duty) bool {
 	n, ok := b.nodes[name]
-	if !ok || !b.connected(name) || b.mayServe(n, d.l2.NodeSelector) != "" {
+	if !ok || !b.isConnected(name) || b.mayServe(n, d.l2.NodeSelector) != "" {
 		return false
 	}
-	_, err := announcement.SelectInterfaces(d.l2.Interface, d.any, b.announcer[name].report.Interfaces)
+	_, err := plan.SelectInterfaces(d.l2.Interface, d.any, b.announcer[name].report.Interfaces)
 	return err == nil
 }

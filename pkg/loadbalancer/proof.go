@@ -1,29 +1,29 @@
 package loadbalancer
 
-import "baremetal.cloud/ccm/pkg/announcer/announcement"
+import "baremetal.cloud/ccm/pkg/announcer/plan"
 
-// proven returns list as it is given to node: with proofs by which the others know that the node
+// withProofs returns list as it is given to node: with proofs by which the others know that the node
 // has it from a leader. Without a secret nobody watches anybody.
-func (b *Balancer) proven(node string, list announcement.Announcement) announcement.Announcement {
+func (b *Balancer) withProofs(node string, list plan.Assignment) plan.Assignment {
 	if len(b.secret) == 0 {
 		return list
 	}
-	return list.Proven(node, b.prover)
+	return list.Proven(node, b.proverOf)
 }
 
-// prover returns what makes proofs for checker.
-func (b *Balancer) prover(checker string) *announcement.Prover {
+// proverOf returns what makes proofs for checker.
+func (b *Balancer) proverOf(checker string) *plan.Prover {
 	p := &b.plan
 	known := p.provers[checker]
 	if known == nil {
-		known = announcement.NewProver(b.proofKey(checker))
+		known = plan.NewProver(b.proofKey(checker))
 		p.provers[checker] = known
 	}
 	return known
 }
 
-// proveAnew has all plans made again: the keys of proofs are others.
-func (p *plan) proveAnew() {
-	p.provers = map[string]*announcement.Prover{}
-	p.sets, p.handed = map[string]announcement.Set{}, nil
+// markProofsDirty has all plans made again: the keys of proofs are others.
+func (p *planState) markProofsDirty() {
+	p.provers = map[string]*plan.Prover{}
+	p.sets, p.handed = map[string]plan.NodePlan{}, nil
 }

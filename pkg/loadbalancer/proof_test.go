@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TestFault_K4_4_PlansCarryProofs: every candidate can show every other one, and those that a list
@@ -18,21 +18,21 @@ func TestFault_K4_4_PlansCarryProofs(t *testing.T) {
 		t.Helper()
 		w.plan()
 		for name, set := range w.plans {
-			for a := range set.Announcements.All() {
+			for a := range set.Assignments.All() {
 				for _, checker := range append(a.Candidates, a.Former...) {
 					known, ok := w.plans[checker]
 					if checker == name || !ok {
 						continue
 					}
 					proof := a.Proof(name, checker)
-					require.True(t, announcement.NewProver(known.Sight.ProofKey).Proves(proof, name, a.Address, a.Stamp), "%s shows %s %s", name, checker, a.Address)
+					require.True(t, plan.NewProver(known.Failover.ProofKey).Proves(proof, name, a.Address, a.Version), "%s shows %s %s", name, checker, a.Address)
 				}
 				former += len(a.Former)
 			}
 		}
 	}
 	check()
-	require.NotEqual(t, w.plans["node0"].Sight.ProofKey, w.plans["node1"].Sight.ProofKey)
+	require.NotEqual(t, w.plans["node0"].Failover.ProofKey, w.plans["node1"].Failover.ProofKey)
 	require.Zero(t, former)
 	w.run("node node1 excluded\n")
 	check()

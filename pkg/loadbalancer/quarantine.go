@@ -18,59 +18,59 @@ type quarantine struct {
 	silent  time.Time
 }
 
-// confine puts free addresses into quarantine and lets them out of it.
-func (b *Balancer) confine(now time.Time) {
+// updateQuarantine puts free addresses into quarantine and lets them out of it.
+func (b *Balancer) updateQuarantine(now time.Time) {
 	c := &b.conflicts
 	by := map[string]int{}
 	for _, m := range c.owned {
 		by[m.Owner]++
 	}
 	for _, address := range sortedAddresses(c.quarantined) {
-		b.review(address, by, now)
+		b.reviewQuarantined(address, by, now)
 	}
 	spared := c.spared
 	c.spared = map[netip.Addr]bool{}
-	for _, address := range c.used() {
-		m, ok := c.user(address)
-		if !ok || c.quarantined[address] != nil || len(b.addresses.Holders(address)) > 0 || m.Owner == "" && !b.confirmed(address) {
+	for _, address := range c.usedAddresses() {
+		m, ok := c.userOf(address)
+		if !ok || c.quarantined[address] != nil || len(b.addresses.Holders(address)) > 0 || m.Owner == "" && !b.isConfirmed(address) {
 			continue
 		}
 		pool := b.addresses.PoolOf(address)
-		if b.full(address) {
+		if b.isQuarantineFull(address) {
 			if c.spared[address] = true; !spared[address] {
-				c.tell(Conflict{Kind: Unquarantined, Address: address, Pool: pool, Machine: m})
+				c.addNews(Conflict{Kind: Unquarantined, Address: address, Pool: pool, Machine: m})
 			}
 			continue
 		}
 		c.quarantined[address] = &quarantine{machine: m}
-		b.addresses.Quarantine(address, m.uses())
+		b.addresses.Quarantine(address, m.usageText())
 		b.probing.renew = true
-		c.tell(Conflict{Kind: Quarantined, Address: address, Pool: pool, Machine: m})
+		c.addNews(Conflict{Kind: Quarantined, Address: address, Pool: pool, Machine: m})
 	}
-	b.relax()
+	b.relaxQuarantine()
 }
 
-// review looks at an address in quarantine again. It leaves when a Service holds it after
+// reviewQuarantined looks at an address in quarantine again. It leaves when a Service holds it after
 // all, as after a restart, when no pool contains it, when who answers is a proxy, and when it
 // was silent for long enough. by counts the addresses of each node, which keeps no more than
 // maxOwned back, those that it had before included.
-func (b *Balancer) review(address netip.Addr, by map[string]int, now time.Time) {
+func (b *Balancer) reviewQuarantined(address netip.Addr, by map[string]int, now time.Time) {
 	c := &b.conflicts
 	q := c.quarantined[address]
-	m, found := c.user(address)
+	m, found := c.userOf(address)
 	switch {
 	case b.addresses.PoolOf(address) == "" || len(b.addresses.Holders(address)) > 0:
-		b.discharge(address)
+		b.dischargeAddress(address)
 	case found:
 		q.machine, q.silent = m, time.Time{}
-		b.addresses.Quarantine(address, m.uses())
+		b.addresses.Quarantine(address, m.usageText())
 	case len(c.found[address]) > 0, q.machine.Owner == "" && !c.leads:
-		b.discharge(address) // It is a proxy, or another replica has it looked at.
-	case q.machine.Owner == "" && !b.probed(address):
+		b.dischargeAddress(address) // It is a proxy, or another replica has it looked at.
+	case q.machine.Owner == "" && !b.wasProbed(address):
 		// Silence says nothing before it was asked for. That a node has an address no more it
 		// said itself, but the next one that takes it over may not have said so yet.
 	case q.machine.Owner != "" && by[q.machine.Owner] >= maxOwned:
-		b.discharge(address)
+		b.dischargeAddress(address)
 	case q.silent.IsZero():
 		q.silent = now
 		fallthrough
@@ -78,29 +78,29 @@ func (b *Balancer) review(address netip.Addr, by map[string]int, now time.Time) 
 		by[q.machine.Owner]++
 		end := q.silent.Add(b.probing.Quarantine)
 		if !now.Before(end) {
-			b.discharge(address)
+			b.dischargeAddress(address)
 		} else if c.next.IsZero() || end.Before(c.next) {
 			c.next = end
 		}
 	}
 }
 
-func (b *Balancer) discharge(address netip.Addr) { b.end(address, Discharged) }
+func (b *Balancer) dischargeAddress(address netip.Addr) { b.endQuarantine(address, Discharged) }
 
-// end takes address out of quarantine.
-func (b *Balancer) end(address netip.Addr, kind ConflictKind) {
+// endQuarantine takes address out of quarantine.
+func (b *Balancer) endQuarantine(address netip.Addr, kind ConflictKind) {
 	c := &b.conflicts
-	c.tell(Conflict{Kind: kind, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
+	c.addNews(Conflict{Kind: kind, Address: address, Pool: b.addresses.PoolOf(address), Machine: c.quarantined[address].machine})
 	delete(c.quarantined, address)
 	b.addresses.Discharge(address)
 	b.offers.addresses[address], b.probing.renew = true, true
 }
 
-// confirmed reports whether more than one node has heard somebody answer for address, or no
+// isConfirmed reports whether more than one node has heard somebody answer for address, or no
 // other can be asked.
-func (b *Balancer) confirmed(address netip.Addr) bool {
+func (b *Balancer) isConfirmed(address netip.Addr) bool {
 	finders := map[string]bool{}
-	for _, name := range b.finders() {
+	for _, name := range b.connectedFinders() {
 		for _, f := range b.announcer[name].report.Findings {
 			if f.Address == address && slices.ContainsFunc(b.conflicts.found[address], func(m Machine) bool { return m.MAC == f.MAC }) {
 				finders[name] = true
@@ -108,23 +108,23 @@ func (b *Balancer) confirmed(address netip.Addr) bool {
 		}
 	}
 	d := b.dutyOf(address)
-	return len(finders) > 1 || d != nil && d.node != "" && b.second(d) == ""
+	return len(finders) > 1 || d != nil && d.node != "" && b.secondProber(d) == ""
 }
 
-// full reports whether no more addresses like that may be in quarantine: of what is free in
+// isQuarantineFull reports whether no more addresses like that may be in quarantine: of what is free in
 // its pool, half of each family are at most, rounded down.
-func (b *Balancer) full(address netip.Addr) bool {
+func (b *Balancer) isQuarantineFull(address netip.Addr) bool {
 	pool, family := b.addresses.PoolOf(address), ipam.FamilyOf(address)
 	for _, u := range b.addresses.Usage() {
 		if u.Pool == pool && u.Family == family {
-			return excess(u, u.Quarantined+1) > 0
+			return excessOf(u, u.Quarantined+1) > 0
 		}
 	}
 	return true
 }
 
-// excess returns by how many quarantined addresses exceed half of what is free, at least 0.
-func excess(u ipam.Usage, quarantined int) int {
+// excessOf returns by how many quarantined addresses exceed half of what is free, at least 0.
+func excessOf(u ipam.Usage, quarantined int) int {
 	free := new(big.Int).Sub(u.Size, big.NewInt(int64(u.Held)))
 	if half := free.Rsh(free, 1); half.IsInt64() {
 		return max(0, quarantined-int(max(0, half.Int64())))
@@ -132,15 +132,15 @@ func excess(u ipam.Usage, quarantined int) int {
 	return 0
 }
 
-// relax lets go of what exceeds half of what is free in a pool, since Services took the rest:
+// relaxQuarantine lets go of what exceeds half of what is free in a pool, since Services took the rest:
 // addresses of strangers first, the highest first.
-func (b *Balancer) relax() {
+func (b *Balancer) relaxQuarantine() {
 	c := &b.conflicts
 	if len(c.quarantined) == 0 {
 		return
 	}
 	for _, u := range b.addresses.Usage() {
-		n := excess(u, u.Quarantined)
+		n := excessOf(u, u.Quarantined)
 		if n == 0 {
 			continue
 		}
@@ -156,7 +156,7 @@ func (b *Balancer) relax() {
 		})
 		for _, address := range out[:min(n, len(out))] {
 			c.spared[address] = true
-			b.end(address, Unquarantined)
+			b.endQuarantine(address, Unquarantined)
 		}
 	}
 }

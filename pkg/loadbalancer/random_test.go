@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -79,12 +79,12 @@ func randomService(random *rand.Rand) Service {
 }
 
 // reportOf is what node1's announcer says after it has carried out its plan.
-func reportOf(b *Balancer) (report announcement.Report) {
+func reportOf(b *Balancer) (report plan.Report) {
 	set := b.plan.sets["node1"]
-	report.Plan, report.Highest = set.Stamp, set.Stamp
-	report.Interfaces = []announcement.Interface{{Name: "eth0"}}
-	for a := range set.Announcements.All() {
-		report.Claims = report.Claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+	report.Plan, report.Highest = set.Version, set.Version
+	report.Interfaces = []plan.Interface{{Name: "eth0"}}
+	for a := range set.Assignments.All() {
+		report.Claims = report.Claims.With(plan.Claim{Address: a.Address, Version: a.Version})
 	}
 	return report
 }

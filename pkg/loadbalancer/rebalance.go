@@ -18,7 +18,7 @@ type rebalancing struct {
 	// looked is when it was last looked whether an address should move. A leader begins as
 	// if one just had: another one may have moved addresses until now.
 	looked time.Time
-	// evening says that a node had far too much or too little, and that the load has not
+	// evening reports whether a node had far too much or too little, and that the load has not
 	// been even since.
 	evening bool
 	// to are addresses that the next Plan is to give to that node.
@@ -42,7 +42,7 @@ func newRebalancing() rebalancing {
 // the load more even. An address moves only between nodes that hear each other, from one that
 // answers for it.
 func (b *Balancer) Rebalance(now time.Time) time.Duration {
-	if b.maxMoves == 0 || !b.watching() {
+	if b.maxMoves == 0 || !b.failoverOn() {
 		return 0
 	}
 	r := &b.rebalancing
@@ -54,15 +54,15 @@ func (b *Balancer) Rebalance(now time.Time) time.Duration {
 		return left
 	}
 	r.looked = now
-	circles := b.equals()
-	r.evening = slices.ContainsFunc(circles, (*circle).uneven) || r.evening && slices.ContainsFunc(circles, (*circle).improvable)
+	rings := b.equalRings()
+	r.evening = slices.ContainsFunc(rings, (*ring).isUneven) || r.evening && slices.ContainsFunc(rings, (*ring).canImprove)
 	if !r.evening {
-		circles = nil
+		rings = nil
 	}
-	for _, c := range circles {
-		if address, to, ok := b.relief(c); ok {
+	for _, c := range rings {
+		if address, to, ok := b.nextMove(c); ok {
 			r.to[address] = to
-			b.plan.touch(address)
+			b.plan.markDirty(address)
 			return pause
 		}
 	}
@@ -74,8 +74,8 @@ func (b *Balancer) Rebalance(now time.Time) time.Duration {
 // many nodes and addresses looking takes a while.
 const rest = 5 * time.Second
 
-// circle are nodes that may answer for the same addresses, and those addresses.
-type circle struct {
+// ring are nodes that may answer for the same addresses, and those addresses.
+type ring struct {
 	// nodes are sorted by what they answer for, most first, and load is how much that is,
 	// of all circles.
 	nodes []string
@@ -85,39 +85,39 @@ type circle struct {
 	addresses map[string][]netip.Addr
 }
 
-// uneven reports whether a node has far too much or too little.
-func (c *circle) uneven() bool {
+// isUneven reports whether a node has far too much or too little.
+func (c *ring) isUneven() bool {
 	first, last := c.load[c.nodes[0]], c.load[c.nodes[len(c.nodes)-1]]
 	bound := int(max(math.Ceil(c.mean), math.Floor(headroom*c.mean)))
-	return c.improvable() && (first > bound || float64(last) < c.mean/2)
+	return c.canImprove() && (first > bound || float64(last) < c.mean/2)
 }
 
-// improvable reports whether a move would make the load more even.
-func (c *circle) improvable() bool {
-	return c.improves(c.nodes[0], c.nodes[len(c.nodes)-1])
+// canImprove reports whether a move would make the load more even.
+func (c *ring) canImprove() bool {
+	return c.moveImproves(c.nodes[0], c.nodes[len(c.nodes)-1])
 }
 
-// improves reports whether a move from one node to another would make the load more even.
-func (c *circle) improves(from, to string) bool {
+// moveImproves reports whether a move from one node to another would make the load more even.
+func (c *ring) moveImproves(from, to string) bool {
 	return float64(c.load[from]) > c.mean && float64(c.load[to]) < c.mean && c.load[to]+1 < c.load[from]
 }
 
-// equals returns the circles with more than one node, in a fixed order.
-func (b *Balancer) equals() []*circle {
-	byKey := map[string]*circle{}
+// equalRings returns the circles with more than one node, in a fixed order.
+func (b *Balancer) equalRings() []*ring {
+	byKey := map[string]*ring{}
 	var keys []string
 	for address, list := range b.plan.lists {
-		key := b.pooled(address)
+		key := b.ringKey(address)
 		c := byKey[key]
 		if c == nil {
-			c = b.circle(address)
+			c = b.ringOf(address)
 			byKey[key] = c
 			keys = append(keys, key)
 		}
 		c.addresses[list.Candidates[0]] = append(c.addresses[list.Candidates[0]], address)
 	}
 	slices.Sort(keys)
-	var out []*circle
+	var out []*ring
 	for _, key := range keys {
 		if c := byKey[key]; len(c.nodes) > 1 {
 			out = append(out, c)
@@ -126,27 +126,27 @@ func (b *Balancer) equals() []*circle {
 	return out
 }
 
-// pooled is the same text for addresses that the same nodes may answer for, as a rule: what
+// ringKey is the same text for addresses that the same nodes may answer for, as a rule: what
 // the interfaces can carry is asked for each address that is to move.
-func (b *Balancer) pooled(address netip.Addr) string {
+func (b *Balancer) ringKey(address netip.Addr) string {
 	f := ipam.FamilyOf(address)
 	parts := []string{b.addresses.PoolOf(address), f.String()}
 	for _, s := range b.holdersOf(address) {
 		if s.Sharing.Local {
-			parts = append(parts, strings.Join(b.endpoints[s.Key()].of(f).Nodes, " "))
+			parts = append(parts, strings.Join(b.endpoints[s.Key()].ofFamily(f).Nodes, " "))
 		}
 	}
 	return strings.Join(parts, "\x00")
 }
 
-// circle returns the nodes that may answer for address, and no addresses.
-func (b *Balancer) circle(address netip.Addr) *circle {
-	c := &circle{load: map[string]int{}, addresses: map[string][]netip.Addr{}}
+// ringOf returns the nodes that may answer for address, and no addresses.
+func (b *Balancer) ringOf(address netip.Addr) *ring {
+	c := &ring{load: map[string]int{}, addresses: map[string][]netip.Addr{}}
 	l2 := b.l2[b.addresses.PoolOf(address)]
 	total := 0
-	for name := range b.reached(address) {
+	for name := range b.reachableNodes(address) {
 		n, known := b.nodes[name]
-		if known && b.connected(name) && b.eligible(n, address, l2) == "" {
+		if known && b.isConnected(name) && b.mayAnswerFor(n, address, l2) == "" {
 			c.nodes = append(c.nodes, name)
 			c.load[name] = b.plan.owned[name]
 			total += c.load[name]
@@ -157,31 +157,31 @@ func (b *Balancer) circle(address netip.Addr) *circle {
 	return c
 }
 
-// reached yields the nodes at which a Service that holds address can be reached: with
+// reachableNodes yields the nodes at which a Service that holds address can be reached: with
 // externalTrafficPolicy Local those with an endpoint, which are few of many.
-func (b *Balancer) reached(address netip.Addr) iter.Seq[string] {
+func (b *Balancer) reachableNodes(address netip.Addr) iter.Seq[string] {
 	f, local := ipam.FamilyOf(address), map[string]bool{}
 	for _, s := range b.holdersOf(address) {
 		if !s.Sharing.Local {
 			return maps.Keys(b.nodes)
 		}
-		for _, name := range b.endpoints[s.Key()].of(f).Nodes {
+		for _, name := range b.endpoints[s.Key()].ofFamily(f).Nodes {
 			local[name] = true
 		}
 	}
 	return maps.Keys(local)
 }
 
-// relief returns an address of c that should move and where to: from who has most to who has
+// nextMove returns an address of c that should move and where to: from who has most to who has
 // least, and of those addresses one that its hash sends there.
-func (b *Balancer) relief(c *circle) (netip.Addr, string, bool) {
+func (b *Balancer) nextMove(c *ring) (netip.Addr, string, bool) {
 	least := c.nodes[len(c.nodes)-1]
 	for _, from := range c.nodes {
-		if !c.improves(from, least) {
+		if !c.moveImproves(from, least) {
 			break
 		}
-		for _, to := range b.relievers(c, from) {
-			if address, ok := b.movable(c.addresses[from], from, to); ok {
+		for _, to := range b.relievingNodes(c, from) {
+			if address, ok := b.movableAddress(c.addresses[from], from, to); ok {
 				return address, to, true
 			}
 		}
@@ -189,12 +189,12 @@ func (b *Balancer) relief(c *circle) (netip.Addr, string, bool) {
 	return netip.Addr{}, "", false
 }
 
-// relievers returns the nodes of c that hear from, and that a move to would make the load
+// relievingNodes returns the nodes of c that hear from, and that a move to would make the load
 // more even, those with least first.
-func (b *Balancer) relievers(c *circle, from string) []string {
+func (b *Balancer) relievingNodes(c *ring, from string) []string {
 	var out []string
-	for _, p := range b.plan.sets[from].Sight.Peers {
-		if _, member := c.load[p.Node]; member && c.improves(from, p.Node) && b.hear(from, p.Node) {
+	for _, p := range b.plan.sets[from].Failover.Peers {
+		if _, member := c.load[p.Node]; member && c.moveImproves(from, p.Node) && b.canHear(from, p.Node) {
 			out = append(out, p.Node)
 		}
 	}
@@ -202,43 +202,43 @@ func (b *Balancer) relievers(c *circle, from string) []string {
 	return out
 }
 
-// movable returns the address that to comes first for, of those that from can hand over.
-func (b *Balancer) movable(addresses []netip.Addr, from, to string) (best netip.Addr, found bool) {
+// movableAddress returns the address that to comes first for, of those that from can hand over.
+func (b *Balancer) movableAddress(addresses []netip.Addr, from, to string) (best netip.Addr, found bool) {
 	var most uint64
 	for _, address := range addresses {
-		if w := weight(to, address); (!found || w > most) && b.transferable(address, from, to) {
+		if w := rendezvousWeight(to, address); (!found || w > most) && b.canTransfer(address, from, to) {
 			best, most, found = address, w, true
 		}
 	}
 	return best, found
 }
 
-// transferable reports whether from, which answers for address, may hand it over to another.
-func (b *Balancer) transferable(address netip.Addr, from, to string) bool {
+// canTransfer reports whether from, which answers for address, may hand it over to another.
+func (b *Balancer) canTransfer(address netip.Addr, from, to string) bool {
 	n, ok := b.nodes[to]
-	return ok && b.plan.leaving[address] == "" && !b.unable(to, address) && b.unhealthy(to) == "" && b.claims(from, address) && b.hear(from, to) &&
-		b.eligible(n, address, b.l2[b.addresses.PoolOf(address)]) == ""
+	return ok && b.plan.handingOver[address] == "" && !b.isUnable(to, address) && b.unhealthyReason(to) == "" && b.hasClaimed(from, address) && b.canHear(from, to) &&
+		b.mayAnswerFor(n, address, b.l2[b.addresses.PoolOf(address)]) == ""
 }
 
-// relieve returns whether address moves to another node from its owner for the sake of
+// movesForBalance returns whether address moves to another node from its owner for the sake of
 // balance.
-func (b *Balancer) relieve(address netip.Addr, owner, to string) bool {
-	if to == "" || !b.transferable(address, owner, to) {
+func (b *Balancer) movesForBalance(address netip.Addr, owner, to string) bool {
+	if to == "" || !b.canTransfer(address, owner, to) {
 		return false
 	}
 	b.rebalancing.moved[address] = transfer{owner, to}
 	return true
 }
 
-// take returns the node that address is to move to, or "", and forgets it.
-func (r *rebalancing) take(address netip.Addr) string {
+// takeMove returns the node that address is to move to, or "", and forgets it.
+func (r *rebalancing) takeMove(address netip.Addr) string {
 	to := r.to[address]
 	delete(r.to, address)
 	return to
 }
 
-// forget drops what is known of an address that nobody holds any more.
-func (r *rebalancing) forget(address netip.Addr) {
+// forgetAddress drops what is known of an address that nobody holds any more.
+func (r *rebalancing) forgetAddress(address netip.Addr) {
 	delete(r.to, address)
 	delete(r.moved, address)
 }

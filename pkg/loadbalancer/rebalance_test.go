@@ -30,7 +30,7 @@ func newEvened(t *testing.T, random *rand.Rand, nodes, addresses int) *evened {
 	for i := range nodes {
 		e.nodes = append(e.nodes, fmt.Sprintf("node%d", i+1))
 	}
-	e.run("pool default 10.0.0.0/20\nnode " + strings.Join(e.nodes, "\nnode ") + "\nsight 100ms 3\nleader 1\n")
+	e.run("pool default 10.0.0.0/20\nnode " + strings.Join(e.nodes, "\nnode ") + "\nfailover 100ms 3\nleader 1\n")
 	e.run(fmt.Sprintf("rebalance %d\nconnect %s\n", e.limit, strings.Join(e.nodes[:max(1, nodes-1-random.IntN(nodes))], " ")))
 	for i := range addresses {
 		e.run(fmt.Sprintf("service s%d\nendpoints s%d node1\n", i, i))
@@ -44,7 +44,7 @@ func (e *evened) agree() {
 	for range 3 {
 		e.run("plan\n")
 		for _, name := range e.nodes {
-			if e.b.connected(name) {
+			if e.b.isConnected(name) {
 				e.ack(name)
 			}
 		}
@@ -84,7 +84,7 @@ func (e *evened) shares() (largest, smallest int, mean float64) {
 	total, nodes := 0, 0
 	smallest = math.MaxInt
 	for _, name := range e.nodes {
-		if e.b.connected(name) {
+		if e.b.isConnected(name) {
 			n := e.b.plan.owned[name]
 			largest, smallest = max(largest, n), min(smallest, n)
 			total, nodes = total+n, nodes+1
@@ -146,7 +146,7 @@ func TestRebalanceOfMany(t *testing.T) {
 		names = append(names, fmt.Sprintf("node%d", i+1))
 	}
 	all := strings.Join(names, " ")
-	w.run("pool default 10.0.0.0/20\nnode " + strings.Join(names, "\nnode ") + "\nsight 100ms 3\nrebalance 600\nleader 1\nconnect " + strings.Join(names[1:], " ") + "\n")
+	w.run("pool default 10.0.0.0/20\nnode " + strings.Join(names, "\nnode ") + "\nfailover 100ms 3\nrebalance 600\nleader 1\nconnect " + strings.Join(names[1:], " ") + "\n")
 	for i := range balancedAddresses {
 		w.run(fmt.Sprintf("service s%d\nendpoints s%d node1\n", i, i))
 	}
@@ -158,7 +158,7 @@ func TestRebalanceOfMany(t *testing.T) {
 		w.b.Rebalance(w.now)
 		w.plan()
 		for _, name := range names {
-			if w.b.behind(name) {
+			if w.b.isBehind(name) {
 				w.ack(name)
 			}
 		}

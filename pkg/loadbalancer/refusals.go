@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -78,21 +78,21 @@ func (b *Balancer) interfaceDetail(node string, address netip.Addr, selector str
 	if !ok {
 		return "no interface"
 	}
-	_, err := announcement.SelectInterfaces(selector, address, known.report.Interfaces)
+	_, err := plan.SelectInterfaces(selector, address, known.report.Interfaces)
 	switch e := err.(type) { //nolint:errorlint // it is not wrapped
 	case nil:
 		return "no interface"
-	case *announcement.NoRouteBackError:
+	case *plan.NoRouteBackError:
 		return fmt.Sprintf("%s cannot send %s", e.Interface, ipam.FamilyOf(address))
 	}
 	down := func(name string) bool {
-		return slices.ContainsFunc(known.report.Interfaces, func(i announcement.Interface) bool { return i.Name == name && i.Down })
+		return slices.ContainsFunc(known.report.Interfaces, func(i plan.Interface) bool { return i.Name == name && i.Down })
 	}
 	target, reaching := strings.CutPrefix(selector, "can_reach:")
 	switch {
 	case strings.HasSuffix(err.Error(), "is down"):
 		return err.Error()
-	case selector == "" || selector == announcement.OnLinkOnly:
+	case selector == "" || selector == plan.OnLinkOnly:
 		return "no usable interface"
 	case reaching:
 		return "no interface towards " + target

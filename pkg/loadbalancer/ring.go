@@ -18,18 +18,18 @@ const (
 // limits are maxSessions and ringSessions, or less where a test wants few nodes to be many.
 type limits struct{ most, ring int }
 
-// circles returns, for each node selector of the configuration, the nodes that it picks
+// ringsOf returns, for each node selector of the configuration, the nodes that it picks
 // for announcing, in the order of their hash. Each selector makes a circle of its own, so
 // that ten nodes of a thousand that a pool is limited to are neighbours. A node that comes
 // or goes changes only the neighbourhoods around its place. One that is being deleted is in none,
 // unless it is also.
-func (b *Balancer) circles(also string) [][]string {
+func (b *Balancer) ringsOf(also string) [][]string {
 	all := make([]string, 0, len(b.nodes))
 	hashes := make(map[string]uint64, len(b.nodes))
 	for name, n := range b.nodes {
 		if !n.Excluded && (!n.Deleting || name == also) {
 			all = append(all, name)
-			hashes[name] = weight(name, netip.Addr{})
+			hashes[name] = rendezvousWeight(name, netip.Addr{})
 		}
 	}
 	slices.SortFunc(all, func(x, y string) int { return cmp.Or(cmp.Compare(hashes[x], hashes[y]), cmp.Compare(x, y)) })
@@ -51,16 +51,16 @@ func (b *Balancer) circles(also string) [][]string {
 	return out
 }
 
-// neighbours returns, by node and sorted, the others that it shares a circle with and is
+// ringNeighbours returns, by node and sorted, the others that it shares a circle with and is
 // near enough to: the same for both ends, and never more than the limit. It depends on
 // nothing that happened before, so every leader comes to the same.
-func neighbours(circles [][]string, limit limits) map[string][]string {
-	near := reaches(circles, limit)
+func ringNeighbours(rings [][]string, limit limits) map[string][]string {
+	near := ringReaches(rings, limit)
 	out := map[string][]string{}
-	for c, circle := range circles {
-		for i, x := range circle {
-			for d := 1; d <= min(near[c][x], len(circle)/2); d++ {
-				if y := circle[(i+d)%len(circle)]; d <= near[c][y] {
+	for c, ring := range rings {
+		for i, x := range ring {
+			for d := 1; d <= min(near[c][x], len(ring)/2); d++ {
+				if y := ring[(i+d)%len(ring)]; d <= near[c][y] {
 					out[x], out[y] = append(out[x], y), append(out[y], x)
 				}
 			}
@@ -73,25 +73,25 @@ func neighbours(circles [][]string, limit limits) map[string][]string {
 	return out
 }
 
-// reaches says for each circle how far, in places, each of its nodes may see.
-func reaches(circles [][]string, limit limits) []map[string]int {
-	out := make([]map[string]int, len(circles))
+// ringReaches says for each circle how far, in places, each of its nodes may see.
+func ringReaches(rings [][]string, limit limits) []map[string]int {
+	out := make([]map[string]int, len(rings))
 	member := map[string][]int{}
-	for c, circle := range circles {
-		out[c] = make(map[string]int, len(circle))
-		for _, name := range circle {
+	for c, ring := range rings {
+		out[c] = make(map[string]int, len(ring))
+		for _, name := range ring {
 			member[name] = append(member[name], c)
 		}
 	}
 	for name, mine := range member {
-		slices.SortStableFunc(mine, func(x, y int) int { return cmp.Compare(len(circles[x]), len(circles[y])) })
+		slices.SortStableFunc(mine, func(x, y int) int { return cmp.Compare(len(rings[x]), len(rings[y])) })
 		left := limit.ring
-		if others := others(circles, mine, limit.most); others <= limit.most {
+		if others := countOthers(rings, mine, limit.most); others <= limit.most {
 			left = others * len(mine) // enough for all of each
 		}
 		for i, c := range mine {
 			// The smaller circles first: what they do not need is left for the others.
-			whole, share := len(circles[c])-1, left/(len(mine)-i)
+			whole, share := len(rings[c])-1, left/(len(mine)-i)
 			if whole <= share {
 				out[c][name] = whole
 				left -= whole
@@ -104,15 +104,15 @@ func reaches(circles [][]string, limit limits) []map[string]int {
 	return out
 }
 
-// others counts the nodes that are in the same circles as a node of all of them, up to
+// countOthers counts the nodes that are in the same circles as a node of all of them, up to
 // where it does not matter any more.
-func others(circles [][]string, mine []int, most int) int {
+func countOthers(rings [][]string, mine []int, most int) int {
 	seen := map[string]bool{}
 	for _, c := range mine {
-		if len(circles[c]) > most+1 {
-			return len(circles[c])
+		if len(rings[c]) > most+1 {
+			return len(rings[c])
 		}
-		for _, name := range circles[c] {
+		for _, name := range rings[c] {
 			seen[name] = true
 		}
 	}

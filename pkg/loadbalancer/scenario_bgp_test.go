@@ -11,14 +11,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // labelled makes a peer's address from the label of that key.
 type labelled string
 
-func (l labelled) Peer(p announcement.BGPPeer, labels map[string]string) (announcement.BGPPeer, bool, error) {
+func (l labelled) Peer(p plan.BGPPeer, labels map[string]string) (plan.BGPPeer, bool, error) {
 	value, ok := labels[string(l)]
 	if !ok {
 		return p, false, nil
@@ -31,7 +31,7 @@ func (l labelled) Peer(p announcement.BGPPeer, labels map[string]string) (announ
 // peer adds a router, or changes it: peer NAME [v6] [nodes=KEY=VALUE] [label=KEY] [hold=DURATION]
 // [keepalive=DURATION].
 func (w *world) peer(args []string) {
-	p := Peer{BGPPeer: announcement.BGPPeer{Name: args[0], Address: netip.MustParseAddr("192.0.2.1"), IPv4: true}}
+	p := Peer{BGPPeer: plan.BGPPeer{Name: args[0], Address: netip.MustParseAddr("192.0.2.1"), IPv4: true}}
 	for _, arg := range args[1:] {
 		if selector, ok := strings.CutPrefix(arg, "nodes="); ok {
 			p.NodeSelector = selects(selector)
@@ -100,10 +100,10 @@ func (w *world) advertise(args []string) {
 	require.NoError(w.t, w.b.Configure(w.config))
 }
 
-// misfits prints the peers that nodes have not because of their labels.
-func (w *world) misfits() string {
+// invalidPeers prints the peers that nodes have not because of their labels.
+func (w *world) invalidPeers() string {
 	var out strings.Builder
-	for _, m := range w.b.Misfits() {
+	for _, m := range w.b.InvalidPeers() {
 		fmt.Fprintf(&out, "%s has no %s: %s\n", m.Node, m.Peer, m.Message)
 	}
 	return out.String()
@@ -142,26 +142,26 @@ func (w *world) routes(nodes []string) string {
 // told has a node carry out its plan's routes, with sessions in the states given; a state in
 // capitals is a reason for which the session is not established; withheld=PREFIX is told nobody.
 func (w *world) told(name string, sessions []string) {
-	report := announcement.Report{Interfaces: w.portsOf(name)}
+	report := plan.Report{Interfaces: w.portsOf(name)}
 	if known, ok := w.b.announcer[name]; ok {
 		report = known.report
 	}
 	set := w.plans[name]
-	report.Plan, report.BGP = set.Stamp, announcement.BGPReport{Plan: set.Stamp}
+	report.Plan, report.BGP = set.Version, plan.BGPReport{Plan: set.Version}
 	for _, text := range sessions {
 		peer, state, _ := strings.Cut(text, "=")
 		if peer == "withheld" {
 			report.BGP.Withheld = append(report.BGP.Withheld, netip.MustParsePrefix(state))
 			continue
 		}
-		s := announcement.BGPSession{Peer: peer, State: announcement.BGPState(state)}
+		s := plan.BGPSession{Peer: peer, State: plan.BGPState(state)}
 		switch state {
 		case "up":
-			s.State, s.IPv4, s.IPv6 = announcement.BGPEstablished, true, true
+			s.State, s.IPv4, s.IPv6 = plan.BGPEstablished, true, true
 		case "up4":
-			s.State, s.IPv4 = announcement.BGPEstablished, true
+			s.State, s.IPv4 = plan.BGPEstablished, true
 		default:
-			s.State, s.Reason = announcement.BGPActive, reason.Reason(state)
+			s.State, s.Reason = plan.BGPActive, reason.Reason(state)
 		}
 		report.BGP.Sessions = append(report.BGP.Sessions, s)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/internal/scenarios"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -27,14 +27,14 @@ type world struct {
 	b      *Balancer
 	config Config
 	now    time.Time
-	plans  map[string]announcement.Set
-	// hasty is of a test that looks at what happens before unwell nodes were waited for.
+	plans  map[string]plan.NodePlan
+	// hasty is of a test that looks at what happens before unhealthy nodes were waited for.
 	hasty bool
-	ports map[string][]announcement.Interface
+	ports map[string][]plan.Interface
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, b: New(), now: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), plans: map[string]announcement.Set{}, ports: map[string][]announcement.Interface{}}
+	return &world{t: t, b: New(), now: time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), plans: map[string]plan.NodePlan{}, ports: map[string][]plan.Interface{}}
 }
 
 func (w *world) depart(args []string) string {
@@ -93,7 +93,7 @@ func (w *world) command(name string, args []string) string {
 	case "depart": // depart [DURATION]: looks after deleted nodes after that time
 		return w.depart(args)
 	case "interfaces-gone":
-		w.ports[args[0]] = []announcement.Interface{}
+		w.ports[args[0]] = []plan.Interface{}
 	case "interface":
 		w.ports[args[0]] = append(w.ports[args[0]], port(args[1], args[2:]))
 	case "connect":
@@ -141,13 +141,13 @@ func (w *world) command(name string, args []string) string {
 		}
 	case "status":
 		return w.status(args[0])
-	case "sight":
-		w.sight(args)
+	case "failover":
+		w.failover(args)
 	case "report": // report NODE: connects again and claims nothing
 		w.report(args[0], nil)
 	case "hears": // hears NODE: has the newest plan and goes on with what it answers for
 		report := w.b.announcer[args[0]].report
-		report.Plan = w.plans[args[0]].Stamp
+		report.Plan = w.plans[args[0]].Version
 		w.b.Observe(args[0], report)
 	case "claim": // claim NODE ADDRESS...: answers for these now, by itself
 		w.claim(args[0], args[1:])
@@ -158,27 +158,27 @@ func (w *world) command(name string, args []string) string {
 	case "problem": // problem NODE [ADDRESS...]: has carried out its plan but for these
 		w.problem(args[0], args[1:])
 	case "health": // nodes ask whether they serve traffic, and a cordon drains
-		w.config.Health, w.config.DrainOnCordon = announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}, true
+		w.config.Health, w.config.DrainOnCordon = plan.Health{Proxy: "http://127.0.0.1:10256/healthz", UnhealthyAfter: time.Second}, true
 		require.NoError(w.t, w.b.Configure(w.config))
-	case "unwell", "well": // unwell NODE: says that its service proxy does not work
+	case "unhealthy", "well": // unhealthy NODE: says that its service proxy does not work
 		report := w.b.announcer[args[0]].report
-		report.Unwell = name == "unwell"
+		report.Unhealthy = name == "unhealthy"
 		w.b.Observe(args[0], report)
 	case "unplugged": // unplugged NODE: lost its carrier, before it got its newest plan
 		report := w.b.announcer[args[0]].report
-		report.Interfaces, report.Claims = nil, announcement.Index[announcement.Claim]{}
+		report.Interfaces, report.Claims = nil, plan.Index[plan.Claim]{}
 		w.b.Observe(args[0], report)
 	case "leaving": // has no interface that could carry an address
-		w.b.Observe(args[0], announcement.Report{Plan: w.plans[args[0]].Stamp})
+		w.b.Observe(args[0], plan.Report{Plan: w.plans[args[0]].Version})
 	case "answers": // answers ADDRESS
-		who, why := w.b.Answerer(netip.MustParseAddr(args[0]))
+		who, why := w.b.Owner(netip.MustParseAddr(args[0]))
 		return fmt.Sprintf("%q %s\n", who, why)
 	case "left": // left NODE ADDRESS: why it is elsewhere
 		return fmt.Sprintln(w.b.Left(args[0], netip.MustParseAddr(args[1])))
 	case "peer":
 		w.peer(args)
-	case "misfits":
-		return w.misfits()
+	case "invalid-peers":
+		return w.invalidPeers()
 	case "advertise":
 		w.advertise(args)
 	case "routes":
@@ -215,7 +215,7 @@ func (w *world) command(name string, args []string) string {
 	case "inspect": // inspect [DURATION]: after that time
 		return w.inspect(args)
 	case "router": // router ADDRESS: is a BGP peer
-		w.config.BGP.Peers = append(w.config.BGP.Peers, Peer{BGPPeer: announcement.BGPPeer{Name: "router", Address: netip.MustParseAddr(args[0])}})
+		w.config.BGP.Peers = append(w.config.BGP.Peers, Peer{BGPPeer: plan.BGPPeer{Name: "router", Address: netip.MustParseAddr(args[0])}})
 		require.NoError(w.t, w.b.Configure(w.config))
 	default:
 		w.t.Fatalf("unknown command %q", name)
@@ -247,12 +247,12 @@ func (w *world) pool(args []string) {
 	require.NoError(w.t, w.b.Configure(w.config))
 }
 
-// sight switches sight on: sight INTERVAL MULTIPLIER.
-func (w *world) sight(args []string) {
+// failover switches failover on: failover INTERVAL MULTIPLIER.
+func (w *world) failover(args []string) {
 	var err error
-	w.config.Sight.TransmitInterval, err = time.ParseDuration(args[0])
+	w.config.Failover.TransmitInterval, err = time.ParseDuration(args[0])
 	require.NoError(w.t, err)
-	_, err = fmt.Sscan(args[1], &w.config.Sight.DetectMultiplier)
+	_, err = fmt.Sscan(args[1], &w.config.Failover.DetectMultiplier)
 	require.NoError(w.t, err)
 	require.NoError(w.t, w.b.Configure(w.config))
 	w.b.SetSecret([]byte("secret"))
@@ -261,10 +261,10 @@ func (w *world) sight(args []string) {
 // claim has a node answer for these addresses and no others.
 func (w *world) claim(name string, addresses []string) {
 	report := w.b.announcer[name].report
-	report.Claims = announcement.Index[announcement.Claim]{}
+	report.Claims = plan.Index[plan.Claim]{}
 	for _, text := range addresses {
 		if address, err := netip.ParseAddr(text); err == nil {
-			report.Claims = report.Claims.With(announcement.Claim{Address: address, Stamp: w.b.plan.lists[address].Stamp})
+			report.Claims = report.Claims.With(plan.Claim{Address: address, Version: w.b.plan.lists[address].Version})
 		}
 	}
 	w.b.Observe(name, report)
@@ -274,7 +274,7 @@ func (w *world) claim(name string, addresses []string) {
 func (w *world) watches(nodes []string) string {
 	var out strings.Builder
 	for _, name := range nodes {
-		s := w.plans[name].Sight
+		s := w.plans[name].Failover
 		fmt.Fprintf(&out, "%s every %s x %d:", name, s.TransmitInterval, s.DetectMultiplier)
 		for _, p := range s.Peers {
 			fmt.Fprintf(&out, " %s", p.Node)
@@ -322,14 +322,14 @@ func node(args []string) Node {
 
 // port reads "192.0.2.10/24 via=0.0.0.0/0 mac=02:00:00:00:00:01 down no-ipv6": addresses, each
 // with a route to its segment unless the interface is down, and routes by a gateway.
-func port(name string, args []string) announcement.Interface {
-	i := announcement.Interface{
+func port(name string, args []string) plan.Interface {
+	i := plan.Interface{
 		Name: name, Prefixes: prefixes(args),
 		Down: slices.Contains(args, "down"), NoIPv4: slices.Contains(args, "no-ipv4"), NoIPv6: slices.Contains(args, "no-ipv6"),
 	}
 	for _, p := range i.Prefixes {
 		if !i.Down && !p.Addr().IsLinkLocalUnicast() {
-			i.Destinations = append(i.Destinations, announcement.Destination{Prefix: p.Masked(), OnLink: true})
+			i.Destinations = append(i.Destinations, plan.Destination{Prefix: p.Masked(), OnLink: true})
 		}
 	}
 	for _, arg := range args {
@@ -337,7 +337,7 @@ func port(name string, args []string) announcement.Interface {
 			i.MAC = mac
 		}
 		if to, ok := strings.CutPrefix(arg, "via="); ok {
-			i.Destinations = append(i.Destinations, announcement.Destination{Prefix: netip.MustParsePrefix(to)})
+			i.Destinations = append(i.Destinations, plan.Destination{Prefix: netip.MustParsePrefix(to)})
 		}
 	}
 	return i
@@ -413,14 +413,14 @@ func (w *world) service(args []string) string {
 	if err := w.b.Ensure(s, w.now); err != nil {
 		return fmt.Sprintf("%s: %v\n", name, err)
 	}
-	return fmt.Sprintf("%s: %s\n", name, list(w.b.services["uid-"+name].result.Assignments))
+	return fmt.Sprintf("%s: %s\n", name, listAssignments(w.b.services["uid-"+name].result.Assignments))
 }
 
 func (w *world) plan() string {
 	if !w.hasty {
-		w.b.Ail(w.now.Add(-healthPatience))
+		w.b.UpdateHealth(w.now.Add(-unhealthyDelay))
 	}
-	w.b.Ail(w.now)
+	w.b.UpdateHealth(w.now)
 	w.b.RolloutPeers(w.now)
 	next := w.b.Plan()
 	var out strings.Builder
@@ -435,13 +435,13 @@ func (w *world) plan() string {
 		}
 	}) {
 		set := next[name]
-		if before, ok := w.plans[name]; ok && before.Stamp == set.Stamp {
-			fmt.Fprintf(&out, "%s %s unchanged\n", name, stamp(set.Stamp))
+		if before, ok := w.plans[name]; ok && before.Version == set.Version {
+			fmt.Fprintf(&out, "%s %s unchanged\n", name, stamp(set.Version))
 			continue
 		}
-		fmt.Fprintf(&out, "%s %s\n", name, stamp(set.Stamp))
-		for a := range set.Announcements.All() {
-			fmt.Fprintf(&out, "  %s %s %v %s", a.Address, stamp(a.Stamp), a.Candidates, a.Interface)
+		fmt.Fprintf(&out, "%s %s\n", name, stamp(set.Version))
+		for a := range set.Assignments.All() {
+			fmt.Fprintf(&out, "  %s %s %v %s", a.Address, stamp(a.Version), a.Candidates, a.Interface)
 			if a.HealthPort != 0 {
 				fmt.Fprintf(&out, "asks %d", a.HealthPort)
 			}
@@ -452,24 +452,24 @@ func (w *world) plan() string {
 	return strings.ReplaceAll(out.String(), " \n", "\n")
 }
 
-func stamp(s announcement.Stamp) string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }
+func stamp(s plan.Version) string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }
 
 // ack has a node do what its plan says: claim what it is first for.
 func (w *world) ack(name string) {
 	set := w.plans[name]
-	var claims announcement.Index[announcement.Claim]
-	for a := range set.Announcements.All() {
+	var claims plan.Index[plan.Claim]
+	for a := range set.Assignments.All() {
 		if a.Candidates[0] == name {
-			claims = claims.With(announcement.Claim{Address: a.Address, Stamp: a.Stamp})
+			claims = claims.With(plan.Claim{Address: a.Address, Version: a.Version})
 		}
 	}
-	w.b.Observe(name, announcement.Report{Plan: set.Stamp, Highest: set.Stamp, Claims: claims, Interfaces: w.portsOf(name), Unwell: w.unwell(name)})
+	w.b.Observe(name, plan.Report{Plan: set.Version, Highest: set.Version, Claims: claims, Interfaces: w.portsOf(name), Unhealthy: w.unhealthy(name)})
 }
 
-// unwell reports whether a node said so last.
-func (w *world) unwell(name string) bool {
+// unhealthy reports whether a node said so last.
+func (w *world) unhealthy(name string) bool {
 	known, ok := w.b.announcer[name]
-	return ok && known.report.Unwell
+	return ok && known.report.Unhealthy
 }
 
 // problem has a node do what its plan says, but for addresses that it cannot answer for.
@@ -478,28 +478,28 @@ func (w *world) problem(name string, addresses []string) {
 	report := w.b.announcer[name].report
 	for _, text := range addresses {
 		address := netip.MustParseAddr(text)
-		report.Problems = append(report.Problems, announcement.Problem{Address: address, Reason: reason.SocketFailed, Message: "no buffers"})
+		report.Problems = append(report.Problems, plan.Problem{Address: address, Reason: reason.SocketFailed, Message: "no buffers"})
 		report.Claims = report.Claims.Without(address)
 	}
 	w.b.Observe(name, report)
 }
 
-func (w *world) report(name string, claims []announcement.Claim) {
-	w.b.Observe(name, announcement.Report{Claims: announcement.NewIndex(claims...), Interfaces: w.portsOf(name)})
+func (w *world) report(name string, claims []plan.Claim) {
+	w.b.Observe(name, plan.Report{Claims: plan.NewIndex(claims...), Interfaces: w.portsOf(name)})
 }
 
-func (w *world) portsOf(name string) []announcement.Interface {
+func (w *world) portsOf(name string) []plan.Interface {
 	if ports, ok := w.ports[name]; ok {
 		return ports
 	}
-	return []announcement.Interface{{Name: "eth0"}}
+	return []plan.Interface{{Name: "eth0"}}
 }
 
 // newLeader is another replica: it knows the configuration, what the objects say and
 // what the announcers report, and nothing else.
 func (w *world) newLeader() {
 	old := w.b
-	w.b, w.plans = New(), map[string]announcement.Set{}
+	w.b, w.plans = New(), map[string]plan.NodePlan{}
 	require.NoError(w.t, w.b.Configure(w.config))
 	for _, n := range old.nodes {
 		w.b.SetNode(n)

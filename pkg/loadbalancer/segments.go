@@ -5,14 +5,14 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // Where l2.interface is empty a node without a route to an address's segment answers on its
 // default route. That is right where the address has no segment, and heard on the wrong one
 // where other nodes have a route to it.
 
-// segmentWitnesses is how many nodes have to say that they are on a segment before others may not
+// segmentWitnesses is how many nodes have to report that they are on a segment before others may not
 // answer there: one node's word excludes no other, and only has new addresses go to that node.
 const segmentWitnesses = 2
 
@@ -36,19 +36,19 @@ func newSegments() segments {
 	return segments{of: map[string][]netip.Prefix{}, nodes: map[netip.Prefix]int{}, confirmed: map[netip.Prefix]bool{}, lengths: map[segmentLength]int{}}
 }
 
-// set makes prefixes those of node, and returns the ones for which that may be of consequence
+// setPrefixes makes prefixes those of node, and returns the ones for which that may be of consequence
 // to other nodes.
-func (s *segments) set(node string, prefixes []netip.Prefix) []netip.Prefix {
+func (s *segments) setPrefixes(node string, prefixes []netip.Prefix) []netip.Prefix {
 	var changed []netip.Prefix
 	before := s.of[node]
 	for _, p := range before {
 		if !slices.Contains(prefixes, p) {
-			changed = append(changed, s.count(p, -1)...)
+			changed = append(changed, s.countPrefix(p, -1)...)
 		}
 	}
 	for _, p := range prefixes {
 		if !slices.Contains(before, p) {
-			changed = append(changed, s.count(p, 1)...)
+			changed = append(changed, s.countPrefix(p, 1)...)
 		}
 	}
 	if s.of[node] = prefixes; len(prefixes) == 0 {
@@ -57,8 +57,8 @@ func (s *segments) set(node string, prefixes []netip.Prefix) []netip.Prefix {
 	return changed
 }
 
-// count returns p if the number of its nodes is another one that matters.
-func (s *segments) count(p netip.Prefix, by int) []netip.Prefix {
+// countPrefix returns p if the number of its nodes is another one that matters.
+func (s *segments) countPrefix(p netip.Prefix, by int) []netip.Prefix {
 	before := s.nodes[p]
 	s.nodes[p] = before + by
 	length := segmentLength{p.Addr().Is4(), p.Bits()}
@@ -81,8 +81,8 @@ func (s *segments) count(p netip.Prefix, by int) []netip.Prefix {
 	return []netip.Prefix{p}
 }
 
-// has reports whether address is on a segment that is known of, and whether enough nodes say so.
-func (s *segments) has(address netip.Addr) (known, confirmed bool) {
+// hasSegment reports whether address is on a segment that is known of, and whether enough nodes say so.
+func (s *segments) hasSegment(address netip.Addr) (known, confirmed bool) {
 	for length := range s.lengths {
 		if length.ipv4 != address.Is4() {
 			continue
@@ -105,9 +105,9 @@ func (b *Balancer) onLink(node string) {
 				seen[p] = true
 			}
 		}
-		prefixes = slices.SortedFunc(maps.Keys(seen), announcement.ComparePrefixes)
+		prefixes = slices.SortedFunc(maps.Keys(seen), plan.ComparePrefixes)
 	}
-	changed := b.segments.set(node, prefixes)
+	changed := b.segments.setPrefixes(node, prefixes)
 	if len(changed) == 0 {
 		return
 	}
@@ -117,7 +117,7 @@ func (b *Balancer) onLink(node string) {
 	for _, s := range b.services {
 		for _, a := range b.addresses.Held(s.Holder.UID) {
 			if concerns(a.Address) {
-				b.plan.touch(a.Address)
+				b.plan.markDirty(a.Address)
 			}
 		}
 	}
@@ -126,22 +126,22 @@ func (b *Balancer) onLink(node string) {
 // offSegment reports whether node would answer for address on its default route although
 // others are on the address's segment. A node that was never heard is believed to be there.
 func (b *Balancer) offSegment(node string, address netip.Addr) bool {
-	if _, confirmed := b.segments.has(address); !confirmed {
+	if _, confirmed := b.segments.hasSegment(address); !confirmed {
 		return false
 	}
 	known, ok := b.announcer[node]
-	return ok && !announcement.OnLink(address, known.report.Interfaces)
+	return ok && !plan.OnLink(address, known.report.Interfaces)
 }
 
 // onSegment returns those of nodes that are on the segment of address, where a pool does not
 // say by which interface it is announced, and all where none is.
 func (b *Balancer) onSegment(nodes []string, address netip.Addr) []string {
-	if known, _ := b.segments.has(address); !known || b.l2[b.addresses.PoolOf(address)].Interface != "" {
+	if known, _ := b.segments.hasSegment(address); !known || b.l2[b.addresses.PoolOf(address)].Interface != "" {
 		return nodes
 	}
 	out := slices.DeleteFunc(slices.Clone(nodes), func(name string) bool {
 		known, ok := b.announcer[name]
-		return !ok || !announcement.OnLink(address, known.report.Interfaces)
+		return !ok || !plan.OnLink(address, known.report.Interfaces)
 	})
 	if len(out) == 0 {
 		return nodes
@@ -149,11 +149,11 @@ func (b *Balancer) onSegment(nodes []string, address netip.Addr) []string {
 	return out
 }
 
-// selector returns by which interfaces the candidates of an address are to answer: where a pool
+// interfaceSelector returns by which interfaces the candidates of an address are to answer: where a pool
 // does not say, and enough nodes are on its segment, nowhere but there.
-func (b *Balancer) selector(l2 L2, address netip.Addr) string {
-	if _, confirmed := b.segments.has(address); confirmed && l2.Interface == "" {
-		return announcement.OnLinkOnly
+func (b *Balancer) interfaceSelector(l2 L2, address netip.Addr) string {
+	if _, confirmed := b.segments.hasSegment(address); confirmed && l2.Interface == "" {
+		return plan.OnLinkOnly
 	}
 	return l2.Interface
 }

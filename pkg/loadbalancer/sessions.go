@@ -16,7 +16,7 @@ type sessions struct {
 	held map[string][]string
 	// changed are the nodes that may watch others than they did.
 	changed map[string]bool
-	// freed says that a node may have room for another session that had none.
+	// freed reports whether a node may have room for another session that had none.
 	freed bool
 }
 
@@ -28,9 +28,9 @@ func newSessions() sessions {
 	}
 }
 
-// stand takes over new neighbourhoods and returns the nodes that share lists with more
+// setNeighbours takes over new neighbourhoods and returns the nodes that share lists with more
 // others now than they may, sorted.
-func (s *sessions) stand(standing map[string][]string) (over []string) {
+func (s *sessions) setNeighbours(standing map[string][]string) (over []string) {
 	for name := range standing {
 		if !slices.Equal(standing[name], s.standing[name]) {
 			s.changed[name], s.freed = true, true
@@ -44,11 +44,11 @@ func (s *sessions) stand(standing map[string][]string) (over []string) {
 	s.standing, s.demanded = standing, map[string]int{}
 	for x, others := range s.lists {
 		for y := range others {
-			if !s.stands(x, y) {
+			if !s.areNeighbours(x, y) {
 				s.demanded[x]++
 			}
 		}
-		if s.demanded[x] > s.room(x) {
+		if s.demanded[x] > s.roomOf(x) {
 			over = append(over, x)
 		}
 	}
@@ -56,57 +56,57 @@ func (s *sessions) stand(standing map[string][]string) (over []string) {
 	return over
 }
 
-// stands reports whether x and y are neighbours.
-func (s *sessions) stands(x, y string) bool {
+// areNeighbours reports whether x and y are neighbours.
+func (s *sessions) areNeighbours(x, y string) bool {
 	_, ok := slices.BinarySearch(s.standing[x], y)
 	return ok
 }
 
-// room is how many others than its neighbours a node may watch.
-func (s *sessions) room(x string) int { return s.limit.most - len(s.standing[x]) }
+// roomOf is how many others than its neighbours a node may watch.
+func (s *sessions) roomOf(x string) int { return s.limit.most - len(s.standing[x]) }
 
-// join adds x to a list that names chosen, if each of them may watch it.
-func (s *sessions) join(chosen []string, x string) bool {
+// joinList adds x to a list that names chosen, if each of them may watch it.
+func (s *sessions) joinList(chosen []string, x string) bool {
 	more := 0
 	for _, y := range chosen {
 		switch {
-		case s.stands(x, y):
+		case s.areNeighbours(x, y):
 		case s.lists[x][y] > 0:
-			if s.demanded[y] > s.room(y) {
+			if s.demanded[y] > s.roomOf(y) {
 				return false
 			}
-		case s.demanded[y] >= s.room(y):
+		case s.demanded[y] >= s.roomOf(y):
 			return false
 		default:
 			more++
 		}
 	}
-	if s.demanded[x]+more > s.room(x) {
+	if s.demanded[x]+more > s.roomOf(x) {
 		return false
 	}
 	for _, y := range chosen {
-		s.count(x, y, 1)
-		s.count(y, x, 1)
+		s.countPair(x, y, 1)
+		s.countPair(y, x, 1)
 	}
 	return true
 }
 
-// leave takes x out of a list that goes on naming rest.
-func (s *sessions) leave(rest []string, x string) {
+// leaveList takes x out of a list that goes on naming rest.
+func (s *sessions) leaveList(rest []string, x string) {
 	for _, y := range rest {
-		s.count(x, y, -1)
-		s.count(y, x, -1)
+		s.countPair(x, y, -1)
+		s.countPair(y, x, -1)
 	}
 }
 
-// drop forgets a list.
-func (s *sessions) drop(list []string) {
+// dropList forgets a list.
+func (s *sessions) dropList(list []string) {
 	for i, x := range list {
-		s.leave(list[i+1:], x)
+		s.leaveList(list[i+1:], x)
 	}
 }
 
-func (s *sessions) count(x, y string, by int) {
+func (s *sessions) countPair(x, y string, by int) {
 	if s.lists[x] == nil {
 		s.lists[x] = map[string]int{}
 	}
@@ -115,15 +115,15 @@ func (s *sessions) count(x, y string, by int) {
 	if before+by == 0 {
 		delete(s.lists[x], y)
 	}
-	if s.stands(x, y) || before > 0 && before+by > 0 {
+	if s.areNeighbours(x, y) || before > 0 && before+by > 0 {
 		return
 	}
 	s.demanded[x] += by
 }
 
-// replaced notes that the list that was old, which was dropped, is now one of nodes that
+// noteReplaced notes that the list that was old, which was dropped, is now one of nodes that
 // were joined.
-func (s *sessions) replaced(old, now []string) {
+func (s *sessions) noteReplaced(old, now []string) {
 	for _, x := range old {
 		s.changed[x] = true
 	}
@@ -133,18 +133,18 @@ func (s *sessions) replaced(old, now []string) {
 	s.freed = s.freed || slices.ContainsFunc(old, func(x string) bool { return !slices.Contains(now, x) })
 }
 
-// of returns whom x watches, sorted.
-func (s *sessions) of(x string) []string {
-	out := s.base(x)
+// watchedBy returns whom x watches, sorted.
+func (s *sessions) watchedBy(x string) []string {
+	out := s.baseOf(x)
 	if len(s.held) > 0 {
-		out = append(out, s.holding(x, out)...)
+		out = append(out, s.heldBeside(x, out)...)
 		slices.Sort(out)
 	}
 	return out
 }
 
-// base returns whom x watches as a neighbour or by a list, sorted.
-func (s *sessions) base(x string) []string {
+// baseOf returns whom x watches as a neighbour or by a list, sorted.
+func (s *sessions) baseOf(x string) []string {
 	out := slices.Clone(s.standing[x])
 	for y := range s.lists[x] {
 		out = append(out, y)

@@ -11,15 +11,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // town is a world of n nodes in three zones, with a pool for all of them, one for each of
-// several racks, and Services of both policies. Sight is on.
+// several racks, and Services of both policies. Failover is on.
 func town(t testing.TB, random *rand.Rand, n, services int) *world {
 	w := newWorld(t)
 	racks := max(1, n/40)
-	w.run("pool all 10.0.0.0/12\nsight 100ms 3\nleader 1\n")
+	w.run("pool all 10.0.0.0/12\nfailover 100ms 3\nleader 1\n")
 	for i := range min(racks, 8) {
 		w.run(fmt.Sprintf("pool rack%d 10.%d.0.0/16 nodes=rack=%d\n", i, 32+i, i))
 	}
@@ -50,20 +50,20 @@ func (w *world) townNode(i, racks int) {
 // requireSessions checks what nodes are promised of each other: nobody watches more than
 // maxSessions others, whoever watches is watched, with the same key, and all that share a
 // list watch each other.
-func requireSessions(t *testing.T, plans map[string]announcement.Set) (most int) {
+func requireSessions(t *testing.T, plans map[string]plan.NodePlan) (most int) {
 	t.Helper()
 	for name, set := range plans {
-		most = max(most, len(set.Sight.Peers))
-		for _, p := range set.Sight.Peers {
-			i, ok := findPeer(plans[p.Node].Sight, name)
+		most = max(most, len(set.Failover.Peers))
+		for _, p := range set.Failover.Peers {
+			i, ok := findPeer(plans[p.Node].Failover, name)
 			require.True(t, ok, "%s watches %s, which does not watch it", name, p.Node)
-			require.Equal(t, p.Key, plans[p.Node].Sight.Peers[i].Key)
+			require.Equal(t, p.Key, plans[p.Node].Failover.Peers[i].Key)
 			require.NotZero(t, p.Key)
 		}
-		require.True(t, slices.IsSortedFunc(set.Sight.Peers, func(x, y announcement.Peer) int { return strings.Compare(x.Node, y.Node) }))
-		for a := range set.Announcements.All() {
+		require.True(t, slices.IsSortedFunc(set.Failover.Peers, func(x, y plan.Peer) int { return strings.Compare(x.Node, y.Node) }))
+		for a := range set.Assignments.All() {
 			for _, other := range a.Candidates {
-				require.True(t, other == name || watches(set.Sight, other), "%s shares %v and does not watch %s", name, a.Candidates, other)
+				require.True(t, other == name || watchesPeer(set.Failover, other), "%s shares %v and does not watch %s", name, a.Candidates, other)
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func TestSessionsStayBounded(t *testing.T) {
 					require.Len(t, list.Candidates, 3, "%s", address)
 					require.NotEqual(t, w.b.nodes[list.Candidates[0]].Zone, w.b.nodes[list.Candidates[1]].Zone)
 				}
-				if w.b.plan.short[address] {
+				if w.b.plan.underReplicated[address] {
 					short++
 				}
 			}
@@ -113,7 +113,7 @@ func TestSessionsOfFewChange(t *testing.T) {
 	w.plan()
 	changed := 0
 	for name, set := range before {
-		if set.Stamp != w.plans[name].Stamp {
+		if set.Version != w.plans[name].Version {
 			changed++
 		}
 	}
@@ -130,7 +130,7 @@ func TestEveryLeaderComesToTheSameSessions(t *testing.T) {
 	w.run("leader 2\n")
 	w.plan()
 	for name, set := range before {
-		require.Equal(t, set.Sight, w.plans[name].Sight)
+		require.Equal(t, set.Failover, w.plans[name].Failover)
 	}
 }
 
@@ -138,14 +138,14 @@ func TestEveryLeaderComesToTheSameSessions(t *testing.T) {
 // condition says why; when one becomes free it gets more.
 func TestTooManySessions(t *testing.T) {
 	w := newWorld(t)
-	w.run("pool all 10.0.0.0/16\nsight 100ms 3\nleader 1\n")
+	w.run("pool all 10.0.0.0/16\nfailover 100ms 3\nleader 1\n")
 	for i := range 200 {
 		w.run(fmt.Sprintf("node node%03d\nconnect node%03d\n", i, i))
 	}
 	w.plan()
 	var strangers []string // to node000
 	for i := range 200 {
-		if name := fmt.Sprintf("node%03d", i); name != "node000" && !w.b.sessions.stands("node000", name) {
+		if name := fmt.Sprintf("node%03d", i); name != "node000" && !w.b.sessions.areNeighbours("node000", name) {
 			strangers = append(strangers, name)
 		}
 	}
@@ -154,8 +154,8 @@ func TestTooManySessions(t *testing.T) {
 	}
 	w.plan()
 	requireSessions(t, w.plans)
-	require.Len(t, w.plans["node000"].Sight.Peers, maxSessions)
-	require.Equal(t, len(strangers)-(maxSessions-ringSessions), w.b.Short())
+	require.Len(t, w.plans["node000"].Failover.Peers, maxSessions)
+	require.Equal(t, len(strangers)-(maxSessions-ringSessions), w.b.UnderReplicated())
 	last := fmt.Sprintf("s%03d", len(strangers)-1)
 	for name := range w.plans {
 		w.ack(name)
@@ -167,7 +167,7 @@ func TestTooManySessions(t *testing.T) {
 		w.run(fmt.Sprintf("release s%03d\n", i))
 	}
 	w.plan()
-	require.Zero(t, w.b.Short())
+	require.Zero(t, w.b.UnderReplicated())
 	require.Len(t, w.b.plan.lists[addressesOf(w.b, "uid-"+last)[0]].Candidates, 2)
 }
 
@@ -176,17 +176,17 @@ func TestKeys(t *testing.T) {
 	b := New()
 	b.SetLeader("cluster", 1)
 	b.SetSecret([]byte("secret"))
-	key := b.key("node1", "node2")
-	require.Equal(t, key, b.key("node2", "node1"))
-	require.NotEqual(t, key, b.key("node1", "node3"))
-	require.NotEqual(t, b.key("a", "bc"), b.key("ab", "c"))
+	key := b.pairKey("node1", "node2")
+	require.Equal(t, key, b.pairKey("node2", "node1"))
+	require.NotEqual(t, key, b.pairKey("node1", "node3"))
+	require.NotEqual(t, b.pairKey("a", "bc"), b.pairKey("ab", "c"))
 	require.NotContains(t, fmt.Sprintf("%v %+v %#v", key, key, key), fmt.Sprint(key[0], " "))
 	b.SetLeader("other", 1)
-	require.NotEqual(t, key, b.key("node1", "node2"))
+	require.NotEqual(t, key, b.pairKey("node1", "node2"))
 	b.SetLeader("cluster", 2)
-	require.Equal(t, key, b.key("node1", "node2"), "the same from leader to leader")
+	require.Equal(t, key, b.pairKey("node1", "node2"), "the same from leader to leader")
 	b.SetSecret([]byte("another"))
-	require.NotEqual(t, key, b.key("node1", "node2"))
+	require.NotEqual(t, key, b.pairKey("node1", "node2"))
 }
 
 // A new secret reaches every node; without one nobody watches anybody.
@@ -197,13 +197,13 @@ func TestSecretReachesEveryNode(t *testing.T) {
 	w.b.SetSecret([]byte("another"))
 	w.plan()
 	for name, set := range w.plans {
-		require.NotEqual(t, before[name].Stamp, set.Stamp)
-		require.NotEqual(t, before[name].Sight.Peers[0].Key, set.Sight.Peers[0].Key)
+		require.NotEqual(t, before[name].Version, set.Version)
+		require.NotEqual(t, before[name].Failover.Peers[0].Key, set.Failover.Peers[0].Key)
 	}
 	w.b.SetSecret(nil)
 	w.plan()
 	for _, set := range w.plans {
-		require.Equal(t, announcement.Sight{}, set.Sight)
+		require.Equal(t, plan.Failover{}, set.Failover)
 	}
 }
 
@@ -213,7 +213,7 @@ func TestSecretReachesEveryNode(t *testing.T) {
 func TestADeadNodeChangesNoCondition(t *testing.T) {
 	w, random := newWorld(t), rand.New(rand.NewPCG(1, 9))
 	w.b.sessions.limit = limits{most: 6, ring: 2}
-	w.run("pool default 10.0.0.0/20\nsight 100ms 3\nleader 1\n")
+	w.run("pool default 10.0.0.0/20\nfailover 100ms 3\nleader 1\n")
 	var names []string
 	for i := range 12 {
 		names = append(names, fmt.Sprintf("node%02d", i))
@@ -233,7 +233,7 @@ func TestADeadNodeChangesNoCondition(t *testing.T) {
 		}
 		return out
 	}
-	before, short := conditions(), maps.Clone(w.b.plan.short)
+	before, short := conditions(), maps.Clone(w.b.plan.underReplicated)
 	owned := w.b.plan.owned["node05"]
 	require.NotZero(t, owned)
 	taken := map[string][]string{}
@@ -269,5 +269,5 @@ func TestADeadNodeChangesNoCondition(t *testing.T) {
 	}
 	w.plan()
 	require.Equal(t, before, conditions(), "in the end")
-	require.False(t, maps.Equal(short, w.b.plan.short), "for others few stand by now")
+	require.False(t, maps.Equal(short, w.b.plan.underReplicated), "for others there are few backups now")
 }

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/ipam"
 	"baremetal.cloud/ccm/pkg/reason"
 )
@@ -17,7 +17,7 @@ func (a *announcer) rememberSessions() {
 	before := a.established
 	a.established = nil
 	for _, s := range a.report.BGP.Sessions {
-		if s.State != announcement.BGPEstablished && !before[s.Peer] {
+		if s.State != plan.BGPEstablished && !before[s.Peer] {
 			continue
 		}
 		if a.established == nil {
@@ -46,10 +46,10 @@ const (
 	sessionNeverUp
 )
 
-func (t *sessionTrouble) add(node string, s announcement.BGPSession, f ipam.Family, established bool) {
-	out := troubledSession{node: node, peer: s.Peer, why: cmp.Or(s.Message, string(s.Reason), "connecting"), rank: sessionNeverUp, begun: s.Reason == "" && !established && s.State != announcement.BGPEstablished}
+func (t *sessionTrouble) add(node string, s plan.BGPSession, f ipam.Family, established bool) {
+	out := troubledSession{node: node, peer: s.Peer, why: cmp.Or(s.Message, string(s.Reason), "connecting"), rank: sessionNeverUp, begun: s.Reason == "" && !established && s.State != plan.BGPEstablished}
 	switch {
-	case s.State == announcement.BGPEstablished:
+	case s.State == plan.BGPEstablished:
 		out.rank, out.why = sessionWithoutFamily, fmt.Sprintf("%s: it carries no %s prefixes", reason.PeerFamilyMissing, f)
 	case established:
 		out.rank = sessionLost

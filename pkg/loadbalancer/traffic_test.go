@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -45,10 +45,10 @@ func (v volume) kbits(headers int) float64 { return float64(v.bytes+v.frames*hea
 
 // talker is a node of a lan: its core, and what it sent and received in each second.
 type talker struct {
-	core   *sight.Core
+	core   *failover.Node
 	begins time.Duration
 	dead   bool
-	inbox  []sight.Packet
+	inbox  []failover.Packet
 	frames uint64
 	wake   time.Duration
 	// asked are the addresses that the LAN is asked for, of which answered is the end.
@@ -64,27 +64,27 @@ type lan struct {
 	// under are the packets that arrive a hop from now.
 	under []datagram
 	// told is the last part of which the size was asked for.
-	told *sight.Part
+	told *failover.Part
 	size int
 }
 
 type datagram struct {
-	sight.Outgoing
+	failover.Outgoing
 	size int
 }
 
-func newLAN(random *rand.Rand, names []string, plans map[string]announcement.Set) *lan {
+func newLAN(random *rand.Rand, names []string, plans map[string]plan.NodePlan) *lan {
 	l := &lan{named: map[string]*talker{}}
 	for _, name := range names {
 		set := plans[name]
 		n := &talker{
-			core:   sight.NewCore(name, random.Uint64()|1),
+			core:   failover.NewNode(name, random.Uint64()|1),
 			begins: time.Hour + time.Duration(random.Int64N(int64(time.Second))),
 		}
 		n.wake = n.begins
-		n.core.Configure(n.begins, set.Sight)
-		for a := range set.Announcements.All() {
-			n.core.Put(n.begins, sight.List{Address: a.Address, Stamp: a.Stamp, Candidates: a.Candidates, Fit: true, Ready: true})
+		n.core.Configure(n.begins, set.Failover)
+		for a := range set.Assignments.All() {
+			n.core.Put(n.begins, failover.List{Address: a.Address, Version: a.Version, Candidates: a.Candidates, Able: true, Ready: true})
 		}
 		l.talkers = append(l.talkers, n)
 		l.named[name] = n
@@ -115,17 +115,17 @@ func (l *lan) run(second int) {
 
 // turn does what the announcer's owner does.
 func (l *lan) turn(second int, now time.Duration, n *talker) {
-	n.core.Heard(n.frames)
+	n.core.CountFrames(n.frames)
 	for _, p := range n.inbox {
 		_ = n.core.Receive(now, p) // What does not count does not.
 	}
 	n.inbox = n.inbox[:0]
 	if n.asked != nil && now >= n.answered {
-		n.core.Probed(now, n.asked, nil)
+		n.core.SetProbeResults(now, n.asked, nil)
 		n.asked = nil
 	}
-	n.core.Settle(now)
-	if asked := n.core.Ask(); asked != nil {
+	n.core.Reconcile(now)
+	if asked := n.core.TakeProbes(); asked != nil {
 		n.asked, n.answered = append(n.asked, asked...), now+asking
 	}
 	for _, out := range n.core.Flush(now) {
@@ -140,9 +140,9 @@ func (l *lan) turn(second int, now time.Duration, n *talker) {
 }
 
 // sizeOf returns how long a packet is as a datagram, which only its part bears on.
-func (l *lan) sizeOf(out sight.Outgoing) int {
+func (l *lan) sizeOf(out failover.Outgoing) int {
 	if l.size == 0 || out.Packet.Part != l.told {
-		l.told, l.size = out.Packet.Part, len(sight.NewSealer(announcement.Key{}, out.Packet.From, out.To).Seal(out.Packet))
+		l.told, l.size = out.Packet.Part, len(failover.NewSealer(plan.Key{}, out.Packet.From, out.To).Seal(out.Packet))
 	}
 	return l.size
 }
@@ -176,11 +176,11 @@ type traffic struct {
 	starting, steady, dying volume
 }
 
-// sightTraffic plans addresses for n nodes, starts their announcers, and kills the one
+// heartbeatTraffic plans addresses for n nodes, starts their announcers, and kills the one
 // with most peers, whose addresses others take over. A fifth of the Services are of
 // externalTrafficPolicy Local, with Pods on three nodes wherever they are, and a fifth of pools
 // for some of the nodes.
-func sightTraffic(t testing.TB, n int) traffic {
+func heartbeatTraffic(t testing.TB, n int) traffic {
 	random := rand.New(rand.NewPCG(uint64(n), 7))
 	w := town(t, random, n, min(addressesPerNode*n, mostAddresses))
 	w.acknowledge()
@@ -190,7 +190,7 @@ func sightTraffic(t testing.TB, n int) traffic {
 		l.run(second)
 	}
 	require.Zero(t, l.unanswered(w), "after the start")
-	peers := func(name string) int { return len(w.plans[name].Sight.Peers) }
+	peers := func(name string) int { return len(w.plans[name].Failover.Peers) }
 	busiest := slices.MaxFunc(names, func(x, y string) int { return peers(x) - peers(y) })
 	l.named[busiest].dead = true
 	l.run(seconds - 1)
@@ -211,11 +211,11 @@ func (l *lan) most() (most [seconds]volume) {
 
 func larger(x, y volume) int { return cmp.Compare(x.kbits(headers6), y.kbits(headers6)) }
 
-// TestSightTraffic: each session is ten datagrams of 91 bytes a second each way, and of no
+// TestHeartbeatTraffic: each session is ten datagrams of 91 bytes a second each way, and of no
 // node are they more than 1 Mbit/s, on IPv6 neither.
-func TestSightTraffic(t *testing.T) {
+func TestHeartbeatTraffic(t *testing.T) {
 	for _, n := range []int{2, 10, 30} {
-		out := sightTraffic(t, n)
+		out := heartbeatTraffic(t, n)
 		require.LessOrEqual(t, out.sessions, maxSessions)
 		require.Equal(t, volume{10 * out.sessions, 10 * out.sessions * 91}, out.steady, "%d nodes", n)
 		require.LessOrEqual(t, out.steady.kbits(headers6), 1000.0)
@@ -223,12 +223,12 @@ func TestSightTraffic(t *testing.T) {
 	}
 }
 
-// BenchmarkSightTraffic reports the same of more nodes as numbers, for docs/performance.md.
-func BenchmarkSightTraffic(b *testing.B) {
+// BenchmarkHeartbeatTraffic reports the same of more nodes as numbers, for docs/performance.md.
+func BenchmarkHeartbeatTraffic(b *testing.B) {
 	for b.Loop() {
 		most := traffic{}
 		for _, n := range []int{10, 100, 1000, 5000} {
-			out := sightTraffic(b, n)
+			out := heartbeatTraffic(b, n)
 			report := func(what string, value float64) { b.ReportMetric(value, fmt.Sprintf("%d_nodes_%s", n, what)) }
 			report("sessions", float64(out.sessions))
 			report("ipv4_kbits", out.steady.kbits(headers4))

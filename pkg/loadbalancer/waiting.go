@@ -37,17 +37,17 @@ func newWaitlist() waitlist {
 	}
 }
 
-// waits reports whether s lacks an address.
-func (s *service) waits() bool { return s.refusal != nil || s.result.Missing != nil }
+// isWaiting reports whether s lacks an address.
+func (s *service) isWaiting() bool { return s.refusal != nil || s.result.Missing != nil }
 
 func byAge(x, y *service) int { return x.Holder.Compare(y.Holder) }
 
-func insert(list []*service, s *service) []*service {
+func insertService(list []*service, s *service) []*service {
 	i, _ := slices.BinarySearchFunc(list, s, byAge)
 	return slices.Insert(list, i, s)
 }
 
-func without(list []*service, s *service) []*service {
+func withoutService(list []*service, s *service) []*service {
 	i, found := slices.BinarySearchFunc(list, s, byAge)
 	if !found {
 		return list
@@ -55,10 +55,10 @@ func without(list []*service, s *service) []*service {
 	return slices.Delete(list, i, i+1)
 }
 
-// update lists s as it waits now.
-func (w *waitlist) update(s *service) {
-	w.remove(s)
-	if !s.waits() {
+// updateService lists s as it waits now.
+func (w *waitlist) updateService(s *service) {
+	w.removeService(s)
+	if !s.isWaiting() {
 		return
 	}
 	at := listing{draws: len(s.Addresses) < len(s.Families), addresses: slices.Compact(slices.SortedFunc(slices.Values(s.Addresses), netip.Addr.Compare)), key: s.Sharing.Key}
@@ -67,28 +67,28 @@ func (w *waitlist) update(s *service) {
 	}
 	w.listed[s.Holder.UID] = at
 	if at.draws {
-		w.drawing = insert(w.drawing, s)
+		w.drawing = insertService(w.drawing, s)
 	}
 	for _, address := range at.addresses {
-		w.named[address] = insert(w.named[address], s)
+		w.named[address] = insertService(w.named[address], s)
 	}
 	if at.key != "" {
-		w.keyed[at.key] = insert(w.keyed[at.key], s)
+		w.keyed[at.key] = insertService(w.keyed[at.key], s)
 	}
 	if at.limited != "" {
-		w.limits[at.limited] = insert(w.limits[at.limited], s)
+		w.limits[at.limited] = insertService(w.limits[at.limited], s)
 	}
 }
 
-// remove takes s off all lists.
-func (w *waitlist) remove(s *service) {
+// removeService takes s off all lists.
+func (w *waitlist) removeService(s *service) {
 	at, ok := w.listed[s.Holder.UID]
 	if !ok {
 		return
 	}
 	delete(w.listed, s.Holder.UID)
 	if at.draws {
-		w.drawing = without(w.drawing, s)
+		w.drawing = withoutService(w.drawing, s)
 	}
 	for _, address := range at.addresses {
 		removeFrom(w.named, address, s)
@@ -98,7 +98,7 @@ func (w *waitlist) remove(s *service) {
 }
 
 func removeFrom[K comparable](lists map[K][]*service, key K, s *service) {
-	if lists[key] = without(lists[key], s); len(lists[key]) == 0 {
+	if lists[key] = withoutService(lists[key], s); len(lists[key]) == 0 {
 		delete(lists, key)
 	}
 }
@@ -116,7 +116,7 @@ func newOffers() offers {
 	return offers{addresses: map[netip.Addr]bool{}, keys: map[string]bool{}, namespaces: map[string]bool{}}
 }
 
-func (o *offers) any() bool { return o.all || len(o.addresses)+len(o.keys)+len(o.namespaces) > 0 }
+func (o *offers) hasAny() bool { return o.all || len(o.addresses)+len(o.keys)+len(o.namespaces) > 0 }
 
 // offerFreed offers what the Service s held.
 func (b *Balancer) offerFreed(s *service, freed []netip.Addr) {
@@ -138,15 +138,15 @@ func (b *Balancer) offerKey(key string) {
 // Freed reports whether something has become available since it was last asked, so that
 // Retry may find something.
 func (b *Balancer) Freed() bool {
-	if !b.offers.any() {
+	if !b.offers.hasAny() {
 		return false
 	}
-	b.ready.add(b.offers)
+	b.ready.addOffers(b.offers)
 	b.offers = newOffers()
 	return true
 }
 
-func (o *offers) add(more offers) {
+func (o *offers) addOffers(more offers) {
 	o.all = o.all || more.all
 	maps.Copy(o.addresses, more.addresses)
 	maps.Copy(o.keys, more.keys)
@@ -160,7 +160,7 @@ func (b *Balancer) Retry(now time.Time) []string {
 	b.Freed()
 	ready := b.ready
 	b.ready = newOffers()
-	free := b.drawable(ready)
+	free := b.drawableOf(ready)
 	concerned := b.concernedBy(ready)
 	drawing := slices.Clone(b.waiting.drawing)
 	if len(free) == 0 {
@@ -182,7 +182,7 @@ func (b *Balancer) Retry(now time.Time) []string {
 			}
 		}
 		before := s.result.Assignments
-		_ = b.assign(s, now) // the refusal is kept in s
+		_ = b.assignAddresses(s, now) // the refusal is kept in s
 		if slices.Equal(before, s.result.Assignments) {
 			continue
 		}
@@ -194,8 +194,8 @@ func (b *Balancer) Retry(now time.Time) []string {
 	return changed
 }
 
-// drawable returns the addresses of o that a pool may give out now, sorted.
-func (b *Balancer) drawable(o offers) []netip.Addr {
+// drawableOf returns the addresses of o that a pool may give out now, sorted.
+func (b *Balancer) drawableOf(o offers) []netip.Addr {
 	var out []netip.Addr
 	for address := range o.addresses {
 		if b.addresses.Free(address) {
@@ -217,7 +217,7 @@ func (b *Balancer) concernedBy(o offers) []*service {
 	}
 	if o.all {
 		for _, s := range b.services {
-			if s.waits() {
+			if s.isWaiting() {
 				found[s] = true
 			}
 		}

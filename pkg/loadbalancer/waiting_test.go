@@ -65,7 +65,7 @@ func TestPublished(t *testing.T) {
 		"the other family instead": {[]netip.Addr{x4}, held(x6), []netip.Addr{x6}},
 		"nothing is held":          {[]netip.Addr{x4}, nil, nil},
 	} {
-		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, published(c.before, c.held)) })
+		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, publishedOf(c.before, c.held)) })
 	}
 }
 

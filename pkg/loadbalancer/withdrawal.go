@@ -14,19 +14,19 @@ func (b *Balancer) startWithdrawals(freed []netip.Addr) {
 		}
 		var from []string
 		for i, name := range b.plan.lists[address].Candidates {
-			if i == 0 || b.claims(name, address) {
+			if i == 0 || b.hasClaimed(name, address) {
 				from = append(from, name)
 			}
 		}
 		if name := b.plan.withdrawn[address]; name != "" {
 			from = append(from, name)
 		}
-		told := b.routers(address)
+		told := b.routingNodes(address)
 		if len(from) > 0 {
 			b.withdrawing[address] = from
 		}
 		if len(told) > 0 {
-			b.unrouting[address] = told
+			b.withdrawingRoutes[address] = told
 		}
 		if len(from)+len(told) > 0 {
 			b.addresses.Withdraw(address)
@@ -34,14 +34,14 @@ func (b *Balancer) startWithdrawals(freed []netip.Addr) {
 	}
 }
 
-// withdraws takes over what node says about addresses that nobody holds any more. A backup
+// takeWithdrawals takes over what node says about addresses that nobody holds any more. A backup
 // may have begun to answer before it heard of that.
-func (b *Balancer) withdraws(node string) {
+func (b *Balancer) takeWithdrawals(node string) {
 	for address, from := range b.withdrawing {
 		switch {
 		case b.hasWithdrawn(node, address):
 			b.stopWaiting(address, node)
-		case b.claims(node, address) && !slices.Contains(from, node):
+		case b.hasClaimed(node, address) && !slices.Contains(from, node):
 			b.withdrawing[address] = append(from, node)
 		}
 	}
@@ -54,7 +54,7 @@ func (b *Balancer) stopWaiting(address netip.Addr, node string) {
 		return
 	}
 	b.withdrawing[address] = slices.DeleteFunc(from, func(name string) bool { return name == node })
-	if len(b.withdrawing[address])+len(b.unrouting[address]) == 0 {
+	if len(b.withdrawing[address])+len(b.withdrawingRoutes[address]) == 0 {
 		b.endWithdrawal(address)
 	}
 }
@@ -62,10 +62,10 @@ func (b *Balancer) stopWaiting(address netip.Addr, node string) {
 // endWithdrawal makes address available again.
 func (b *Balancer) endWithdrawal(address netip.Addr) {
 	_, answered := b.withdrawing[address]
-	_, routed := b.unrouting[address]
+	_, routed := b.withdrawingRoutes[address]
 	if answered || routed {
 		delete(b.withdrawing, address)
-		delete(b.unrouting, address)
+		delete(b.withdrawingRoutes, address)
 		b.addresses.Withdrawn(address)
 		b.offers.addresses[address] = true
 	}
@@ -77,5 +77,5 @@ func (b *Balancer) hasWithdrawn(node string, address netip.Addr) bool {
 	if slices.Contains(b.plan.lists[address].Candidates, node) {
 		return false // not planned away yet
 	}
-	return !b.claims(node, address) && b.announcer[node].report.Plan.Compare(b.plan.sets[node].Stamp) >= 0
+	return !b.hasClaimed(node, address) && b.announcer[node].report.Plan.Compare(b.plan.sets[node].Version) >= 0
 }

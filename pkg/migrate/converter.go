@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -116,8 +116,8 @@ var outputPath = regexp.MustCompile(`^(pools|bgp\.peers)\[(\d+)\]`)
 
 // verify has the cloud-config read as the CCM will read it.
 func (c *converter) verify() {
-	_, warnings, err := cloudconfig.Parse([]byte(c.result.CloudConfig), c.name)
-	var refused *cloudconfig.Error
+	_, warnings, err := config.Parse([]byte(c.result.CloudConfig), c.name)
+	var refused *config.Error
 	if errors.As(err, &refused) {
 		for _, p := range refused.Problems {
 			c.fail(c.placeOf(p.Path), p.Cure, "the cloud-config would be refused: %s: %s", p.Path, outputPosition.ReplaceAllString(p.Message, ""))

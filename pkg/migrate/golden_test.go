@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -87,11 +87,11 @@ func TestGolden(t *testing.T) {
 // has no address that the source does not have.
 func checkResult(t *testing.T, source string, result *Result) {
 	t.Helper()
-	config, _, err := cloudconfig.Parse([]byte(result.CloudConfig), "cloud-config.yaml")
+	cfg, _, err := config.Parse([]byte(result.CloudConfig), "cloud-config.yaml")
 	require.NoError(t, err, "%s", result.CloudConfig)
-	require.NotEmpty(t, config.Pools)
+	require.NotEmpty(t, cfg.Pools)
 	given := addressesIn(source)
-	for _, pool := range config.Pools {
+	for _, pool := range cfg.Pools {
 		for _, r := range pool.Ranges {
 			require.True(t, given.covers(r), "%s of the pool %s is not in the source", r, pool.Name)
 		}
@@ -150,6 +150,6 @@ func (all rangesOf) covers(r ipam.Range) bool {
 
 // acceptedByDecoder reports whether our own decoder accepts a cloud-config.
 func acceptedByDecoder(text string) bool {
-	_, _, err := cloudconfig.Parse([]byte(text), "cloud-config.yaml")
+	_, _, err := config.Parse([]byte(text), "cloud-config.yaml")
 	return err == nil
 }

@@ -6,7 +6,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -148,7 +148,7 @@ type peer struct {
 
 // render writes the cloud-config.
 func (c *converter) render() string {
-	file := outFile{APIVersion: cloudconfig.APIVersion, Kind: cloudconfig.Kind, LoadBalancerClasses: c.classes, Pools: []outPool{}}
+	file := outFile{APIVersion: config.APIVersion, Kind: config.Kind, LoadBalancerClasses: c.classes, Pools: []outPool{}}
 	if len(c.peers) > 0 {
 		file.BGP = &outBGP{Communities: c.usedCommunities()}
 		for _, p := range c.peers {

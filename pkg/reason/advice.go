@@ -22,7 +22,7 @@ var advice = map[Reason]string{
 	NoEligibleNode:      "correct l2, bgp or nodeSelectors of the pool, or the nodes",
 	NoEndpoints:         "start Pods that match the selector and become ready",
 	NoLocalEndpoints:    "run its Pods on nodes of the pool, or use externalTrafficPolicy Cluster",
-	NoSession:           "see the router, and the log of baremetal-announcer on that node",
+	NoBGPSession:        "see the router, and the log of baremetal-announcer on that node",
 	AddressConflict:     "give that machine another address",
 }
 

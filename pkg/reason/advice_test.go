@@ -12,7 +12,7 @@ import (
 // few words of advice, which are never clipped.
 func TestFault_K6_4_MessagesSayWhatToDo(t *testing.T) {
 	// Nothing is wrong, or the message has its own cure.
-	without := []Reason{Allocated, AllocatedPartly, PoolExhausted, SharingKeyMissing, AnnotationUnknown, AnnotationForeign, Announced, WaitingForAnnouncer, StatusContested, NothingAllocated}
+	without := []Reason{Allocated, PartiallyAllocated, PoolExhausted, SharingKeyMissing, AnnotationUnknown, AnnotationForeign, Announced, WaitingForAnnouncer, StatusContested, NothingAllocated}
 	for _, e := range Table() {
 		if e.Scope == ScopeNode {
 			continue

@@ -52,7 +52,7 @@ var sentences = map[Reason]sentence{
 	AddressIsLocal:         same("the address belongs to DETAILNODES"),
 	NodeNoPeer:             {"NODES has none of the BGP peers DETAIL", "NODES have none of the BGP peers DETAIL"},
 	NodeLabelInvalid:       same("the labels of NODES make no valid BGP peer of DETAIL"),
-	NodeUnwell:             {"kube-proxy of NODES does not work", "kube-proxy of NODES does not work"},
+	KubeProxyUnhealthy:     {"kube-proxy of NODES does not work", "kube-proxy of NODES does not work"},
 	NodeCordoned:           {"NODES is cordoned", "NODES are cordoned"},
 }
 

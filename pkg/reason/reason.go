@@ -14,148 +14,148 @@ type Reason string
 
 // Reasons of the condition baremetal.cloud/Allocated.
 const (
-	// Allocated says that the Service holds every address it asked for.
+	// Allocated means that the Service holds every address it asked for.
 	Allocated Reason = "Allocated"
-	// AllocatedPartly says that a PreferDualStack Service holds one of two families.
-	AllocatedPartly Reason = "AllocatedPartly"
-	// PoolExhausted says that every pool that may serve the Service is full.
+	// PartiallyAllocated means that a PreferDualStack Service holds one of two families.
+	PartiallyAllocated Reason = "PartiallyAllocated"
+	// PoolExhausted means that every pool that may serve the Service is full.
 	PoolExhausted Reason = "PoolExhausted"
-	// NoPool says that no pool may serve the Service automatically.
+	// NoPool means that no pool may serve the Service automatically.
 	NoPool Reason = "NoPool"
-	// PoolUnknown says that the Service asks for a pool that is not in the cloud-config.
+	// PoolUnknown means that the Service asks for a pool that is not in the cloud-config.
 	PoolUnknown Reason = "PoolUnknown"
-	// PoolNotAllowed says that a pool's namespaces or selectors exclude the Service.
+	// PoolNotAllowed means that a pool's namespaces or selectors exclude the Service.
 	PoolNotAllowed Reason = "PoolNotAllowed"
-	// PoolDisabled says that the pool is being drained.
+	// PoolDisabled means that the pool is being drained.
 	PoolDisabled Reason = "PoolDisabled"
-	// QuotaExceeded says that the namespace holds as many addresses of the pool as it may.
+	// QuotaExceeded means that the namespace holds as many addresses of the pool as it may.
 	QuotaExceeded Reason = "QuotaExceeded"
-	// FamilyUnavailable says that no pool that may serve the Service has addresses of the family.
+	// FamilyUnavailable means that no pool that may serve the Service has addresses of the family.
 	FamilyUnavailable Reason = "FamilyUnavailable"
-	// AddressInUse says that the requested address is held by another Service.
+	// AddressInUse means that the requested address is held by another Service.
 	AddressInUse Reason = "AddressInUse"
-	// AddressReserved says that the requested address is reserved for another Service.
+	// AddressReserved means that the requested address is reserved for another Service.
 	AddressReserved Reason = "AddressReserved"
-	// AddressOutsidePools says that an address is in no pool.
+	// AddressOutsidePools means that an address is in no pool.
 	AddressOutsidePools Reason = "AddressOutsidePools"
-	// AddressAvoided says that avoidBuggyIPs keeps the requested address from being used.
+	// AddressAvoided means that avoidBuggyIPs keeps the requested address from being used.
 	AddressAvoided Reason = "AddressAvoided"
-	// AddressQuarantined says that a node, a router or another machine on the network uses the address.
+	// AddressQuarantined means that a node, a router or another machine on the network uses the address.
 	AddressQuarantined Reason = "AddressQuarantined"
-	// SharingRefused says that the address is held by Services that it may not be shared with.
+	// SharingRefused means that the address is held by Services that it may not be shared with.
 	SharingRefused Reason = "SharingRefused"
-	// SharingClash says that an edit made a Service clash with another on the same address.
+	// SharingClash means that an edit made a Service clash with another on the same address.
 	SharingClash Reason = "SharingClash"
-	// SharingKeyMissing says that Services share an address without naming a key.
+	// SharingKeyMissing means that Services share an address without naming a key.
 	SharingKeyMissing Reason = "SharingKeyMissing"
-	// RequestInvalid says that what the Service asks for contradicts itself or cannot be read.
+	// RequestInvalid means that what the Service asks for contradicts itself or cannot be read.
 	RequestInvalid Reason = "RequestInvalid"
-	// AnnotationUnknown says that the Service has an annotation with a key like one of ours.
+	// AnnotationUnknown means that the Service has an annotation with a key like one of ours.
 	AnnotationUnknown Reason = "AnnotationUnknown"
-	// AnnotationForeign says that the Service has an annotation of another load balancer.
+	// AnnotationForeign means that the Service has an annotation of another load balancer.
 	AnnotationForeign Reason = "AnnotationForeign"
 )
 
 // Reasons of the condition baremetal.cloud/Announced.
 const (
-	// Announced says that a node has acknowledged answering for every address.
+	// Announced means that a node has acknowledged answering for every address.
 	Announced Reason = "Announced"
-	// WaitingForAnnouncer says that a node was told and has not acknowledged yet.
+	// WaitingForAnnouncer means that a node was told and has not acknowledged yet.
 	WaitingForAnnouncer Reason = "WaitingForAnnouncer"
-	// NoEligibleNode says that no node may announce the address.
+	// NoEligibleNode means that no node may announce the address.
 	NoEligibleNode Reason = "NoEligibleNode"
-	// NoEndpoints says that the Service has no usable endpoint.
+	// NoEndpoints means that the Service has no usable endpoint.
 	NoEndpoints Reason = "NoEndpoints"
-	// NoLocalEndpoints says that no eligible node has a usable endpoint of a Local Service.
+	// NoLocalEndpoints means that no eligible node has a usable endpoint of a Local Service.
 	NoLocalEndpoints Reason = "NoLocalEndpoints"
-	// NoSession says that no node that announces the address by BGP has a session to a router.
-	NoSession Reason = "NoSession"
-	// AddressConflict says that another machine on the network uses the address too.
+	// NoBGPSession means that no node that announces the address by BGP has a session to a router.
+	NoBGPSession Reason = "NoBGPSession"
+	// AddressConflict means that another machine on the network uses the address too.
 	AddressConflict Reason = "AddressConflict"
-	// StatusContested says that another controller keeps rewriting the Service's status.
+	// StatusContested means that another controller keeps rewriting the Service's status.
 	StatusContested Reason = "StatusContested"
-	// NothingAllocated says that there is no address to announce.
+	// NothingAllocated means that there is no address to announce.
 	NothingAllocated Reason = "NothingAllocated"
 )
 
 // Reasons for which one node may not announce an address, or does not although told.
 const (
-	// NodeExcluded says that the node carries the label node.kubernetes.io/exclude-from-external-load-balancers.
+	// NodeExcluded means that the node carries the label node.kubernetes.io/exclude-from-external-load-balancers.
 	NodeExcluded Reason = "NodeExcluded"
-	// NodeNotSelected says that the pool's node selector does not match.
+	// NodeNotSelected means that the pool's node selector does not match.
 	NodeNotSelected Reason = "NodeNotSelected"
-	// NodeNetworkUnavailable says that the Node's condition NetworkUnavailable is true.
+	// NodeNetworkUnavailable means that the Node's condition NetworkUnavailable is true.
 	NodeNetworkUnavailable Reason = "NodeNetworkUnavailable"
-	// NodeDeleting says that the Node is being deleted.
+	// NodeDeleting means that the Node is being deleted.
 	NodeDeleting Reason = "NodeDeleting"
-	// NodeNotConnected says that the node's announcer has no stream to the leader.
+	// NodeNotConnected means that the node's announcer has no stream to the leader.
 	NodeNotConnected Reason = "NodeNotConnected"
-	// NodeNoInterface says that the node has no interface that can carry the address.
+	// NodeNoInterface means that the node has no interface that can carry the address.
 	NodeNoInterface Reason = "NodeNoInterface"
-	// NodeOffSegment says that other nodes are on the address's segment, and this one is not.
+	// NodeOffSegment means that other nodes are on the address's segment, and this one is not.
 	NodeOffSegment Reason = "NodeOffSegment"
-	// NodeNoRouteBack says that the node's kernel can send nothing of the address's family by
+	// NodeNoRouteBack means that the node's kernel can send nothing of the address's family by
 	// the interface that would answer.
 	NodeNoRouteBack Reason = "NodeNoRouteBack"
-	// HeartbeatsNotSent says that the node can send no heartbeat by the interface that would
+	// HeartbeatsNotSent means that the node can send no heartbeat by the interface that would
 	// answer, so that its peers take it for down.
 	HeartbeatsNotSent Reason = "HeartbeatsNotSent"
-	// NodeNoEndpoint says that the node has no usable endpoint of a Local Service.
+	// NodeNoEndpoint means that the node has no usable endpoint of a Local Service.
 	NodeNoEndpoint Reason = "NodeNoEndpoint"
-	// AddressIsLocal says that the address is one of the node itself, its gateway or a BGP peer.
+	// AddressIsLocal means that the address is one of the node itself, its gateway or a BGP peer.
 	AddressIsLocal Reason = "AddressIsLocal"
-	// NodeWatchesEnough says that the node cannot stand by for the address, because nodes
+	// PeerLimitReached means that the node cannot be a backup for the address, because nodes
 	// would have to watch more others than they may.
-	NodeWatchesEnough Reason = "NodeWatchesEnough"
-	// NodeDown says that the nodes that share addresses with the node find it down.
+	PeerLimitReached Reason = "PeerLimitReached"
+	// NodeDown means that the nodes that share addresses with the node find it down.
 	NodeDown Reason = "NodeDown"
-	// NodeLeft says that the node's announcer was ended, and said so.
-	NodeLeft Reason = "NodeLeft"
-	// NodeYielded says that the node may answer for the address and stopped all the same.
-	NodeYielded Reason = "NodeYielded"
-	// Rebalanced says that the address moved to a node that answered for fewer.
+	// AnnouncerStopped means that the node's announcer was ended, and said so.
+	AnnouncerStopped Reason = "AnnouncerStopped"
+	// ClaimReleased means that the node may answer for the address and stopped all the same.
+	ClaimReleased Reason = "ClaimReleased"
+	// Rebalanced means that the address moved to a node that answered for fewer.
 	Rebalanced Reason = "Rebalanced"
-	// NodeUnwell says that the node's service proxy does not work, and has not for a while.
-	NodeUnwell Reason = "NodeUnwell"
-	// NodeCordoned says that the node is cordoned, and drainOnCordon is set.
+	// KubeProxyUnhealthy means that the node's service proxy does not work, and has not for a while.
+	KubeProxyUnhealthy Reason = "KubeProxyUnhealthy"
+	// NodeCordoned means that the node is cordoned, and drainOnCordon is set.
 	NodeCordoned Reason = "NodeCordoned"
-	// TermImplausible says that a node was told a plan of a term that no history of leaders
+	// TermImplausible means that a node was told a plan of a term that no history of leaders
 	// can have reached.
 	TermImplausible Reason = "TermImplausible"
-	// SocketFailed says that the node could not open or write its raw socket.
+	// SocketFailed means that the node could not open or write its raw socket.
 	SocketFailed Reason = "SocketFailed"
 )
 
 // Reasons for which a node's BGP session to a router is not established, or says nothing of
 // an address.
 const (
-	// PeerUnreachable says that no connection to the router comes about.
+	// PeerUnreachable means that no connection to the router comes about.
 	PeerUnreachable Reason = "PeerUnreachable"
-	// PeerSilent says that the router took the connection, or had a session, and went silent.
-	PeerSilent Reason = "PeerSilent"
-	// PeerRefuses says that the router ended the session with a NOTIFICATION.
-	PeerRefuses Reason = "PeerRefuses"
-	// PeerRefused says that the node ended the session: the router is not what it should be.
-	PeerRefused Reason = "PeerRefused"
-	// PeerClosed says that the connection was closed without a NOTIFICATION.
+	// HoldTimerExpired means that the router took the connection, or had a session, and went silent.
+	HoldTimerExpired Reason = "HoldTimerExpired"
+	// NotificationReceived means that the router ended the session with a NOTIFICATION.
+	NotificationReceived Reason = "NotificationReceived"
+	// NotificationSent means that the node ended the session: the router is not what it should be.
+	NotificationSent Reason = "NotificationSent"
+	// PeerClosed means that the connection was closed without a NOTIFICATION.
 	PeerClosed Reason = "PeerClosed"
-	// BFDDown says that BFD finds the path to the router broken.
+	// BFDDown means that BFD finds the path to the router broken.
 	BFDDown Reason = "BFDDown"
-	// TooManyRoutes says that the session is established, and the router sends many routes, which
+	// TooManyRoutes means that the session is established, and the router sends many routes, which
 	// the node does not use.
 	TooManyRoutes Reason = "TooManyRoutes"
-	// PasswordMissing says that the file with the session's password cannot be read.
+	// PasswordMissing means that the file with the session's password cannot be read.
 	PasswordMissing Reason = "PasswordMissing"
-	// NoGateway says that the peer is the node's default gateway, and there is none that can be.
+	// NoGateway means that the peer is the node's default gateway, and there is none that can be.
 	NoGateway Reason = "NoGateway"
-	// PeerTwice says that another peer of the node is the same router.
-	PeerTwice Reason = "PeerTwice"
-	// SpeakerFailed says that the node's BGP process ended, and is started again.
-	SpeakerFailed Reason = "SpeakerFailed"
-	// NodeNoPeer says that no peer that the pool is announced to is one of the node's.
+	// DuplicatePeer means that another peer of the node is the same router.
+	DuplicatePeer Reason = "DuplicatePeer"
+	// BGPProcessFailed means that the node's BGP process ended, and is started again.
+	BGPProcessFailed Reason = "BGPProcessFailed"
+	// NodeNoPeer means that no peer that the pool is announced to is one of the node's.
 	NodeNoPeer Reason = "NodeNoPeer"
-	// NodeLabelInvalid says that a peer is to be made from the node's labels, which make none.
+	// NodeLabelInvalid means that a peer is to be made from the node's labels, which make none.
 	NodeLabelInvalid Reason = "NodeLabelInvalid"
-	// PeerFamilyMissing says that a session is established and tells no prefixes of the family.
+	// PeerFamilyMissing means that a session is established and tells no prefixes of the family.
 	PeerFamilyMissing Reason = "PeerFamilyMissing"
 )

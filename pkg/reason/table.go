@@ -28,13 +28,13 @@ type Entry struct {
 
 // Table returns an entry for every Reason, in the order in which they are declared.
 func Table() []Entry {
-	return slices.Concat(allocated(), announced(), node(), sessions())
+	return slices.Concat(allocatedEntries(), announcedEntries(), nodeEntries(), sessionEntries())
 }
 
-func allocated() []Entry {
+func allocatedEntries() []Entry {
 	return []Entry{
 		{Allocated, ScopeAllocated, "The Service holds every address it asked for.", ""},
-		{AllocatedPartly, ScopeAllocated,
+		{PartiallyAllocated, ScopeAllocated,
 			"The Service prefers two families and holds an address of one of them. It gets the other as soon as there is one.",
 			"If it should have both now, add addresses of the missing family to a pool that may serve it."},
 		{PoolExhausted, ScopeAllocated,
@@ -94,7 +94,7 @@ func allocated() []Entry {
 	}
 }
 
-func announced() []Entry {
+func announcedEntries() []Entry {
 	return []Entry{
 		{Announced, ScopeAnnounced, "For every address of the Service a node has acknowledged that it announces it.", ""},
 		{WaitingForAnnouncer, ScopeAnnounced,
@@ -109,7 +109,7 @@ func announced() []Entry {
 		{NoLocalEndpoints, ScopeAnnounced,
 			"The Service has externalTrafficPolicy Local, and no node that may announce its address has a usable endpoint.",
 			"Run its Pods on nodes that the pool allows, or use externalTrafficPolicy Cluster."},
-		{NoSession, ScopeAnnounced,
+		{NoBGPSession, ScopeAnnounced,
 			"The address is announced by BGP, and none of its nodes has an established session to a router that takes it. The message counts the sessions that were lost, that lack the address's family, and that were never established, with one of each.",
 			"Look at the peer that is named first. Its reason is explained below, and the log of the Pod baremetal-announcer has more."},
 		{AddressConflict, ScopeAnnounced,
@@ -124,7 +124,7 @@ func announced() []Entry {
 	}
 }
 
-func node() []Entry {
+func nodeEntries() []Entry {
 	return []Entry{
 		{NodeExcluded, ScopeNode,
 			"The node carries the label node.kubernetes.io/exclude-from-external-load-balancers. Some installers put it on control plane nodes.",
@@ -157,22 +157,22 @@ func node() []Entry {
 		{AddressIsLocal, ScopeNode,
 			"The address belongs to the node itself, to its gateway, or to a BGP peer. Announcing it would break the network of its owner. If only one node has the address, other nodes announce it.",
 			"Take the address out of the pool."},
-		{NodeWatchesEnough, ScopeNode,
+		{PeerLimitReached, ScopeNode,
 			"The node may announce the address but is no backup for it. It, or another candidate, would have to watch more than 64 nodes. So fewer nodes than usual can take the address over. This happens in clusters of more than 65 nodes, where externalTrafficPolicy Local or nodeSelectors combine distant nodes. The metric baremetal_ccm_addresses_short_of_backups counts the addresses.",
 			"If a second or third node should be a backup, use externalTrafficPolicy Cluster, or nodeSelectors that overlap less."},
 		{NodeDown, ScopeNode,
 			"The nodes that share addresses with the node no longer hear it, and one of them has taken over.",
 			"Check whether the node is dead, its cable pulled, or UDP port 10272 blocked between the nodes."},
-		{NodeLeft, ScopeNode,
+		{AnnouncerStopped, ScopeNode,
 			"The announcer of the node was stopped by a drain, an update or a shutdown. It gave its addresses away first.",
 			""},
-		{NodeYielded, ScopeNode,
+		{ClaimReleased, ScopeNode,
 			"The node may announce the address and gave it up by itself. Its announcer was restarted or stalled, or heard a node with a better claim.",
 			"If it repeats, see the log of the Pod baremetal-announcer on that node."},
 		{Rebalanced, ScopeNode,
 			"The node may announce the address. It moved to a node with fewer addresses, as rebalance in the cloud-config allows.",
 			"Set rebalance.maxMovesPerMinute to 0 if addresses should stay where they are."},
-		{NodeUnwell, ScopeNode,
+		{KubeProxyUnhealthy, ScopeNode,
 			"For unwellAfter, the node's kube-proxy did not answer on its health port, or reported that it is behind. Other nodes have its addresses. If no other node may take an address, it stays, because the rules that kube-proxy wrote still work.",
 			"Look at kube-proxy on that node. If the cluster's nodes have none, or its health port is elsewhere, set nodeHealth.kubeProxy."},
 		{NodeCordoned, ScopeNode,
@@ -187,19 +187,19 @@ func node() []Entry {
 	}
 }
 
-// sessions are the reasons of BGP.
-func sessions() []Entry {
+// sessionEntries are the reasons of BGP.
+func sessionEntries() []Entry {
 	return []Entry{
 		{PeerUnreachable, ScopeNode,
 			"No connection to the router comes about. The port is closed, a firewall is between, or the two sides have different passwords. With a wrong password TCP drops packets silently, so the router seems to be absent.",
 			"Check that the router runs BGP on that address and port, has the node as its neighbour, and has the same password."},
-		{PeerSilent, ScopeNode,
+		{HoldTimerExpired, ScopeNode,
 			"The router accepted the connection or had a session, and sent nothing within the hold time.",
 			"Check whether the router is overloaded or the path to it broken."},
-		{PeerRefuses, ScopeNode,
+		{NotificationReceived, ScopeNode,
 			"The router ended the session with a NOTIFICATION. The message has its code and subcode, for instance OPEN Message Error, Bad Peer AS.",
 			"Compare the AS numbers, addresses and families on both sides. The router's log has its side of the story."},
-		{PeerRefused, ScopeNode,
+		{NotificationSent, ScopeNode,
 			"The node ended the session because of what the router sent. Its AS number is not peerASN, it asks for a hold time of 0, or a message was not valid BGP.",
 			"Correct peerASN, or the router. A peer with bfd needs no hold time."},
 		{PeerClosed, ScopeNode,
@@ -217,10 +217,10 @@ func sessions() []Entry {
 		{NoGateway, ScopeNode,
 			"The peer is the node's default gateway, and the node's main routing table has no usable default route. The family or the interface is missing there, or the route has no gateway for a session.",
 			"Give the node a default route, or give the peer an address. Or leave the node out by the peer's nodeSelectors."},
-		{PeerTwice, ScopeNode,
+		{DuplicatePeer, ScopeNode,
 			"Two peers are the same router to the node, for instance by its address and as the node's default gateway. The node has one session to it. The peer with an address comes first, then the first by name.",
 			"Remove one of the two, or give them nodeSelectors that pick different nodes."},
-		{SpeakerFailed, ScopeNode,
+		{BGPProcessFailed, ScopeNode,
 			"The node's BGP process ended unexpectedly and is started again. With graceful restart the routers keep the routes meanwhile.",
 			"Please report it with the trace from the announcer's log."},
 		{NodeNoPeer, ScopeNode,

@@ -17,19 +17,19 @@ const (
 
 // Quote returns another party's text as a message may repeat it: valid UTF-8 of at most
 // MaxQuote bytes. An ellipsis stands for what was left out.
-func Quote(text string) string { return clip(text, MaxQuote) }
+func Quote(text string) string { return clipText(text, MaxQuote) }
 
 // Message returns a message of at most MaxMessage bytes. What was found is clipped; the
 // cure, which says what to do, never is.
 func Message(found, cure string) string {
 	if cure == "" {
-		return clip(found, MaxMessage)
+		return clipText(found, MaxMessage)
 	}
 	const separator = "; "
-	return clip(found, max(MaxMessage-len(separator)-len(cure), len(ellipsis))) + separator + cure
+	return clipText(found, max(MaxMessage-len(separator)-len(cure), len(ellipsis))) + separator + cure
 }
 
-func clip(text string, limit int) string {
+func clipText(text string, limit int) string {
 	cut := len(text) > limit
 	if cut {
 		text = text[:limit] // before the text is looked at, which may be large

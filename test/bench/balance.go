@@ -17,16 +17,16 @@ func balance(ctx context.Context, _ *lab, _ int) (result, error) {
 	return placement(ctx, "BenchmarkBalance", balanceFigures)
 }
 
-// sightTraffic runs the benchmark that has the nodes of clusters of several sizes watch each
+// heartbeatTraffic runs the benchmark that has the nodes of clusters of several sizes watch each
 // other. It is the same every time, too.
-func sightTraffic(ctx context.Context, _ *lab, _ int) (result, error) {
+func heartbeatTraffic(ctx context.Context, _ *lab, _ int) (result, error) {
 	figures := []string{"most_sessions", "most_kbits"}
 	for _, n := range []int{10, 100, 1000, 5000} {
 		for _, what := range []string{"sessions", "ipv4_kbits", "ipv6_kbits", "starting_kbits", "dying_kbits"} {
 			figures = append(figures, fmt.Sprintf("%d_nodes_%s", n, what))
 		}
 	}
-	return placement(ctx, "BenchmarkSightTraffic", figures)
+	return placement(ctx, "BenchmarkHeartbeatTraffic", figures)
 }
 
 var balanceFigures = []string{"largest_ratio", "largest_after_ratio", "needless_moves"}

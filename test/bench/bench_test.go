@@ -13,7 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 )
 
 // What is quoted was made from the results that are kept, and by nobody's hand.
@@ -172,7 +172,7 @@ func TestTicks(t *testing.T) {
 }
 
 func TestAddPool(t *testing.T) {
-	add := func(config map[string]any) error { return addPool(config, largePool, "198.19.0.0/17", onNode("node1")) }
+	add := func(cfg map[string]any) error { return addPool(cfg, largePool, "198.19.0.0/17", onNode("node1")) }
 	text, err := edited("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- name: default\n  addresses: [198.18.0.0/20, '2001:db8:5018::/64']\n  l2: [{interface: eth0}]\n", add)
 	require.NoError(t, err)
 	again, err := edited(text, add)
@@ -180,10 +180,10 @@ func TestAddPool(t *testing.T) {
 	require.Equal(t, text, again, "it is there")
 	path := filepath.Join(t.TempDir(), "cloud-config.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-	config, _, err := cloudconfig.Load(path)
+	cfg, _, err := config.Load(path)
 	require.NoError(t, err, text)
-	require.Len(t, config.Pools, 2)
-	require.NotNil(t, config.Pools[1].L2[0].NodeSelector)
+	require.Len(t, cfg.Pools, 2)
+	require.NotNil(t, cfg.Pools[1].L2[0].NodeSelector)
 	_, err = edited("kind: CloudConfig\n", add)
 	require.Error(t, err)
 }

@@ -17,8 +17,8 @@ import (
 	"sync"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -101,7 +101,7 @@ func (f *fleetRun) startAnnouncer(ctx context.Context, i int, dir, token string,
 			}
 			return &metered{Conn: conn, into: into}, nil
 		},
-		OnPlan: func(_ string, set announcement.Set) {
+		OnPlan: func(_ string, set plan.NodePlan) {
 			at, err := sinceBoot()
 			if err != nil {
 				panic(err) // the clock was read before
@@ -118,9 +118,9 @@ func (f *fleetRun) startAnnouncer(ctx context.Context, i int, dir, token string,
 }
 
 // fleetInterfaces are what a node reports: one interface on the addresses' segment.
-func fleetInterfaces(i int) []announcement.Interface {
+func fleetInterfaces(i int) []plan.Interface {
 	at := netip.AddrFrom4([4]byte{10, 65, byte(i >> 8), byte(i)})
-	return []announcement.Interface{{
+	return []plan.Interface{{
 		Name: "eth0", MAC: fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&255),
 		Prefixes: []netip.Prefix{netip.PrefixFrom(at, 10)},
 	}}

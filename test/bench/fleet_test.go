@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // record is a TLS record that carries that many bytes.
@@ -65,11 +65,11 @@ func TestRecordsOfTLS(t *testing.T) {
 	require.Greater(t, into.said(), int64(100))
 }
 
-func lists(revision uint64, of map[string][]string) announcement.Set {
-	set := announcement.Set{Stamp: announcement.Stamp{Term: 1, Revision: revision}}
+func lists(revision uint64, of map[string][]string) plan.NodePlan {
+	set := plan.NodePlan{Version: plan.Version{Term: 1, Revision: revision}}
 	for address, candidates := range of {
-		set.Announcements = set.Announcements.With(announcement.Announcement{
-			Address: netip.MustParseAddr(address), Stamp: set.Stamp, Candidates: candidates,
+		set.Assignments = set.Assignments.With(plan.Assignment{
+			Address: netip.MustParseAddr(address), Version: set.Version, Candidates: candidates,
 		})
 	}
 	return set
@@ -77,10 +77,10 @@ func lists(revision uint64, of map[string][]string) announcement.Set {
 
 // The simulated announcers answer as the plans say, each address by one of them at a time.
 func TestFleetLAN(t *testing.T) {
-	lan, said := newFleetLAN(), map[string]announcement.Report{}
+	lan, said := newFleetLAN(), map[string]plan.Report{}
 	stations := map[string]*station{}
 	for _, name := range []string{"a", "b", "c"} {
-		stations[name] = lan.add(name, nil, func(r announcement.Report) { said[name] = r })
+		stations[name] = lan.add(name, nil, func(r plan.Report) { said[name] = r })
 	}
 	x := netip.MustParseAddr("10.64.0.1")
 	claims := func(name string) int { return said[name].Claims.Len() }
@@ -88,7 +88,7 @@ func TestFleetLAN(t *testing.T) {
 	lan.carryOut(stations["a"], lists(1, map[string][]string{"10.64.0.1": {"a", "c"}}), time.Second)
 	lan.carryOut(stations["c"], lists(1, map[string][]string{"10.64.0.1": {"a", "c"}}), time.Second)
 	require.Equal(t, []string{"a", "c"}, lan.candidates(x))
-	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: x, Stamp: announcement.Stamp{Term: 1, Revision: 1}}), said["a"].Claims)
+	require.Equal(t, plan.NewIndex(plan.Claim{Address: x, Version: plan.Version{Term: 1, Revision: 1}}), said["a"].Claims)
 	require.Zero(t, claims("c"))
 
 	// The new owner hears of it first or last: who hands over goes on until it claims.

@@ -31,8 +31,8 @@ import (
 	kubetesting "k8s.io/client-go/testing"
 
 	"baremetal.cloud/ccm/pkg/cloud"
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
-	"baremetal.cloud/ccm/pkg/cloud/identity"
+	"baremetal.cloud/ccm/pkg/cloud/auth"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/cloud/leader"
 	"baremetal.cloud/ccm/pkg/cloud/livewatch"
 )
@@ -87,7 +87,7 @@ type fleetCore struct {
 	standIn  float64
 	writes   atomic.Int64
 	elector  *leader.Elector
-	keeper   *identity.Keeper
+	keeper   *auth.CertManager
 	provider *cloud.Provider
 }
 
@@ -165,7 +165,7 @@ func (c *fleetCore) build() error {
 	if err := os.WriteFile(path, []byte(fleetConfig), 0o600); err != nil {
 		return err
 	}
-	config, _, err := cloudconfig.Load(path)
+	cfg, _, err := config.Load(path)
 	if err != nil {
 		return err
 	}
@@ -176,15 +176,15 @@ func (c *fleetCore) build() error {
 	}); err != nil {
 		return err
 	}
-	if c.keeper, err = identity.NewKeeper(identity.KeeperOptions{
+	if c.keeper, err = auth.NewCertManager(auth.CertManagerOptions{
 		Client: c.client, Namespace: system, Secret: fleetSecret, ConfigMap: fleetCA, Logger: log,
 	}); err != nil {
 		return err
 	}
-	nodes := identity.NewNodes()
+	nodes := auth.NewNodes()
 	c.provider, err = cloud.New(cloud.Options{
-		ConfigPath: path, Config: config, Elector: c.elector,
-		Authenticator: identity.NewAuthenticator(identity.AuthenticatorOptions{
+		ConfigPath: path, Config: cfg, Elector: c.elector,
+		Authenticator: auth.NewAuthenticator(auth.AuthenticatorOptions{
 			Client: c.client, Namespace: system, ServiceAccount: fleetAccount, Audience: fleetAudience, Nodes: nodes,
 		}),
 		Nodes: nodes,

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // fleetLAN is the announcers of a fleet as far as they hear each other: at once. It is the
@@ -28,11 +28,11 @@ type fleetLAN struct {
 // station is what one announcer knows and says.
 type station struct {
 	name       string
-	interfaces []announcement.Interface
+	interfaces []plan.Interface
 	// say takes what the controllers are to be told.
-	say    func(announcement.Report)
-	set    announcement.Set
-	claims map[netip.Addr]announcement.Stamp
+	say    func(plan.Report)
+	set    plan.NodePlan
+	claims map[netip.Addr]plan.Version
 }
 
 // arrival is a plan that reached a node.
@@ -48,27 +48,27 @@ func newFleetLAN() *fleetLAN {
 }
 
 // add adds an announcer, which says at once that it claims nothing.
-func (l *fleetLAN) add(name string, interfaces []announcement.Interface, say func(announcement.Report)) *station {
+func (l *fleetLAN) add(name string, interfaces []plan.Interface, say func(plan.Report)) *station {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := &station{name: name, interfaces: interfaces, say: say, claims: map[netip.Addr]announcement.Stamp{}}
+	s := &station{name: name, interfaces: interfaces, say: say, claims: map[netip.Addr]plan.Version{}}
 	l.stations[name] = s
 	say(s.report())
 	return s
 }
 
 // carryOut has s carry out a plan that came at a time.
-func (l *fleetLAN) carryOut(s *station, set announcement.Set, at time.Duration) {
+func (l *fleetLAN) carryOut(s *station, set plan.NodePlan, at time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	came := arrival{node: s.name, at: at}
 	s.set = set
 	for address := range s.claims {
-		if _, named := set.Announcements.Find(address); !named {
+		if _, named := set.Assignments.Find(address); !named {
 			l.end(s, address)
 		}
 	}
-	for a := range set.Announcements.All() {
+	for a := range set.Assignments.All() {
 		if a.Candidates[0] != s.name {
 			continue
 		}
@@ -82,12 +82,12 @@ func (l *fleetLAN) carryOut(s *station, set announcement.Set, at time.Duration) 
 }
 
 // claim has s answer for an address. Who did before hears it and stops.
-func (l *fleetLAN) claim(s *station, a announcement.Announcement) {
+func (l *fleetLAN) claim(s *station, a plan.Assignment) {
 	if before := l.answering[a.Address]; before != nil && before != s {
 		l.end(before, a.Address)
 		before.say(before.report())
 	}
-	s.claims[a.Address], l.answering[a.Address] = a.Stamp, s
+	s.claims[a.Address], l.answering[a.Address] = a.Version, s
 }
 
 func (l *fleetLAN) end(s *station, address netip.Addr) {
@@ -95,10 +95,10 @@ func (l *fleetLAN) end(s *station, address netip.Addr) {
 	delete(l.answering, address)
 }
 
-func (s *station) report() announcement.Report {
-	report := announcement.Report{Plan: s.set.Stamp, Highest: s.set.Stamp, Cluster: s.set.Cluster, Interfaces: s.interfaces}
+func (s *station) report() plan.Report {
+	report := plan.Report{Plan: s.set.Version, Highest: s.set.Version, Cluster: s.set.Cluster, Interfaces: s.interfaces}
 	for address, stamp := range s.claims {
-		report.Claims = report.Claims.With(announcement.Claim{Address: address, Stamp: stamp})
+		report.Claims = report.Claims.With(plan.Claim{Address: address, Version: stamp})
 	}
 	return report
 }
@@ -109,7 +109,7 @@ func (l *fleetLAN) state() (planned, answered int, last time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.stations {
-		if !s.set.Stamp.IsZero() {
+		if !s.set.Version.IsZero() {
 			planned++
 		}
 	}
@@ -125,7 +125,7 @@ func (l *fleetLAN) candidates(address netip.Addr) []string {
 	if s == nil {
 		return nil
 	}
-	list, _ := s.set.Announcements.Find(address)
+	list, _ := s.set.Assignments.Find(address)
 	return list.Candidates
 }
 

@@ -29,7 +29,7 @@ func (m measure) measure(ctx context.Context, bed *lab, s settings) (result, err
 var measures = []measure{
 	{"assign", "one address from pools of different size and fill", false, assign, nil, false},
 	{"balance", "1000 addresses on ten nodes, and after one of the nodes has left", false, balance, nil, false},
-	{"sight", "10 to 5000 nodes, simulated: how many others a node watches, and what it sends them", false, sightTraffic, nil, false},
+	{"heartbeats", "10 to 5000 nodes, simulated: how many others a node watches, and what it sends them", false, heartbeatTraffic, nil, false},
 	{"fleet", "10 000 Services and 1000 simulated announcers on real streams, and one endpoint change after the other", false, fleet, nil, false},
 	{"bfd", "100 BFD sessions at 50 ms × 3 with a system like it, beside four busy threads", false, nil, watchBFD, false},
 	{"quiet", "three announcers with ten addresses, to which nothing happens", false, nil, quiet, false},

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
 )
 
@@ -79,7 +79,7 @@ func withPrefixes(data []byte) ([]byte, error) {
 	said.Routes = nil
 	for _, address := range []netip.Addr{netip.MustParseAddr("198.19.0.0"), netip.MustParseAddr("2001:db8:6000::")} {
 		for range prefixes {
-			said.Routes = append(said.Routes, announcement.Route{
+			said.Routes = append(said.Routes, plan.Route{
 				Prefix: netip.PrefixFrom(address, address.BitLen()), Advertisements: []string{said.Advertisements[0].Name},
 			})
 			address = address.Next()

@@ -17,8 +17,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
@@ -130,32 +130,32 @@ func (r *ring) wire(ctx context.Context) error {
 	return nil
 }
 
-// plan is the plan of n: addresses in turn are first those of each node, the others stand by.
-func (r *ring) plan(n *ringNode, addresses int) announcement.Set {
-	set := announcement.Set{
-		Cluster: "ring", Stamp: announcement.Stamp{Term: 1, Revision: 1},
-		Sight: announcement.Sight{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
+// plan is the plan of n: addresses in turn are first those of each node, the others are backups.
+func (r *ring) plan(n *ringNode, addresses int) plan.NodePlan {
+	set := plan.NodePlan{
+		Cluster: "ring", Version: plan.Version{Term: 1, Revision: 1},
+		Failover: plan.Failover{TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3},
 	}
 	for i, other := range r.nodes {
 		if other == n {
 			continue
 		}
-		p := announcement.Peer{Node: other.name, Interfaces: []announcement.Interface{{
+		p := plan.Peer{Node: other.name, Interfaces: []plan.Interface{{
 			Name: "eth0", MAC: other.mac.String(), Prefixes: []netip.Prefix{netip.PrefixFrom(other.address, 16)},
 		}}}
 		self := int(n.address.As4()[3]) - 1
 		p.Key[0], p.Key[1] = byte(1+min(i, self)), byte(1+max(i, self))
-		set.Sight.Peers = append(set.Sight.Peers, p)
+		set.Failover.Peers = append(set.Failover.Peers, p)
 	}
-	var all []announcement.Announcement
+	var all []plan.Assignment
 	for i := range addresses {
 		var candidates []string
 		for j := range r.nodes {
 			candidates = append(candidates, r.nodes[(i+j)%len(r.nodes)].name)
 		}
-		all = append(all, announcement.Announcement{Address: ringAddress(i), Stamp: set.Stamp, Candidates: candidates})
+		all = append(all, plan.Assignment{Address: ringAddress(i), Version: set.Version, Candidates: candidates})
 	}
-	set.Announcements = announcement.NewIndex(all...)
+	set.Assignments = plan.NewIndex(all...)
 	return set
 }
 
@@ -163,12 +163,12 @@ func (r *ring) plan(n *ringNode, addresses int) announcement.Set {
 func (r *ring) startNode(ctx context.Context, n *ringNode, addresses int, group *cpuGroup) error {
 	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	token := part("{}") + "." + part(`{"kubernetes.io":{"serviceaccount":{"uid":"ring"}}}`) + "." + part("-")
-	plan, err := planfile.Encode(control.Kept{Node: n.name, Account: "ring", Plan: r.plan(n, addresses)})
+	nodePlan, err := planfile.Encode(control.PersistedPlan{Node: n.name, Account: "ring", Plan: r.plan(n, addresses)})
 	if err != nil {
 		return err
 	}
 	file := func(name string) string { return filepath.Join(r.dir, n.name+"."+name) }
-	if err := errors.Join(os.WriteFile(file("token"), []byte(token), 0o600), os.WriteFile(file("plan"), plan, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(file("token"), []byte(token), 0o600), os.WriteFile(file("plan"), nodePlan, 0o600)); err != nil {
 		return err
 	}
 	log, err := os.Create(file("log"))

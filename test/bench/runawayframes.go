@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/net/ipv4"
 
-	"baremetal.cloud/ccm/pkg/announcer/sight"
+	"baremetal.cloud/ccm/pkg/announcer/failover"
 	"baremetal.cloud/ccm/test/e2e/testbed"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
@@ -68,7 +68,7 @@ func datagrams(n *ringNode) func() ([][]byte, error) { return n.datagrams }
 func (n *ringNode) datagrams() (frames [][]byte, err error) {
 	payload := make([]byte, 100)
 	udp := binary.BigEndian.AppendUint16(nil, 40000)
-	udp = binary.BigEndian.AppendUint16(udp, sight.Port)
+	udp = binary.BigEndian.AppendUint16(udp, failover.Port)
 	udp = binary.BigEndian.AppendUint16(udp, uint16(8+len(payload)))
 	udp = append(append(udp, 0, 0), payload...) // No checksum: RFC 768.
 	for i := range strangers {

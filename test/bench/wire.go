@@ -138,7 +138,7 @@ func (w *wire) found(addresses []netip.Addr) (found map[netip.Addr]heard, missin
 	return found, missing
 }
 
-// owners asks who has the addresses and returns the MAC of each one's answerer.
+// owners asks who has the addresses and returns the MAC of each one's owner.
 func (w *wire) owners(ctx context.Context, addresses []netip.Addr) (map[netip.Addr]string, error) {
 	w.anew("")
 	for {

@@ -163,7 +163,7 @@ func (w *witness) eachFamily() {
 	addresses := w.addresses("dual", 2)
 	w.told("dual", "NoEndpoints", "usable IPv4 endpoints and no IPv6 one, so no node answers for "+addresses[1].String())
 	w.requested(addresses[0])
-	w.answerer(addresses[0])
+	w.addressOwner(addresses[0])
 	require.False(w, w.resolves(addresses[1]), "nobody may answer for %s", addresses[1])
 
 	w.endpoint(discoveryv1.AddressTypeIPv6)
@@ -219,7 +219,7 @@ func (w *witness) configMoves() {
 		svc.Annotations = map[string]string{"baremetal.cloud/addresses": plus(w.c.PoolV4().Addr(), 8).String()}
 	})
 	address := w.address("web")
-	owner := w.answerer(address)
+	owner := w.addressOwner(address)
 	w.change("web", func(svc *corev1.Service) { svc.Annotations = nil })
 	for pool, text := range map[string]string{
 		"renamed": strings.ReplaceAll(w.pool(0, 9), "name: default", "name: renamed"),

@@ -47,7 +47,7 @@ func (b bgp) gatewayPeers() {
 
 	before := b.establishments()
 	b.defaultRoute("node2", b.c.Address("bird").V4)
-	b.problem("node2", "frr", "PeerTwice")
+	b.problem("node2", "frr", "DuplicatePeer")
 	_, err := b.c.In(b.Context(), "node3", "ip", "-4", "route", "delete", "default")
 	require.NoError(b, err)
 	b.problem("node3", "frr", "NoGateway")

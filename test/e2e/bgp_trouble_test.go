@@ -161,7 +161,7 @@ func (b bgp) badPeers() {
 	b.lab.configure(strings.Replace(bad, "\n  peers:\n", "\n  peers:\n"+fmt.Sprintf(`  - {name: closed, address: %s, port: 1791, localASN: 64512, peerASN: 65001, connectRetryTime: 1s}
   - {name: silent, address: %[1]s, port: 1790, localASN: 64512, peerASN: 65001, connectRetryTime: 1s, holdTime: 3s}
 `, b.c.Address("client").V4), 1))
-	b.problem("node1", "bird-v6", "PeerRefused")
+	b.problem("node1", "bird-v6", "NotificationSent")
 	b.problem("node1", "frr", "PasswordMissing")
 	secret("wrong")
 	b.problem("node1", "frr", "PeerUnreachable")
@@ -384,7 +384,7 @@ func (b bgp) onceServed() {
 	}
 	b.eventually(func(t *assert.CollectT) {
 		for _, node := range b.nodes() {
-			require.True(t, strings.Contains(b.metrics(node), "baremetal_announcer_unwell 1\n"), node)
+			require.True(t, strings.Contains(b.metrics(node), "baremetal_announcer_kube_proxy_unhealthy 1\n"), node)
 		}
 	})
 	b.routed(append(local, before...), bothRouters, b.nodes()...)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
 )
 
@@ -68,15 +68,15 @@ func (c *chaos) graspingPlan(data []byte, node string) []byte {
 	kept, err := planfile.Decode(c.ofAnotherCluster(data))
 	require.NoError(c, err)
 	set := &kept.Plan
-	set.Stamp.Term += 1000
-	all := []announcement.Announcement{{Address: c.foreign}}
-	for a := range set.Announcements.All() {
+	set.Version.Term += 1000
+	all := []plan.Assignment{{Address: c.foreign}}
+	for a := range set.Assignments.All() {
 		all = append(all, a)
 	}
 	for i := range all {
-		all[i] = announcement.Announcement{Address: all[i].Address, Stamp: set.Stamp, Candidates: []string{node}, Interface: "eth0"}
+		all[i] = plan.Assignment{Address: all[i].Address, Version: set.Version, Candidates: []string{node}, Interface: "eth0"}
 	}
-	set.Announcements = announcement.NewIndex(all...)
+	set.Assignments = plan.NewIndex(all...)
 	data, err = planfile.Encode(kept)
 	require.NoError(c, err)
 	return data

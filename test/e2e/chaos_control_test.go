@@ -172,7 +172,7 @@ ports: [{name: http, port: %[1]d}]
 `
 
 // proxiesFollow waits until all kube-proxies do what the API server knows by now. One that
-// lost the API server looks for it ever more seldom, for minutes even, without being unwell;
+// lost the API server looks for it ever more seldom, for minutes even, without being unhealthy;
 // it is restarted.
 func (c *chaos) proxiesFollow() {
 	c.Helper()

@@ -20,8 +20,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/announcer/planfile"
 	"baremetal.cloud/ccm/test/e2e/observer"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
@@ -112,7 +112,7 @@ func (c *chaos) newLiar(node string) *liar {
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return netns.Dialer(n.NetNS)(ctx, "tcp", address)
 		},
-		OnPlan: func(_ string, set announcement.Set) {
+		OnPlan: func(_ string, set plan.NodePlan) {
 			l.plans.Add(1)
 			l.plan.Store(&set)
 		},
@@ -171,17 +171,17 @@ func (l *liar) reports(ctx context.Context) {
 }
 
 // report makes up a report: some of all that a node can say about itself and others.
-func (l *liar) report() announcement.Report {
+func (l *liar) report() plan.Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	plan := l.plan.Load()
-	r := announcement.Report{Plan: plan.Stamp, Highest: plan.Stamp, Cluster: plan.Cluster, Interfaces: []announcement.Interface{l.port()}}
+	nodePlan := l.plan.Load()
+	r := plan.Report{Plan: nodePlan.Version, Highest: nodePlan.Version, Cluster: nodePlan.Cluster, Interfaces: []plan.Interface{l.port()}}
 	if l.chance() {
-		var claims []announcement.Claim
+		var claims []plan.Claim
 		for _, a := range l.addresses {
-			claims = append(claims, announcement.Claim{Address: a, Stamp: l.far()})
+			claims = append(claims, plan.Claim{Address: a, Version: l.far()})
 		}
-		r.Claims = announcement.NewIndex(claims...)
+		r.Claims = plan.NewIndex(claims...)
 	}
 	if l.chance() {
 		r.Down = l.others
@@ -189,24 +189,24 @@ func (l *liar) report() announcement.Report {
 	if l.chance() {
 		r.Highest, r.Implausible = l.far(), l.far()
 	}
-	r.Unwell = l.chance()
+	r.Unhealthy = l.chance()
 	for i, a := range l.addresses {
 		if l.chance() {
-			r.Problems = append(r.Problems, announcement.Problem{Address: a, Reason: "AddressIsLocal", Message: "it is mine"})
+			r.Problems = append(r.Problems, plan.Problem{Address: a, Reason: "AddressIsLocal", Message: "it is mine"})
 		}
 		if l.chance() {
-			r.Findings = append(r.Findings, announcement.Finding{Address: a, MAC: observer.Forged(i).String(), Interface: "eth0", Since: time.Now().Unix()})
+			r.Findings = append(r.Findings, plan.Finding{Address: a, MAC: observer.Forged(i).String(), Interface: "eth0", Since: time.Now().Unix()})
 		}
 	}
 	return r
 }
 
 // port is its interface on the LAN, on which it says to have all addresses of Services.
-func (l *liar) port() announcement.Interface {
+func (l *liar) port() plan.Interface {
 	v4, v6 := netip.PrefixFrom(l.node.LAN.V4, 24), netip.PrefixFrom(l.node.LAN.V6, 64)
-	p := announcement.Interface{Name: "eth0", MAC: l.mac, Prefixes: []netip.Prefix{v4, v6}}
+	p := plan.Interface{Name: "eth0", MAC: l.mac, Prefixes: []netip.Prefix{v4, v6}}
 	for _, prefix := range p.Prefixes {
-		p.Destinations = append(p.Destinations, announcement.Destination{Prefix: prefix.Masked(), OnLink: true})
+		p.Destinations = append(p.Destinations, plan.Destination{Prefix: prefix.Masked(), OnLink: true})
 	}
 	for _, a := range l.addresses {
 		if l.chance() {
@@ -218,17 +218,17 @@ func (l *liar) port() announcement.Interface {
 
 // far returns a stamp of a list that there is not: of the next revision, of the next term, of
 // one that a leader may believe, or the highest there is.
-func (l *liar) far() announcement.Stamp {
-	now := l.plan.Load().Stamp
+func (l *liar) far() plan.Version {
+	now := l.plan.Load().Version
 	switch l.random.IntN(4) {
 	case 0:
-		return announcement.Stamp{Term: now.Term, Revision: now.Revision + 1 + l.random.Uint64N(100)}
+		return plan.Version{Term: now.Term, Revision: now.Revision + 1 + l.random.Uint64N(100)}
 	case 1:
-		return announcement.Stamp{Term: now.Term + 1, Revision: 1}
+		return plan.Version{Term: now.Term + 1, Revision: 1}
 	case 2:
-		return announcement.Stamp{Term: now.Term + 1<<18, Revision: 1}
+		return plan.Version{Term: now.Term + 1<<18, Revision: 1}
 	}
-	return announcement.Stamp{Term: math.MaxUint64, Revision: math.MaxUint64}
+	return plan.Version{Term: math.MaxUint64, Revision: math.MaxUint64}
 }
 
 func (l *liar) chance() bool { return l.random.IntN(2) == 0 }

@@ -13,9 +13,9 @@ import (
 
 	"golang.org/x/net/ipv4"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
-	heartbeat "baremetal.cloud/ccm/pkg/announcer/sight"
+	heartbeat "baremetal.cloud/ccm/pkg/announcer/failover"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/test/e2e/testbed/lan"
 	"baremetal.cloud/ccm/test/e2e/testbed/netns"
 )
@@ -29,7 +29,7 @@ type liar struct {
 	others    []string
 	boot, seq uint64
 	client    *control.Client
-	plan      atomic.Pointer[announcement.Set]
+	plan      atomic.Pointer[plan.NodePlan]
 
 	sent, opened, plans atomic.Int64
 
@@ -50,7 +50,7 @@ func (l *liar) heartbeats(ctx context.Context) error {
 	heard := map[string]heartbeat.Echo{}
 	datagram := make([]byte, 2048)
 	for next := time.Now(); ctx.Err() == nil; {
-		watch := l.plan.Load().Sight
+		watch := l.plan.Load().Failover
 		if !time.Now().Before(next) {
 			next = next.Add(watch.TransmitInterval)
 			for _, p := range watch.Peers {
@@ -67,7 +67,7 @@ func (l *liar) heartbeats(ctx context.Context) error {
 		}
 		if p, err := heartbeat.NewKeyring(l.node.Name, watch.Peers).Open(datagram[:n]); err == nil {
 			l.opened.Add(1)
-			heard[p.From] = heartbeat.Echo{Boot: p.Boot, Seq: p.Seq}
+			heard[p.From] = heartbeat.Echo{Incarnation: p.Incarnation, Seq: p.Seq}
 		}
 	}
 	return nil
@@ -76,7 +76,7 @@ func (l *liar) heartbeats(ctx context.Context) error {
 // listen opens the port for heartbeats on the node.
 func (l *liar) listen(ctx context.Context) (conn *net.UDPConn, err error) {
 	err = netns.Do(l.node.NetNS, func() error {
-		c, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp4", netip.AddrPortFrom(l.node.LAN.V4, sightPort).String())
+		c, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp4", netip.AddrPortFrom(l.node.LAN.V4, heartbeatPort).String())
 		if err != nil {
 			return err
 		}
@@ -87,14 +87,14 @@ func (l *liar) listen(ctx context.Context) (conn *net.UDPConn, err error) {
 }
 
 // send tells a peer something.
-func (l *liar) send(conn *net.UDPConn, to announcement.Peer, heard heartbeat.Echo) {
+func (l *liar) send(conn *net.UDPConn, to plan.Peer, heard heartbeat.Echo) {
 	for _, a := range to.Addresses {
 		if !a.Is4() {
 			continue
 		}
 		packet := l.packet(heard)
 		// It is refused where the peer is not there.
-		_, _ = conn.WriteToUDPAddrPort(heartbeat.NewSealer(to.Key, l.node.Name, to.Node).Seal(packet), netip.AddrPortFrom(a, sightPort))
+		_, _ = conn.WriteToUDPAddrPort(heartbeat.NewSealer(to.Key, l.node.Name, to.Node).Seal(packet), netip.AddrPortFrom(a, heartbeatPort))
 		l.sent.Add(1)
 		return
 	}
@@ -109,17 +109,17 @@ func (l *liar) packet(heard heartbeat.Echo) heartbeat.Packet {
 	part := &heartbeat.Part{Range: true}
 	digest := heartbeat.Digest(0)
 	for _, a := range l.addresses {
-		claim := announcement.Claim{Address: a, Stamp: l.far()}
+		claim := plan.Claim{Address: a, Version: l.far()}
 		digest.Toggle(claim)
 		part.Claims = append(part.Claims, claim)
-		part.Proofs = append(part.Proofs, announcement.Proof{byte(1 + l.random.IntN(255))})
+		part.Proofs = append(part.Proofs, plan.Proof{byte(1 + l.random.IntN(255))})
 	}
 	if l.chance() {
 		digest = heartbeat.Digest(l.random.Uint64())
 	}
 	return heartbeat.Packet{
-		From: l.node.Name, Boot: l.boot, Seq: l.seq, Heard: heard,
-		Hears: l.chance(), Unwell: l.chance(), Want: l.chance(), Apart: l.random.Uint32(),
+		From: l.node.Name, Incarnation: l.boot, Seq: l.seq, Heard: heard,
+		Hears: l.chance(), Unhealthy: l.chance(), Want: l.chance(), Apart: l.random.Uint32(),
 		Detect: time.Duration(1+l.random.IntN(299)) * time.Second, Digest: digest, Part: part,
 	}
 }

@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	// chaosSight is the default, and chaosBound transmitInterval × detectMultiplier + 100 ms.
-	chaosSight = "{transmitInterval: 100ms, detectMultiplier: 3}"
-	chaosBound = 400 * time.Millisecond
+	// chaosFailover is the default, and chaosBound transmitInterval × detectMultiplier + 100 ms.
+	chaosFailover = "{transmitInterval: 100ms, detectMultiplier: 3}"
+	chaosBound    = 400 * time.Millisecond
 	// chaosDelay is how long a planned move may delay a new connection.
 	chaosDelay = 200 * time.Millisecond
 	// shortBound and shortDelay take their place in a short run, which is to say whether
@@ -41,7 +41,7 @@ const (
 
 // TestChaos injects faults from a seed, one after the other and some at once, while an
 // observer on the LAN records who answers and whether requests get through, and judges
-// that record: one answerer, always one, and nobody turned away by a planned move. Where
+// that record: one owner, always one, and nobody turned away by a planned move. Where
 // DURATION says nothing one fault of each of a few kinds is injected, and the bounds are
 // wide; `make chaos` sets it, and SEED, FAULTS and NODES, and then each kind has to come
 // three times.
@@ -50,7 +50,7 @@ func TestChaos(t *testing.T) {
 	if os.Getenv("NODES") == "2" {
 		nodes = 2
 	}
-	runChaos(t, nodes, "silent cut", "loud cut", "sight blocked", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped",
+	runChaos(t, nodes, "silent cut", "loud cut", "heartbeats blocked", "announcer killed", "announcer stopped", "announcer paused", "leader killed", "node excluded", "API server stopped",
 		"IPv4 address lost", "address moves between nodes", "flood of claims", "hostile announcer", "Node deleted")
 }
 
@@ -75,7 +75,7 @@ func runChaos(t *testing.T, nodes int, few ...string) {
 	t.Logf("seed %d; repeat with: make chaos SEED=%d NODES=%d DURATION=%s FAULTS='%s'",
 		seed, seed, nodes, cmp.Or(duration, 3*time.Minute), strings.Join(names, ","))
 	c := &chaos{
-		witness:  up(t, testbed.Options{Nodes: nodes, Proxy: "nftables", Mgmt: "lan", Sight: chaosSight}).witness(),
+		witness:  up(t, testbed.Options{Nodes: nodes, Proxy: "nftables", Mgmt: "lan", Failover: chaosFailover}).witness(),
 		seed:     seed,
 		random:   rand.New(rand.NewPCG(seed, 1)),
 		injected: map[string]int{},

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	sightPort   = 10272
-	controlPort = 10270
+	heartbeatPort = 10272
+	controlPort   = 10270
 	// ownTable is the table of what is dropped, apart from those of kube-proxy.
 	ownTable = "chaos"
 )
@@ -66,11 +66,11 @@ func (c *chaos) block(node, protocol string, port int, both bool) (unblock func(
 	return func() { c.nft(node, "delete table inet "+ownTable) }
 }
 
-func (c *chaos) blockSight(node string) func() { return c.block(node, "udp", sightPort, true) }
+func (c *chaos) blockHeartbeats(node string) func() { return c.block(node, "udp", heartbeatPort, true) }
 
-func (c *chaos) blockSightAndRestart(node string) func() {
+func (c *chaos) blockHeartbeatsAndRestart(node string) func() {
 	c.stop("announcer:" + node)
-	unblock := c.blockSight(node)
+	unblock := c.blockHeartbeats(node)
 	c.start("announcer:" + node)
 	return unblock
 }
@@ -105,7 +105,7 @@ func (c *chaos) spoof(node string) func() {
 	running.Go(func() {
 		conns := map[netip.Addr]net.Conn{}
 		for _, n := range c.c.Layout().Nodes {
-			conn, err := netns.Dialer(c.c.Layout().Client.NetNS)(ctx, "udp", netip.AddrPortFrom(n.LAN.V4, sightPort).String())
+			conn, err := netns.Dialer(c.c.Layout().Client.NetNS)(ctx, "udp", netip.AddrPortFrom(n.LAN.V4, heartbeatPort).String())
 			if err != nil {
 				return
 			}
@@ -142,7 +142,7 @@ func (c *chaos) refused(node string) (sum float64) {
 		require.NoError(t, err)
 		sum = 0
 		for name, value := range m {
-			if strings.HasPrefix(name, "baremetal_announcer_sight_dropped_total") {
+			if strings.HasPrefix(name, "baremetal_announcer_heartbeats_dropped_total") {
 				sum += value
 			}
 		}
@@ -169,7 +169,7 @@ func (c *chaos) record(node string) [][]byte {
 			continue
 		}
 		header := int(buffer[0]&0x0f) * 4
-		if n > header+8 && int(buffer[header+2])<<8|int(buffer[header+3]) == sightPort {
+		if n > header+8 && int(buffer[header+2])<<8|int(buffer[header+3]) == heartbeatPort {
 			out = append(out, append([]byte(nil), buffer[header+8:n]...))
 		}
 	}

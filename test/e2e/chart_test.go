@@ -45,7 +45,7 @@ func TestChart(t *testing.T) {
 	l.notesFollowTheCluster()
 	l.create("held", nil)
 	address := l.address("held")
-	mac := l.answerer(address)
+	mac := l.addressOwner(address)
 	filled := l.filledObjects()
 	require.Len(t, filled, 4)
 
@@ -95,7 +95,7 @@ func TestChart(t *testing.T) {
 		l := l.with(t)
 		_, err := l.helm("install", "again", chartDir, "--values", first)
 		require.NoError(t, err)
-		l.answerer(l.address("held"))
+		l.addressOwner(l.address("held"))
 		require.Equal(t, filled, l.filledObjects())
 	})
 }
@@ -144,7 +144,7 @@ func (l *lab) chartPool(i int) netip.Addr {
 func (l *lab) chartValues(pools int) string {
 	l.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "config:\n  failover: %s\n  pools:\n", sight)
+	fmt.Fprintf(&text, "config:\n  failover: %s\n  pools:\n", slowFailover)
 	for i := range pools {
 		fmt.Fprintf(&text, "  - {name: pool-%d, addresses: [%s], l2: [{interface: eth0}]}\n", i+1, l.chartPool(i+1))
 	}
@@ -173,7 +173,7 @@ func (l *lab) filledObjects() map[string]string {
 	secret, err := l.client.CoreV1().Secrets(system).Get(l.Context(), "baremetal-ccm-tls", metav1.GetOptions{})
 	require.NoError(l, err)
 	require.Contains(l, secret.Data, "ca.key")
-	require.Contains(l, secret.Data, "sight.key")
+	require.Contains(l, secret.Data, "failover.key")
 	ca, err := l.client.CoreV1().ConfigMaps(system).Get(l.Context(), "baremetal-ccm-ca", metav1.GetOptions{})
 	require.NoError(l, err)
 	require.NotEmpty(l, ca.Data)

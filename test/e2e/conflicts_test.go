@@ -24,7 +24,7 @@ func TestConflicts(t *testing.T) {
 	stranger := l.hostMAC("client")
 	l.has("add", taken...)
 	config := fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\nconflicts: {probeInterval: 10s, quarantine: 10s}\npools:\n"+
-		"- {name: default, addresses: [%s-%s, %s-%s], l2: [{interface: eth0}]}\n", sight, taken[0], plus(taken[0], 31), taken[1], plus(taken[1], 31))
+		"- {name: default, addresses: [%s-%s, %s-%s], l2: [{interface: eth0}]}\n", slowFailover, taken[0], plus(taken[0], 31), taken[1], plus(taken[1], 31))
 	l.configure(config)
 	l.configured(func(t require.TestingT, text string) { require.Equal(t, config, text) })
 
@@ -89,7 +89,7 @@ func (l *lab) hostMAC(host string) string {
 // answers announces it again, and the Service's condition, an Event and a metric tell.
 func (l *lab) defended(address netip.Addr, stranger string) {
 	l.Helper()
-	owner := l.answerer(address)
+	owner := l.addressOwner(address)
 	node := l.nodeOf(owner)
 	before := l.defences(node)
 	require.NoError(l, l.c.Claim(l.Context(), address))

@@ -18,8 +18,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	node "baremetal.cloud/ccm/pkg/announcer/bgp"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // Addresses of the node and of the router on their network, and the routes of the node.
@@ -166,11 +166,11 @@ func (p *pair) begin(command func() *exec.Cmd) {
 // set makes peer the only one, and announces routes, which are sorted, to it.
 func (p *pair) set(revision uint64, peer node.Peer, routes ...string) {
 	d := node.Desired{
-		Plan: announcement.Stamp{Term: 1, Revision: revision}, Peers: []node.Peer{peer},
-		Advertisements: []announcement.Advertisement{{Name: "all", Peers: []string{peer.Name}}},
+		Plan: plan.Version{Term: 1, Revision: revision}, Peers: []node.Peer{peer},
+		Advertisements: []plan.Advertisement{{Name: "all", Peers: []string{peer.Name}}},
 	}
 	for _, r := range routes {
-		d.Routes = append(d.Routes, announcement.Route{Prefix: netip.MustParsePrefix(r), Advertisements: []string{"all"}})
+		d.Routes = append(d.Routes, plan.Route{Prefix: netip.MustParsePrefix(r), Advertisements: []string{"all"}})
 	}
 	p.speaker.Set(d)
 }
@@ -191,7 +191,7 @@ func (p *pair) until(what string, ok func(node.Session) bool) {
 }
 
 func established(s node.Session) bool {
-	return s.State == announcement.BGPEstablished && s.IPv4 && s.IPv6 && s.Routes == 2
+	return s.State == plan.BGPEstablished && s.IPv4 && s.IPv6 && s.Routes == 2
 }
 
 // has reports whether the router has both routes with these next hops.
@@ -227,7 +227,7 @@ func (p *pair) routed(hopV4, hopV6 string) {
 // routerPeer is the router as a peer of the node.
 func routerPeer(address string) node.Peer {
 	return node.Peer{
-		BGPPeer: announcement.BGPPeer{
+		BGPPeer: plan.BGPPeer{
 			Name: "router", Address: netip.MustParseAddr(address), Port: 179, LocalASN: 64512, PeerASN: 64513,
 			HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, ConnectRetryTime: time.Second, IPv4: true, IPv6: true,
 		},

@@ -43,7 +43,7 @@ func TestExternalCloudProvider(t *testing.T) {
 		l := l.with(t)
 		l.create("web", nil)
 		address := l.address("web")
-		l.answerer(address)
+		l.addressOwner(address)
 		l.requested(address)
 	})
 	t.Run("a restart of the CCM changes nothing", func(t *testing.T) {

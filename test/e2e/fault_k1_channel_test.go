@@ -119,9 +119,9 @@ func largeReports(count, prefixes int) func(int) *pb.Report {
 func higherTerms(i int) *pb.Report {
 	term := uint64(1+i) << 18
 	if i%2 == 0 {
-		return &pb.Report{Highest: &pb.Stamp{Term: term}, Plan: &pb.Stamp{Term: term}}
+		return &pb.Report{Highest: &pb.Version{Term: term}, Plan: &pb.Version{Term: term}}
 	}
-	return &pb.Report{Implausible: &pb.Stamp{Term: uint64(1)<<62 + uint64(i)}}
+	return &pb.Report{Implausible: &pb.Version{Term: uint64(1)<<62 + uint64(i)}}
 }
 
 // strangersSpeak has eight machines with forged tokens open streams in the name of nodes, and
@@ -294,7 +294,7 @@ func (w *witness) nodeDiesUnderLies(r rogue, addresses []netip.Addr) {
 	w.Logf("all answered by %s %s after %s was cut off", living, time.Since(began).Round(time.Millisecond), dying)
 	for until := time.Now().Add(lasting(time.Minute, 5*time.Second)); time.Now().Before(until); {
 		for _, address := range addresses {
-			require.Equal(w, []string{w.c.NodeMAC(living)}, w.answerers(address))
+			require.Equal(w, []string{w.c.NodeMAC(living)}, w.addressOwners(address))
 		}
 	}
 	stop()
@@ -307,7 +307,7 @@ func lies(addresses []netip.Addr, i int) *pb.Report {
 	out := &pb.Report{Snapshot: i == 0, Down: []string{"node1", "node2"}, InterfacesChanged: true}
 	one := &pb.Interface{Name: "eth0", Mac: "06:00:00:00:00:03"}
 	for _, address := range addresses {
-		out.Claims = append(out.Claims, &pb.Claim{Address: address.AsSlice(), Stamp: &pb.Stamp{Term: 1 << 40, Revision: uint64(1 + i)}})
+		out.Claims = append(out.Claims, &pb.Claim{Address: address.AsSlice(), Version: &pb.Version{Term: 1 << 40, Revision: uint64(1 + i)}})
 		one.Prefixes = append(one.Prefixes, netip.PrefixFrom(address, address.BitLen()).String())
 	}
 	out.Interfaces = []*pb.Interface{one}

@@ -33,7 +33,7 @@ func TestFault_K1_1_AFloodOnTheLAN(t *testing.T) {
 	addresses := w.addresses("web", 2)
 	ours := w.ours(w.nodes()...)
 	for _, address := range addresses {
-		owner := w.answerer(address)
+		owner := w.addressOwner(address)
 		under := func(name string, input func(context.Context)) {
 			t.Run(fmt.Sprintf("%s of %s", name, address), func(t *testing.T) {
 				w := w.with(t)

@@ -47,7 +47,7 @@ func TestFault_K2_3_NodeDeletedWhileItRuns(t *testing.T) {
 // deleteOwner deletes the Node that answers for the first address.
 func (b bgp) deleteOwner(onLAN, routed []netip.Addr, meanwhile func(bgp)) {
 	b.Helper()
-	owner := b.nodeOf(b.answerer(onLAN[0]))
+	owner := b.nodeOf(b.addressOwner(onLAN[0]))
 	others := slices.DeleteFunc(slices.Clone(b.nodes()), func(node string) bool { return node == owner })
 	o := b.observe(slices.Concat(onLAN, routed))
 	time.Sleep(time.Second)
@@ -64,7 +64,7 @@ func (b bgp) deleteOwner(onLAN, routed []netip.Addr, meanwhile func(bgp)) {
 	b.Logf("and routers have no path to it after %s", time.Since(began).Round(time.Millisecond))
 	b.noPaths(routed, owner)
 	require.Less(b, time.Since(began), lasting(10*time.Second, 30*time.Second), "105 s was seen")
-	now := b.answerer(onLAN[0])
+	now := b.addressOwner(onLAN[0])
 	b.stays(onLAN[0], now)
 	b.toldOf("default", owner, "NodeDeleting", "answers for no address any longer")
 	ended()

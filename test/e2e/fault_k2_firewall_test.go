@@ -52,7 +52,7 @@ func (m *matrix) heartbeats(verdict string) {
 		all.Go(func() error {
 			_, err := m.c.In(m.Context(), node, "nft", "add table inet heartbeats; flush table inet heartbeats; "+
 				"add chain inet heartbeats output { type filter hook output priority 0; }; "+
-				fmt.Sprintf("add rule inet heartbeats output udp dport %d %s", sightPort, verdict))
+				fmt.Sprintf("add rule inet heartbeats output udp dport %d %s", heartbeatPort, verdict))
 			return err
 		})
 	}

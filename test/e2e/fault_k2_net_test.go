@@ -174,7 +174,7 @@ func (m *matrix) twoPortsInOneSubnet() {
 				port = ipv4Port
 			}
 			mac := m.portMAC(node, port)
-			m.until(func() bool { return slices.Equal(m.answerers(address), []string{mac}) }, "%s of %s does not answer for %s", port, node, address)
+			m.until(func() bool { return slices.Equal(m.addressOwners(address), []string{mac}) }, "%s of %s does not answer for %s", port, node, address)
 			m.works(address)
 			m.stays(address, mac)
 			for range 20 {
@@ -235,7 +235,7 @@ func (m *matrix) segmentOfSome() {
 // poolsAnd is a cloud-config with the testbed's pool and more.
 func (m *matrix) poolsAnd(more string) string {
 	return fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\npools:\n- {name: default, addresses: [%q, %q], l2: [{interface: eth0}]}\n%s",
-		sight, m.c.PoolV4(), m.c.PoolV6(), more)
+		slowFailover, m.c.PoolV4(), m.c.PoolV6(), more)
 }
 
 // plug gives a host another interface, eth2, on a switch of the LAN.

@@ -45,7 +45,7 @@ func TestFault_K3_3_ReleaseOnTheTestbed(t *testing.T) {
 // classConfig is a cloud-config that serves a class beside none.
 func (l *lab) classConfig(class, onShrink string) string {
 	text := fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\nonShrink: %s\npools:\n- name: default\n  addresses: [%s-%s]\n",
-		sight, onShrink, l.poolAddress(0), l.poolAddress(99))
+		slowFailover, onShrink, l.poolAddress(0), l.poolAddress(99))
 	if class != "" {
 		text += "loadBalancerClasses: [" + class + "]\n"
 	}

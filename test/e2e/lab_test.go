@@ -39,10 +39,10 @@ const (
 	patience = 3 * time.Minute
 	pause    = 100 * time.Millisecond
 	system   = "baremetal-ccm"
-	// sight has nodes take each other for down after two seconds. By default it is 300 ms, for
+	// slowFailover has nodes take each other for down after two seconds. By default it is 300 ms, for
 	// which a machine that runs a whole cluster, and more, may well leave a process waiting:
 	// its addresses move then, as they should. How fast a takeover is is for the benches.
-	sight = "{transmitInterval: 100ms, detectMultiplier: 20}"
+	slowFailover = "{transmitInterval: 100ms, detectMultiplier: 20}"
 )
 
 // lab is a testbed and the test that uses it.
@@ -57,7 +57,7 @@ func up(t *testing.T, options testbed.Options) *lab {
 	t.Helper()
 	options.Dir = t.TempDir()
 	options.OwnerPID = os.Getpid()
-	options.Sight = cmp.Or(options.Sight, sight)
+	options.Failover = cmp.Or(options.Failover, slowFailover)
 	began := time.Now()
 	c, err := testbed.Up(t.Context(), options)
 	require.NoError(t, err)
@@ -209,21 +209,21 @@ func (l *lab) address(name string) netip.Addr {
 	return address
 }
 
-// answerers returns the MACs that answered twenty requests of the client to everybody, by
+// addressOwners returns the MACs that answered twenty requests of the client to everybody, by
 // ARP or NDP.
-func (l *lab) answerers(address netip.Addr) []string {
+func (l *lab) addressOwners(address netip.Addr) []string {
 	l.Helper()
 	macs, err := l.c.Ask(l.Context(), testbed.Question{Address: address}, 20)
 	require.NoError(l, err)
 	return slices.Sorted(maps.Keys(macs))
 }
 
-// answerer waits until exactly one MAC answers, and returns it.
-func (l *lab) answerer(address netip.Addr) string {
+// addressOwner waits until exactly one MAC answers, and returns it.
+func (l *lab) addressOwner(address netip.Addr) string {
 	l.Helper()
 	var mac string
 	l.eventually(func(t *assert.CollectT) {
-		macs := l.answerers(address)
+		macs := l.addressOwners(address)
 		require.Len(t, macs, 1)
 		mac = macs[0]
 	}, "who answers for %s", address)
@@ -233,14 +233,14 @@ func (l *lab) answerer(address netip.Addr) string {
 // silent waits until nobody answers.
 func (l *lab) silent(address netip.Addr) {
 	l.Helper()
-	l.eventually(func(t *assert.CollectT) { require.Empty(t, l.answerers(address)) }, "%s is still answered", address)
+	l.eventually(func(t *assert.CollectT) { require.Empty(t, l.addressOwners(address)) }, "%s is still answered", address)
 }
 
 // stays checks that the same MAC goes on answering for a while.
 func (l *lab) stays(address netip.Addr, mac string) {
 	l.Helper()
 	for range 5 {
-		require.Equal(l, []string{mac}, l.answerers(address))
+		require.Equal(l, []string{mac}, l.addressOwners(address))
 	}
 }
 
@@ -261,7 +261,7 @@ func (l *lab) nodeOf(mac string) string {
 func (l *lab) eventuallyAnsweredByAnother(address netip.Addr, node string) {
 	l.Helper()
 	l.eventually(func(t *assert.CollectT) {
-		macs := l.answerers(address)
+		macs := l.addressOwners(address)
 		require.Len(t, macs, 1)
 		require.NotEqual(t, l.c.NodeMAC(node), macs[0])
 	}, "%s is still answered by %s", address, node)

@@ -118,7 +118,7 @@ func (m *matrix) streamBreaks() {
 	m.create("there-before", alone)
 	owners := m.owners()
 	for _, address := range m.addresses("there-before", 2) {
-		owners[address] = m.nodeOf(m.answerer(address))
+		owners[address] = m.nodeOf(m.addressOwner(address))
 		require.Equal(m, node, owners[address])
 	}
 	heal := m.block(node, 10270)
@@ -167,7 +167,7 @@ func (m *matrix) interfaceChanges() {
 	follows := func() {
 		m.Helper()
 		for _, address := range addresses {
-			m.until(func() bool { return slices.Equal(m.answerers(address), []string{m.hardware(node)}) }, "%s does not answer for %s", node, address)
+			m.until(func() bool { return slices.Equal(m.addressOwners(address), []string{m.hardware(node)}) }, "%s does not answer for %s", node, address)
 			m.works(address)
 		}
 	}

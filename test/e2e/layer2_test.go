@@ -181,7 +181,7 @@ func (m *matrix) pools() string {
 		part[8] = byte(number)
 		return fmt.Sprintf("- {name: %s, addresses: [%s/24, %s/72], %s}\n", name, plus(v4, 256*number), netip.AddrFrom16(part), rest)
 	}
-	return "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: " + sight + "\npools:\n" +
+	return "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: " + slowFailover + "\npools:\n" +
 		pool("default", 0, "l2: [{interface: eth0}]") +
 		pool("selected", 1, "autoAssign: false, l2: [{interface: eth0, nodeSelectors: [{matchLabels: {kubernetes.io/hostname: node2}}]}]") +
 		pool("elsewhere", 2, "autoAssign: false, l2: [{interface: eth7}]")
@@ -200,7 +200,7 @@ func from(pool string, change func(*corev1.Service)) func(*corev1.Service) {
 // address.
 func (m *matrix) answered(c combination, address netip.Addr) {
 	m.Helper()
-	node := m.nodeOf(m.answerer(address))
+	node := m.nodeOf(m.addressOwner(address))
 	m.works(address)
 	if c.local {
 		require.Contains(m, right, node, "L2: only nodes with an endpoint answer")
@@ -306,7 +306,7 @@ func (m *matrix) howItIsAsked() {
 	m.create("asked", of(dual, false))
 	stranger := net.HardwareAddr{2, 0, 0, 0, 0, 0x99} // the switch does not know it and asks everywhere
 	for _, address := range m.addresses("asked", 2) {
-		mac := m.answerer(address)
+		mac := m.addressOwner(address)
 		owner, err := net.ParseMAC(mac)
 		require.NoError(m, err)
 		free := m.c.PoolV4().Addr()
@@ -345,7 +345,7 @@ func (m *matrix) twoOnOne() {
 			require.Equal(t, addresses, m.addresses(udp, len(addresses)))
 			var macs []string
 			for _, address := range addresses {
-				macs = append(macs, m.answerer(address))
+				macs = append(macs, m.addressOwner(address))
 				m.works(address)
 			}
 			m.delete(tcp)
@@ -369,7 +369,7 @@ func (m *matrix) twoOnOne() {
 func (m *matrix) solicitations() {
 	m.create("forms", of(dual, false))
 	for _, address := range m.addresses("forms", 2) {
-		mac := m.answerer(address)
+		mac := m.addressOwner(address)
 		owner, err := net.ParseMAC(mac)
 		require.NoError(m, err)
 		forms := map[string]testbed.Question{
@@ -466,7 +466,7 @@ func (m *matrix) owners() map[netip.Addr]string {
 // answeredBy waits until a node, and nobody else, answers for an address.
 func (l *lab) answeredBy(address netip.Addr, node string) {
 	l.Helper()
-	l.until(func() bool { return slices.Equal(l.answerers(address), []string{l.c.NodeMAC(node)}) }, "%s does not answer for %s", node, address)
+	l.until(func() bool { return slices.Equal(l.addressOwners(address), []string{l.c.NodeMAC(node)}) }, "%s does not answer for %s", node, address)
 }
 
 // answering returns the MACs that answer for each address, all asked at the same time.

@@ -153,7 +153,7 @@ func TestOptIn(t *testing.T) {
 			l.create(name, func(svc *corev1.Service) { svc.Spec.LoadBalancerClass = &class })
 			address := l.address(name)
 			require.True(t, l.c.PoolV4().Contains(address))
-			l.answerer(address)
+			l.addressOwner(address)
 			l.requested(address)
 			require.Equal(t, []string{"baremetal.cloud/load-balancer-cleanup"}, l.get(name).Finalizers)
 		}
@@ -166,11 +166,11 @@ func TestOptIn(t *testing.T) {
 		l.stop("ccm:" + l.nodeOfReplica(before))
 		l.leader(before)
 		address := l.address("ours")
-		l.answerer(address)
+		l.addressOwner(address)
 		l.unlabel("node2", corev1.LabelNodeExcludeBalancers)
 		// By the time the new leader has served another one it has looked at theirs.
 		l.create("later", func(svc *corev1.Service) { svc.Spec.LoadBalancerClass = &ours })
-		l.answerer(l.address("later"))
+		l.addressOwner(l.address("later"))
 		require.NotContains(t, l.written("theirs"), "baremetal-ccm")
 		require.Contains(t, l.written("later"), "baremetal-ccm")
 		svc := l.get("theirs")

@@ -198,7 +198,7 @@ func cloudConfig(random *rand.Rand, v4, v6 netip.Addr) string {
 	if on(1, 4) {
 		shrink = "Reassign"
 	}
-	fmt.Fprintf(&b, "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nloadBalancerClasses: [baremetal.cloud/lb]\nfailover: %s\nonShrink: %s\npools:\n", sight, shrink)
+	fmt.Fprintf(&b, "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nloadBalancerClasses: [baremetal.cloud/lb]\nfailover: %s\nonShrink: %s\npools:\n", slowFailover, shrink)
 	pool := func(name string, at, size4, size6 int, more string) {
 		fmt.Fprintf(&b, "- {name: %s, addresses: [%s-%s, \"%s-%s\"], priority: %d, reuseAfter: %s, autoAssign: %t, disabled: %t, l2: [{interface: eth0}]%s}\n",
 			name, plus(v4, at), plus(v4, at+size4-1), plus(v6, at), plus(v6, at+size6-1),

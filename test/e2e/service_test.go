@@ -24,14 +24,14 @@ func TestOneService(t *testing.T) {
 			l.create("web", nil)
 			address := l.address("web")
 			require.True(t, l.c.PoolV4().Contains(address), "%s is not in the pool", address)
-			owner := l.answerer(address)
+			owner := l.addressOwner(address)
 			l.requested(address)
 
 			t.Run("conditions and Events say so", func(t *testing.T) { l.with(t).described("web", address, "default") })
 			t.Run("survives a restart of the CCM", func(t *testing.T) {
 				l := l.with(t)
 				l.stop("ccm")
-				require.Equal(t, owner, l.answerer(address), "without a control plane nothing changes on the wire")
+				require.Equal(t, owner, l.addressOwner(address), "without a control plane nothing changes on the wire")
 				l.requested(address)
 				l.start("ccm")
 				l.leader("")
@@ -84,7 +84,7 @@ func TestService(t *testing.T) {
 		l := l.with(t)
 		l.create("web", nil)
 		address := l.address("web")
-		l.answerer(address)
+		l.addressOwner(address)
 		l.change("web", func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP })
 		l.silent(address)
 		l.delete("web")
@@ -96,7 +96,7 @@ func TestService(t *testing.T) {
 		class := "baremetal.cloud/lb"
 		l.create("classed", func(svc *corev1.Service) { svc.Spec.LoadBalancerClass = &class })
 		address := l.address("classed")
-		l.answerer(address)
+		l.addressOwner(address)
 		l.requested(address)
 		l.delete("classed")
 		l.silent(address)
@@ -118,11 +118,11 @@ func TestService(t *testing.T) {
 		l := l.with(t)
 		l.create("web", nil)
 		address := l.address("web")
-		owner := l.answerer(address)
+		owner := l.addressOwner(address)
 		for _, what := range []string{"apiserver", "etcd", "ccm"} {
 			l.stop(what)
 		}
-		require.Equal(t, owner, l.answerer(address))
+		require.Equal(t, owner, l.addressOwner(address))
 		l.requested(address)
 		for _, what := range []string{"etcd", "apiserver", "ccm"} {
 			l.start(what)

@@ -54,7 +54,7 @@ func (l *lab) shareComesBack() {
 	s := l.stream(addresses)
 	began := time.Now()
 	l.configure(fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\npools:\n- {name: default, addresses: [%q], l2: [{interface: eth0}]}\n", l.c.PoolV4()) +
-		fmt.Sprintf("failover: %s\nrebalance: {maxMovesPerMinute: %d}\n", sight, movesPerMinute))
+		fmt.Sprintf("failover: %s\nrebalance: {maxMovesPerMinute: %d}\n", slowFailover, movesPerMinute))
 	var history []map[string]int
 	l.until(func() bool {
 		shares := l.shares(addresses)

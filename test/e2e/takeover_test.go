@@ -16,7 +16,7 @@ import (
 	"baremetal.cloud/ccm/test/e2e/testbed"
 )
 
-// gapAllowed bounds what takes little more than the two seconds of sight, on a machine that
+// gapAllowed bounds what takes little more than the two seconds of detection, on a machine that
 // does much besides.
 const gapAllowed = 20 * time.Second
 
@@ -29,16 +29,16 @@ func TestTakeover(t *testing.T) {
 		svc.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 	})
 	address := l.address("web")
-	owner := l.answerer(address)
+	owner := l.addressOwner(address)
 	l.requested(address)
 	t.Run("the leader tells of a move", func(t *testing.T) {
 		l, node := l.with(t), l.nodeOf(owner)
 		l.stop("announcer:" + node)
 		l.eventuallyAnsweredByAnother(address, node)
-		l.told("web", "Announced", fmt.Sprintf("answers for %s now, after node %s (NodeLeft", address, node))
+		l.told("web", "Announced", fmt.Sprintf("answers for %s now, after node %s (AnnouncerStopped", address, node))
 		l.start("announcer:" + node)
 	})
-	owner = l.answerer(address)
+	owner = l.addressOwner(address)
 	l.stop("ccm")
 	l.stop("apiserver")
 	l.stays(address, owner)
@@ -47,11 +47,11 @@ func TestTakeover(t *testing.T) {
 	t.Run("a loud cut", func(t *testing.T) { l.with(t).cutAndHeal(address, testbed.Loud) })
 	t.Run("an announcer ends", func(t *testing.T) {
 		l := l.with(t)
-		node := l.nodeOf(l.answerer(address))
+		node := l.nodeOf(l.addressOwner(address))
 		l.stop("announcer:" + node)
 		gap := l.gap(address, time.Now())
 		l.eventuallyAnsweredByAnother(address, node)
-		mac := l.answerer(address)
+		mac := l.addressOwner(address)
 		l.start("announcer:" + node)
 		t.Logf("%s ended: %s answers, the first request succeeded after %s", node, l.nodeOf(mac), gap)
 		l.stays(address, mac)
@@ -69,31 +69,31 @@ func TestTakeover(t *testing.T) {
 	t.Run("the control plane is back", func(t *testing.T) {
 		l := l.with(t)
 		l.start("announcer")
-		l.stays(address, l.answerer(address))
+		l.stays(address, l.addressOwner(address))
 		l.start("apiserver")
 		l.start("ccm")
 		l.leader("")
 		l.described("web", address, "default")
-		l.stays(address, l.answerer(address))
+		l.stays(address, l.addressOwner(address))
 	})
 }
 
 // cutAndHeal cuts the cable of who answers, and heals it.
 func (l *lab) cutAndHeal(address netip.Addr, how testbed.Cut) {
 	l.Helper()
-	before := l.answerer(address)
+	before := l.addressOwner(address)
 	node := l.nodeOf(before)
 	require.NoError(l, l.c.Cut(l.Context(), node, how))
 	gap := l.gap(address, time.Now())
-	after := l.answerer(address)
+	after := l.addressOwner(address)
 	require.NotEqual(l, before, after)
 	l.Logf("%s was cut: %s answers, the first request succeeded after %s", node, l.nodeOf(after), gap)
 	require.Less(l, gap, gapAllowed)
 
 	require.NoError(l, l.c.Heal(l.Context(), node))
 	healed := time.Now()
-	require.Equal(l, after, l.answerer(address), "nothing is taken back")
-	l.Logf("one answerer within %s of the heal", time.Since(healed))
+	require.Equal(l, after, l.addressOwner(address), "nothing is taken back")
+	l.Logf("one owner within %s of the heal", time.Since(healed))
 	l.stays(address, after)
 	l.requested(address)
 }

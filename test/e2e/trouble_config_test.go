@@ -43,7 +43,7 @@ func TestCloudConfigTrouble(t *testing.T) {
 func (w *witness) pool(first, last int) string {
 	v4 := w.c.PoolV4().Addr()
 	return fmt.Sprintf("apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nfailover: %s\npools:\n- name: default\n  addresses: [%s-%s]\n  l2: [{interface: eth0}]\n",
-		sight, plus(v4, first), plus(v4, last))
+		slowFailover, plus(v4, first), plus(v4, last))
 }
 
 // configure writes the cloud-config.
@@ -121,7 +121,7 @@ func (w *witness) configShrunk() {
 	w.Helper()
 	w.create("web", nil)
 	address := w.address("web")
-	owner := w.answerer(address)
+	owner := w.addressOwner(address)
 	grown, shrunk := w.pool(0, 510), w.pool(600, 610)
 	w.configure(shrunk)
 	w.eventually(func(t *assert.CollectT) {

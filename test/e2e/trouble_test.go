@@ -75,7 +75,7 @@ func (w *witness) leaderKilled() {
 // bothKilled kills both replicas at once; nothing moves on the wire meanwhile.
 func (w *witness) bothKilled() {
 	w.Helper()
-	owner := w.answerer(w.published("old"))
+	owner := w.addressOwner(w.published("old"))
 	w.leader("")
 	w.burst("both-", 30)
 	w.note("SIGKILL to both replicas")
@@ -85,7 +85,7 @@ func (w *witness) bothKilled() {
 	w.create("while-dead", nil)
 	w.delete("both-0")
 	w.address("while-dead")
-	require.Equal(w, owner, w.answerer(w.published("old")))
+	require.Equal(w, owner, w.addressOwner(w.published("old")))
 	w.remove("both-", 30)
 	w.delete("while-dead")
 }
@@ -158,14 +158,14 @@ func (w *witness) leaseDeleted() {
 // when the API server came back: what it remembers may be wrong by then.
 func (w *witness) apiServerAway() {
 	w.Helper()
-	owner := w.answerer(w.published("old"))
+	owner := w.addressOwner(w.published("old"))
 	address := w.published("old")
 	before, processes := w.leader(""), w.processes()
 	w.burst("away-", 30)
 	w.note("the API server is stopped")
 	w.stop("apiserver")
 	for until := time.Now().Add(2 * lapse); time.Now().Before(until); {
-		require.Equal(w, []string{owner}, w.answerers(address))
+		require.Equal(w, []string{owner}, w.addressOwners(address))
 		time.Sleep(time.Second)
 	}
 	w.apiServerBack()
@@ -321,7 +321,7 @@ func (w *witness) finalizerRemoved() {
 	w.Helper()
 	w.create("forced", nil)
 	address := w.address("forced")
-	w.answerer(address)
+	w.addressOwner(address)
 	w.removeByForce("forced")
 	w.silent(address)
 	w.taken(address)
@@ -331,7 +331,7 @@ func (w *witness) finalizerRemovedWhileDown() {
 	w.Helper()
 	w.create("forced", nil)
 	address := w.address("forced")
-	w.answerer(address)
+	w.addressOwner(address)
 	w.stop("ccm")
 	w.removeByForce("forced")
 	w.start("ccm")
@@ -345,7 +345,7 @@ func (w *witness) typeChangedWhileDown() {
 	w.Helper()
 	w.create("plain", nil)
 	address := w.address("plain")
-	w.answerer(address)
+	w.addressOwner(address)
 	w.stop("ccm")
 	w.change("plain", func(svc *corev1.Service) { svc.Spec.Type = corev1.ServiceTypeClusterIP })
 	w.start("ccm")

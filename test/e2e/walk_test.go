@@ -221,7 +221,7 @@ func nodeSituations() []situation {
 		{"13-no-announcer", []string{"service/third"}, "NoEligibleNode", "", "Name: third", "no announcer of node node3 is connected to the leader", "or the nodes",
 			func(w *walk) { w.stop("announcer:node3"); asks("third", in("third"))(w) },
 			func(w *walk) { w.start("announcer:node3"); w.told("third", "Announced", "node node3 answers for") }},
-		{"14-peer-down", []string{"service/routed", "node/node1"}, "NoSession", "BGP session lost", "Name: routed", "3 of 3 BGP sessions of 3 nodes (node1, node2, node3) do not carry it: lost 3", "see the router",
+		{"14-peer-down", []string{"service/routed", "node/node1"}, "NoBGPSession", "BGP session lost", "Name: routed", "3 of 3 BGP sessions of 3 nodes (node1, node2, node3) do not carry it: lost 3", "see the router",
 			func(w *walk) {
 				asks("routed", in("frr-only"))(w)
 				w.eventually(func(t *assert.CollectT) { // each node has its session
@@ -239,12 +239,12 @@ func nodeSituations() []situation {
 		{"16-cordon", []string{"service/drained"}, "NodeCordoned", "address moved", "Name: drained", "NodeCordoned: it is cordoned", "",
 			func(w *walk) {
 				asks("drained", in("drained"))(w)
-				kubectl("cordon", w.nodeOf(w.answerer(w.address("drained"))))(w)
+				kubectl("cordon", w.nodeOf(w.addressOwner(w.address("drained"))))(w)
 			}, kubectl("uncordon", "node1", "node2", "node3")},
-		{"17-kube-proxy-dead", []string{"service/unhealthy"}, "NodeUnwell", "kube-proxy of this node does not work", "Name: unhealthy", "NodeUnwell: its kube-proxy does not work", "",
+		{"17-kube-proxy-dead", []string{"service/unhealthy"}, "KubeProxyUnhealthy", "kube-proxy of this node does not work", "Name: unhealthy", "KubeProxyUnhealthy: its kube-proxy does not work", "",
 			func(w *walk) {
 				asks("unhealthy", in("unhealthy"))(w)
-				node := w.nodeOf(w.answerer(w.address("unhealthy")))
+				node := w.nodeOf(w.addressOwner(w.address("unhealthy")))
 				w.stop("kube-proxy:" + node)
 			},
 			func(w *walk) {

@@ -45,7 +45,7 @@ type Key struct {
 	// Interface is the name of the one that packets go through and come from; empty for that
 	// of the route. A link-local peer needs one, a multihop session has none.
 	Interface string
-	// Multihop says that there are routers between the two (RFC 5883).
+	// Multihop reports whether there are routers between the two (RFC 5883).
 	Multihop bool
 }
 
@@ -82,8 +82,8 @@ type SessionConfig struct {
 	Auth *Auth
 }
 
-// normal returns c with its addresses as they are compared.
-func (c SessionConfig) normal() SessionConfig {
+// normalized returns c with its addresses as they are compared.
+func (c SessionConfig) normalized() SessionConfig {
 	if c.Interface == "" {
 		c.Interface = c.Peer.Zone()
 	}
@@ -91,8 +91,8 @@ func (c SessionConfig) normal() SessionConfig {
 	return c
 }
 
-// check says what of a normal c cannot work.
-func (c SessionConfig) check() error {
+// checkConfig says what of a normal c cannot work.
+func (c SessionConfig) checkConfig() error {
 	var all []error
 	refuse := func(wrong bool, format string, args ...any) {
 		if wrong {
@@ -121,8 +121,8 @@ func (c SessionConfig) check() error {
 	return nil
 }
 
-// protocol returns what the state machine has to know of c.
-func (c SessionConfig) protocol() protocol.Config {
+// protocolConfig returns what the state machine has to know of c.
+func (c SessionConfig) protocolConfig() protocol.Config {
 	p := protocol.Config{DesiredMinTx: c.TransmitInterval, RequiredMinRx: c.ReceiveInterval, DetectMultiplier: c.DetectMultiplier}
 	if c.Auth != nil {
 		p.Auth = *c.Auth

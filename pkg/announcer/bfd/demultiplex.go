@@ -16,9 +16,9 @@ var (
 	errOld           = errors.New("a later packet was read before")
 )
 
-// receive gives a datagram that came before now to its session (RFC 5880 §6.3, RFC 5881 §3, RFC 5883
+// receiveDatagram gives a datagram that came before now to its session (RFC 5880 §6.3, RFC 5881 §3, RFC 5883
 // §3).
-func (r *Runner) receive(d datagram, now time.Duration) {
+func (r *Runner) receiveDatagram(d datagram, now time.Duration) {
 	s, p, err := r.demultiplex(d)
 	if err != nil {
 		r.dropped[err.Error()]++
@@ -33,8 +33,8 @@ func (r *Runner) receive(d datagram, now time.Duration) {
 		s.dropped[errOld.Error()]++
 		return
 	}
-	s.hear(d.at)
-	r.step(s, protocol.Received{Packet: p, At: d.at}, now)
+	s.noteHeard(d.at)
+	r.stepSession(s, protocol.Received{Packet: p, At: d.at}, now)
 }
 
 // demultiplex finds the session of a datagram. The discriminator that we gave the peer says
@@ -50,14 +50,14 @@ func (r *Runner) demultiplex(d datagram) (*session, protocol.Packet, error) {
 	}
 	if p.YourDiscriminator != 0 {
 		s := r.byDiscriminator[p.YourDiscriminator]
-		if s == nil || s.config.socket() != d.socket {
+		if s == nil || s.config.socketOf() != d.socket {
 			return nil, p, errDiscriminator
 		}
 		return s, p, nil
 	}
 	var found *session
 	for _, s := range r.byPeer[d.from] {
-		if r.matches(s.config.Key, d) && !s.leaving && (found == nil || s.config.precision() > found.config.precision()) {
+		if r.matchesKey(s.config.Key, d) && !s.leaving && (found == nil || s.config.precision() > found.config.precision()) {
 			found = s
 		}
 	}
@@ -67,9 +67,9 @@ func (r *Runner) demultiplex(d datagram) (*session, protocol.Packet, error) {
 	return found, p, nil
 }
 
-// matches reports whether a datagram from k's peer came the way of k.
-func (r *Runner) matches(k Key, d datagram) bool {
-	if k.socket() != d.socket || !sameScope(k.Peer, d.to) || k.Local.IsValid() && k.Local != d.to {
+// matchesKey reports whether a datagram from k's peer came the way of k.
+func (r *Runner) matchesKey(k Key, d datagram) bool {
+	if k.socketOf() != d.socket || !sameScope(k.Peer, d.to) || k.Local.IsValid() && k.Local != d.to {
 		return false
 	}
 	if k.Interface == "" {

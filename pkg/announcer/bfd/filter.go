@@ -36,9 +36,9 @@ const (
 	yourDiscriminatorOffset, shortest = 8, 24
 )
 
-// dividing returns the program that divides packets between the sockets of a port, which it returns by
+// dividingFilter returns the program that divides packets between the sockets of a port, which it returns by
 // their numbers. It begins at the packet itself.
-func dividing(s socket, admitted []admission) ([]bpf.RawInstruction, error) {
+func dividingFilter(s socket, admitted []admission) ([]bpf.RawInstruction, error) {
 	ttl, source := uint32(ttlOffset), uint32(ipv4SourceOffset)
 	if s.ipv6 {
 		ttl, source = hopLimitOffset, ipv6Source
@@ -81,9 +81,9 @@ func dividing(s socket, admitted []admission) ([]bpf.RawInstruction, error) {
 	return raw, nil
 }
 
-// straight is the program of each socket: what is sent to a group of machines would come to all
+// socketProgram is the program of each socket: what is sent to a group of machines would come to all
 // sockets of a port.
-func straight() ([]bpf.RawInstruction, error) {
+func socketProgram() ([]bpf.RawInstruction, error) {
 	return bpf.Assemble([]bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},

@@ -52,8 +52,8 @@ func (n *network) Open(wanted map[socket][]admission) error {
 		families[s.ipv6] = true
 	}
 	for s, p := range n.ports {
-		if wanted[s] == nil || p.broken() {
-			n.close(s)
+		if wanted[s] == nil || p.isBroken() {
+			n.closePort(s)
 		}
 	}
 	for ipv6, fd := range n.senders {
@@ -64,44 +64,44 @@ func (n *network) Open(wanted map[socket][]admission) error {
 	}
 	var failures []error
 	for s, admitted := range wanted {
-		failures = append(failures, n.listen(s, admitted))
+		failures = append(failures, n.listenOn(s, admitted))
 	}
 	for ipv6 := range families {
 		if _, ok := n.senders[ipv6]; !ok {
-			failures = append(failures, n.dial(ipv6))
+			failures = append(failures, n.openSender(ipv6))
 		}
 	}
 	return errors.Join(failures...)
 }
 
-// listen opens a port, or has one that is open take packets of those sessions.
-func (n *network) listen(s socket, admitted []admission) (err error) {
+// listenOn opens a port, or has one that is open take packets of those sessions.
+func (n *network) listenOn(s socket, admitted []admission) (err error) {
 	p := n.ports[s]
 	if p != nil {
-		return p.admit(s, admitted)
+		return p.admitSessions(s, admitted)
 	}
-	if p, err = listen(s, admitted); err != nil {
+	if p, err = openPort(s, admitted); err != nil {
 		return err
 	}
 	n.ports[s] = p
 	for _, r := range p.receivers {
 		ready := func() {
-			if pause := r.read(maxAtOnce); r.broken {
+			if pause := r.readDatagrams(maxAtOnce); r.broken {
 				n.loop.Remove(r.fd)
 			} else if pause > 0 {
 				n.loop.Pause(r.fd, pause)
 			}
 		}
 		if err := n.loop.Add(r.fd, ready); err != nil {
-			n.close(s)
+			n.closePort(s)
 			return fmt.Errorf("receive on %s: %w", s, err)
 		}
 	}
 	return nil
 }
 
-// close closes a port.
-func (n *network) close(s socket) {
+// closePort closes a port.
+func (n *network) closePort(s socket) {
 	for _, r := range n.ports[s].receivers {
 		n.loop.Remove(r.fd) // Its number may soon be another one's.
 	}
@@ -109,8 +109,8 @@ func (n *network) close(s socket) {
 	delete(n.ports, s)
 }
 
-// open opens a datagram socket that does not wait, on a port of all addresses of the host.
-func open(family, number int, options func(fd int) error) (fd int, err error) {
+// openSocket opens a datagram socket that does not wait, on a port of all addresses of the host.
+func openSocket(family, number int, options func(fd int) error) (fd int, err error) {
 	if fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0); err != nil {
 		return -1, err
 	}
@@ -127,7 +127,7 @@ func open(family, number int, options func(fd int) error) (fd int, err error) {
 	return fd, nil
 }
 
-func (n *network) dial(ipv6 bool) error {
+func (n *network) openSender(ipv6 bool) error {
 	family, level, class, limit := unix.AF_INET, unix.IPPROTO_IP, unix.IP_TOS, unix.IP_TTL
 	if ipv6 {
 		family, level, class, limit = unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_TCLASS, unix.IPV6_UNICAST_HOPS
@@ -135,7 +135,7 @@ func (n *network) dial(ipv6 bool) error {
 	var err error
 	for range sourcePortTries {
 		var fd int
-		fd, err = open(family, firstSourcePort+rand.IntN(1<<16-firstSourcePort), func(fd int) error {
+		fd, err = openSocket(family, firstSourcePort+rand.IntN(1<<16-firstSourcePort), func(fd int) error {
 			return errors.Join(
 				unix.SetsockoptInt(fd, level, class, trafficClass),
 				unix.SetsockoptInt(fd, level, limit, singleHopTTL),
@@ -155,7 +155,7 @@ func (n *network) dial(ipv6 bool) error {
 
 func (n *network) Broken() bool {
 	for _, p := range n.ports {
-		if p.broken() {
+		if p.isBroken() {
 			return true
 		}
 	}
@@ -165,13 +165,13 @@ func (n *network) Broken() bool {
 func (n *network) Receive(everything bool) (some []datagram) {
 	for _, p := range n.ports {
 		if everything {
-			p.receivers[known].read(maxDrained)
+			p.receivers[known].readDatagrams(maxDrained)
 		}
 	}
 	now := now()
 	for _, p := range n.ports {
 		for _, r := range p.receivers {
-			some = append(some, r.take(now)...)
+			some = append(some, r.takeRead(now)...)
 		}
 	}
 	// The packets of a session that comes up go to two sockets.
@@ -245,7 +245,7 @@ func (n *network) Source(peer netip.Addr, index int) (netip.Addr, error) {
 
 func (n *network) Close() {
 	for s := range n.ports {
-		n.close(s)
+		n.closePort(s)
 	}
 	for ipv6, fd := range n.senders {
 		_ = unix.Close(fd)

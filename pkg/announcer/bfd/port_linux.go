@@ -37,11 +37,11 @@ type port struct {
 	admitted  []admission
 }
 
-// listen opens a port.
-func listen(s socket, admitted []admission) (*port, error) {
+// openPort opens a port.
+func openPort(s socket, admitted []admission) (*port, error) {
 	p := &port{}
 	for k := range kinds {
-		fd, err := bind(s, k)
+		fd, err := bindSocket(s, k)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("receive on %s: %w", s, err), p.Close())
 		}
@@ -56,14 +56,14 @@ func listen(s socket, admitted []admission) (*port, error) {
 		}
 	}
 	p.receivers[starting].pace = rate.NewLimiter(startingRate, startingRate)
-	if err := p.admit(s, admitted); err != nil {
+	if err := p.admitSessions(s, admitted); err != nil {
 		return nil, errors.Join(fmt.Errorf("receive on %s: %w", s, err), p.Close())
 	}
 	return p, nil
 }
 
-// bind opens a socket on a port of all addresses of the host.
-func bind(s socket, k kind) (fd int, err error) {
+// bindSocket opens a socket on a port of all addresses of the host.
+func bindSocket(s socket, k kind) (fd int, err error) {
 	family, number := unix.AF_INET, singleHopPort
 	if s.ipv6 {
 		family = unix.AF_INET6
@@ -71,11 +71,11 @@ func bind(s socket, k kind) (fd int, err error) {
 	if s.multihop {
 		number = multihopPort
 	}
-	program, err := straight()
+	program, err := socketProgram()
 	if err != nil {
 		return -1, err
 	}
-	return open(family, number, func(fd int) error {
+	return openSocket(family, number, func(fd int) error {
 		level, about, limit := unix.IPPROTO_IP, unix.IP_PKTINFO, unix.IP_RECVTTL
 		if s.ipv6 {
 			level, about, limit = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, unix.IPV6_RECVHOPLIMIT
@@ -90,12 +90,12 @@ func bind(s socket, k kind) (fd int, err error) {
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffers[k]),
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, share),
-			attach(fd, unix.SO_ATTACH_FILTER, program),
+			attachProgram(fd, unix.SO_ATTACH_FILTER, program),
 		)
 	})
 }
 
-func attach(fd, option int, program []bpf.RawInstruction) error {
+func attachProgram(fd, option int, program []bpf.RawInstruction) error {
 	filters := make([]unix.SockFilter, len(program))
 	for i, in := range program {
 		filters[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
@@ -106,16 +106,16 @@ func attach(fd, option int, program []bpf.RawInstruction) error {
 	return nil
 }
 
-// admit has the kernel take packets for those of sessions that are admitted.
-func (p *port) admit(s socket, admitted []admission) error {
+// admitSessions has the kernel take packets for those of sessions that are admitted.
+func (p *port) admitSessions(s socket, admitted []admission) error {
 	if p.admitted != nil && slices.Equal(p.admitted, admitted) {
 		return nil
 	}
-	program, err := dividing(s, admitted)
+	program, err := dividingFilter(s, admitted)
 	if err != nil {
 		return err
 	}
-	if err := attach(p.receivers[known].fd, unix.SO_ATTACH_REUSEPORT_CBPF, program); err != nil {
+	if err := attachProgram(p.receivers[known].fd, unix.SO_ATTACH_REUSEPORT_CBPF, program); err != nil {
 		return err
 	}
 	perSecond := 0.0
@@ -127,7 +127,7 @@ func (p *port) admit(s socket, admitted []admission) error {
 	return nil
 }
 
-func (p *port) broken() bool {
+func (p *port) isBroken() bool {
 	return slices.ContainsFunc(p.receivers[:], func(r *receiver) bool { return r.broken })
 }
 
@@ -156,19 +156,19 @@ type receiver struct {
 	about  [256]byte
 }
 
-// read reads datagrams, at most so many, and returns for how long no more are to be read.
-func (r *receiver) read(most int) time.Duration {
+// readDatagrams reads datagrams, at most so many, and returns for how long no more are to be read.
+func (r *receiver) readDatagrams(most int) time.Duration {
 	began, wall := now(), time.Now()
 	n := 0
-	for n < most && !r.broken && r.next(began, wall) {
+	for n < most && !r.broken && r.readNext(began, wall) {
 		n++
 	}
 	return r.pace.ReserveN(wall, min(n, r.pace.Burst())).DelayFrom(wall)
 }
 
-// next reads a datagram, and reports whether there was one. began and wall are a time before by both
+// readNext reads a datagram, and reports whether there was one. began and wall are a time before by both
 // clocks.
-func (r *receiver) next(began time.Duration, wall time.Time) bool {
+func (r *receiver) readNext(began time.Duration, wall time.Time) bool {
 	size, aboutSize, flags, from, err := unix.Recvmsg(r.fd, r.octets[:], r.about[:], unix.MSG_DONTWAIT)
 	switch {
 	case errors.Is(err, unix.EINTR):
@@ -189,15 +189,15 @@ func (r *receiver) next(began time.Duration, wall time.Time) bool {
 	case *unix.SockaddrInet6:
 		d.from = netip.AddrFrom16(from.Addr)
 	}
-	if stamp := describe(&d, r.about[:aboutSize]); !stamp.IsZero() {
-		d.at = r.arrival(stamp, began, wall)
+	if stamp := addAncillary(&d, r.about[:aboutSize]); !stamp.IsZero() {
+		d.at = r.arrivalTime(stamp, began, wall)
 	}
 	r.waiting = append(r.waiting, d)
 	return true
 }
 
-// take returns what was read up to now.
-func (r *receiver) take(now time.Duration) []datagram {
+// takeRead returns what was read up to now.
+func (r *receiver) takeRead(now time.Duration) []datagram {
 	waiting := r.waiting
 	r.waiting = nil
 	for i := range waiting {
@@ -206,9 +206,9 @@ func (r *receiver) take(now time.Duration) []datagram {
 	return waiting
 }
 
-// describe adds what the kernel says of a datagram, and returns when that came by the clock on the
+// addAncillary adds what the kernel says of a datagram, and returns when that came by the clock on the
 // wall, or zero.
-func describe(d *datagram, about []byte) (stamp time.Time) {
+func addAncillary(d *datagram, about []byte) (stamp time.Time) {
 	for len(about) > 0 {
 		header, data, rest, err := unix.ParseOneSocketControlMessage(about)
 		if err != nil {
@@ -230,9 +230,9 @@ func describe(d *datagram, about []byte) (stamp time.Time) {
 	return stamp
 }
 
-// arrival returns when a datagram came whose arrival the kernel stamped by the clock on the wall.
+// arrivalTime returns when a datagram came whose arrival the kernel stamped by the clock on the wall.
 // began and wall are a time before it was read, by both clocks. Setting the one on the wall meanwhile
 // moves no arrival before the time at which the socket was empty, nor, by take, after the present.
-func (r *receiver) arrival(stamp time.Time, began time.Duration, wall time.Time) time.Duration {
+func (r *receiver) arrivalTime(stamp time.Time, began time.Duration, wall time.Time) time.Duration {
 	return max(began+stamp.Sub(wall.Round(0)), r.empty)
 }

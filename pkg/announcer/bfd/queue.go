@@ -10,21 +10,21 @@ import (
 // queue has sessions in the order in which they are due.
 type queue struct{ order }
 
-func (q *queue) add(s *session)    { heap.Push(&q.order, s) }
-func (q *queue) remove(s *session) { heap.Remove(&q.order, s.place) }
-func (q *queue) fix(s *session)    { heap.Fix(&q.order, s.place) }
+func (q *queue) addSession(s *session)    { heap.Push(&q.order, s) }
+func (q *queue) removeSession(s *session) { heap.Remove(&q.order, s.place) }
+func (q *queue) fixSession(s *session)    { heap.Fix(&q.order, s.place) }
 
-// next returns when the first session is due.
-func (q *queue) next() time.Duration {
+// nextDue returns when the first session is due.
+func (q *queue) nextDue() time.Duration {
 	if len(q.order) == 0 {
 		return protocol.Never
 	}
 	return q.order[0].machine.Wake()
 }
 
-// due returns the first session if it is due at now, or nil.
-func (q *queue) due(now time.Duration) *session {
-	if q.next() > now {
+// firstDue returns the first session if it is due at now, or nil.
+func (q *queue) firstDue(now time.Duration) *session {
+	if q.nextDue() > now {
 		return nil
 	}
 	return q.order[0]

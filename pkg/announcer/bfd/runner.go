@@ -33,7 +33,7 @@ type Options struct {
 	// OnEvent, if not nil, takes every change of a session's state, in order. It is called by
 	// the goroutine that keeps the sessions alive and must not block.
 	OnEvent func(Event)
-	// AdminDown says that the peer of a session that Set leaves out, or that ends with Run, is
+	// AdminDown reports whether the peer of a session that Set leaves out, or that ends with Run, is
 	// told so, by three packets. It will not take the end for a failure. Otherwise it finds
 	// out by silence.
 	AdminDown bool
@@ -86,7 +86,7 @@ type Runner struct {
 
 	// Of Run's goroutine only.
 	timers queue
-	// stale says that the sockets may not be those that the sessions need.
+	// stale reports whether the sockets may not be those that the sessions need.
 	stale    bool
 	reopenAt time.Duration
 	refused  string // why sockets could not be opened, as it was logged
@@ -130,8 +130,8 @@ func (r *Runner) Set(configs []SessionConfig) error {
 	wanted := make(map[Key]SessionConfig, len(configs))
 	var failures []error
 	for _, c := range configs {
-		c = c.normal()
-		err := c.check()
+		c = c.normalized()
+		err := c.checkConfig()
 		if _, twice := wanted[c.Key]; twice && err == nil {
 			err = errors.New("BFD session with " + c.Name() + " is there twice")
 		}
@@ -144,12 +144,12 @@ func (r *Runner) Set(configs []SessionConfig) error {
 	r.mu.Lock()
 	r.wanted = wanted
 	r.mu.Unlock()
-	r.poke()
+	r.wakeOwner()
 	return errors.Join(failures...)
 }
 
-// poke makes the owner look.
-func (r *Runner) poke() {
+// wakeOwner makes the owner look.
+func (r *Runner) wakeOwner() {
 	if r.options.Loop != nil {
 		r.options.Loop.Wake()
 	}
@@ -161,28 +161,28 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer r.options.Loop.Close()
 	defer r.wire.Close()
 	r.options.Loop.Begin()
-	defer context.AfterFunc(ctx, r.poke)()
+	defer context.AfterFunc(ctx, r.wakeOwner)()
 	leaving := false
 	for pause, deadline := time.Duration(0), protocol.Never; ; {
-		r.await(pause)
+		r.awaitEvents(pause)
 		if !leaving && ctx.Err() != nil {
 			leaving, deadline = true, r.now()+farewellTime
 			_ = r.Set(nil)
 		}
-		next := min(r.turn(), deadline)
-		if leaving && (r.ended() || r.now() >= deadline) {
+		next := min(r.stepAll(), deadline)
+		if leaving && (r.hasEnded() || r.now() >= deadline) {
 			return nil
 		}
 		pause = max(next-r.now(), 0)
 	}
 }
 
-// await waits for what happens. Where very much does, it waits a moment longer and does all of it in
+// awaitEvents waits for what happens. Where very much does, it waits a moment longer and does all of it in
 // one turn: to wake up costs more than to send or to read a packet. When a packet came the kernel
 // says, so that nobody is called gone for that.
-func (r *Runner) await(pause time.Duration) {
+func (r *Runner) awaitEvents(pause time.Duration) {
 	// Without sessions it is in no hurry, and leaves to others what the kernel has to grant.
-	if busy := !r.ended(); busy != r.hurried {
+	if busy := !r.hasEnded(); busy != r.hurried {
 		if r.hurried = busy; busy {
 			r.options.Loop.Hasten()
 		} else {
@@ -196,16 +196,16 @@ func (r *Runner) await(pause time.Duration) {
 	r.options.Loop.Wait(pause)
 }
 
-// ended reports whether no session is left.
-func (r *Runner) ended() bool {
+// hasEnded reports whether no session is left.
+func (r *Runner) hasEnded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.sessions)+len(r.leaving) == 0
 }
 
-// turn does what is to be done and returns when the next turn is due at the latest.
-func (r *Runner) turn() time.Duration {
-	next := r.work()
+// stepAll does what is to be done and returns when the next turn is due at the latest.
+func (r *Runner) stepAll() time.Duration {
+	next := r.stepDue()
 	for _, e := range r.takeEvents() {
 		if e.Failure() {
 			r.log.Warn("BFD session failed", "session", e.Name(), "state", e.State, "diagnostic", e.Diagnostic, "remoteState", e.RemoteState, "remoteDiagnostic", e.RemoteDiagnostic)
@@ -219,26 +219,26 @@ func (r *Runner) turn() time.Duration {
 	return next
 }
 
-func (r *Runner) work() time.Duration {
+func (r *Runner) stepDue() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.wanted != nil {
-		r.adopt(r.wanted)
+		r.setSessions(r.wanted)
 		r.wanted = nil
 	}
-	r.open(r.now())
+	r.openSockets(r.now())
 	r.takeIn(false)
 	// However long ago the turn was due, nobody is called gone for what has not been read.
 	now, drained := r.now(), false
-	for s := r.timers.due(now); s != nil; s = r.timers.due(now) {
+	for s := r.timers.firstDue(now); s != nil; s = r.timers.firstDue(now) {
 		if !drained && s.machine.Silent(now) {
 			r.takeIn(true)
 			drained = true
 			continue
 		}
-		r.step(s, protocol.Tick{Drained: now}, now)
+		r.stepSession(s, protocol.Tick{Drained: now}, now)
 	}
-	return min(r.timers.next(), r.reopenAt)
+	return min(r.timers.nextDue(), r.reopenAt)
 }
 
 // takeIn gives what has arrived to its sessions: what was read, or everything.
@@ -249,7 +249,7 @@ func (r *Runner) takeIn(everything bool) {
 	}
 	now := r.now()
 	for _, d := range arrived {
-		r.receive(d, now)
+		r.receiveDatagram(d, now)
 	}
 }
 

@@ -176,7 +176,7 @@ func (s *segment) run(t *testing.T, address netip.Addr, options Options, configs
 	}
 	options.Loop = newPulse()
 	n.Runner = newRunner(options, n.wire, clock)
-	n.wire.wake = n.poke
+	n.wire.wake = n.wakeOwner
 	s.mu.Lock()
 	s.wires[address] = n.wire
 	s.mu.Unlock()
@@ -441,7 +441,7 @@ func TestDemultiplex(t *testing.T) {
 		linkLocal.Interface = "eth0"
 		r := newRunner(Options{}, &memory{segment: s, address: addressA}, clock)
 		require.NoError(t, r.Set([]SessionConfig{with(addressB), bound, from, precise, hops, global, linkLocal}))
-		r.turn()
+		r.stepAll()
 		number := func(c SessionConfig) uint32 {
 			x := r.sessions[c.Key].machine.Status()
 			return x.Discriminator
@@ -488,10 +488,10 @@ func TestDemultiplex(t *testing.T) {
 		// What reaches no session is counted apart from what its session does not count.
 		down := protocol.Packet{State: Down, DetectMultiplier: 3, MyDiscriminator: 7}.Encode("")
 		signed := protocol.Packet{State: Down, DetectMultiplier: 3, MyDiscriminator: 7, Authentication: protocol.Authentication{Type: KeyedSHA1}}.Encode("k")
-		r.receive(datagram{socket: single, from: far, ttl: 255, octets: down}, clock())
-		r.receive(datagram{socket: single, from: far, ttl: 255, octets: down[:10]}, clock())
-		r.receive(datagram{socket: multi, from: far, ttl: 249, octets: down}, clock())
-		r.receive(datagram{socket: multi, from: far, ttl: 255, octets: signed}, clock())
+		r.receiveDatagram(datagram{socket: single, from: far, ttl: 255, octets: down}, clock())
+		r.receiveDatagram(datagram{socket: single, from: far, ttl: 255, octets: down[:10]}, clock())
+		r.receiveDatagram(datagram{socket: multi, from: far, ttl: 249, octets: down}, clock())
+		r.receiveDatagram(datagram{socket: multi, from: far, ttl: 255, octets: signed}, clock())
 		require.Equal(t, map[string]uint64{errStranger.Error(): 1, protocol.ErrTruncated.Error(): 1}, r.Dropped())
 		require.Equal(t, map[string]uint64{errTTL.Error(): 1, protocol.ErrAuthType.Error(): 1}, r.sessions[hops.Key].dropped)
 		require.Equal(t, Down, r.sessions[hops.Key].machine.Status().State)

@@ -34,8 +34,8 @@ func (s *session) admission() admission {
 	return admission{s.machine.Status().Discriminator, s.config.Peer, s.config.ReceiveInterval}
 }
 
-// hear takes that a packet of the session came.
-func (s *session) hear(at time.Duration) {
+// noteHeard takes that a packet of the session came.
+func (s *session) noteHeard(at time.Duration) {
 	if s.machine.Status().State == Up {
 		s.gap = max(s.gap, at-s.heard)
 	}
@@ -43,8 +43,8 @@ func (s *session) hear(at time.Duration) {
 	s.heard = at
 }
 
-// count counts a change of state.
-func (s *session) count(before State) {
+// countChange counts a change of state.
+func (s *session) countChange(before State) {
 	switch after := s.machine.Status().State; {
 	case after == Up:
 		s.ups++
@@ -54,7 +54,7 @@ func (s *session) count(before State) {
 	}
 }
 
-func (s *session) event(before State) Event {
+func (s *session) changeEvent(before State) Event {
 	x := s.machine.Status()
 	return Event{
 		Key: s.config.Key, State: x.State, Previous: before, RemoteState: x.RemoteState,

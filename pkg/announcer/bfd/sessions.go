@@ -8,60 +8,60 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/bfd/protocol"
 )
 
-// adopt makes wanted the sessions that there are.
-func (r *Runner) adopt(wanted map[Key]SessionConfig) {
+// setSessions makes wanted the sessions that there are.
+func (r *Runner) setSessions(wanted map[Key]SessionConfig) {
 	for key, s := range r.sessions {
 		if _, stays := wanted[key]; !stays {
-			r.leave(s)
+			r.leaveSession(s)
 		}
 	}
 	for key, c := range wanted {
 		switch s := r.sessions[key]; {
 		case s == nil:
-			r.begin(c)
-		case !s.config.same(c):
+			r.beginSession(c)
+		case !s.config.sameAs(c):
 			s.config = c
 			r.stale = true
-			r.step(s, protocol.Configured{Config: c.protocol()}, r.now())
+			r.stepSession(s, protocol.Configured{Config: c.protocolConfig()}, r.now())
 		}
 	}
 }
 
-// same reports whether two entries of one key say the same.
-func (c SessionConfig) same(other SessionConfig) bool {
-	return c.protocol() == other.protocol() && c.MinimumTTL == other.MinimumTTL
+// sameAs reports whether two entries of one key say the same.
+func (c SessionConfig) sameAs(other SessionConfig) bool {
+	return c.protocolConfig() == other.protocolConfig() && c.MinimumTTL == other.MinimumTTL
 }
 
-// begin makes a new session.
-func (r *Runner) begin(c SessionConfig) {
+// beginSession makes a new session.
+func (r *Runner) beginSession(c SessionConfig) {
 	if old := r.leaving[c.Key]; old != nil { // The peer is to hear one of them.
-		r.forget(old)
+		r.forgetSession(old)
 	}
 	discriminator := rand.Uint32()
 	for discriminator == 0 || r.byDiscriminator[discriminator] != nil {
 		discriminator = rand.Uint32()
 	}
-	s := &session{config: c, machine: protocol.New(c.protocol(), discriminator, rand.Uint32(), r.now()), since: time.Now(), dropped: map[string]uint64{}}
+	s := &session{config: c, machine: protocol.New(c.protocolConfig(), discriminator, rand.Uint32(), r.now()), since: time.Now(), dropped: map[string]uint64{}}
 	r.sessions[c.Key], r.byDiscriminator[discriminator] = s, s
 	r.byPeer[c.Peer] = append(r.byPeer[c.Peer], s)
-	r.timers.add(s)
+	r.timers.addSession(s)
 	r.stale = true
 }
 
-// leave ends a session, at once if the peer is not to hear of it.
-func (r *Runner) leave(s *session) {
+// leaveSession ends a session, at once if the peer is not to hear of it.
+func (r *Runner) leaveSession(s *session) {
 	delete(r.sessions, s.config.Key)
 	if !r.options.AdminDown {
-		r.forget(s)
+		r.forgetSession(s)
 		return
 	}
 	s.leaving = true
 	r.leaving[s.config.Key] = s
-	r.step(s, protocol.Left{}, r.now())
+	r.stepSession(s, protocol.Left{}, r.now())
 }
 
-// forget drops all that refers to a session.
-func (r *Runner) forget(s *session) {
+// forgetSession drops all that refers to a session.
+func (r *Runner) forgetSession(s *session) {
 	if r.leaving[s.config.Key] == s {
 		delete(r.leaving, s.config.Key)
 	}
@@ -71,12 +71,12 @@ func (r *Runner) forget(s *session) {
 	} else {
 		delete(r.byPeer, s.config.Peer)
 	}
-	r.timers.remove(s)
+	r.timers.removeSession(s)
 	r.stale = true
 }
 
-// step tells a session what happened up to now, and does what follows.
-func (r *Runner) step(s *session, e protocol.Event, now time.Duration) {
+// stepSession tells a session what happened up to now, and does what follows.
+func (r *Runner) stepSession(s *session, e protocol.Event, now time.Duration) {
 	before := s.machine.Status().State
 	var effects protocol.Effects
 	s.machine, effects = s.machine.Step(e, now, rand.Float64())
@@ -84,16 +84,16 @@ func (r *Runner) step(s *session, e protocol.Event, now time.Duration) {
 		s.dropped[effects.Dropped.Error()]++
 	}
 	if effects.Send != nil {
-		r.send(s, effects.Send)
+		r.sendPacket(s, effects.Send)
 	}
 	if effects.Changed && !s.leaving {
 		s.since = time.Now()
-		s.count(before)
-		r.events = append(r.events, s.event(before))
+		s.countChange(before)
+		r.events = append(r.events, s.changeEvent(before))
 	}
 	if s.leaving && s.machine.Done() {
-		r.forget(s)
+		r.forgetSession(s)
 		return
 	}
-	r.timers.fix(s)
+	r.timers.fixSession(s)
 }

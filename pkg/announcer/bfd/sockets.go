@@ -12,9 +12,9 @@ import (
 // errScope is why a packet is not sent.
 var errScope = errors.New("the only usable address is not of the peer's scope, link-local or global")
 
-func (r *Runner) send(s *session, octets []byte) {
-	o := outgoing{socket: s.config.socket(), to: s.config.Peer, octets: octets}
-	if s.problem = r.route(s, &o); s.problem == nil {
+func (r *Runner) sendPacket(s *session, octets []byte) {
+	o := outgoing{socket: s.config.socketOf(), to: s.config.Peer, octets: octets}
+	if s.problem = r.routePacket(s, &o); s.problem == nil {
 		s.problem = r.wire.Send(o)
 	}
 	if s.problem != nil {
@@ -24,9 +24,9 @@ func (r *Runner) send(s *session, octets []byte) {
 	s.sent++
 }
 
-// route says where a packet of s leaves, and from which address. Where the configuration does
+// routePacket says where a packet of s leaves, and from which address. Where the configuration does
 // not give one, it is what the kernel has for the peer now, and stays while the session does.
-func (r *Runner) route(s *session, o *outgoing) (err error) {
+func (r *Runner) routePacket(s *session, o *outgoing) (err error) {
 	if s.config.Interface != "" {
 		if o.index, err = r.wire.Index(s.config.Interface); err != nil {
 			return err
@@ -49,8 +49,8 @@ func (r *Runner) route(s *session, o *outgoing) (err error) {
 	return nil
 }
 
-// open makes the sockets that the sessions need the open ones.
-func (r *Runner) open(now time.Duration) {
+// openSockets makes the sockets that the sessions need the open ones.
+func (r *Runner) openSockets(now time.Duration) {
 	if r.wire.Broken() {
 		r.reopenAt = min(r.reopenAt, now+reopenAfter)
 	}
@@ -59,7 +59,7 @@ func (r *Runner) open(now time.Duration) {
 	}
 	wanted := map[socket][]admission{}
 	for _, s := range r.byDiscriminator {
-		of := s.config.socket()
+		of := s.config.socketOf()
 		wanted[of] = append(wanted[of], s.admission())
 	}
 	for _, admitted := range wanted {

@@ -58,7 +58,7 @@ func (s socket) String() string {
 	return text + " UDP port 3784"
 }
 
-func (k Key) socket() socket { return socket{k.Peer.Is6(), k.Multihop} }
+func (k Key) socketOf() socket { return socket{k.Peer.Is6(), k.Multihop} }
 
 // datagram is one that arrived.
 type datagram struct {

@@ -5,21 +5,21 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // Desired is what a node says to routers: its plan, and what the node adds to it.
 type Desired struct {
-	// Plan is the stamp of the plan behind it.
-	Plan announcement.Stamp
+	// Plan is the version of the plan behind it.
+	Plan plan.Version
 	// Peers are sorted by name.
 	Peers []Peer
 	// Without are the sessions to the other peers of the plan, with the reason why the node
 	// has none; sorted by peer.
 	Without []Session
-	// Advertisements and Routes are as in announcement.BGP.
-	Advertisements []announcement.Advertisement
-	Routes         []announcement.Route
+	// Advertisements and Routes are as in plan.BGP.
+	Advertisements []plan.Advertisement
+	Routes         []plan.Route
 	// Withheld are prefixes of the plan that are not in Routes yet; sorted.
 	Withheld []netip.Prefix
 }
@@ -28,13 +28,13 @@ type Desired struct {
 type Peer struct {
 	// BGPPeer has the router's address, also where the plan leaves that to the node; a
 	// link-local one with its zone.
-	announcement.BGPPeer
+	plan.BGPPeer
 	// RouterID replaces that of the plan where it has none.
 	RouterID netip.Addr
 	// NextHopV4 and NextHopV6 are the node's addresses that lead to it from that router; the
 	// zero Addr where it has none of the family. Prefixes of that family are not announced then.
 	NextHopV4, NextHopV6 netip.Addr
-	// Adjacent says that the router is on a network of the node's.
+	// Adjacent reports whether the router is on a network of the node's.
 	Adjacent bool
 	// Password is that of TCP MD5 signatures, or "".
 	Password Secret
@@ -78,8 +78,8 @@ func (p Peer) connectedFrom(local netip.Addr) Peer {
 	return p
 }
 
-// carries says that prefixes like that are announced to the peer.
-func (p Peer) carries(prefix netip.Prefix) bool {
+// carriesPrefix reports whether prefixes like that are announced to the peer.
+func (p Peer) carriesPrefix(prefix netip.Prefix) bool {
 	if prefix.Addr().Is4() {
 		return p.IPv4
 	}
@@ -95,23 +95,23 @@ type path struct {
 // attributes are what a path says of its prefix.
 type attributes struct {
 	nextHop     netip.Addr
-	communities []announcement.Community
-	large       []announcement.LargeCommunity
-	localPref   announcement.Metric
-	med         announcement.Metric
+	communities []plan.Community
+	large       []plan.LargeCommunity
+	localPref   plan.Metric
+	med         plan.Metric
 	// prepend is how many times more than once the local AS is in the AS_PATH.
 	prepend uint8
 }
 
-func (a attributes) equal(b attributes) bool {
+func (a attributes) equalAttributes(b attributes) bool {
 	return a.nextHop == b.nextHop && a.localPref == b.localPref && a.med == b.med && a.prepend == b.prepend &&
 		slices.Equal(a.communities, b.communities) && slices.Equal(a.large, b.large)
 }
 
 // pathTo returns what peer is to hear of route, or false where it is nothing.
-func pathTo(peer Peer, route announcement.Route, advertisements map[string]announcement.Advertisement) (path, bool) {
+func pathTo(peer Peer, route plan.Route, advertisements map[string]plan.Advertisement) (path, bool) {
 	out := path{prefix: route.Prefix, attributes: attributes{nextHop: peer.nextHop(route.Prefix)}}
-	if !out.nextHop.IsValid() || !peer.carries(route.Prefix) {
+	if !out.nextHop.IsValid() || !peer.carriesPrefix(route.Prefix) {
 		return path{}, false
 	}
 	first := true
@@ -134,14 +134,14 @@ func pathTo(peer Peer, route announcement.Route, advertisements map[string]annou
 	}
 	slices.Sort(out.communities)
 	out.communities = slices.Compact(out.communities)
-	slices.SortFunc(out.large, announcement.LargeCommunity.Compare)
+	slices.SortFunc(out.large, plan.LargeCommunity.Compare)
 	out.large = slices.Compact(out.large)
 	return out, !first
 }
 
 // byName indexes advertisements.
-func byName(advertisements []announcement.Advertisement) map[string]announcement.Advertisement {
-	index := make(map[string]announcement.Advertisement, len(advertisements))
+func byName(advertisements []plan.Advertisement) map[string]plan.Advertisement {
+	index := make(map[string]plan.Advertisement, len(advertisements))
 	for _, a := range advertisements {
 		index[a.Name] = a
 	}
@@ -155,26 +155,26 @@ type update struct {
 	// Config replaces peers and advertisements; nil leaves them.
 	Config *config `json:",omitempty"`
 	// Routes are new or changed; Withdrawn are there no more.
-	Routes    []announcement.Route `json:",omitempty"`
-	Withdrawn []netip.Prefix       `json:",omitempty"`
+	Routes    []plan.Route   `json:",omitempty"`
+	Withdrawn []netip.Prefix `json:",omitempty"`
 	// Broken are peers whose sessions are to be ended, because the path to them failed.
 	Broken []breakdown `json:",omitempty"`
-	// Leave says that the process is to end as its announcer does.
+	// Leave reports whether the process is to end as its announcer does.
 	Leave bool `json:",omitempty"`
 }
 
 type config struct {
 	Peers          []Peer
-	Advertisements []announcement.Advertisement
+	Advertisements []plan.Advertisement
 }
 
-// difference returns the update from have to want.
-func difference(have, want Desired) update {
+// deltaOf returns the update from have to want.
+func deltaOf(have, want Desired) update {
 	var u update
-	if !slices.Equal(have.Peers, want.Peers) || !slices.EqualFunc(have.Advertisements, want.Advertisements, announcement.Advertisement.Equal) {
+	if !slices.Equal(have.Peers, want.Peers) || !slices.EqualFunc(have.Advertisements, want.Advertisements, plan.Advertisement.Equal) {
 		u.Config = &config{want.Peers, want.Advertisements}
 	}
-	changed, gone := announcement.RouteChanges(have.Routes, want.Routes)
+	changed, gone := plan.RouteDelta(have.Routes, want.Routes)
 	u.Routes = changed
 	for _, r := range gone {
 		u.Withdrawn = append(u.Withdrawn, r.Prefix)
@@ -182,8 +182,8 @@ func difference(have, want Desired) update {
 	return u
 }
 
-// empty says that u changes nothing.
-func (u update) empty() bool {
+// isEmpty reports whether u changes nothing.
+func (u update) isEmpty() bool {
 	return u.Config == nil && len(u.Routes)+len(u.Withdrawn)+len(u.Broken) == 0 && !u.Leave
 }
 
@@ -199,7 +199,7 @@ type message struct {
 
 // Session is the state of the session to one peer.
 type Session struct {
-	announcement.BGPSession
+	plan.BGPSession
 	// Routes is how many prefixes the peer was told, since the session is established, and
 	// Received how many it announced, each time counted.
 	Routes   int
@@ -208,7 +208,7 @@ type Session struct {
 	Losses uint64
 	// BFDFailures counts how often the path to the peer was up and failed.
 	BFDFailures uint64
-	// held says that the process is not told of the peer, for the reason that is given.
+	// held reports whether the process is not told of the peer, for the reason that is given.
 	held bool
 }
 

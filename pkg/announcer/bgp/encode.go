@@ -18,8 +18,8 @@ var (
 	ipv6Unicast = &api.Family{Afi: api.Family_AFI_IP6, Safi: api.Family_SAFI_UNICAST}
 )
 
-// neighbour says in gobgp's terms what peer is, which it reaches by the dialer at that address.
-func neighbour(p Peer, at netip.AddrPort) *api.Peer {
+// gobgpPeer says in gobgp's terms what peer is, which it reaches by the dialer at that address.
+func gobgpPeer(p Peer, at netip.AddrPort) *api.Peer {
 	out := &api.Peer{
 		Conf: &api.PeerConf{NeighborAddress: at.Addr().String(), PeerAsn: p.PeerASN, LocalAsn: p.LocalASN},
 		Timers: &api.Timers{Config: &api.TimersConfig{
@@ -32,7 +32,7 @@ func neighbour(p Peer, at netip.AddrPort) *api.Peer {
 	if graceful { // For End-of-RIB; the dialer says the rest.
 		out.GracefulRestart = &api.GracefulRestart{Enabled: true, RestartTime: 1}
 	}
-	for _, f := range families(p) {
+	for _, f := range gobgpFamilies(p) {
 		out.AfiSafis = append(out.AfiSafis, &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: f, Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: graceful}},
@@ -68,7 +68,7 @@ func configOf(p Peer, restarting bool) dialer.Config {
 	return c
 }
 
-func families(p Peer) []*api.Family {
+func gobgpFamilies(p Peer) []*api.Family {
 	var out []*api.Family
 	if p.IPv4 {
 		out = append(out, ipv4Unicast)
@@ -79,8 +79,8 @@ func families(p Peer) []*api.Family {
 	return out
 }
 
-// encode says in gobgp's terms what p is, as peer hears it.
-func encode(peer Peer, p path) (*api.Path, error) {
+// encodePath says in gobgp's terms what p is, as peer hears it.
+func encodePath(peer Peer, p path) (*api.Path, error) {
 	nlri, err := anypb.New(&api.IPAddressPrefix{Prefix: p.prefix.Addr().String(), PrefixLen: uint32(p.prefix.Bits())}) //nolint:gosec // 0 to 128
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", p.prefix, err)

@@ -14,7 +14,7 @@ import (
 	"sync"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -53,8 +53,8 @@ type connection struct {
 
 // table has what the plan announces: routes, and by name the advertisements that say to whom.
 type table struct {
-	advertisements map[string]announcement.Advertisement
-	routes         map[netip.Prefix]announcement.Route
+	advertisements map[string]plan.Advertisement
+	routes         map[netip.Prefix]plan.Route
 }
 
 // Serve is the life of the process that speaks BGP: it reads updates from in, writes how its
@@ -63,11 +63,11 @@ type table struct {
 // for a restart.
 func Serve(in io.Reader, out io.Writer) error {
 	p := &process{
-		out: json.NewEncoder(out), table: table{map[string]announcement.Advertisement{}, map[netip.Prefix]announcement.Route{}},
+		out: json.NewEncoder(out), table: table{map[string]plan.Advertisement{}, map[netip.Prefix]plan.Route{}},
 		sessions: map[string]*session{}, changed: make(chan struct{}, 1), connected: make(chan connection),
 	}
 	updates, failed := make(chan update), make(chan error, 1)
-	go func() { failed <- read(in, updates) }()
+	go func() { failed <- readUpdates(in, updates) }()
 	tick := time.NewTicker(countPause)
 	defer tick.Stop()
 	free := time.NewTicker(freePause)
@@ -83,10 +83,10 @@ func Serve(in io.Reader, out io.Writer) error {
 		case u := <-updates:
 			busy = true
 			if u.Leave {
-				p.leave()
+				p.leavePeers()
 				return nil
 			}
-			if err := p.apply(u); err != nil {
+			if err := p.applyUpdate(u); err != nil {
 				return err
 			}
 		case <-p.changed:
@@ -104,14 +104,14 @@ func Serve(in io.Reader, out io.Writer) error {
 		case err := <-failed:
 			return err
 		}
-		if err := p.tell(); err != nil {
+		if err := p.sendState(); err != nil {
 			return err
 		}
 	}
 }
 
-// read passes on updates until in ends.
-func read(in io.Reader, updates chan<- update) error {
+// readUpdates passes on updates until in ends.
+func readUpdates(in io.Reader, updates chan<- update) error {
 	lines := bufio.NewReader(in)
 	for {
 		// A decoder of all updates would keep the room that the largest took, which is the first.
@@ -127,12 +127,12 @@ func read(in io.Reader, updates chan<- update) error {
 	}
 }
 
-// apply carries out an update. A session that cannot be opened is an error of all: the
+// applyUpdate carries out an update. A session that cannot be opened is an error of all: the
 // configuration allows none such.
-func (p *process) apply(u update) error {
+func (p *process) applyUpdate(u update) error {
 	for _, b := range u.Broken {
 		if s := p.sessions[b.Peer]; s != nil {
-			if err := s.fail(b.Message); err != nil {
+			if err := s.failSession(b.Message); err != nil {
 				return err
 			}
 		}
@@ -145,25 +145,25 @@ func (p *process) apply(u update) error {
 	}
 	if u.Config != nil {
 		p.advertisements = byName(u.Config.Advertisements)
-		if err := p.reconfigure(u.Config.Peers); err != nil {
+		if err := p.setPeers(u.Config.Peers); err != nil {
 			return err
 		}
-	} else if err := p.reroute(u); err != nil {
+	} else if err := p.updateRoutes(u); err != nil {
 		return err
 	}
 	p.seq, p.begun = u.Seq, true
 	return nil
 }
 
-// reconfigure makes peers all that there are.
-func (p *process) reconfigure(peers []Peer) error {
+// setPeers makes peers all that there are.
+func (p *process) setPeers(peers []Peer) error {
 	p.peers = peers
 	for name, s := range p.sessions {
 		// gobgp is told the local AS when it is started.
 		if slices.ContainsFunc(peers, func(x Peer) bool { return x.Name == name && x.LocalASN == s.peer.LocalASN }) {
 			continue
 		}
-		if err := s.close(); err != nil {
+		if err := s.closeSession(); err != nil {
 			return fmt.Errorf("peer %s: %w", name, err)
 		}
 		p.spare = append(p.spare, s.server)
@@ -176,7 +176,7 @@ func (p *process) reconfigure(peers []Peer) error {
 			}
 			continue
 		}
-		s, err := open(p.server(peer.Name), peer, p.table, !p.begun, hooks{p.wake, p.onConnected})
+		s, err := openSession(p.server(peer.Name), peer, p.table, !p.begun, hooks{p.wakeOwner, p.onConnected})
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (p *process) server(peer string) *gobgp {
 	if last := len(p.spare) - 1; last >= 0 {
 		g, p.spare = p.spare[last], p.spare[:last]
 	} else {
-		g = newGobgp(p.log)
+		g = newGobgp(p.sendLog)
 	}
 	g.log.peer.Store(&peer)
 	return g
@@ -220,16 +220,16 @@ func (p *process) connect(c connection) error {
 	return c.session.connected(c.local, p.table)
 }
 
-// reroute tells every peer what u changes of routes.
-func (p *process) reroute(u update) error {
+// updateRoutes tells every peer what u changes of routes.
+func (p *process) updateRoutes(u update) error {
 	for _, s := range p.sessions {
 		for _, prefix := range u.Withdrawn {
-			if err := s.remove(prefix); err != nil {
+			if err := s.removePath(prefix); err != nil {
 				return err
 			}
 		}
 		for _, r := range u.Routes {
-			if err := s.announce(r, p.advertisements); err != nil {
+			if err := s.announceRoute(r, p.advertisements); err != nil {
 				return err
 			}
 		}
@@ -237,13 +237,13 @@ func (p *process) reroute(u update) error {
 	return nil
 }
 
-// leave takes back what routers would keep in vain: those that were asked to keep routes over
+// leavePeers takes back what routers would keep in vain: those that were asked to keep routes over
 // a restart are told nothing.
-func (p *process) leave() {
+func (p *process) leavePeers() {
 	told := false
 	for _, s := range p.sessions {
 		if s.peer.GracefulRestart == 0 {
-			s.withdraw()
+			s.withdrawAll()
 			told = true
 		}
 	}
@@ -252,8 +252,8 @@ func (p *process) leave() {
 	}
 }
 
-// wake has the state of the sessions told; any goroutine may call it.
-func (p *process) wake() {
+// wakeOwner has the state of the sessions told; any goroutine may call it.
+func (p *process) wakeOwner() {
 	select {
 	case p.changed <- struct{}{}:
 	default:
@@ -266,26 +266,26 @@ func (p *process) look() error {
 		if !s.look() {
 			continue
 		}
-		if err := s.apply(p.table); err != nil {
+		if err := s.applyTable(p.table); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tell says how the sessions fare.
-func (p *process) tell() error {
+// sendState says how the sessions fare.
+func (p *process) sendState() error {
 	m := message{Seq: p.seq, Sessions: []Session{}}
 	for _, name := range slices.Sorted(maps.Keys(p.sessions)) {
-		m.Sessions = append(m.Sessions, p.sessions[name].snapshot())
+		m.Sessions = append(m.Sessions, p.sessions[name].sessionState())
 	}
-	return p.write(m)
+	return p.writeMessage(m)
 }
 
-// log passes on a line of gobgp's; any goroutine may call it.
-func (p *process) log(line string) { _ = p.write(message{Log: line}) } // whoever reads is gone, then
+// sendLog passes on a line of gobgp's; any goroutine may call it.
+func (p *process) sendLog(line string) { _ = p.writeMessage(message{Log: line}) } // whoever reads is gone, then
 
-func (p *process) write(m message) error {
+func (p *process) writeMessage(m message) error {
 	p.outMu.Lock()
 	defer p.outMu.Unlock()
 	return p.out.Encode(m)

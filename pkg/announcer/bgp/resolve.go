@@ -8,7 +8,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -18,17 +18,17 @@ type Host struct {
 	NodeIPs []netip.Addr
 	// Interfaces are those that can carry something, and Defaults the default routes in the order
 	// of preference.
-	Interfaces []announcement.Interface
-	Defaults   []announcement.DefaultRoute
+	Interfaces []plan.Interface
+	Defaults   []plan.DefaultRoute
 	// Deprecated are addresses that nothing new should use (RFC 4862 section 5.5.4).
 	Deprecated []netip.Addr
 }
 
 // Resolve adds to a plan what the node knows itself: its BGP Identifier, its default gateway
 // where that is the router, and by which of its addresses each router reaches it.
-func Resolve(id netip.Addr, set announcement.Set, host Host) Desired {
+func Resolve(id netip.Addr, set plan.NodePlan, host Host) Desired {
 	interfaces := host.Interfaces
-	d := Desired{Plan: set.Stamp, Advertisements: set.BGP.Advertisements, Routes: set.BGP.Routes}
+	d := Desired{Plan: set.Version, Advertisements: set.BGP.Advertisements, Routes: set.BGP.Routes}
 	taken := map[netip.AddrPort]string{}
 	for _, p := range byPrecedence(set.BGP.Peers) {
 		peer := Peer{BGPPeer: p, RouterID: p.RouterID}
@@ -39,10 +39,10 @@ func Resolve(id netip.Addr, set announcement.Set, host Host) Desired {
 		router := netip.AddrPortFrom(peer.Address, p.Port)
 		switch other, twice := taken[router]; {
 		case err != nil:
-			d.Without = append(d.Without, without(p, reason.NoGateway, err.Error()))
+			d.Without = append(d.Without, sessionWithout(p, reason.NoGateway, err.Error()))
 			continue
 		case twice:
-			d.Without = append(d.Without, without(p, reason.PeerTwice, fmt.Sprintf("%s is also the address of the peer %s on this node", peer.Address, other)))
+			d.Without = append(d.Without, sessionWithout(p, reason.DuplicatePeer, fmt.Sprintf("%s is also the address of the peer %s on this node", peer.Address, other)))
 			continue
 		}
 		taken[router] = p.Name
@@ -50,7 +50,7 @@ func Resolve(id netip.Addr, set announcement.Set, host Host) Desired {
 			peer.RouterID = id
 		}
 		peer.NextHopV4, peer.NextHopV6 = host.nextHops(peer.BGPPeer)
-		peer.Adjacent = adjacent(peer.BGPPeer, interfaces)
+		peer.Adjacent = isAdjacent(peer.BGPPeer, interfaces)
 		if zone := peer.Address.Zone(); zone != "" && !peer.SourceAddress.IsValid() {
 			peer.SourceAddress, _ = linkLocal(zone, interfaces) // it is there, or there is no such peer
 		}
@@ -63,9 +63,9 @@ func Resolve(id netip.Addr, set announcement.Set, host Host) Desired {
 
 // byPrecedence returns peers so that of two with the same router the first counts: one with an
 // address of its own before one that follows the gateway, else by name.
-func byPrecedence(peers []announcement.BGPPeer) []announcement.BGPPeer {
+func byPrecedence(peers []plan.BGPPeer) []plan.BGPPeer {
 	peers = slices.Clone(peers)
-	slices.SortStableFunc(peers, func(a, b announcement.BGPPeer) int {
+	slices.SortStableFunc(peers, func(a, b plan.BGPPeer) int {
 		switch {
 		case a.Gateway() == b.Gateway():
 			return cmp.Compare(a.Name, b.Name)
@@ -77,15 +77,15 @@ func byPrecedence(peers []announcement.BGPPeer) []announcement.BGPPeer {
 	return peers
 }
 
-// without is the session to p that there is not.
-func without(p announcement.BGPPeer, why reason.Reason, message string) Session {
-	return Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle, Reason: why, Message: message}, held: true}
+// sessionWithout is the session to p that there is not.
+func sessionWithout(p plan.BGPPeer, why reason.Reason, message string) Session {
+	return Session{BGPSession: plan.BGPSession{Peer: p.Name, State: plan.BGPIdle, Reason: why, Message: message}, held: true}
 }
 
 // throughGateway returns p with the address of the node's default gateway of the family, by p's
 // interface if it names one. The error says why there is none that can be used.
-func throughGateway(p announcement.BGPPeer, interfaces []announcement.Interface, defaults []announcement.DefaultRoute) (announcement.BGPPeer, error) {
-	i := slices.IndexFunc(defaults, func(r announcement.DefaultRoute) bool {
+func throughGateway(p plan.BGPPeer, interfaces []plan.Interface, defaults []plan.DefaultRoute) (plan.BGPPeer, error) {
+	i := slices.IndexFunc(defaults, func(r plan.DefaultRoute) bool {
 		return r.Gateway.Is4() == p.Address.Is4() && (p.Interface == "" || p.Interface == r.Interface)
 	})
 	family, by := "IPv6", ""
@@ -113,7 +113,7 @@ func throughGateway(p announcement.BGPPeer, interfaces []announcement.Interface,
 }
 
 // linkLocal returns the node's IPv6 link-local address on the interface called name.
-func linkLocal(name string, interfaces []announcement.Interface) (netip.Addr, bool) {
+func linkLocal(name string, interfaces []plan.Interface) (netip.Addr, bool) {
 	for _, i := range interfaces {
 		for _, p := range i.Prefixes {
 			if i.Name == name && p.Addr().Is6() && p.Addr().IsLinkLocalUnicast() {
@@ -134,9 +134,9 @@ func (h Host) Identifier(node string) netip.Addr {
 			return a
 		}
 	}
-	for _, wanted := range []func(announcement.Interface) bool{
-		func(i announcement.Interface) bool { return i.IsGateway(true) || i.IsGateway(false) },
-		func(announcement.Interface) bool { return true },
+	for _, wanted := range []func(plan.Interface) bool{
+		func(i plan.Interface) bool { return i.IsGateway(true) || i.IsGateway(false) },
+		func(plan.Interface) bool { return true },
 	} {
 		var all []netip.Addr
 		for _, i := range h.Interfaces {
@@ -160,8 +160,8 @@ func (h Host) Identifier(node string) netip.Addr {
 // nextHops returns the node's address of each family on the interface that leads to the
 // router, the zero Addr where it has none. A session that is established has its own address as
 // the one of its family.
-func (h Host) nextHops(p announcement.BGPPeer) (v4, v6 netip.Addr) {
-	for _, i := range leading(p, h.Interfaces) {
+func (h Host) nextHops(p plan.BGPPeer) (v4, v6 netip.Addr) {
+	for _, i := range leadingInterfaces(p, h.Interfaces) {
 		v4, v6 = h.hop(p, i, netip.Addr.Is4), h.hop(p, i, netip.Addr.Is6)
 		if v4.IsValid() || v6.IsValid() {
 			break
@@ -178,7 +178,7 @@ func (h Host) nextHops(p announcement.BGPPeer) (v4, v6 netip.Addr) {
 // hop returns the address of an interface by which a router reaches the node: one that is not
 // deprecated before one that is, then one on the router's own network, then the Node's own,
 // then the first.
-func (h Host) hop(p announcement.BGPPeer, i announcement.Interface, family func(netip.Addr) bool) netip.Addr {
+func (h Host) hop(p plan.BGPPeer, i plan.Interface, family func(netip.Addr) bool) netip.Addr {
 	var best netip.Addr
 	var rank [3]int
 	for _, prefix := range i.Prefixes {
@@ -201,21 +201,21 @@ func truth(b bool) int {
 	return 0
 }
 
-// adjacent reports whether the router is on a network of an interface that leads to it.
-func adjacent(p announcement.BGPPeer, interfaces []announcement.Interface) bool {
-	return p.Address.Zone() != "" || slices.ContainsFunc(leading(p, interfaces), func(i announcement.Interface) bool {
+// isAdjacent reports whether the router is on a network of an interface that leads to it.
+func isAdjacent(p plan.BGPPeer, interfaces []plan.Interface) bool {
+	return p.Address.Zone() != "" || slices.ContainsFunc(leadingInterfaces(p, interfaces), func(i plan.Interface) bool {
 		return slices.ContainsFunc(i.Prefixes, func(x netip.Prefix) bool { return x.Contains(p.Address) })
 	})
 }
 
-// leading returns the interfaces by which the node reaches the router.
-func leading(p announcement.BGPPeer, interfaces []announcement.Interface) []announcement.Interface {
+// leadingInterfaces returns the interfaces by which the node reaches the router.
+func leadingInterfaces(p plan.BGPPeer, interfaces []plan.Interface) []plan.Interface {
 	if p.SourceAddress.IsValid() {
-		return slices.DeleteFunc(slices.Clone(interfaces), func(i announcement.Interface) bool {
+		return slices.DeleteFunc(slices.Clone(interfaces), func(i plan.Interface) bool {
 			return !slices.ContainsFunc(i.Prefixes, func(x netip.Prefix) bool { return x.Addr() == p.SourceAddress })
 		})
 	}
-	out, err := announcement.SelectInterfaces(cmp.Or(p.Interface, p.Address.Zone()), p.Address, interfaces)
+	out, err := plan.SelectInterfaces(cmp.Or(p.Interface, p.Address.Zone()), p.Address, interfaces)
 	if err != nil {
 		return nil
 	}

@@ -25,8 +25,8 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -61,7 +61,7 @@ func newRouter(t *testing.T, asn uint32) *router {
 	}
 	peer := external("speaker")
 	peer.LocalASN, peer.PeerASN, peer.GracefulRestart = asn, 64512, time.Minute
-	n := neighbour(peer, netip.MustParseAddrPort("127.0.0.1:0"))
+	n := gobgpPeer(peer, netip.MustParseAddrPort("127.0.0.1:0"))
 	n.Transport.PassiveMode = true
 	n.GracefulRestart.RestartTime, n.GracefulRestart.NotificationEnabled = 60, true
 	require.NoError(t, r.s.AddPeer(t.Context(), &api.AddPeerRequest{Peer: n}))
@@ -135,7 +135,7 @@ func attributesOf(all []*anypb.Any) string {
 			part("pref %d", m.GetLocalPref())
 		case *api.CommunitiesAttribute:
 			for _, c := range m.GetCommunities() {
-				part("%s", announcement.Community(c))
+				part("%s", plan.Community(c))
 			}
 		case *api.LargeCommunitiesAttribute:
 			for _, c := range m.GetCommunities() {
@@ -159,7 +159,7 @@ func (r *router) hears(lines ...string) {
 func (r *router) announce(prefix string) {
 	r.t.Helper()
 	p := path{netip.MustParsePrefix(prefix), attributes{nextHop: netip.MustParseAddr("127.0.0.9"), localPref: number(1000)}}
-	message, err := encode(external("speaker"), p)
+	message, err := encodePath(external("speaker"), p)
 	require.NoError(r.t, err)
 	_, err = r.s.AddPath(r.t.Context(), &api.AddPathRequest{Path: message})
 	require.NoError(r.t, err)
@@ -173,31 +173,31 @@ func TestSession(t *testing.T) {
 	s := speak(t, "real")
 	first, second := out.peer("out"), in.peer("in")
 	first.GracefulRestart, second.GracefulRestart = time.Minute, time.Minute
-	advertisement := announcement.Advertisement{
-		Name: "pool/0", Peers: []string{"in", "out"}, Communities: []announcement.Community{64512<<16 | 7},
-		LargeCommunities: []announcement.LargeCommunity{{64512, 1, 2}}, LocalPref: number(300), MED: number(5), Prepend: 1,
+	advertisement := plan.Advertisement{
+		Name: "pool/0", Peers: []string{"in", "out"}, Communities: []plan.Community{64512<<16 | 7},
+		LargeCommunities: []plan.LargeCommunity{{64512, 1, 2}}, LocalPref: number(300), MED: number(5), Prepend: 1,
 	}
 	want := Desired{
-		Plan: plan(1), Peers: []Peer{second, first}, Advertisements: []announcement.Advertisement{advertisement},
-		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}, {Prefix: v6, Advertisements: []string{"pool/0"}}},
+		Plan: nodePlan(1), Peers: []Peer{second, first}, Advertisements: []plan.Advertisement{advertisement},
+		Routes: []plan.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}, {Prefix: v6, Advertisements: []string{"pool/0"}}},
 	}
 	s.Set(want)
 	out.hears("192.0.2.1/32 64512:1:2 64512:7 med 5 path [64512 64512] via 198.51.100.11", "2001:db8::1/128 64512:1:2 64512:7 med 5 path [64512 64512] via 2001:db8:1::b")
 	in.hears("192.0.2.1/32 64512:1:2 64512:7 med 5 pref 300 via 198.51.100.11", "2001:db8::1/128 64512:1:2 64512:7 med 5 pref 300 via 2001:db8:1::b")
 	state := s.until("both established", func(s State) bool {
-		return s.Plan == plan(1) && len(s.Sessions) == 2 && s.Sessions[0].IPv6 && s.Sessions[1].IPv6 && s.Sessions[0].Routes == 2 && s.Sessions[1].Routes == 2
+		return s.Plan == nodePlan(1) && len(s.Sessions) == 2 && s.Sessions[0].IPv6 && s.Sessions[1].IPv6 && s.Sessions[0].Routes == 2 && s.Sessions[1].Routes == 2
 	})
-	require.Equal(t, announcement.BGPEstablished, state.Sessions[0].State)
+	require.Equal(t, plan.BGPEstablished, state.Sessions[0].State)
 
 	// R8: what a router says of the same prefix is not preferred to what the node says.
 	in.announce("192.0.2.1/32")
 	in.announce("203.0.113.0/24")
-	want.Plan, want.Advertisements[0].MED = plan(2), number(6)
+	want.Plan, want.Advertisements[0].MED = nodePlan(2), number(6)
 	want.Advertisements = slices.Clone(want.Advertisements)
 	want.Advertisements[0].Communities = nil
 	s.Set(want)
 	out.hears("192.0.2.1/32 64512:1:2 med 6 path [64512 64512] via 198.51.100.11", "2001:db8::1/128 64512:1:2 med 6 path [64512 64512] via 2001:db8:1::b")
-	want.Plan, want.Routes = plan(3), want.Routes[:1]
+	want.Plan, want.Routes = nodePlan(3), want.Routes[:1]
 	s.Set(want)
 	out.hears("192.0.2.1/32 64512:1:2 med 6 path [64512 64512] via 198.51.100.11")
 	in.hears("192.0.2.1/32 64512:1:2 med 6 pref 300 via 198.51.100.11")
@@ -207,19 +207,19 @@ func TestSession(t *testing.T) {
 	s.stop()
 	out.hears("192.0.2.1/32 64512:1:2 med 6 path [64512 64512] via 198.51.100.11 stale")
 	again := speak(t, "real")
-	want.Plan = plan(4)
+	want.Plan = nodePlan(4)
 	again.Set(want)
 	again.until("established again", func(s State) bool {
-		return s.Plan == plan(4) && len(s.Sessions) == 2 && s.Sessions[0].Routes == 1 && s.Sessions[1].Routes == 1
+		return s.Plan == nodePlan(4) && len(s.Sessions) == 2 && s.Sessions[0].Routes == 1 && s.Sessions[1].Routes == 1
 	})
 	out.hears("192.0.2.1/32 64512:1:2 med 6 path [64512 64512] via 198.51.100.11")
 
 	// R6: another configuration of one peer ends its session, and no other.
-	want.Plan, want.Peers = plan(5), slices.Clone(want.Peers)
+	want.Plan, want.Peers = nodePlan(5), slices.Clone(want.Peers)
 	want.Peers[1].HoldTime = 30 * time.Second
 	again.Set(want)
 	state = again.until("established once more", func(s State) bool {
-		return s.Plan == plan(5) && len(s.Sessions) == 2 && s.Sessions[0].State == announcement.BGPEstablished && s.Sessions[1].State == announcement.BGPEstablished
+		return s.Plan == nodePlan(5) && len(s.Sessions) == 2 && s.Sessions[0].State == plan.BGPEstablished && s.Sessions[1].State == plan.BGPEstablished
 	})
 	require.Zero(t, state.Sessions[0].Losses)
 }
@@ -232,15 +232,15 @@ func TestExtendedNextHop(t *testing.T) {
 	peer := r.peer("out")
 	peer.ExtendedNextHop, peer.NextHopV4 = true, netip.Addr{}
 	want := Desired{
-		Plan: plan(1), Peers: []Peer{peer}, Advertisements: []announcement.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
-		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}, {Prefix: v6, Advertisements: []string{"pool/0"}}},
+		Plan: nodePlan(1), Peers: []Peer{peer}, Advertisements: []plan.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
+		Routes: []plan.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}, {Prefix: v6, Advertisements: []string{"pool/0"}}},
 	}
 	s.Set(want)
 	r.hears("192.0.2.1/32 path [64512] via 2001:db8:1::b", "2001:db8::1/128 path [64512] via 2001:db8:1::b")
 	s.until("both families", func(s State) bool {
 		return len(s.Sessions) == 1 && s.Sessions[0].IPv4 && s.Sessions[0].IPv6 && s.Sessions[0].Routes == 2
 	})
-	want.Plan, want.Routes = plan(2), want.Routes[1:]
+	want.Plan, want.Routes = nodePlan(2), want.Routes[1:]
 	s.Set(want)
 	r.hears("2001:db8::1/128 path [64512] via 2001:db8:1::b")
 }
@@ -252,26 +252,26 @@ func TestPlainNextHop(t *testing.T) {
 	peer := external("out")
 	peer.Address, peer.ExtendedNextHop = netip.MustParseAddr("127.0.0.1"), true
 	connected := func(context.Context, *session, netip.Addr) {}
-	s, err := open(newGobgp(func(string) {}), peer, table{}, false, hooks{func() {}, connected})
+	s, err := openSession(newGobgp(func(string) {}), peer, table{}, false, hooks{func() {}, connected})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.close()) })
+	t.Cleanup(func() { require.NoError(t, s.closeSession()) })
 	names := []string{"pool/0"}
 	all := table{
-		advertisements: map[string]announcement.Advertisement{"pool/0": {Name: "pool/0", Peers: []string{"out"}}},
-		routes:         map[netip.Prefix]announcement.Route{v4: {Prefix: v4, Advertisements: names}, v6: {Prefix: v6, Advertisements: names}},
+		advertisements: map[string]plan.Advertisement{"pool/0": {Name: "pool/0", Peers: []string{"out"}}},
+		routes:         map[netip.Prefix]plan.Route{v4: {Prefix: v4, Advertisements: names}, v6: {Prefix: v6, Advertisements: names}},
 	}
 	told := func() []netip.Prefix {
-		require.NoError(t, s.apply(all))
-		return slices.SortedFunc(maps.Keys(s.paths), announcement.ComparePrefixes)
+		require.NoError(t, s.applyTable(all))
+		return slices.SortedFunc(maps.Keys(s.paths), plan.ComparePrefixes)
 	}
 	require.Equal(t, []netip.Prefix{v4, v6}, told())
-	require.False(t, s.learn(false, false), "what the router takes is not known")
+	require.False(t, s.takeCapabilities(false, false), "what the router takes is not known")
 	require.Equal(t, []netip.Prefix{v4, v6}, told())
-	require.True(t, s.learn(true, false))
+	require.True(t, s.takeCapabilities(true, false))
 	require.Equal(t, []netip.Prefix{v6}, told())
-	require.False(t, s.learn(false, false), "it is away")
+	require.False(t, s.takeCapabilities(false, false), "it is away")
 	require.Equal(t, []netip.Prefix{v6}, told())
-	require.True(t, s.learn(true, true))
+	require.True(t, s.takeCapabilities(true, true))
 	require.Equal(t, []netip.Prefix{v4, v6}, told())
 }
 
@@ -280,10 +280,10 @@ func TestLeave(t *testing.T) {
 	t.Parallel()
 	r := newRouter(t, 64513)
 	s := speak(t, "real")
-	advertisement := announcement.Advertisement{Name: "pool/0", Peers: []string{"out"}}
+	advertisement := plan.Advertisement{Name: "pool/0", Peers: []string{"out"}}
 	s.Set(Desired{
-		Plan: plan(1), Peers: []Peer{r.peer("out")}, Advertisements: []announcement.Advertisement{advertisement},
-		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
+		Plan: nodePlan(1), Peers: []Peer{r.peer("out")}, Advertisements: []plan.Advertisement{advertisement},
+		Routes: []plan.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
 	})
 	r.hears("192.0.2.1/32 path [64512] via 198.51.100.11")
 	s.stop()
@@ -297,12 +297,12 @@ func TestBrokenPath(t *testing.T) {
 	r := newRouter(t, 64513)
 	peer := r.peer("out")
 	peer.GracefulRestart = time.Minute
-	peer.BFD = announcement.BFD{TransmitInterval: time.Second, ReceiveInterval: time.Second, DetectMultiplier: 3}
+	peer.BFD = plan.BFD{TransmitInterval: time.Second, ReceiveInterval: time.Second, DetectMultiplier: 3}
 	s := speak(t, "real")
-	s.Set(Desired{Plan: plan(1), Peers: []Peer{peer}})
+	s.Set(Desired{Plan: nodePlan(1), Peers: []Peer{peer}})
 	established := func(losses uint64) func(State) bool {
 		return func(s State) bool {
-			return len(s.Sessions) == 1 && s.Sessions[0].State == announcement.BGPEstablished && s.Sessions[0].Losses == losses
+			return len(s.Sessions) == 1 && s.Sessions[0].State == plan.BGPEstablished && s.Sessions[0].Losses == losses
 		}
 	}
 	s.until("established", established(0))
@@ -327,10 +327,10 @@ func TestTroubles(t *testing.T) {
 	peers[2].Port = uint16(silent.Addr().(*net.TCPAddr).Port)
 	peers[3].PeerASN = 65000
 	s := speak(t, "real")
-	s.Set(Desired{Plan: plan(1), Peers: peers})
+	s.Set(Desired{Plan: nodePlan(1), Peers: peers})
 	state := s.until("each is named", func(s State) bool {
-		return len(s.Sessions) == 4 && s.Sessions[0].Reason == reason.PeerUnreachable && s.Sessions[1].State == announcement.BGPEstablished &&
-			s.Sessions[2].State == announcement.BGPOpenSent && s.Sessions[3].Reason == reason.PeerRefused
+		return len(s.Sessions) == 4 && s.Sessions[0].Reason == reason.PeerUnreachable && s.Sessions[1].State == plan.BGPEstablished &&
+			s.Sessions[2].State == plan.BGPOpenSent && s.Sessions[3].Reason == reason.NotificationSent
 	})
 	require.Contains(t, state.Sessions[0].Message, "connection refused")
 	require.Contains(t, state.Sessions[3].Message, "Bad Peer AS")

@@ -14,8 +14,8 @@ import (
 	"sync"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -41,9 +41,9 @@ type Options struct {
 	Command func() *exec.Cmd
 	// PasswordDir has the files that peers name.
 	PasswordDir string
-	// Paths watches the paths to peers that ask for it, and what it finds comes by OnBFD; nil
+	// BFD watches the paths to peers that ask for it, and what it finds comes by OnBFD; nil
 	// has none watched.
-	Paths Paths
+	BFD BFD
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
 	// OnState is called with each new State, from goroutines of Run and of who calls OnBFD, one
@@ -53,9 +53,9 @@ type Options struct {
 
 // State is how a Speaker fares.
 type State struct {
-	// Plan is the stamp of the newest Desired that every established session was told, and
+	// Plan is the version of the newest Desired that every established session was told, and
 	// that all others will be told first.
-	Plan announcement.Stamp
+	Plan plan.Version
 	// Withheld is that of the same Desired.
 	Withheld []netip.Prefix
 	// Sessions are sorted by peer, one for each peer of the newest Desired.
@@ -73,7 +73,7 @@ type Speaker struct {
 
 	mu   sync.Mutex
 	want Desired
-	// given says that want was set at all.
+	// given reports whether want was set at all.
 	given bool
 	// sent is what the process was told, by the update seq; acked is the newest that it has
 	// carried out, and pledges are those of the updates since.
@@ -95,15 +95,15 @@ type Speaker struct {
 // pledge is what an update is carried out for.
 type pledge struct {
 	seq      uint64
-	plan     announcement.Stamp
+	plan     plan.Version
 	withheld []netip.Prefix
 }
 
-// pledge returns what the update seq is carried out for.
-func (d Desired) pledge(seq uint64) pledge { return pledge{seq, d.Plan, d.Withheld} }
+// pledgeFor returns what the update seq is carried out for.
+func (d Desired) pledgeFor(seq uint64) pledge { return pledge{seq, d.Plan, d.Withheld} }
 
-// keep says that p has been carried out.
-func (s *State) keep(p pledge) { s.Plan, s.Withheld = p.plan, p.withheld }
+// keepPledge reports whether p has been carried out.
+func (s *State) keepPledge(p pledge) { s.Plan, s.Withheld = p.plan, p.withheld }
 
 // NewSpeaker returns a Speaker that does nothing until Run.
 func NewSpeaker(o Options) *Speaker {
@@ -117,13 +117,13 @@ func NewSpeaker(o Options) *Speaker {
 func (s *Speaker) Set(d Desired) {
 	s.mu.Lock()
 	s.want, s.given = d, true
-	s.watch()
+	s.watchPaths()
 	s.mu.Unlock()
-	s.poke()
+	s.wakeRun()
 }
 
-// poke makes Run look.
-func (s *Speaker) poke() {
+// wakeRun makes Run look.
+func (s *Speaker) wakeRun() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -134,22 +134,22 @@ func (s *Speaker) poke() {
 // are told nothing, from others the routes are withdrawn. It returns nil, after which paths need
 // not be watched any more: FRR takes the end of BFD for a failure while its session is there.
 func (s *Speaker) Run(ctx context.Context) error {
-	err := s.speak(ctx)
-	if s.watches() {
+	err := s.runSessions(ctx)
+	if s.watchesAny() {
 		<-time.After(parting)
 	}
 	return err
 }
 
-// speak is Run but for the parting.
-func (s *Speaker) speak(ctx context.Context) error {
+// runSessions is Run but for the parting.
+func (s *Speaker) runSessions(ctx context.Context) error {
 	pause := firstPause
 	for {
-		if !s.await(ctx) {
+		if !s.awaitPeers(ctx) {
 			return nil
 		}
 		began := time.Now()
-		err := s.once(ctx)
+		err := s.runProcess(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -161,7 +161,7 @@ func (s *Speaker) speak(ctx context.Context) error {
 			pause = firstPause
 		}
 		s.log.Error("the BGP process ended; it is started again", "error", err, "in", pause)
-		s.failed(err)
+		s.processFailed(err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -171,18 +171,18 @@ func (s *Speaker) speak(ctx context.Context) error {
 	}
 }
 
-// await waits until there is somebody to speak to, and reports whether there is before ctx
+// awaitPeers waits until there is somebody to speak to, and reports whether there is before ctx
 // is done.
-func (s *Speaker) await(ctx context.Context) bool {
+func (s *Speaker) awaitPeers(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
-		peers, now := len(s.want.Peers)+len(s.want.Without), s.want.pledge(0)
+		peers, now := len(s.want.Peers)+len(s.want.Without), s.want.pledgeFor(0)
 		s.mu.Unlock()
 		if peers > 0 {
 			return ctx.Err() == nil
 		}
-		s.tell(func(st *State) {
-			st.keep(now)
+		s.updateState(func(st *State) {
+			st.keepPledge(now)
 			st.Sessions = nil
 		})
 		select {
@@ -193,9 +193,9 @@ func (s *Speaker) await(ctx context.Context) bool {
 	}
 }
 
-// once runs the process until it ends, which is an error, until there is nobody to speak to
+// runProcess runs the process until it ends, which is an error, until there is nobody to speak to
 // any more, or until ctx is done.
-func (s *Speaker) once(ctx context.Context) error {
+func (s *Speaker) runProcess(ctx context.Context) error {
 	cmd := s.options.Command()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -215,10 +215,10 @@ func (s *Speaker) once(ctx context.Context) error {
 	s.mu.Unlock()
 	ended := make(chan error, 1)
 	go func() { // The pipe has to be read to its end before Wait.
-		err := s.listen(stdout)
+		err := s.readState(stdout)
 		ended <- errors.Join(cmd.Wait(), err)
 	}()
-	err = s.feed(ctx, stdin, ended)
+	err = s.feedProcess(ctx, stdin, ended)
 	if errors.Is(err, errEnded) {
 		return fmt.Errorf("%w: %s", err, trace)
 	}
@@ -234,18 +234,18 @@ func (s *Speaker) once(ctx context.Context) error {
 	return err
 }
 
-// errEnded says that the process has ended.
+// errEnded means that the process has ended.
 var errEnded = errors.New("it ended")
 
-// feed tells the process what is wanted whenever that changes. It returns nil when the
+// feedProcess tells the process what is wanted whenever that changes. It returns nil when the
 // process is to end, and errEnded when it has.
-func (s *Speaker) feed(ctx context.Context, stdin io.Writer, ended <-chan error) error {
+func (s *Speaker) feedProcess(ctx context.Context, stdin io.Writer, ended <-chan error) error {
 	encoder := json.NewEncoder(stdin)
 	look := time.NewTicker(lookPause)
 	defer look.Stop()
 	for {
-		u, more := s.next()
-		if !u.empty() {
+		u, more := s.nextUpdate()
+		if !u.isEmpty() {
 			_ = encoder.Encode(u) // the process has ended, then
 		}
 		if !more {
@@ -263,45 +263,45 @@ func (s *Speaker) feed(ctx context.Context, stdin io.Writer, ended <-chan error)
 	}
 }
 
-// next returns what the process is to be told now, and whether it is needed any more.
-func (s *Speaker) next() (update, bool) {
+// nextUpdate returns what the process is to be told now, and whether it is needed any more.
+func (s *Speaker) nextUpdate() (update, bool) {
 	s.mu.Lock()
 	want := s.want
 	s.mu.Unlock()
-	want, withheld := s.unlock(want)
+	want, withheld := s.addPasswords(want)
 	s.mu.Lock()
-	u := difference(s.sent, want)
+	u := deltaOf(s.sent, want)
 	u.Broken, s.broken = s.broken, nil
 	s.sent, s.withheld = want, withheld
 	switch {
-	case !u.empty():
+	case !u.isEmpty():
 		s.seq++
 		u.Seq = s.seq
-		s.pledges = append(s.pledges, want.pledge(s.seq))
+		s.pledges = append(s.pledges, want.pledgeFor(s.seq))
 	case len(s.pledges) > 0:
-		s.pledges[len(s.pledges)-1] = want.pledge(s.seq)
+		s.pledges[len(s.pledges)-1] = want.pledgeFor(s.seq)
 	}
 	idle := s.seq == s.acked
 	s.mu.Unlock()
-	s.tell(func(st *State) {
+	s.updateState(func(st *State) {
 		if idle {
-			st.keep(want.pledge(s.seq))
+			st.keepPledge(want.pledgeFor(s.seq))
 		}
-		st.Sessions = s.merged(st.Sessions)
+		st.Sessions = s.mergeSessions(st.Sessions)
 	})
 	return u, len(want.Peers)+len(withheld) > 0
 }
 
-// unlock gives the peers of d their passwords, and leaves out those whose password is not
+// addPasswords gives the peers of d their passwords, and leaves out those whose password is not
 // there. It returns the sessions of all that are left out.
-func (s *Speaker) unlock(d Desired) (Desired, []Session) {
+func (s *Speaker) addPasswords(d Desired) (Desired, []Session) {
 	withheld := slices.Clone(d.Without)
 	peers := make([]Peer, 0, len(d.Peers))
 	for _, p := range d.Peers {
 		if p.PasswordFile != "" {
 			password, err := readPassword(s.options.PasswordDir, p.PasswordFile)
 			if err != nil {
-				withheld = append(withheld, without(p.BGPPeer, reason.PasswordMissing, err.Error()))
+				withheld = append(withheld, sessionWithout(p.BGPPeer, reason.PasswordMissing, err.Error()))
 				continue
 			}
 			p.Password = password
@@ -312,16 +312,16 @@ func (s *Speaker) unlock(d Desired) (Desired, []Session) {
 	return d, withheld
 }
 
-// merged returns one session for each peer that is wanted: those that are withheld, those in
+// mergeSessions returns one session for each peer that is wanted: those that are withheld, those in
 // sessions, and new ones.
-func (s *Speaker) merged(sessions []Session) []Session {
+func (s *Speaker) mergeSessions(sessions []Session) []Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []Session
 	for _, p := range s.sent.Peers {
 		i := slices.IndexFunc(sessions, func(x Session) bool { return x.Peer == p.Name && !x.held })
 		if i < 0 {
-			out = append(out, Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle}})
+			out = append(out, Session{BGPSession: plan.BGPSession{Peer: p.Name, State: plan.BGPIdle}})
 			continue
 		}
 		out = append(out, sessions[i])
@@ -332,8 +332,8 @@ func (s *Speaker) merged(sessions []Session) []Session {
 	return out
 }
 
-// listen takes what the process says until it ends.
-func (s *Speaker) listen(stdout io.Reader) error {
+// readState takes what the process says until it ends.
+func (s *Speaker) readState(stdout io.Reader) error {
 	decoder := json.NewDecoder(bufio.NewReader(stdout))
 	for {
 		var m message
@@ -348,13 +348,13 @@ func (s *Speaker) listen(stdout io.Reader) error {
 			s.log.Debug("gobgp", "line", m.Log)
 		}
 		if m.Sessions != nil {
-			s.heard(m)
+			s.takeState(m)
 		}
 	}
 }
 
-// heard takes how the sessions fare, and what has been carried out.
-func (s *Speaker) heard(m message) {
+// takeState takes how the sessions fare, and what has been carried out.
+func (s *Speaker) takeState(m message) {
 	s.mu.Lock()
 	s.acked = m.Seq
 	var kept *pledge
@@ -362,22 +362,22 @@ func (s *Speaker) heard(m message) {
 		kept, s.pledges = &s.pledges[0], s.pledges[1:]
 	}
 	s.mu.Unlock()
-	s.tell(func(st *State) {
+	s.updateState(func(st *State) {
 		if kept != nil {
-			st.keep(*kept)
+			st.keepPledge(*kept)
 		}
-		st.Sessions = s.merged(m.Sessions)
+		st.Sessions = s.mergeSessions(m.Sessions)
 	})
 }
 
-// failed says of every session that the process has ended.
-func (s *Speaker) failed(err error) {
-	s.tell(func(st *State) {
+// processFailed says of every session that the process has ended.
+func (s *Speaker) processFailed(err error) {
+	s.updateState(func(st *State) {
 		st.Failures++
 		sessions := slices.Clone(st.Sessions)
 		for i := range sessions {
-			sessions[i].BGPSession = announcement.BGPSession{
-				Peer: sessions[i].Peer, State: announcement.BGPIdle, Reason: reason.SpeakerFailed, Message: fmt.Sprintf("%.200s", err), BFD: sessions[i].BFD,
+			sessions[i].BGPSession = plan.BGPSession{
+				Peer: sessions[i].Peer, State: plan.BGPIdle, Reason: reason.BGPProcessFailed, Message: fmt.Sprintf("%.200s", err), BFD: sessions[i].BFD,
 			}
 			sessions[i].Routes, sessions[i].Received = 0, 0
 		}
@@ -385,8 +385,8 @@ func (s *Speaker) failed(err error) {
 	})
 }
 
-// tell changes the State, and says so if that made it another one.
-func (s *Speaker) tell(change func(*State)) {
+// updateState changes the State, and says so if that made it another one.
+func (s *Speaker) updateState(change func(*State)) {
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	before := s.state
@@ -394,6 +394,6 @@ func (s *Speaker) tell(change func(*State)) {
 	if before.Plan == s.state.Plan && slices.Equal(before.Withheld, s.state.Withheld) && before.Failures == s.state.Failures && slices.Equal(before.Sessions, s.state.Sessions) {
 		return
 	}
-	s.journal(before.Sessions, s.state.Sessions)
+	s.logChanges(before.Sessions, s.state.Sessions)
 	s.options.OnState(s.state)
 }

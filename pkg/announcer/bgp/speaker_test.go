@@ -19,8 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/bfd"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -75,11 +75,11 @@ func fake(in io.Reader, out io.Writer) int {
 				return 2
 			}
 			if why := broken[p.Name]; why != "" {
-				m.Sessions = append(m.Sessions, Session{BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPIdle, Reason: reason.BFDDown, Message: why}})
+				m.Sessions = append(m.Sessions, Session{BGPSession: plan.BGPSession{Peer: p.Name, State: plan.BGPIdle, Reason: reason.BFDDown, Message: why}})
 				continue
 			}
 			m.Sessions = append(m.Sessions, Session{
-				BGPSession: announcement.BGPSession{Peer: p.Name, State: announcement.BGPEstablished, Message: string(p.Password)}, Routes: len(routes),
+				BGPSession: plan.BGPSession{Peer: p.Name, State: plan.BGPEstablished, Message: string(p.Password)}, Routes: len(routes),
 			})
 		}
 		if u.Leave {
@@ -133,7 +133,7 @@ func speak(t *testing.T, as string) *speaking {
 	t.Helper()
 	s := &speaking{t: t, dir: t.TempDir(), done: make(chan struct{})}
 	s.Speaker = NewSpeaker(Options{
-		PasswordDir: s.dir, Paths: watching{s}, Logger: slog.New(slog.NewTextHandler(s, nil)),
+		PasswordDir: s.dir, BFD: watching{s}, Logger: slog.New(slog.NewTextHandler(s, nil)),
 		Command: func() *exec.Cmd {
 			cmd := exec.Command(os.Args[0])
 			cmd.Env = append(os.Environ(), role+"="+as, "BGP_TEST_LEFT="+filepath.Join(s.dir, "left"))
@@ -183,30 +183,30 @@ func (s *speaking) saw(ok func(State) bool) bool {
 	return slices.ContainsFunc(s.states, ok)
 }
 
-func plan(n uint64) announcement.Stamp { return announcement.Stamp{Term: 1, Revision: n} }
+func nodePlan(n uint64) plan.Version { return plan.Version{Term: 1, Revision: n} }
 
-func at(n uint64) func(State) bool { return func(s State) bool { return s.Plan == plan(n) } }
+func at(n uint64) func(State) bool { return func(s State) bool { return s.Plan == nodePlan(n) } }
 
 // The newest plan is acknowledged once the process has carried it out; one that changes
 // nothing at once; and no process runs where there is nobody to speak to.
 func TestSpeaker(t *testing.T) {
 	s := speak(t, "fake")
-	s.Set(Desired{Plan: plan(1)})
+	s.Set(Desired{Plan: nodePlan(1)})
 	require.Empty(t, s.until("nobody to speak to", at(1)).Sessions)
-	s.Set(Desired{Plan: plan(2), Peers: []Peer{external("a"), external("b")}, Routes: []announcement.Route{{Prefix: v4}, {Prefix: v6}}})
+	s.Set(Desired{Plan: nodePlan(2), Peers: []Peer{external("a"), external("b")}, Routes: []plan.Route{{Prefix: v4}, {Prefix: v6}}})
 	state := s.until("both sessions", func(s State) bool {
-		return s.Plan == plan(2) && len(s.Sessions) == 2 && s.Sessions[1].State == announcement.BGPEstablished
+		return s.Plan == nodePlan(2) && len(s.Sessions) == 2 && s.Sessions[1].State == plan.BGPEstablished
 	})
 	require.Equal(t, 2, state.Sessions[0].Routes)
-	s.Set(Desired{Plan: plan(3), Peers: []Peer{external("a"), external("b")}, Routes: []announcement.Route{{Prefix: v4}, {Prefix: v6}}})
+	s.Set(Desired{Plan: nodePlan(3), Peers: []Peer{external("a"), external("b")}, Routes: []plan.Route{{Prefix: v4}, {Prefix: v6}}})
 	s.until("nothing changed", at(3))
-	s.Set(Desired{Plan: plan(4), Peers: []Peer{external("b")}, Routes: []announcement.Route{{Prefix: v6}}})
+	s.Set(Desired{Plan: nodePlan(4), Peers: []Peer{external("b")}, Routes: []plan.Route{{Prefix: v6}}})
 	state = s.until("one peer and one route less", at(4))
 	require.Len(t, state.Sessions, 1)
 	require.Equal(t, 1, state.Sessions[0].Routes)
-	s.Set(Desired{Plan: plan(5)})
+	s.Set(Desired{Plan: nodePlan(5)})
 	require.Empty(t, s.until("nobody to speak to again", at(5)).Sessions)
-	s.Set(Desired{Plan: plan(6), Peers: []Peer{external("a")}})
+	s.Set(Desired{Plan: nodePlan(6), Peers: []Peer{external("a")}})
 	s.until("a new process", at(6))
 	require.Zero(t, s.until("no failure", at(6)).Failures)
 	s.stop()
@@ -218,16 +218,16 @@ func TestSpeaker(t *testing.T) {
 func TestSpeakerWatchesPaths(t *testing.T) {
 	s := speak(t, "fake")
 	a, b, twin, deaf := external("a"), external("b"), external("twin"), external("unwatched")
-	settings := announcement.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: 100 * time.Millisecond, DetectMultiplier: 3}
+	settings := plan.BFD{TransmitInterval: 50 * time.Millisecond, ReceiveInterval: 100 * time.Millisecond, DetectMultiplier: 3}
 	a.BFD, b.BFD, twin.BFD = settings, settings, settings
 	b.Address, twin.Port = netip.MustParseAddr("198.51.100.2"), 1179
-	s.Set(Desired{Plan: plan(1), Peers: []Peer{a, b, twin, deaf}})
+	s.Set(Desired{Plan: nodePlan(1), Peers: []Peer{a, b, twin, deaf}})
 	all := func(ok func(Session) bool) func(State) bool {
 		return func(s State) bool {
 			return len(s.Sessions) == 4 && !slices.ContainsFunc(s.Sessions, func(x Session) bool { return !ok(x) })
 		}
 	}
-	s.until("all established", all(func(x Session) bool { return x.State == announcement.BGPEstablished }))
+	s.until("all established", all(func(x Session) bool { return x.State == plan.BGPEstablished }))
 	s.mu.Lock()
 	require.Len(t, s.watched, 2, "the path to one address is watched once")
 	require.Equal(t, bfd.SessionConfig{
@@ -242,11 +242,11 @@ func TestSpeakerWatchesPaths(t *testing.T) {
 	s.OnBFD(up(b))
 	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: netip.MustParseAddr("198.51.100.9")}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.Down})
 	s.until("states", all(func(x Session) bool {
-		want := announcement.BFDUp
+		want := plan.BFDUp
 		if x.Peer == "unwatched" {
 			want = ""
 		}
-		return x.BFD == want && x.State == announcement.BGPEstablished
+		return x.BFD == want && x.State == plan.BGPEstablished
 	}))
 	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: b.Address}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.AdminDown, Diagnostic: bfd.NeighborSignaledDown})
 	s.OnBFD(bfd.Event{Key: bfd.Key{Peer: a.Address}, State: bfd.Down, Previous: bfd.Up, RemoteState: bfd.Down, Diagnostic: bfd.DetectionTimeExpired})
@@ -254,15 +254,15 @@ func TestSpeakerWatchesPaths(t *testing.T) {
 		return s.Sessions[0].Reason == reason.BFDDown && s.Sessions[2].Reason == reason.BFDDown
 	})
 	require.Contains(t, state.Sessions[0].Message, "nothing was heard")
-	require.Equal(t, announcement.BFDDown, state.Sessions[0].BFD)
+	require.Equal(t, plan.BFDDown, state.Sessions[0].BFD)
 	require.Equal(t, uint64(1), state.Sessions[0].BFDFailures)
-	require.Equal(t, announcement.BFDAdminDown, state.Sessions[1].BFD)
+	require.Equal(t, plan.BFDAdminDown, state.Sessions[1].BFD)
 	require.Zero(t, state.Sessions[1].BFDFailures)
-	require.Equal(t, announcement.BGPEstablished, state.Sessions[1].State)
-	require.Equal(t, announcement.BGPEstablished, state.Sessions[3].State)
+	require.Equal(t, plan.BGPEstablished, state.Sessions[1].State)
+	require.Equal(t, plan.BGPEstablished, state.Sessions[3].State)
 
-	b.BFD = announcement.BFD{}
-	s.Set(Desired{Plan: plan(2), Peers: []Peer{b}})
+	b.BFD = plan.BFD{}
+	s.Set(Desired{Plan: nodePlan(2), Peers: []Peer{b}})
 	state = s.until("not watched any more", at(2))
 	require.Empty(t, state.Sessions[0].BFD)
 	require.Empty(t, s.watched)
@@ -272,14 +272,14 @@ func TestSpeakerWatchesPaths(t *testing.T) {
 // log, and nothing is acknowledged that nobody carried out.
 func TestSpeakerStartsAgain(t *testing.T) {
 	s := speak(t, "fake")
-	s.Set(Desired{Plan: plan(1), Peers: []Peer{external("a"), external("crash")}, Routes: []announcement.Route{{Prefix: v4}}})
+	s.Set(Desired{Plan: nodePlan(1), Peers: []Peer{external("a"), external("crash")}, Routes: []plan.Route{{Prefix: v4}}})
 	state := s.until("a failure", func(s State) bool { return s.Failures > 1 })
 	for _, session := range state.Sessions {
-		require.Equal(t, reason.SpeakerFailed, session.Reason)
-		require.Equal(t, announcement.BGPIdle, session.State)
+		require.Equal(t, reason.BGPProcessFailed, session.Reason)
+		require.Equal(t, plan.BGPIdle, session.State)
 	}
 	require.False(t, s.saw(at(1)))
-	s.Set(Desired{Plan: plan(2), Peers: []Peer{external("a")}, Routes: []announcement.Route{{Prefix: v4}}})
+	s.Set(Desired{Plan: nodePlan(2), Peers: []Peer{external("a")}, Routes: []plan.Route{{Prefix: v4}}})
 	state = s.until("it goes on", at(2))
 	require.Equal(t, 1, state.Sessions[0].Routes)
 	require.Contains(t, s.log(), "panic: a message that gobgp does not like")
@@ -289,21 +289,21 @@ func TestSpeakerStartsAgain(t *testing.T) {
 // no other peer; and none once there is one.
 func TestSpeakerWithout(t *testing.T) {
 	s := speak(t, "fake")
-	gone := without(external("gw").BGPPeer, reason.NoGateway, "the node has no default gateway of IPv4")
-	want := Desired{Plan: plan(1), Without: []Session{gone}}
+	gone := sessionWithout(external("gw").BGPPeer, reason.NoGateway, "the node has no default gateway of IPv4")
+	want := Desired{Plan: nodePlan(1), Without: []Session{gone}}
 	s.Set(want)
-	require.Equal(t, []Session{gone}, s.until("none but that", func(s State) bool { return s.Plan == plan(1) && len(s.Sessions) == 1 }).Sessions)
-	want.Plan, want.Peers = plan(2), []Peer{external("a")}
+	require.Equal(t, []Session{gone}, s.until("none but that", func(s State) bool { return s.Plan == nodePlan(1) && len(s.Sessions) == 1 }).Sessions)
+	want.Plan, want.Peers = nodePlan(2), []Peer{external("a")}
 	s.Set(want)
-	state := s.until("another one", func(s State) bool { return s.Plan == plan(2) && len(s.Sessions) == 2 })
-	require.Equal(t, announcement.BGPEstablished, state.Sessions[0].State)
+	state := s.until("another one", func(s State) bool { return s.Plan == nodePlan(2) && len(s.Sessions) == 2 })
+	require.Equal(t, plan.BGPEstablished, state.Sessions[0].State)
 	require.Equal(t, gone, state.Sessions[1])
-	want = Desired{Plan: plan(3), Peers: []Peer{external("a"), external("gw")}}
+	want = Desired{Plan: nodePlan(3), Peers: []Peer{external("a"), external("gw")}}
 	s.Set(want)
-	state = s.until("both", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[1].State == announcement.BGPEstablished })
+	state = s.until("both", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[1].State == plan.BGPEstablished })
 	require.Empty(t, state.Sessions[1].Reason)
-	s.Set(Desired{Plan: plan(4), Without: []Session{gone}})
-	require.Equal(t, []Session{gone}, s.until("none again", func(s State) bool { return s.Plan == plan(4) && len(s.Sessions) == 1 }).Sessions)
+	s.Set(Desired{Plan: nodePlan(4), Without: []Session{gone}})
+	require.Equal(t, []Session{gone}, s.until("none again", func(s State) bool { return s.Plan == nodePlan(4) && len(s.Sessions) == 1 }).Sessions)
 }
 
 // A peer whose password is not there is not connected to; the others are, and it is once the
@@ -312,15 +312,15 @@ func TestSpeakerPasswords(t *testing.T) {
 	s := speak(t, "fake")
 	locked := external("locked")
 	locked.PasswordFile = "key"
-	want := Desired{Plan: plan(1), Peers: []Peer{external("a"), locked}}
+	want := Desired{Plan: nodePlan(1), Peers: []Peer{external("a"), locked}}
 	s.Set(want)
-	state := s.until("one of two", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[0].State == announcement.BGPEstablished })
+	state := s.until("one of two", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[0].State == plan.BGPEstablished })
 	require.Equal(t, reason.PasswordMissing, state.Sessions[1].Reason)
 	require.Equal(t, "the password file key does not exist", state.Sessions[1].Message)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "key"), []byte("hunter2\n"), 0o600))
-	want.Plan = plan(2)
+	want.Plan = nodePlan(2)
 	s.Set(want)
-	state = s.until("both", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[1].State == announcement.BGPEstablished })
+	state = s.until("both", func(s State) bool { return len(s.Sessions) == 2 && s.Sessions[1].State == plan.BGPEstablished })
 	require.Equal(t, "hunter2", state.Sessions[1].Message, "the process has it")
 	require.NotContains(t, s.log(), "hunter2")
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/internal/need"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // wire is a router that sends the bytes that a test wants.
@@ -138,7 +138,7 @@ var allCapabilities = []packet.ParameterCapabilityInterface{
 }
 
 func isEstablished(s State) bool {
-	return len(s.Sessions) == 1 && s.Sessions[0].State == announcement.BGPEstablished
+	return len(s.Sessions) == 1 && s.Sessions[0].State == plan.BGPEstablished
 }
 
 // TestFault_K5_6_WhatGobgpCannotRead: a session goes on through messages that would end gobgp's
@@ -148,8 +148,8 @@ func TestFault_K5_6_WhatGobgpCannotRead(t *testing.T) {
 	w := newWire(t, allCapabilities...)
 	s := speak(t, "real")
 	s.Set(Desired{
-		Plan: plan(1), Peers: []Peer{w.peer("out")}, Advertisements: []announcement.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
-		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
+		Plan: nodePlan(1), Peers: []Peer{w.peer("out")}, Advertisements: []plan.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
+		Routes: []plan.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
 	})
 	session := w.next()
 	s.until("established", isEstablished)
@@ -179,21 +179,21 @@ func TestFault_K5_3_SessionGoesOn(t *testing.T) {
 	peer := w.peer("out")
 	peer.GracefulRestart = time.Minute
 	want := Desired{
-		Plan: plan(1), Peers: []Peer{peer}, Advertisements: []announcement.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
-		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
+		Plan: nodePlan(1), Peers: []Peer{peer}, Advertisements: []plan.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
+		Routes: []plan.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
 	}
 	s.Set(want)
 	session := w.next()
 	session.prefixes(t, 1)
 	peer.KeepaliveTime, peer.ConnectRetryTime, peer.EBGPMultihop = 2*time.Second, 5*time.Second, 3
-	peer.BFD = announcement.BFD{TransmitInterval: time.Second, ReceiveInterval: time.Second, DetectMultiplier: 3}
-	want.Plan, want.Peers = plan(2), []Peer{peer}
+	peer.BFD = plan.BFD{TransmitInterval: time.Second, ReceiveInterval: time.Second, DetectMultiplier: 3}
+	want.Plan, want.Peers = nodePlan(2), []Peer{peer}
 	s.Set(want)
 	s.until("changed", at(2))
 	require.NoError(t, session.send(packet.NewBGPRouteRefreshMessage(1, 0, 1)))
 	session.prefixes(t, 1)
 	peer.HoldTime = 12 * time.Second
-	want.Plan, want.Peers = plan(3), []Peer{peer}
+	want.Plan, want.Peers = nodePlan(3), []Peer{peer}
 	s.Set(want)
 	again := w.next()
 	require.EqualValues(t, 12, again.open.HoldTime)
@@ -209,7 +209,7 @@ func TestFault_K5_4_LossOfAConnection(t *testing.T) {
 	s := speak(t, "real")
 	peer := w.peer("out")
 	peer.GracefulRestart = time.Minute
-	s.Set(Desired{Plan: plan(1), Peers: []Peer{peer}})
+	s.Set(Desired{Plan: nodePlan(1), Peers: []Peer{peer}})
 	restart := func(s *wireSession) string {
 		for _, parameter := range s.open.OptParams {
 			for _, c := range parameter.(*packet.OptionParameterCapability).Capability {
@@ -240,8 +240,8 @@ func TestFault_K5_8_OwnAddressOfTheSession(t *testing.T) {
 	peer := w.peer("out")
 	peer.SourceAddress, peer.NextHopV4 = own, netip.MustParseAddr("198.51.100.77")
 	s.Set(Desired{
-		Plan: plan(1), Peers: []Peer{peer}, Advertisements: []announcement.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
-		Routes: []announcement.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
+		Plan: nodePlan(1), Peers: []Peer{peer}, Advertisements: []plan.Advertisement{{Name: "pool/0", Peers: []string{"out"}}},
+		Routes: []plan.Route{{Prefix: v4, Advertisements: []string{"pool/0"}}},
 	})
 	session := w.next()
 	for {
@@ -316,10 +316,10 @@ func TestFault_K5_2_ChangesLeaveNothing(t *testing.T) {
 	}
 	peer := external("out")
 	peer.Address, peer.Port = netip.MustParseAddr("127.0.0.1"), 1 // tcpmux (RFC 1078), which nothing listens on
-	advertisements := []announcement.Advertisement{{Name: "pool/0", Peers: []string{"out"}}}
+	advertisements := []plan.Advertisement{{Name: "pool/0", Peers: []string{"out"}}}
 	u := update{Config: &config{[]Peer{peer}, advertisements}}
 	for i := range 5000 {
-		u.Routes = append(u.Routes, announcement.Route{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 256), byte(i)}), 32), Advertisements: []string{"pool/0"}})
+		u.Routes = append(u.Routes, plan.Route{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i / 256), byte(i)}), 32), Advertisements: []string{"pool/0"}})
 	}
 	apply(u)
 	round := func(i int) {

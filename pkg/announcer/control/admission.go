@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // Metadata of a stream, beside "authorization".
@@ -30,15 +30,15 @@ type admission struct {
 	identity Identity
 	protocol uint32
 	software string
-	report   announcement.Report
+	report   plan.Report
 }
 
-// admit decides by its metadata whether a new stream is taken, and hears its Hello. The
+// admitStream decides by its metadata whether a new stream is taken, and hears its Hello. The
 // order is from cheap to dear. No message is read from a peer that has not proven who it
 // is: until then a stream costs no more than its metadata and its flow control window.
-func (s *Server) admit(st *serverStream) (a admission, err error) {
+func (s *Server) admitStream(st *serverStream) (a admission, err error) {
 	known := s.knownNode(st)
-	if err := s.paces.enter(st.ctx, known, st.remote); err != nil {
+	if err := s.streamRates.enterStream(st.ctx, known, st.remote); err != nil {
 		return a, err
 	}
 	if a.node, a.token, a.protocol, err = readMetadata(st.ctx); err != nil {
@@ -46,15 +46,15 @@ func (s *Server) admit(st *serverStream) (a admission, err error) {
 	}
 	ctx, cancel := context.WithTimeout(st.ctx, s.options.Limits.HelloTimeout)
 	defer cancel()
-	leave, err := s.pending.enter(ctx, known, st.remote)
+	leave, err := s.admissions.enterSlot(ctx, known, st.remote)
 	defer leave()
 	if err != nil {
 		return a, err
 	}
-	if a.identity, err = s.authenticate(st, a.token, a.node, s.options.Authenticator.Authenticate); err != nil {
+	if a.identity, err = s.authenticateNode(st, a.token, a.node, s.options.Authenticator.Authenticate); err != nil {
 		return a, err
 	}
-	s.strangers.admitted(st.ctx)
+	s.strangers.admitConnection(st.ctx)
 	ctx, cancel = context.WithTimeout(st.ctx, s.options.Limits.HelloTimeout)
 	defer cancel()
 	hello, err := st.receiveHello(ctx)
@@ -86,9 +86,9 @@ func readMetadata(ctx context.Context) (node, token string, protocol uint32, err
 		node = values[0]
 	}
 	if err := checkName("metadata: node", node); err != nil {
-		return "", "", 0, malformed(err)
+		return "", "", 0, malformedRefusal(err)
 	}
-	protocol, err = negotiate(strings.Join(md.Get(protocolMetadata), ","))
+	protocol, err = negotiateProtocol(strings.Join(md.Get(protocolMetadata), ","))
 	return node, token, protocol, err
 }
 
@@ -100,23 +100,23 @@ func bearerToken(md metadata.MD) (string, error) {
 			return token, nil
 		}
 	}
-	return "", refuse(CauseToken, codes.PermissionDenied, errors.New("no bearer token in the metadata"))
+	return "", newRefusal(CauseToken, codes.PermissionDenied, errors.New("no bearer token in the metadata"))
 }
 
 func (st *serverStream) receiveHello(ctx context.Context) (*pb.Hello, error) {
-	st.server.streams.Go(st.receive)
+	st.server.streams.Go(st.receiveMessages)
 	select {
 	case <-ctx.Done():
 		if st.ctx.Err() != nil { // gRPC ended the stream; Recv says why
 			return nil, noHello(<-st.ended)
 		}
-		return nil, refuse(CauseHelloTimeout, codes.InvalidArgument, errors.New("no Hello in time"))
+		return nil, newRefusal(CauseHelloTimeout, codes.InvalidArgument, errors.New("no Hello in time"))
 	case err := <-st.ended:
 		return nil, noHello(err)
 	case message := <-st.incoming:
 		hello := message.GetHello()
 		if hello == nil {
-			return nil, malformed(errors.New("the first message is not Hello"))
+			return nil, malformedRefusal(errors.New("the first message is not Hello"))
 		}
 		return hello, nil
 	}
@@ -124,7 +124,7 @@ func (st *serverStream) receiveHello(ctx context.Context) (*pb.Hello, error) {
 
 func noHello(err error) error {
 	if errors.Is(err, io.EOF) {
-		return malformed(errors.New("the stream ended before Hello"))
+		return malformedRefusal(errors.New("the stream ended before Hello"))
 	}
 	return receiveError(err)
 }
@@ -132,16 +132,16 @@ func noHello(err error) error {
 // protocolRange is the value of protocolMetadata.
 func protocolRange(low, high uint32) string { return fmt.Sprintf("%d-%d", low, high) }
 
-// negotiate picks the highest protocol version that both sides speak.
-func negotiate(text string) (uint32, error) {
+// negotiateProtocol picks the highest protocol version that both sides speak.
+func negotiateProtocol(text string) (uint32, error) {
 	first, last, _ := strings.Cut(text, "-")
 	low, err1 := strconv.ParseUint(first, 10, 16)
 	high, err2 := strconv.ParseUint(last, 10, 16)
 	if err1 != nil || err2 != nil || low == 0 || low > high {
-		return 0, malformed(fmt.Errorf("metadata: protocol versions %q are no range", boundText(text, maxReason)))
+		return 0, malformedRefusal(fmt.Errorf("metadata: protocol versions %q are no range", boundText(text, maxReason)))
 	}
 	if low > protocolMax || high < protocolMin {
-		return 0, refuse(CauseProtocol, codes.FailedPrecondition, fmt.Errorf(
+		return 0, newRefusal(CauseProtocol, codes.FailedPrecondition, fmt.Errorf(
 			"this replica speaks protocol versions %d to %d and the announcer %d to %d; bring the older of the two within one release of the other",
 			protocolMin, protocolMax, low, high))
 	}
@@ -151,8 +151,8 @@ func negotiate(text string) (uint32, error) {
 // askFunc is one of an Authenticator's methods.
 type askFunc = func(ctx context.Context, token, node string, remote netip.Addr) (Identity, error)
 
-// authenticate asks an Authenticator's method and gives its answer as a refusal.
-func (s *Server) authenticate(st *serverStream, token, node string, ask askFunc) (Identity, error) {
+// authenticateNode asks an Authenticator's method and gives its answer as a refusal.
+func (s *Server) authenticateNode(st *serverStream, token, node string, ask askFunc) (Identity, error) {
 	ctx, cancel := context.WithTimeoutCause(st.ctx, s.options.Limits.AuthenticateTimeout, ErrNoAnswer)
 	defer cancel()
 	identity, err := ask(ctx, token, node, st.remote)
@@ -163,19 +163,19 @@ func (s *Server) authenticate(st *serverStream, token, node string, ask askFunc)
 		return Identity{}, refuseAuthentication(err)
 	}
 	if identity.Node != node {
-		return Identity{}, refuse(CauseNodeMismatch, codes.PermissionDenied,
+		return Identity{}, newRefusal(CauseNodeMismatch, codes.PermissionDenied,
 			fmt.Errorf("the token belongs to node %q, not to %q", identity.Node, node))
 	}
 	return identity, nil
 }
 
-func helloReport(hello *pb.Hello) (announcement.Report, error) {
+func helloReport(hello *pb.Hello) (plan.Report, error) {
 	if !hello.GetReport().GetSnapshot() {
-		return announcement.Report{}, malformed(errors.New("hello: the whole report is missing"))
+		return plan.Report{}, malformedRefusal(errors.New("hello: the whole report is missing"))
 	}
-	report, err := applyReport(announcement.Report{}, hello.GetReport())
+	report, err := applyReport(plan.Report{}, hello.GetReport())
 	if err != nil {
-		return announcement.Report{}, malformed(fmt.Errorf("hello: %w", err))
+		return plan.Report{}, malformedRefusal(fmt.Errorf("hello: %w", err))
 	}
 	return report, nil
 }

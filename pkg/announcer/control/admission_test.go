@@ -18,8 +18,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // raw opens a stream that the test speaks on by hand.
@@ -49,7 +49,7 @@ func rawOf(t *testing.T, r *replica, node, versions, token string, options ...gr
 }
 
 func helloMessage() *pb.FromNode {
-	return &pb.FromNode{Message: &pb.FromNode_Hello{Hello: &pb.Hello{Report: reportSnapshot(announcement.Report{})}}}
+	return &pb.FromNode{Message: &pb.FromNode_Hello{Hello: &pb.Hello{Report: reportSnapshot(plan.Report{})}}}
 }
 
 // say sends a message. The replica may have ended the stream by then; Recv says why.
@@ -95,19 +95,19 @@ func TestDenied(t *testing.T) {
 
 // TestDenialEnds: the log says so when the cause changes, and when it is over.
 func TestDenialEnds(t *testing.T) {
-	var verdict atomic.Pointer[DeniedError]
-	verdict.Store(&DeniedError{Cause: CauseSourceAddress, Message: "not an address of the node"})
+	var decision atomic.Pointer[DeniedError]
+	decision.Store(&DeniedError{Cause: CauseSourceAddress, Message: "not an address of the node"})
 	r := startReplica(t, withAuth(func(ctx context.Context, token, node string, remote netip.Addr) (Identity, error) {
-		if denied := verdict.Load(); denied != nil {
+		if denied := decision.Load(); denied != nil {
 			return Identity{}, denied
 		}
 		return tokenNamesPod(ctx, token, node, remote)
 	}))
 	n := startNode(t, "a", r)
 	eventually(t, func() bool { return r.Counters().Refused[CauseSourceAddress] >= 2 }, "refused")
-	verdict.Store(&DeniedError{Cause: CauseToken, Message: "expired"})
+	decision.Store(&DeniedError{Cause: CauseToken, Message: "expired"})
 	eventually(t, func() bool { return r.Counters().Refused[CauseToken] >= 1 }, "refused otherwise")
-	verdict.Store(nil)
+	decision.Store(nil)
 	n.awaitUp(t)
 	require.Equal(t, 2, n.log.Count("level=WARN"))
 	require.Equal(t, 1, n.log.Count("connected to baremetal-ccm"))
@@ -218,19 +218,19 @@ func TestSupersededStreamIsDeaf(t *testing.T) {
 		return &serverStream{identity: Identity{Node: "a", PodUID: uid, PodCreated: time.Unix(created, 0)}, superseded: make(chan struct{})}
 	}
 	first, second := stream("1", 1), stream("2", 2)
-	_, err := g.join(first, claims())
+	_, err := g.joinNode(first, claims())
 	require.NoError(t, err)
-	old, err := g.join(second, claims("192.0.2.2"))
+	old, err := g.joinNode(second, claims("192.0.2.2"))
 	require.NoError(t, err)
 	require.Same(t, first, old)
 	<-first.superseded
-	g.report(first, claims("192.0.2.1"))
-	g.leave(first)
+	g.reportNode(first, claims("192.0.2.1"))
+	g.leaveNode(first)
 	report, ok := observer.report("a")
 	require.True(t, ok)
 	require.Equal(t, claims("192.0.2.2"), report)
-	g.leave(second)
-	g.leave(second)
+	g.leaveNode(second)
+	g.leaveNode(second)
 	require.Equal(t, []string{"connected", "disconnected", "connected", "disconnected"}, observer.history("a"))
 	require.Empty(t, observer.faults)
 }
@@ -264,18 +264,18 @@ func TestStrangersAreBounded(t *testing.T) {
 
 // TestQueueAtTheDoor: who waits for a slot too long is told to come back.
 func TestQueueAtTheDoor(t *testing.T) {
-	p := newPending(1, 2)
+	p := newAdmissionLimiter(1, 2)
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	leave, err := p.enter(t.Context(), "", a)
+	leave, err := p.enterSlot(t.Context(), "", a)
 	require.NoError(t, err)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = p.enter(gone, "", b)
+	_, err = p.enterSlot(gone, "", b)
 	require.Equal(t, codes.Unavailable, status.Code(err))
 	require.Equal(t, 1, p.len())
 	leave()
 	require.Zero(t, p.len())
-	leave, err = p.enter(t.Context(), "", b)
+	leave, err = p.enterSlot(t.Context(), "", b)
 	require.NoError(t, err)
 	leave()
 }
@@ -326,28 +326,28 @@ func TestServerRefusesUnusableTLS(t *testing.T) {
 // node waiting, nor one that names other nodes from the address that a node shares with it.
 func TestFault_K1_6_NodesHaveSlotsOfTheirOwn(t *testing.T) {
 	const total, perSource = 8, 2
-	p := newPending(total, perSource)
+	p := newAdmissionLimiter(total, perSource)
 	shared, stranger := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("203.0.113.1")
 	now, cancel := context.WithCancel(t.Context())
 	cancel() // nobody waits
 	for range 10 * total {
 		for range perSource {
-			_, _ = p.enter(now, "", stranger)
+			_, _ = p.enterSlot(now, "", stranger)
 		}
 		stranger = stranger.Next()
 	}
 	require.Len(t, p.strangers, total)
 	require.Equal(t, total, p.len(), "who was refused is forgotten")
 
-	leaveBad, err := p.enter(t.Context(), "bad", shared)
+	leaveBad, err := p.enterSlot(t.Context(), "bad", shared)
 	require.NoError(t, err)
-	leaveBad2, err := p.enter(t.Context(), "bad", shared)
+	leaveBad2, err := p.enterSlot(t.Context(), "bad", shared)
 	require.NoError(t, err)
-	_, err = p.enter(t.Context(), "bad", shared)
+	_, err = p.enterSlot(t.Context(), "bad", shared)
 	require.Equal(t, codes.ResourceExhausted, status.Code(err), "one node has two")
 	admitted := make(chan func())
 	go func() {
-		leave, err := p.enter(context.Background(), "good", shared)
+		leave, err := p.enterSlot(context.Background(), "good", shared)
 		require.NoError(t, err)
 		admitted <- leave
 	}()
@@ -355,7 +355,7 @@ func TestFault_K1_6_NodesHaveSlotsOfTheirOwn(t *testing.T) {
 	leaveBad()
 	leave := <-admitted
 	require.LessOrEqual(t, len(p.nodes), perSource, "one address has a part of the slots")
-	other, err := p.enter(t.Context(), "other", netip.MustParseAddr("2001:db8::1"))
+	other, err := p.enterSlot(t.Context(), "other", netip.MustParseAddr("2001:db8::1"))
 	require.NoError(t, err)
 	other()
 	leave()

@@ -12,10 +12,10 @@ const (
 	steadyAfter = 5 * time.Second
 )
 
-// backoff is the pause after the given number of failures in a row, at least 1: it doubles
+// backoffPause is the pause after the given number of failures in a row, at least 1: it doubles
 // from backoffMin to limit, and random in [0, 1) spreads it over its upper half, so that
 // the nodes of a cluster do not come back in step.
-func backoff(failures int, limit time.Duration, random float64) time.Duration {
+func backoffPause(failures int, limit time.Duration, random float64) time.Duration {
 	pause := backoffMin
 	for i := 1; i < failures && pause < limit; i++ {
 		pause *= 2

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // scripted is a replica that says what it is told to say, whatever it hears.
@@ -43,14 +43,14 @@ func planOf(p *pb.Plan) *pb.FromController {
 // of, says why, and asks for a new stream, which starts with the whole plan.
 func TestMisbehavingReplica(t *testing.T) {
 	whole := set(1, 1, "192.0.2.1")
-	misfit := planDifference(set(1, 5, "192.0.2.1"), set(1, 6, "192.0.2.1", "192.0.2.2"))
+	misfit := planDelta(set(1, 5, "192.0.2.1"), set(1, 6, "192.0.2.1", "192.0.2.2"))
 	for name, tt := range map[string]struct {
 		first []*pb.FromController
 		log   string
 	}{
 		"a difference to another plan":     {[]*pb.FromController{welcomeMessage(protocolMax), planOf(planSnapshot(set(1, 4))), planOf(misfit)}, "does not fit"},
 		"a difference to nothing":          {[]*pb.FromController{welcomeMessage(protocolMax), planOf(misfit)}, "does not fit"},
-		"a malformed plan":                 {[]*pb.FromController{welcomeMessage(protocolMax), planOf(&pb.Plan{Snapshot: true})}, "no stamp"},
+		"a malformed plan":                 {[]*pb.FromController{welcomeMessage(protocolMax), planOf(&pb.Plan{Snapshot: true})}, "no version"},
 		"a protocol that nobody asked for": {[]*pb.FromController{welcomeMessage(99)}, "protocol version 99"},
 		"a plan before Welcome":            {[]*pb.FromController{planOf(planSnapshot(whole))}, "not Welcome"},
 		"a second Welcome":                 {[]*pb.FromController{welcomeMessage(protocolMax), welcomeMessage(protocolMax)}, "no plan"},
@@ -77,8 +77,8 @@ func TestMisbehavingReplica(t *testing.T) {
 			require.EqualValues(t, 2, s.streams.Load())
 			require.Equal(t, 1, n.log.Count("level=WARN"))
 			require.Equal(t, 1, n.log.Count(tt.log))
-			for _, plan := range n.plans[l.Addr().String()] {
-				require.NotEqual(t, announcement.Stamp{Term: 1, Revision: 6}, plan.Stamp)
+			for _, nodePlan := range n.plans[l.Addr().String()] {
+				require.NotEqual(t, plan.Version{Term: 1, Revision: 6}, nodePlan.Version)
 			}
 		})
 	}

@@ -8,13 +8,13 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // decodeBGP decodes what p says of BGP: peers and advertisements, of which there are none
 // where it does not say, routes, and the prefixes withdrawn, both in increasing order.
-func decodeBGP(p *pb.Plan) (b announcement.BGP, withdrawn []netip.Prefix, err error) {
+func decodeBGP(p *pb.Plan) (b plan.BGP, withdrawn []netip.Prefix, err error) {
 	if b.Peers, err = decodeBGPPeers(p.GetBgp().GetPeers()); err != nil {
 		return b, nil, err
 	}
@@ -24,7 +24,7 @@ func decodeBGP(p *pb.Plan) (b announcement.BGP, withdrawn []netip.Prefix, err er
 	if b.Routes, err = decodeRoutes(p.GetRoutes()); err != nil {
 		return b, nil, err
 	}
-	if err := checkCount("plan: withdrawn routes", len(p.GetWithdrawnRoutes()), maxAnnouncements); err != nil {
+	if err := checkCount("plan: withdrawn routes", len(p.GetWithdrawnRoutes()), maxAssignments); err != nil {
 		return b, nil, err
 	}
 	withdrawn, err = decodePrefixes(p.GetWithdrawnRoutes())
@@ -34,11 +34,11 @@ func decodeBGP(p *pb.Plan) (b announcement.BGP, withdrawn []netip.Prefix, err er
 	return b, withdrawn, nil
 }
 
-func decodeBGPPeers(list []*pb.BGPPeer) ([]announcement.BGPPeer, error) {
+func decodeBGPPeers(list []*pb.BGPPeer) ([]plan.BGPPeer, error) {
 	if err := checkCount("plan: bgp peers", len(list), maxBGPPeers); err != nil {
 		return nil, err
 	}
-	var peers []announcement.BGPPeer
+	var peers []plan.BGPPeer
 	for i, p := range list {
 		peer, err := decodeBGPPeer(p)
 		if err == nil && i > 0 && peers[i-1].Name >= peer.Name {
@@ -53,9 +53,9 @@ func decodeBGPPeers(list []*pb.BGPPeer) ([]announcement.BGPPeer, error) {
 }
 
 // decodeBGPPeer checks what would make the BGP process fail, or what it cannot express.
-func decodeBGPPeer(p *pb.BGPPeer) (peer announcement.BGPPeer, err error) {
+func decodeBGPPeer(p *pb.BGPPeer) (peer plan.BGPPeer, err error) {
 	seconds := func(n uint32) time.Duration { return time.Duration(n) * time.Second }
-	peer = announcement.BGPPeer{
+	peer = plan.BGPPeer{
 		Name: p.GetName(), LocalASN: p.GetLocalAsn(), PeerASN: p.GetPeerAsn(),
 		HoldTime: seconds(p.GetHoldTime()), KeepaliveTime: seconds(p.GetKeepaliveTime()), ConnectRetryTime: seconds(p.GetConnectRetryTime()),
 		Interface: p.GetInterface(), PasswordFile: p.GetPasswordFile(), GracefulRestart: seconds(p.GetGracefulRestart()),
@@ -98,32 +98,32 @@ func decodeBGPPeer(p *pb.BGPPeer) (peer announcement.BGPPeer, err error) {
 }
 
 // decodeBFD checks what a session cannot be made of. The bounds of the cloud-config are narrower.
-func decodeBFD(p *pb.BFD) (announcement.BFD, error) {
+func decodeBFD(p *pb.BFD) (plan.BFD, error) {
 	if p == nil {
-		return announcement.BFD{}, nil
+		return plan.BFD{}, nil
 	}
 	milliseconds := func(n uint32) time.Duration { return time.Duration(n) * time.Millisecond }
-	b := announcement.BFD{TransmitInterval: milliseconds(p.GetTransmitInterval()), ReceiveInterval: milliseconds(p.GetReceiveInterval())}
+	b := plan.BFD{TransmitInterval: milliseconds(p.GetTransmitInterval()), ReceiveInterval: milliseconds(p.GetReceiveInterval())}
 	for _, interval := range []time.Duration{b.TransmitInterval, b.ReceiveInterval} {
 		if interval < minBFDInterval || interval > maxBFDInterval {
-			return announcement.BFD{}, fmt.Errorf("bfd interval %s; the limits are %s and %s", interval, minBFDInterval, maxBFDInterval)
+			return plan.BFD{}, fmt.Errorf("bfd interval %s; the limits are %s and %s", interval, minBFDInterval, maxBFDInterval)
 		}
 	}
 	if n := p.GetDetectMultiplier(); n == 0 || n > math.MaxUint8 {
-		return announcement.BFD{}, fmt.Errorf("bfd detect multiplier %d; the limits are 1 and %d", n, math.MaxUint8)
+		return plan.BFD{}, fmt.Errorf("bfd detect multiplier %d; the limits are 1 and %d", n, math.MaxUint8)
 	}
 	if n := p.GetMinimumTtl(); n > math.MaxUint8 {
-		return announcement.BFD{}, fmt.Errorf("bfd minimum ttl %d; the limit is %d", n, math.MaxUint8)
+		return plan.BFD{}, fmt.Errorf("bfd minimum ttl %d; the limit is %d", n, math.MaxUint8)
 	}
 	b.DetectMultiplier, b.MinimumTTL = uint8(p.GetDetectMultiplier()), uint8(p.GetMinimumTtl()) //nolint:gosec // checked above
 	return b, nil
 }
 
-func decodeAdvertisements(list []*pb.Advertisement) ([]announcement.Advertisement, error) {
+func decodeAdvertisements(list []*pb.Advertisement) ([]plan.Advertisement, error) {
 	if err := checkCount("plan: advertisements", len(list), maxAdvertisements); err != nil {
 		return nil, err
 	}
-	var out []announcement.Advertisement
+	var out []plan.Advertisement
 	for i, p := range list {
 		a, err := decodeAdvertisement(p)
 		if err == nil && i > 0 && out[i-1].Name >= a.Name {
@@ -137,8 +137,8 @@ func decodeAdvertisements(list []*pb.Advertisement) ([]announcement.Advertisemen
 	return out, nil
 }
 
-func decodeAdvertisement(p *pb.Advertisement) (announcement.Advertisement, error) {
-	a := announcement.Advertisement{Name: p.GetName(), Peers: slices.Clone(p.GetPeers()), LocalPref: decodeMetric(p.LocalPref), MED: decodeMetric(p.Med)}
+func decodeAdvertisement(p *pb.Advertisement) (plan.Advertisement, error) {
+	a := plan.Advertisement{Name: p.GetName(), Peers: slices.Clone(p.GetPeers()), LocalPref: decodeMetric(p.LocalPref), MED: decodeMetric(p.Med)}
 	if a.Name == "" {
 		return a, errors.New("name is empty")
 	}
@@ -156,7 +156,7 @@ func decodeAdvertisement(p *pb.Advertisement) (announcement.Advertisement, error
 		return a, err
 	}
 	for _, c := range p.GetCommunities() {
-		a.Communities = append(a.Communities, announcement.Community(c))
+		a.Communities = append(a.Communities, plan.Community(c))
 	}
 	large := p.GetLargeCommunities()
 	if err := checkCount("large communities", len(large)/3, maxCommunities); err != nil {
@@ -166,26 +166,26 @@ func decodeAdvertisement(p *pb.Advertisement) (announcement.Advertisement, error
 		return a, fmt.Errorf("large communities of %d numbers; each has 3", len(large))
 	}
 	for c := range slices.Chunk(large, 3) {
-		a.LargeCommunities = append(a.LargeCommunities, announcement.LargeCommunity(c))
+		a.LargeCommunities = append(a.LargeCommunities, plan.LargeCommunity(c))
 	}
 	return a, nil
 }
 
-func decodeMetric(p *uint32) announcement.Metric {
+func decodeMetric(p *uint32) plan.Metric {
 	if p == nil {
-		return announcement.Metric{}
+		return plan.Metric{}
 	}
-	return announcement.Metric{Set: true, Value: *p}
+	return plan.Metric{Set: true, Value: *p}
 }
 
-func decodeRoutes(list []*pb.Route) ([]announcement.Route, error) {
-	if err := checkCount("plan: routes", len(list), maxAnnouncements); err != nil {
+func decodeRoutes(list []*pb.Route) ([]plan.Route, error) {
+	if err := checkCount("plan: routes", len(list), maxAssignments); err != nil {
 		return nil, err
 	}
-	var out []announcement.Route
+	var out []plan.Route
 	var order ascendingPrefixes
 	for i, p := range list {
-		prefix, err := order.decode(p.GetPrefix())
+		prefix, err := order.decodeNext(p.GetPrefix())
 		switch {
 		case err != nil:
 		case p.GetHealthPort() > math.MaxUint16:
@@ -196,7 +196,7 @@ func decodeRoutes(list []*pb.Route) ([]announcement.Route, error) {
 		if err != nil {
 			return nil, fmt.Errorf("plan: route %d: %w", i, err)
 		}
-		out = append(out, announcement.Route{Prefix: prefix, Advertisements: slices.Clone(p.GetAdvertisements()), HealthPort: uint16(p.GetHealthPort())})
+		out = append(out, plan.Route{Prefix: prefix, Advertisements: slices.Clone(p.GetAdvertisements()), HealthPort: uint16(p.GetHealthPort())})
 	}
 	return out, nil
 }
@@ -206,7 +206,7 @@ func decodePrefixes(list []*pb.Prefix) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	var order ascendingPrefixes
 	for i, x := range list {
-		prefix, err := order.decode(x)
+		prefix, err := order.decodeNext(x)
 		if err != nil {
 			return nil, fmt.Errorf("%d: %w", i, err)
 		}
@@ -218,12 +218,12 @@ func decodePrefixes(list []*pb.Prefix) ([]netip.Prefix, error) {
 // ascendingPrefixes decodes a list in strictly increasing order, one after the other.
 type ascendingPrefixes struct{ last netip.Prefix }
 
-func (a *ascendingPrefixes) decode(p *pb.Prefix) (netip.Prefix, error) {
+func (a *ascendingPrefixes) decodeNext(p *pb.Prefix) (netip.Prefix, error) {
 	prefix, err := decodePrefix(p)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	if a.last.IsValid() && announcement.ComparePrefixes(a.last, prefix) >= 0 {
+	if a.last.IsValid() && plan.ComparePrefixes(a.last, prefix) >= 0 {
 		return netip.Prefix{}, fmt.Errorf("%s comes after %s; prefixes ascend and each comes once", prefix, a.last)
 	}
 	a.last = prefix
@@ -246,8 +246,8 @@ func decodePrefix(p *pb.Prefix) (netip.Prefix, error) {
 	return prefix, nil
 }
 
-// applyBGP fills in what a difference leaves out of set's BGP.
-func applyBGP(have announcement.BGP, set *announcement.Set, p *pb.Plan, withdrawn []netip.Prefix) error {
+// applyBGP fills in what a delta leaves out of set's BGP.
+func applyBGP(have plan.BGP, set *plan.NodePlan, p *pb.Plan, withdrawn []netip.Prefix) error {
 	changed := set.BGP.Routes
 	routes, err := mergeRoutes(have.Routes, changed, withdrawn)
 	if err != nil {
@@ -265,8 +265,8 @@ func applyBGP(have announcement.BGP, set *announcement.Set, p *pb.Plan, withdraw
 
 // checkRoutes checks how many routes b has, and that what advertisements and routes, some of b's,
 // refer to is there.
-func checkRoutes(b announcement.BGP, routes []announcement.Route) error {
-	if err := checkCount("plan: routes", len(b.Routes), maxAnnouncements); err != nil {
+func checkRoutes(b plan.BGP, routes []plan.Route) error {
+	if err := checkCount("plan: routes", len(b.Routes), maxAssignments); err != nil {
 		return err
 	}
 	peers, advertisements := map[string]bool{}, map[string]bool{}
@@ -291,9 +291,9 @@ func checkRoutes(b announcement.BGP, routes []announcement.Route) error {
 	return nil
 }
 
-func decodeBGPReport(p *pb.Report) (announcement.BGPReport, error) {
-	out := announcement.BGPReport{Plan: decodeStamp(p.GetBgpPlan())}
-	if err := checkCount("report: withheld prefixes", len(p.GetBgpWithheld()), maxAnnouncements); err != nil {
+func decodeBGPReport(p *pb.Report) (plan.BGPReport, error) {
+	out := plan.BGPReport{Plan: decodeVersion(p.GetBgpPlan())}
+	if err := checkCount("report: withheld prefixes", len(p.GetBgpWithheld()), maxAssignments); err != nil {
 		return out, err
 	}
 	var err error
@@ -304,15 +304,15 @@ func decodeBGPReport(p *pb.Report) (announcement.BGPReport, error) {
 		return out, err
 	}
 	for i, x := range p.GetBgpSessions() {
-		s := announcement.BGPSession{Peer: x.GetPeer(), State: announcement.BGPState(x.GetState()), Message: x.GetMessage(), IPv4: x.GetIpv4(), IPv6: x.GetIpv6(), BFD: announcement.BFDState(x.GetBfd())}
+		s := plan.BGPSession{Peer: x.GetPeer(), State: plan.BGPState(x.GetState()), Message: x.GetMessage(), IPv4: x.GetIpv4(), IPv6: x.GetIpv6(), BFD: plan.BFDState(x.GetBfd())}
 		err := checkName("peer", s.Peer)
 		if err == nil && i > 0 && out.Sessions[i-1].Peer >= s.Peer {
 			err = fmt.Errorf("%q comes after %q; names ascend and each comes once", s.Peer, out.Sessions[i-1].Peer)
 		}
-		if err == nil && !slices.Contains(announcement.BGPStates(), s.State) {
+		if err == nil && !slices.Contains(plan.BGPStates(), s.State) {
 			err = fmt.Errorf("%.20q is no state of a session", s.State)
 		}
-		if err == nil && s.BFD != "" && !slices.Contains(announcement.BFDStates(), s.BFD) {
+		if err == nil && s.BFD != "" && !slices.Contains(plan.BFDStates(), s.BFD) {
 			err = fmt.Errorf("%.20q is no state of a BFD session", s.BFD)
 		}
 		if err == nil {
@@ -328,13 +328,13 @@ func decodeBGPReport(p *pb.Report) (announcement.BGPReport, error) {
 
 // mergeRoutes returns have without those withdrawn, with changed replacing or added. All are
 // sorted by prefix, and so is the result.
-func mergeRoutes(have, changed []announcement.Route, withdrawn []netip.Prefix) ([]announcement.Route, error) {
+func mergeRoutes(have, changed []plan.Route, withdrawn []netip.Prefix) ([]plan.Route, error) {
 	if len(changed)+len(withdrawn) == 0 {
 		return have, nil
 	}
-	merged := make([]announcement.Route, 0, len(have)+len(changed))
+	merged := make([]plan.Route, 0, len(have)+len(changed))
 	for _, old := range have {
-		for len(changed) > 0 && announcement.ComparePrefixes(changed[0].Prefix, old.Prefix) < 0 {
+		for len(changed) > 0 && plan.ComparePrefixes(changed[0].Prefix, old.Prefix) < 0 {
 			merged, changed = append(merged, changed[0]), changed[1:]
 		}
 		replaced := len(changed) > 0 && changed[0].Prefix == old.Prefix

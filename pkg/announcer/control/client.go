@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -53,7 +53,7 @@ type ClientOptions struct {
 	// OnPlan, if not nil, takes each plan that a replica sends, whole. It is called from one
 	// goroutine per replica, and while it runs that replica waits. The set is the callee's
 	// to keep and to read. Which replica's plan counts is for the callee to say.
-	OnPlan func(replica string, set announcement.Set)
+	OnPlan func(replica string, set plan.NodePlan)
 	// OnStream, if not nil, hears of a stream to replica that was accepted or has ended. It
 	// is called from the same goroutine as OnPlan for that replica.
 	OnStream func(replica string, up bool)
@@ -62,12 +62,12 @@ type ClientOptions struct {
 // Client is the half of the control channel that runs in each announcer. Its methods may
 // be called from any goroutine.
 type Client struct {
-	options ClientOptions
-	log     *slog.Logger
-	reports *mailbox[announcement.Report]
-	doors   *doors
-	failed  chan struct{}          // of one: a stream failed, look the names up again
-	cut     atomic.Pointer[string] // what was left out of the last report
+	options  ClientOptions
+	log      *slog.Logger
+	reports  *mailbox[plan.Report]
+	replicas *activeReplicas
+	failed   chan struct{}          // of one: a stream failed, look the names up again
+	cut      atomic.Pointer[string] // what was left out of the last report
 
 	lookup lookupFunc
 	random func() float64
@@ -79,7 +79,7 @@ func NewClient(options ClientOptions) *Client {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
 	if options.OnPlan == nil {
-		options.OnPlan = func(string, announcement.Set) {}
+		options.OnPlan = func(string, plan.NodePlan) {}
 	}
 	if options.OnStream == nil {
 		options.OnStream = func(string, bool) {}
@@ -88,22 +88,22 @@ func NewClient(options ClientOptions) *Client {
 		options.Dial = dialTCP
 	}
 	return &Client{
-		options: options,
-		log:     options.Logger,
-		reports: newMailbox[announcement.Report](),
-		doors:   newDoors(),
-		failed:  make(chan struct{}, 1),
-		lookup:  lookupIP,
-		random:  rand.Float64,
+		options:  options,
+		log:      options.Logger,
+		reports:  newMailbox[plan.Report](),
+		replicas: newActiveReplicas(),
+		failed:   make(chan struct{}, 1),
+		lookup:   lookupIP,
+		random:   rand.Float64,
 	}
 }
 
 // SetReport replaces what replicas are told about this node. The newest call wins; it
 // never waits for a replica. The report is copied, sorted and cut to the channel's bounds;
 // what was cut is logged when it changes.
-func (c *Client) SetReport(r announcement.Report) {
-	normal, cut := normalReport(r)
-	c.reports.put(normal)
+func (c *Client) SetReport(r plan.Report) {
+	normal, cut := sanitizeReport(r)
+	c.reports.putNewest(normal)
 	text := strings.Join(cut, "; ")
 	if was := c.cut.Swap(&text); text != "" && (was == nil || *was != text) {
 		c.log.Warn("report cut to the limits of the control channel", "cut", text)
@@ -111,7 +111,7 @@ func (c *Client) SetReport(r announcement.Report) {
 }
 
 // Run keeps a stream to every replica until ctx is done. It dials nobody before the first
-// SetReport, because Hello carries what the node claims, and an empty report would say
+// SetReport, because Hello carries what the node claims, and an empty report would report
 // that it claims nothing. When ctx is done each replica is told the newest report before
 // its stream ends, which takes a second or two where a replica is dead, and Run returns nil. An error means that
 // the options cannot be used.
@@ -124,14 +124,14 @@ func (c *Client) Run(ctx context.Context) error {
 		return fmt.Errorf("control client: %w", err)
 	}
 	if c.awaitReport(ctx) && c.awaitCredentials(ctx) {
-		c.follow(ctx, controllers)
+		c.followReplicas(ctx, controllers)
 	}
 	return nil
 }
 
 func (c *Client) awaitReport(ctx context.Context) bool {
 	for {
-		_, ok, changed := c.reports.get()
+		_, ok, changed := c.reports.getNewest()
 		if ok {
 			return true
 		}
@@ -146,46 +146,46 @@ func (c *Client) awaitReport(ctx context.Context) bool {
 // awaitCredentials waits until both files are there, so that their lack, normal while a
 // cluster is being set up, is one line in the log and not one for each replica.
 func (c *Client) awaitCredentials(ctx context.Context) bool {
-	waiting := trouble{logger: c.log}
+	waiting := onceLogger{logger: c.log}
 	for failures := 1; ; failures++ {
 		_, err := readCredentials(c.options)
 		if err == nil {
-			if waiting.over() {
+			if waiting.endTrouble() {
 				c.log.Info("CA and token are there")
 			}
 			return true
 		}
-		waiting.report("waiting for CA and token; baremetal-ccm fills the ConfigMap baremetal-ccm-ca when it first runs", err)
-		if !sleep(ctx, backoff(failures, backoffMax, c.random())) {
+		waiting.logOnce("waiting for CA and token; baremetal-ccm fills the ConfigMap baremetal-ccm-ca when it first runs", err)
+		if !sleepFor(ctx, backoffPause(failures, backoffMax, c.random())) {
 			return false
 		}
 	}
 }
 
-// follow keeps one follower per replica address. A name that cannot be resolved removes
+// followReplicas keeps one follower per replica address. A name that cannot be resolved removes
 // none, and an address that is gone from DNS only goes once its stream is down: DNS is
 // fed by the API server, and nothing may depend on that being there.
-func (c *Client) follow(ctx context.Context, controllers []controller) {
+func (c *Client) followReplicas(ctx context.Context, controllers []controller) {
 	var running sync.WaitGroup
 	defer running.Wait()
-	followers := map[netip.AddrPort]*follower{}
-	resolving := trouble{logger: c.log}
+	conns := map[netip.AddrPort]*replicaConn{}
+	resolving := onceLogger{logger: c.log}
 	for {
-		replicas, err := resolve(ctx, controllers, c.lookup)
+		replicas, err := resolveAll(ctx, controllers, c.lookup)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
-			resolving.report("cannot find the replicas of baremetal-ccm", err)
+			resolving.logOnce("cannot find the replicas of baremetal-ccm", err)
 		} else {
-			resolving.over()
-			removeGone(followers, replicas)
+			resolving.endTrouble()
+			removeGone(conns, replicas)
 		}
 		for _, replica := range replicas {
-			if followers[replica] == nil {
-				f := newFollower(ctx, c, replica)
-				followers[replica] = f
-				running.Go(f.run)
+			if conns[replica] == nil {
+				f := newReplicaConn(ctx, c, replica)
+				conns[replica] = f
+				running.Go(f.runUntilStopped)
 			}
 		}
 		if !c.awaitResolve(ctx, err != nil) {
@@ -194,22 +194,22 @@ func (c *Client) follow(ctx context.Context, controllers []controller) {
 	}
 }
 
-func removeGone(followers map[netip.AddrPort]*follower, replicas []netip.AddrPort) {
+func removeGone(conns map[netip.AddrPort]*replicaConn, replicas []netip.AddrPort) {
 	wanted := map[netip.AddrPort]bool{}
 	for _, replica := range replicas {
 		wanted[replica] = true
 	}
-	for replica, f := range followers {
+	for replica, f := range conns {
 		if !wanted[replica] && !f.up.Load() {
 			f.stop()
-			delete(followers, replica)
+			delete(conns, replica)
 		}
 	}
 }
 
 // awaitResolve waits until names are to be looked up again: soon where something failed.
 func (c *Client) awaitResolve(ctx context.Context, failed bool) bool {
-	if !sleep(ctx, resolvePause) {
+	if !sleepFor(ctx, resolvePause) {
 		return false
 	}
 	if failed {
@@ -234,8 +234,8 @@ func (c *Client) streamFailed() {
 	}
 }
 
-// sleep reports whether the whole pause passed before ctx was done.
-func sleep(ctx context.Context, pause time.Duration) bool {
+// sleepFor reports whether the whole pause passed before ctx was done.
+func sleepFor(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -17,8 +17,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"baremetal.cloud/ccm/internal/ratelimit"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // errNoWelcome ends an attempt that took too long.
@@ -29,34 +29,34 @@ var errUntrusted = errors.New("the CA file has changed and does not vouch for th
 
 // clientStream is one stream at the announcer's end.
 type clientStream struct {
-	follower *follower
-	conn     *grpc.ClientConn
-	ctx      context.Context // outlives the follower's by leaveTimeout
-	cancel   context.CancelCauseFunc
-	unleave  func() bool
-	rpc      pb.Control_ConnectClient
-	welcome  *pb.Welcome
-	sent     announcement.Report
-	began    time.Time
-	opened   credentialFiles // what it was opened with
-	voucher  announcement.Voucher
-	tls      atomic.Pointer[tls.ConnectionState]
+	replica *replicaConn
+	conn    *grpc.ClientConn
+	ctx     context.Context // outlives the follower's by leaveTimeout
+	cancel  context.CancelCauseFunc
+	unleave func() bool
+	rpc     pb.Control_ConnectClient
+	welcome *pb.Welcome
+	sent    plan.Report
+	began   time.Time
+	opened  credentialFiles // what it was opened with
+	voucher plan.Voucher
+	tls     atomic.Pointer[tls.ConnectionState]
 }
 
-// attempt dials, and serves the stream until it ends, and each stream that takes its place
+// attemptStream dials, and serves the stream until it ends, and each stream that takes its place
 // meanwhile. The error says why the last one ended.
-func (f *follower) attempt() error {
-	st, err := f.open()
+func (f *replicaConn) attemptStream() error {
+	st, err := f.openStream()
 	if err != nil {
 		return err
 	}
-	f.trouble.over()
+	f.onceLogger.endTrouble()
 	f.up.Store(true)
 	defer f.up.Store(false)
 	f.client.options.OnStream(f.address, true)
 	defer f.client.options.OnStream(f.address, false)
 	for {
-		next, err := st.serve()
+		next, err := st.serveStream()
 		if next == nil {
 			return &endedError{err: err}
 		}
@@ -64,48 +64,48 @@ func (f *follower) attempt() error {
 	}
 }
 
-// open dials and greets. The stream that it returns is to be served.
-func (f *follower) open() (*clientStream, error) {
+// openStream dials and greets. The stream that it returns is to be served.
+func (f *replicaConn) openStream() (*clientStream, error) {
 	opened, err := readCredentials(f.client.options)
 	if err != nil {
 		return nil, err
 	}
-	st := &clientStream{follower: f, began: time.Now(), opened: opened}
+	st := &clientStream{replica: f, began: time.Now(), opened: opened}
 	var handshake atomic.Pointer[error]
-	if st.conn, err = f.connect(opened, &handshake, &st.tls); err != nil {
+	if st.conn, err = f.newConnection(opened, &handshake, &st.tls); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(f.ctx))
-	st.ctx, st.cancel = f.announce(ctx, opened.token), cancel
+	st.ctx, st.cancel = f.withMetadata(ctx, opened.token), cancel
 	timer := time.AfterFunc(welcomeTimeout, func() { cancel(errNoWelcome) })
 	defer timer.Stop()
-	if err := st.dial(pb.NewControlClient(st.conn)); err != nil {
-		err = st.explain(err)
+	if err := st.dialReplica(pb.NewControlClient(st.conn)); err != nil {
+		err = st.explainError(err)
 		if failed := handshake.Load(); failed != nil {
 			err = &certificateError{err: err, cause: *failed}
 		}
-		st.close()
+		st.closeStream()
 		return nil, err
 	}
 	// From Hello on the replica knows what this node claims, so it is told the last report
 	// even if the follower is stopped before Welcome.
-	st.unleave = context.AfterFunc(f.ctx, st.leave)
-	if st.welcome, err = st.greet(); err != nil {
-		err = st.explain(err)
-		st.close()
+	st.unleave = context.AfterFunc(f.ctx, st.leaveLater)
+	if st.welcome, err = st.sendHello(); err != nil {
+		err = st.explainError(err)
+		st.closeStream()
 		return nil, err
 	}
 	return st, nil
 }
 
-// announce gives ctx the metadata by which a replica knows who dials, before any message.
-func (f *follower) announce(ctx context.Context, token string) context.Context {
+// withMetadata gives ctx the metadata by which a replica knows who dials, before any message.
+func (f *replicaConn) withMetadata(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token,
 		nodeMetadata, f.client.options.Node, protocolMetadata, protocolRange(protocolMin, protocolMax))
 }
 
-// close ends the stream and its connection.
-func (st *clientStream) close() {
+// closeStream ends the stream and its connection.
+func (st *clientStream) closeStream() {
 	if st.unleave != nil {
 		st.unleave()
 	}
@@ -113,17 +113,17 @@ func (st *clientStream) close() {
 	_ = st.conn.Close()
 }
 
-// leave gives the stream leaveTimeout to end by itself.
-func (st *clientStream) leave() {
-	if sleep(st.ctx, leaveTimeout) {
+// leaveLater gives the stream leaveTimeout to end by itself.
+func (st *clientStream) leaveLater() {
+	if sleepFor(st.ctx, leaveTimeout) {
 		st.cancel(context.Canceled)
 	}
 }
 
-// connect prepares a connection; gRPC dials when the stream is opened. Each attempt has a
+// newConnection prepares a connection; gRPC dials when the stream is opened. Each attempt has a
 // connection of its own, which makes the pause between attempts ours and reads the CA anew.
 // Why TLS failed goes to failed, and what it came to goes to state.
-func (f *follower) connect(opened credentialFiles, failed *atomic.Pointer[error], state *atomic.Pointer[tls.ConnectionState]) (*grpc.ClientConn, error) {
+func (f *replicaConn) newConnection(opened credentialFiles, failed *atomic.Pointer[error], state *atomic.Pointer[tls.ConnectionState]) (*grpc.ClientConn, error) {
 	tlsConfig, err := newTLS(opened.ca, f.client.options.ServerName)
 	if err != nil {
 		return nil, err
@@ -142,17 +142,17 @@ func (f *follower) connect(opened credentialFiles, failed *atomic.Pointer[error]
 	)
 }
 
-// dial connects, with TLS, and opens the stream. The follower's end cuts it short.
-func (st *clientStream) dial(client pb.ControlClient) (err error) {
-	defer context.AfterFunc(st.follower.ctx, func() { st.cancel(context.Canceled) })()
+// dialReplica connects, with TLS, and opens the stream. The follower's end cuts it short.
+func (st *clientStream) dialReplica(client pb.ControlClient) (err error) {
+	defer context.AfterFunc(st.replica.ctx, func() { st.cancel(context.Canceled) })()
 	st.rpc, err = client.Connect(st.ctx)
 	return err
 }
 
-// greet says Hello and waits for Welcome.
-func (st *clientStream) greet() (*pb.Welcome, error) {
-	options := st.follower.client.options
-	st.sent, _, _ = st.follower.client.reports.get()
+// sendHello says Hello and waits for Welcome.
+func (st *clientStream) sendHello() (*pb.Welcome, error) {
+	options := st.replica.client.options
+	st.sent, _, _ = st.replica.client.reports.getNewest()
 	hello := &pb.Hello{
 		Software: boundText(options.Software, maxSoftware), Report: reportSnapshot(st.sent),
 	}
@@ -174,8 +174,8 @@ func (st *clientStream) greet() (*pb.Welcome, error) {
 	return welcome, checkText("the replica's identity", welcome.GetReplica(), maxName)
 }
 
-// explain gives err the cause that the stream's own context or the replica's trailer knows.
-func (st *clientStream) explain(err error) error {
+// explainError gives err the cause that the stream's own context or the replica's trailer knows.
+func (st *clientStream) explainError(err error) error {
 	if cause := context.Cause(st.ctx); cause != nil {
 		return cause
 	}
@@ -185,22 +185,22 @@ func (st *clientStream) explain(err error) error {
 	return newStreamError(err, st.rpc.Trailer()) // complete, since the replica ended the stream
 }
 
-// serve takes plans and sends reports until the stream ends. It returns why it did, and the
+// serveStream takes plans and sends reports until the stream ends. It returns why it did, and the
 // stream that takes its place, if there is one.
-func (st *clientStream) serve() (next *clientStream, err error) {
-	defer st.close()
-	f := st.follower
+func (st *clientStream) serveStream() (next *clientStream, err error) {
+	defer st.closeStream()
+	f := st.replica
 	f.replica = st.welcome.GetReplica()
-	f.client.doors.enter(f.replica, f.address)
-	defer f.client.doors.leave(f.replica, f.address)
+	f.client.replicas.enterReplica(f.replica, f.address)
+	defer f.client.replicas.leaveReplica(f.replica, f.address)
 	f.client.log.Info("connected to baremetal-ccm", "replica", f.address,
 		"software", boundText(st.welcome.GetSoftware(), maxSoftware), "protocol", st.welcome.GetProtocol())
 
 	var parts sync.WaitGroup // each ends with the stream
 	parts.Go(st.sendReports)
 	renewed := make(chan *clientStream, 1)
-	parts.Go(func() { renewed <- st.renew() })
-	err = st.explain(st.takePlans())
+	parts.Go(func() { renewed <- st.renewStream() })
+	err = st.explainError(st.takePlans())
 	st.cancel(nil)
 	parts.Wait()
 	return <-renewed, err
@@ -208,36 +208,36 @@ func (st *clientStream) serve() (next *clientStream, err error) {
 
 // takePlans hands every plan over, whole.
 func (st *clientStream) takePlans() error {
-	var have announcement.Set
-	st.voucher = vouchers(st.opened.ca, st.tls.Load())
+	var have plan.NodePlan
+	st.voucher = vouchersFor(st.opened.ca, st.tls.Load())
 	for {
 		message, err := st.rpc.Recv()
 		if err != nil {
 			return err
 		}
-		plan := message.GetPlan()
-		if plan == nil {
+		nodePlan := message.GetPlan()
+		if nodePlan == nil {
 			return errors.New("the replica sent something that is no plan")
 		}
-		set, err := applyPlan(have, plan)
+		set, err := applyPlan(have, nodePlan)
 		if err != nil {
 			return err
 		}
 		have = set
 		set.Voucher = st.voucher
-		st.follower.client.options.OnPlan(st.follower.address, set)
+		st.replica.client.options.OnPlan(st.replica.address, set)
 	}
 }
 
 // sendReports sends the newest report whenever it changes. When the follower is stopped
 // it sends what is not sent yet, and asks the replica to end the stream.
 func (st *clientStream) sendReports() {
-	leaving := st.follower.ctx.Done()
+	leaving := st.replica.ctx.Done()
 	var sent ratelimit.Bucket
 	for {
 		// Stopping is looked at first: a report set before is seen after.
-		stopped := st.follower.ctx.Err() != nil
-		report, _, changed := st.follower.client.reports.get()
+		stopped := st.replica.ctx.Err() != nil
+		report, _, changed := st.replica.client.reports.getNewest()
 		if !st.sendReport(report) {
 			return
 		}
@@ -252,19 +252,19 @@ func (st *clientStream) sendReports() {
 		case <-st.ctx.Done():
 			return
 		}
-		if pause > 0 && st.follower.ctx.Err() == nil && !sleep(st.ctx, pause) {
+		if pause > 0 && st.replica.ctx.Err() == nil && !sleepFor(st.ctx, pause) {
 			return
 		}
 	}
 }
 
 // sendReport reports whether the stream can take more. Why it cannot is Recv's to say.
-func (st *clientStream) sendReport(report announcement.Report) bool {
-	difference := reportDifference(st.sent, report)
-	if difference == nil {
+func (st *clientStream) sendReport(report plan.Report) bool {
+	delta := reportDelta(st.sent, report)
+	if delta == nil {
 		return true
 	}
-	err := st.rpc.Send(&pb.FromNode{Message: &pb.FromNode_Report{Report: difference}})
+	err := st.rpc.Send(&pb.FromNode{Message: &pb.FromNode_Report{Report: delta}})
 	if err != nil && !errors.Is(err, io.EOF) {
 		st.cancel(fmt.Errorf("send report: %w", err))
 	}

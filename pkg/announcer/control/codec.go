@@ -7,21 +7,21 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// errDoesNotFit says that a difference was made against another state than the one held
+// errDoesNotFit means that a difference was made against another state than the one held
 // here. Both sides cure it with a new stream, which starts with the whole state.
 var errDoesNotFit = errors.New("the difference does not fit the state it is to be applied to")
 
-func encodeStamp(s announcement.Stamp) *pb.Stamp {
-	return &pb.Stamp{Term: s.Term, Revision: s.Revision}
+func encodeVersion(s plan.Version) *pb.Version {
+	return &pb.Version{Term: s.Term, Revision: s.Revision}
 }
 
-// decodeStamp takes a missing stamp for the zero Stamp.
-func decodeStamp(s *pb.Stamp) announcement.Stamp {
-	return announcement.Stamp{Term: s.GetTerm(), Revision: s.GetRevision()}
+// decodeVersion takes a missing version for the zero Stamp.
+func decodeVersion(s *pb.Version) plan.Version {
+	return plan.Version{Term: s.GetTerm(), Revision: s.GetRevision()}
 }
 
 // decodeAddress accepts the 4 or 16 bytes of an address in its one form: an IPv4 address
@@ -41,7 +41,7 @@ func decodeAddress(b []byte) (netip.Addr, error) {
 // ready for use.
 type ascending struct{ last netip.Addr }
 
-func (a *ascending) next(addr netip.Addr) error {
+func (a *ascending) checkNext(addr netip.Addr) error {
 	if a.last.IsValid() && a.last.Compare(addr) >= 0 {
 		return fmt.Errorf("address %s comes after %s; addresses ascend and each comes once", addr, a.last)
 	}
@@ -51,7 +51,7 @@ func (a *ascending) next(addr netip.Addr) error {
 
 // decodeAddresses decodes a list in strictly increasing order. what names the list in errors.
 func decodeAddresses(what string, list [][]byte) ([]netip.Addr, error) {
-	if err := checkCount(what, len(list), maxAnnouncements); err != nil {
+	if err := checkCount(what, len(list), maxAssignments); err != nil {
 		return nil, err
 	}
 	addrs := make([]netip.Addr, 0, len(list))
@@ -59,7 +59,7 @@ func decodeAddresses(what string, list [][]byte) ([]netip.Addr, error) {
 	for i, b := range list {
 		addr, err := decodeAddress(b)
 		if err == nil {
-			err = order.next(addr)
+			err = order.checkNext(addr)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s %d: %w", what, i, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/proto"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -33,8 +33,8 @@ func (d dice) address() netip.Addr {
 	return addr
 }
 
-func (d dice) stamp() announcement.Stamp {
-	return announcement.Stamp{Term: d.Uint64N(3), Revision: d.Uint64N(3)}
+func (d dice) version() plan.Version {
+	return plan.Version{Term: d.Uint64N(3), Revision: d.Uint64N(3)}
 }
 
 // some fills a list with up to 15 entries of distinct addresses, sorted.
@@ -60,43 +60,43 @@ func keys(m map[netip.Addr]bool) func(func(netip.Addr) bool) {
 	}
 }
 
-func (d dice) set() announcement.Set {
-	return announcement.Set{
+func (d dice) set() plan.NodePlan {
+	return plan.NodePlan{
 		Cluster: "cluster",
-		Stamp:   announcement.Stamp{Term: 1 + d.Uint64N(3), Revision: d.Uint64N(100)},
-		Announcements: announcement.NewIndex(some(d, func(addr netip.Addr) announcement.Announcement {
-			return announcement.Announcement{
-				Address: addr, Stamp: d.stamp(), Interface: pick(d, "", "eth0", "/bond.*/"), HealthPort: pick(d, uint16(0), 30123),
+		Version: plan.Version{Term: 1 + d.Uint64N(3), Revision: d.Uint64N(100)},
+		Assignments: plan.NewIndex(some(d, func(addr netip.Addr) plan.Assignment {
+			return plan.Assignment{
+				Address: addr, Version: d.version(), Interface: pick(d, "", "eth0", "/bond.*/"), HealthPort: pick(d, uint16(0), 30123),
 				Candidates: pick(d, []string{"a"}, []string{"a", "b"}, []string{"b", "a", "c"}),
-				Former:     pick(d, nil, []string{"d"}), Proofs: pick(d, nil, make([]byte, announcement.ProofSize)),
+				Former:     pick(d, nil, []string{"d"}), Proofs: pick(d, nil, make([]byte, plan.ProofSize)),
 			}
 		})...),
-		Sight:   d.sight(),
-		Pacing:  pick(d, announcement.Pacing{}, announcement.Pacing{Burst: 10, Interval: time.Second, Repeat: 3, Refresh: time.Minute}),
-		Health:  pick(d, announcement.Health{}, announcement.Health{Proxy: "http://127.0.0.1:10256/healthz", UnwellAfter: time.Second}),
-		Probing: d.probing(),
+		Failover: d.failover(),
+		Pacing:   pick(d, plan.Pacing{}, plan.Pacing{Burst: 10, Interval: time.Second, Repeat: 3, Refresh: time.Minute}),
+		Health:   pick(d, plan.Health{}, plan.Health{Proxy: "http://127.0.0.1:10256/healthz", UnhealthyAfter: time.Second}),
+		Probing:  d.probing(),
 	}
 }
 
-func (d dice) probing() announcement.Probing {
+func (d dice) probing() plan.Probing {
 	if d.IntN(2) == 0 {
-		return announcement.Probing{}
+		return plan.Probing{}
 	}
-	p := announcement.Probing{Stamp: d.stamp(), Interval: pick(d, time.Second, time.Minute)}
-	p.Probes = append(p.Probes, some(d, func(addr netip.Addr) announcement.Probe {
-		return announcement.Probe{Address: addr, Interface: pick(d, "", "eth0", "/bond.*/")}
+	p := plan.Probing{Version: d.version(), Interval: pick(d, time.Second, time.Minute)}
+	p.Probes = append(p.Probes, some(d, func(addr netip.Addr) plan.Probe {
+		return plan.Probe{Address: addr, Interface: pick(d, "", "eth0", "/bond.*/")}
 	})...)
 	return p
 }
 
-func (d dice) sight() (s announcement.Sight) {
+func (d dice) failover() (s plan.Failover) {
 	if d.IntN(3) > 0 {
 		s.TransmitInterval, s.DetectMultiplier = pick(d, 20*time.Millisecond, time.Second), 2+d.IntN(2)
 	}
-	s.ProofKey = announcement.Key{byte(d.IntN(2))}
+	s.ProofKey = plan.Key{byte(d.IntN(2))}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		if d.IntN(2) == 0 {
-			s.Peers = append(s.Peers, announcement.Peer{Node: name, Key: announcement.Key{byte(d.IntN(2))}, Interfaces: d.interfaces(), Addresses: d.addresses()})
+			s.Peers = append(s.Peers, plan.Peer{Node: name, Key: plan.Key{byte(d.IntN(2))}, Interfaces: d.interfaces(), Addresses: d.addresses()})
 		}
 	}
 	return s
@@ -111,16 +111,16 @@ func (d dice) addresses() (out []netip.Addr) {
 	return out
 }
 
-func (d dice) interfaces() []announcement.Interface {
-	interfaces := []announcement.Interface{}
+func (d dice) interfaces() []plan.Interface {
+	interfaces := []plan.Interface{}
 	for _, name := range []string{"eth0", "eth1", "lo0"} {
 		if d.IntN(2) == 0 {
 			continue
 		}
-		interfaces = append(interfaces, announcement.Interface{
+		interfaces = append(interfaces, plan.Interface{
 			Name: name, MAC: pick(d, "", "02:00:00:00:00:01"), Down: d.IntN(2) == 0, NoIPv4: d.IntN(2) == 0, NoIPv6: d.IntN(2) == 0,
 			Ports: pick(d, nil, []string{"02:00:00:00:00:02", "02:00:00:00:00:03"}),
-			Destinations: pick(d, nil, []announcement.Destination{
+			Destinations: pick(d, nil, []plan.Destination{
 				{Prefix: netip.MustParsePrefix("0.0.0.0/0")}, {Prefix: netip.MustParsePrefix("192.0.2.0/24"), OnLink: true}, {Prefix: netip.MustParsePrefix("::/0")},
 			}),
 			Prefixes: pick(d, nil, []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), netip.MustParsePrefix("fe80::7/64")}),
@@ -129,22 +129,22 @@ func (d dice) interfaces() []announcement.Interface {
 	return interfaces
 }
 
-func (d dice) report() announcement.Report {
-	r := announcement.Report{
-		Plan: d.stamp(), Highest: d.stamp(), Cluster: pick(d, "", "cluster"),
-		Claims: announcement.NewIndex(some(d, func(addr netip.Addr) announcement.Claim {
-			return announcement.Claim{Address: addr, Stamp: d.stamp()}
+func (d dice) report() plan.Report {
+	r := plan.Report{
+		Plan: d.version(), Highest: d.version(), Cluster: pick(d, "", "cluster"),
+		Claims: plan.NewIndex(some(d, func(addr netip.Addr) plan.Claim {
+			return plan.Claim{Address: addr, Version: d.version()}
 		})...),
-		Problems: some(d, func(addr netip.Addr) announcement.Problem {
-			return announcement.Problem{Address: addr, Reason: pick(d, reason.SocketFailed, "FromTheFuture", ""), Message: pick(d, "", "eth0: no")}
+		Problems: some(d, func(addr netip.Addr) plan.Problem {
+			return plan.Problem{Address: addr, Reason: pick(d, reason.SocketFailed, "FromTheFuture", ""), Message: pick(d, "", "eth0: no")}
 		}),
 		Interfaces: d.interfaces(),
 		Down:       pick(d, nil, []string{"a"}, []string{"a", "c"}),
-		Unwell:     d.IntN(2) == 0,
-		Probed:     d.stamp(),
+		Unhealthy:  d.IntN(2) == 0,
+		Probed:     d.version(),
 	}
-	for _, f := range some(d, func(addr netip.Addr) announcement.Finding {
-		return announcement.Finding{Address: addr, MAC: "02:00:00:00:00:0a", Interface: "eth0", Since: d.Int64N(1 << 33)}
+	for _, f := range some(d, func(addr netip.Addr) plan.Finding {
+		return plan.Finding{Address: addr, MAC: "02:00:00:00:00:0a", Interface: "eth0", Since: d.Int64N(1 << 33)}
 	}) {
 		r.Findings = append(r.Findings, f)
 		if d.IntN(3) == 0 {
@@ -172,13 +172,13 @@ func TestRandomPlans(t *testing.T) {
 		if seed%10 == 0 {
 			want.Cluster = "other"
 		}
-		for _, message := range []*pb.Plan{planSnapshot(want), planMessage(base, want), planMessage(announcement.Set{}, want)} {
+		for _, message := range []*pb.Plan{planSnapshot(want), planMessage(base, want), planMessage(plan.NodePlan{}, want)} {
 			got, err := applyPlan(base, overTheWire(t, message, &pb.Plan{}))
 			require.NoError(t, err, "seed %d", seed)
 			require.Equal(t, want, got, "seed %d", seed)
 		}
 		if base.Cluster == want.Cluster {
-			got, err := applyPlan(base, overTheWire(t, planDifference(base, want), &pb.Plan{}))
+			got, err := applyPlan(base, overTheWire(t, planDelta(base, want), &pb.Plan{}))
 			require.NoError(t, err, "seed %d", seed)
 			require.Equal(t, want, got, "seed %d", seed)
 		}
@@ -186,16 +186,16 @@ func TestRandomPlans(t *testing.T) {
 }
 
 // naivePlan is the plan as a map, which cannot get the merge wrong.
-func naivePlan(s announcement.Set) map[netip.Addr]announcement.Announcement {
-	m := map[netip.Addr]announcement.Announcement{}
-	for a := range s.Announcements.All() {
+func naivePlan(s plan.NodePlan) map[netip.Addr]plan.Assignment {
+	m := map[netip.Addr]plan.Assignment{}
+	for a := range s.Assignments.All() {
 		m[a.Address] = a
 	}
 	return m
 }
 
-// TestDifferenceIsMinimal: it names exactly the addresses that a naive comparison names.
-func TestDifferenceIsMinimal(t *testing.T) {
+// TestDeltaIsMinimal: it names exactly the addresses that a naive comparison names.
+func TestDeltaIsMinimal(t *testing.T) {
 	for seed := range uint64(1000) {
 		d := roll(seed)
 		base, want := d.set(), d.set()
@@ -211,33 +211,33 @@ func TestDifferenceIsMinimal(t *testing.T) {
 				gone[addr] = true
 			}
 		}
-		p := planDifference(base, want)
-		for _, a := range p.Announcements {
+		p := planDelta(base, want)
+		for _, a := range p.Assignments {
 			addr, _ := netip.AddrFromSlice(a.Address)
 			require.True(t, changed[addr], "seed %d: %s", seed, addr)
 		}
-		require.Len(t, p.Announcements, len(changed), "seed %d", seed)
+		require.Len(t, p.Assignments, len(changed), "seed %d", seed)
 		for _, b := range p.Withdrawn {
 			addr, _ := netip.AddrFromSlice(b)
 			require.True(t, gone[addr], "seed %d: %s", seed, addr)
 		}
 		require.Len(t, p.Withdrawn, len(gone), "seed %d", seed)
-		requireMinimalSight(t, base.Sight, want.Sight, p)
+		requireMinimalFailover(t, base.Failover, want.Failover, p)
 	}
 }
 
-// requireMinimalSight is TestDifferenceIsMinimal for peers: those that stayed as they
+// requireMinimalFailover is TestDeltaIsMinimal for peers: those that stayed as they
 // were cost nothing.
-func requireMinimalSight(t *testing.T, base, want announcement.Sight, p *pb.Plan) {
+func requireMinimalFailover(t *testing.T, base, want plan.Failover, p *pb.Plan) {
 	t.Helper()
 	var changed, gone, said []string
 	for _, peer := range want.Peers {
-		if !slices.ContainsFunc(base.Peers, func(old announcement.Peer) bool { return reflect.DeepEqual(old, peer) }) {
+		if !slices.ContainsFunc(base.Peers, func(old plan.Peer) bool { return reflect.DeepEqual(old, peer) }) {
 			changed = append(changed, peer.Node)
 		}
 	}
 	for _, peer := range base.Peers {
-		if !slices.ContainsFunc(want.Peers, func(n announcement.Peer) bool { return n.Node == peer.Node }) {
+		if !slices.ContainsFunc(want.Peers, func(n plan.Peer) bool { return n.Node == peer.Node }) {
 			gone = append(gone, peer.Node)
 		}
 	}
@@ -247,7 +247,7 @@ func requireMinimalSight(t *testing.T, base, want announcement.Sight, p *pb.Plan
 	require.Equal(t, changed, said)
 	require.Equal(t, gone, p.WithdrawnPeers)
 	same := base.TransmitInterval == want.TransmitInterval && base.DetectMultiplier == want.DetectMultiplier && base.ProofKey == want.ProofKey
-	require.Equal(t, same, p.Sight == nil)
+	require.Equal(t, same, p.Failover == nil)
 }
 
 // TestRandomReports: a chain of differences leaves the receiver with the sender's state.
@@ -255,7 +255,7 @@ func TestRandomReports(t *testing.T) {
 	for seed := range uint64(300) {
 		d := roll(seed)
 		sent := d.report()
-		got, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(sent), &pb.Report{}))
+		got, err := applyReport(plan.Report{}, overTheWire(t, reportSnapshot(sent), &pb.Report{}))
 		require.NoError(t, err)
 		require.Equal(t, sent, got, "seed %d", seed)
 		for range 10 {
@@ -263,12 +263,12 @@ func TestRandomReports(t *testing.T) {
 			if d.IntN(3) == 0 {
 				next = sent
 			}
-			difference := reportDifference(sent, next)
-			if difference == nil {
+			delta := reportDelta(sent, next)
+			if delta == nil {
 				require.Equal(t, sent, next)
 				continue
 			}
-			got, err = applyReport(got, overTheWire(t, difference, &pb.Report{}))
+			got, err = applyReport(got, overTheWire(t, delta, &pb.Report{}))
 			require.NoError(t, err, "seed %d", seed)
 			require.Equal(t, next, got, "seed %d", seed)
 			sent = next
@@ -281,28 +281,28 @@ func TestRandomReports(t *testing.T) {
 func TestNormalReport(t *testing.T) {
 	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
 	prefixes := []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24"), {}}
-	in := announcement.Report{
-		Claims: announcement.NewIndex(announcement.Claim{Address: b}, announcement.Claim{}),
-		Problems: []announcement.Problem{
+	in := plan.Report{
+		Claims: plan.NewIndex(plan.Claim{Address: b}, plan.Claim{}),
+		Problems: []plan.Problem{
 			{Address: b, Reason: "R", Message: strings.Repeat("é", maxMessage)}, {Address: a, Message: "bad \xff byte"}, {},
 		},
-		Interfaces: []announcement.Interface{{Name: "eth1", Prefixes: prefixes}, {Name: "eth0"}, {Name: "eth0"}},
+		Interfaces: []plan.Interface{{Name: "eth1", Prefixes: prefixes}, {Name: "eth0"}, {Name: "eth0"}},
 		Down:       []string{"b", "", "a", "b", strings.Repeat("n", maxName+1)},
-		Findings: []announcement.Finding{
+		Findings: []plan.Finding{
 			{Address: b, MAC: "02:00:00:00:00:0a", Interface: "eth0"}, {Address: a, MAC: "02:00:00:00:00:0a", Interface: "eth0"},
 			{Address: b, MAC: "02:00:00:00:00:0a", Interface: "eth0"}, {MAC: "02:00:00:00:00:0a", Interface: "eth0"}, {Address: a, Interface: "eth0"},
 		},
 	}
-	got, _ := normalReport(in)
+	got, _ := sanitizeReport(in)
 	require.Equal(t, []netip.Addr{a, b}, []netip.Addr{got.Findings[0].Address, got.Findings[1].Address})
 	require.Len(t, got.Findings, 2)
-	require.Equal(t, announcement.NewIndex(announcement.Claim{Address: b}), got.Claims)
+	require.Equal(t, plan.NewIndex(plan.Claim{Address: b}), got.Claims)
 	require.Equal(t, []string{"eth0", "eth1"}, []string{got.Interfaces[0].Name, got.Interfaces[1].Name})
 	require.Equal(t, "bad \uFFFD byte", got.Problems[0].Message)
 	require.Equal(t, []string{"a", "b"}, got.Down)
 	require.True(t, utf8.ValidString(got.Problems[1].Message))
 	require.LessOrEqual(t, len(got.Problems[1].Message), maxMessage)
-	_, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(got), &pb.Report{}))
+	_, err := applyReport(plan.Report{}, overTheWire(t, reportSnapshot(got), &pb.Report{}))
 	require.NoError(t, err)
 
 	prefixes[0] = netip.MustParsePrefix("198.51.100.1/24")
@@ -311,24 +311,24 @@ func TestNormalReport(t *testing.T) {
 
 // TestLargestReportFits: what the bounds allow is less than what a replica reads.
 func TestLargestReportFits(t *testing.T) {
-	var r announcement.Report
+	var r plan.Report
 	addr := netip.MustParseAddr("2001:db8::")
-	huge := announcement.Stamp{Term: 1 << 30, Revision: 1 << 40}
-	for range maxAnnouncements + 2 {
+	huge := plan.Version{Term: 1 << 30, Revision: 1 << 40}
+	for range maxAssignments + 2 {
 		addr = addr.Next()
-		r.Claims = r.Claims.With(announcement.Claim{Address: addr, Stamp: huge})
-		r.Problems = append(r.Problems, announcement.Problem{Address: addr, Reason: "SocketFailed", Message: strings.Repeat("m", 2*maxMessage)})
+		r.Claims = r.Claims.With(plan.Claim{Address: addr, Version: huge})
+		r.Problems = append(r.Problems, plan.Problem{Address: addr, Reason: "SocketFailed", Message: strings.Repeat("m", 2*maxMessage)})
 	}
 	for i := range 2 * maxFindings {
-		r.Findings = append(r.Findings, announcement.Finding{
+		r.Findings = append(r.Findings, plan.Finding{
 			Address: netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), MAC: "02:00:00:00:00:0a", Interface: strings.Repeat("i", maxName), Since: 1 << 40,
 		})
 	}
 	for i := range 2 * maxPeers {
 		r.Down = append(r.Down, fmt.Sprintf("%0*d", maxName, i))
 	}
-	report, _ := normalReport(r)
-	require.Equal(t, maxAnnouncements, report.Claims.Len())
+	report, _ := sanitizeReport(r)
+	require.Equal(t, maxAssignments, report.Claims.Len())
 	require.Len(t, report.Problems, maxProblems)
 	require.Len(t, report.Down, maxPeers)
 	require.Len(t, report.Findings, maxFindings)
@@ -340,7 +340,7 @@ func TestLargestReportFits(t *testing.T) {
 func FuzzPlan(f *testing.F) {
 	for seed := range uint64(4) {
 		d := roll(seed)
-		for _, p := range []*pb.Plan{planSnapshot(d.set()), planDifference(fuzzBase(), d.set())} {
+		for _, p := range []*pb.Plan{planSnapshot(d.set()), planDelta(fuzzBase(), d.set())} {
 			b, err := proto.Marshal(p)
 			require.NoError(f, err)
 			f.Add(b)
@@ -359,18 +359,18 @@ func FuzzPlan(f *testing.F) {
 		}
 		again, err := applyPlan(base, overTheWire(t, planMessage(base, set), &pb.Plan{}))
 		require.NoError(t, err)
-		require.True(t, set.Announcements.Equal(again.Announcements))
-		require.Equal(t, set.Stamp, again.Stamp)
-		require.Equal(t, set.Sight, again.Sight)
+		require.True(t, set.Assignments.Equal(again.Assignments))
+		require.Equal(t, set.Version, again.Version)
+		require.Equal(t, set.Failover, again.Failover)
 		require.True(t, set.Probing.Equal(again.Probing))
 	})
 }
 
-func fuzzBase() announcement.Set {
+func fuzzBase() plan.NodePlan {
 	base := set(1, 1, "192.0.2.1", "192.0.2.2", "2001:db8::1")
-	base.Sight = announcement.Sight{
+	base.Failover = plan.Failover{
 		TransmitInterval: 100 * time.Millisecond, DetectMultiplier: 3,
-		Peers: []announcement.Peer{{Node: "a", Key: announcement.Key{1}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}, {Node: "b", Key: announcement.Key{2}}},
+		Peers: []plan.Peer{{Node: "a", Key: plan.Key{1}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}, {Node: "b", Key: plan.Key{2}}},
 	}
 	return base
 }
@@ -380,7 +380,7 @@ func FuzzReport(f *testing.F) {
 	have := claims("192.0.2.1", "192.0.2.2", "2001:db8::1")
 	for seed := range uint64(4) {
 		d := roll(seed)
-		for _, p := range []*pb.Report{reportSnapshot(d.report()), reportDifference(have, d.report())} {
+		for _, p := range []*pb.Report{reportSnapshot(d.report()), reportDelta(have, d.report())} {
 			b, err := proto.Marshal(p)
 			require.NoError(f, err)
 			f.Add(b)
@@ -395,9 +395,9 @@ func FuzzReport(f *testing.F) {
 		if err != nil {
 			return
 		}
-		normal, _ := normalReport(report)
-		again, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(normal), &pb.Report{}))
+		normal, _ := sanitizeReport(report)
+		again, err := applyReport(plan.Report{}, overTheWire(t, reportSnapshot(normal), &pb.Report{}))
 		require.NoError(t, err)
-		require.Nil(t, reportDifference(report, again), "a report that was accepted arrives as it was")
+		require.Nil(t, reportDelta(report, again), "a report that was accepted arrives as it was")
 	})
 }

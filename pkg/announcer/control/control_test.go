@@ -9,13 +9,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-type plans = map[string]announcement.Set
+type plans = map[string]plan.NodePlan
 
-// TestWholeStateThenDifferences follows one node through its life.
-func TestWholeStateThenDifferences(t *testing.T) {
+// TestWholeStateThenDeltas follows one node through its life.
+func TestWholeStateThenDeltas(t *testing.T) {
 	r := startReplica(t)
 	n := startNode(t, "a", r)
 	n.awaitUp(t)
@@ -53,7 +53,7 @@ func TestWholeStateThenDifferences(t *testing.T) {
 	require.NotZero(t, counters.ReportBytes)
 }
 
-// TestRepeatedPlanIsNotSent: a stamp names a plan, so that publishing every node's plan
+// TestRepeatedPlanIsNotSent: a version names a plan, so that publishing every node's plan
 // because one changed costs the others nothing.
 func TestRepeatedPlanIsNotSent(t *testing.T) {
 	r := startReplica(t)
@@ -69,7 +69,7 @@ func TestRepeatedPlanIsNotSent(t *testing.T) {
 	require.LessOrEqual(t, n.planCount(), 2)
 	eventually(t, func() bool {
 		c := r.Counters()
-		return c.Snapshots+c.Differences == uint64(n.planCount())
+		return c.Snapshots+c.Deltas == uint64(n.planCount())
 	}, "all are counted")
 }
 
@@ -182,7 +182,7 @@ func TestOneStreamPerReplica(t *testing.T) {
 	for revision := range uint64(20) {
 		r.Publish(plans{"a": set(1, revision+1, "192.0.2.1")})
 		eventually(t, func() bool {
-			return n.plan(doors[0]).Stamp.Revision == revision+1 || n.plan(doors[1]).Stamp.Revision == revision+1
+			return n.plan(doors[0]).Version.Revision == revision+1 || n.plan(doors[1]).Version.Revision == revision+1
 		}, "plan %d", revision+1)
 	}
 	require.LessOrEqual(t, r.Counters().Superseded, settled+2)

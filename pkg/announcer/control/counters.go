@@ -15,8 +15,8 @@ type Counters struct {
 	Refused map[string]uint64
 	// Superseded counts streams that gave way to a newer one of the same node.
 	Superseded uint64
-	// Snapshots and Differences count the plans sent, PlanBytes their size.
-	Snapshots, Differences, PlanBytes uint64
+	// Snapshots and Deltas count the plans sent, PlanBytes their size.
+	Snapshots, Deltas, PlanBytes uint64
 	// Reports counts the reports received, those in Hello included, ReportBytes their size.
 	Reports, ReportBytes uint64
 }
@@ -38,13 +38,13 @@ func newTally() *tally {
 	return &tally{counters: Counters{Refused: refused}}
 }
 
-func (t *tally) add(count func(*Counters)) {
+func (t *tally) addCount(count func(*Counters)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	count(&t.counters)
 }
 
-func (t *tally) read() Counters {
+func (t *tally) readCounters() Counters {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	counters := t.counters

@@ -17,13 +17,13 @@ import (
 
 	"google.golang.org/grpc/credentials"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// errNotFilled says that a file holds nothing yet.
+// errNotFilled means that a file holds nothing yet.
 var errNotFilled = errors.New("the file is empty")
 
-// errNoCertificate says that a CA file holds something else.
+// errNoCertificate means that a CA file holds something else.
 var errNoCertificate = errors.New("no PEM certificate in it")
 
 // newTLS returns the TLS configuration to dial with. ca is in a mounted ConfigMap that the
@@ -55,11 +55,11 @@ func readCredentials(o ClientOptions) (credentialFiles, error) {
 	return credentialFiles{ca, token}, nil
 }
 
-// vouches reports whether the CA still vouches for the replica at the other end of a
+// vouchesFor reports whether the CA still vouches for the replica at the other end of a
 // connection with that TLS state.
 //
 // That a certificate has expired since is no matter: the stream stands.
-func (c credentialFiles) vouches(state *tls.ConnectionState, serverName string) bool {
+func (c credentialFiles) vouchesFor(state *tls.ConnectionState, serverName string) bool {
 	config, err := newTLS(c.ca, serverName)
 	if err != nil || state == nil || len(state.PeerCertificates) == 0 {
 		return false
@@ -114,9 +114,9 @@ func certificateHint(err error) string {
 	return ""
 }
 
-// vouchers returns which of the authorities in the file ca vouched for a replica, and all
+// vouchersFor returns which of the authorities in the file ca vouched for a replica, and all
 // of them. Each is named by the hash of its key, so that a renewed certificate is the same.
-func vouchers(ca string, state *tls.ConnectionState) (v announcement.Voucher) {
+func vouchersFor(ca string, state *tls.ConnectionState) (v plan.Voucher) {
 	for rest := []byte(ca); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // shears cut a connection after a number of bytes.
@@ -93,7 +93,7 @@ func (b *bubble) settle(t *testing.T) {
 	require.True(t, streams[len(streams)-1], "the node came back")
 }
 
-func (b *bubble) plan() announcement.Set {
+func (b *bubble) plan() plan.NodePlan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.plans[len(b.plans)-1]
@@ -118,7 +118,7 @@ func TestPlanCutAtEveryByte(t *testing.T) {
 			s.received.Store(at)
 			b.server.Publish(plans{"a": want})
 			synctest.Wait()
-			if through = b.plan().Stamp == want.Stamp; !through {
+			if through = b.plan().Version == want.Version; !through {
 				require.Equal(t, old, b.plan(), "cut after byte %d", at)
 			}
 			s.open()

@@ -20,9 +20,9 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"baremetal.cloud/ccm/internal/testlog"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 	"baremetal.cloud/ccm/pkg/announcer/internal/lograte"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TestFault_K1_6_StrangersMessagesAreNotRead: who has not proven who it is makes a replica
@@ -68,7 +68,7 @@ func TestFault_K1_6_ConnectionsOfStrangers(t *testing.T) {
 	connect := func(address string, port int) *connection {
 		ours, theirs := net.Pipe()
 		t.Cleanup(func() { ours.Close(); theirs.Close() })
-		c := door.enter(ours, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)), now)
+		c := door.enterConnection(ours, netip.AddrPortFrom(netip.MustParseAddr(address), uint16(port)), now)
 		if c != nil {
 			t.Cleanup(func() { c.Close() })
 		}
@@ -99,7 +99,7 @@ func TestFault_K1_6_ConnectionsOfStrangers(t *testing.T) {
 	taken := 0
 	for i := range 10_000 {
 		ours, _ := net.Pipe()
-		if c := fast.enter(ours, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1), now); c != nil {
+		if c := fast.enterConnection(ours, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 1), now); c != nil {
 			taken++
 			require.NoError(t, c.Close())
 		}
@@ -113,7 +113,7 @@ func TestFault_K1_6_SilentConnectionsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		door := newStrangers(Limits{}.withDefaults(), noNodes{}, func(netip.Addr) {})
 		ours, theirs := net.Pipe()
-		c := door.enter(ours, netip.MustParseAddrPort("192.0.2.1:1"), time.Now())
+		c := door.enterConnection(ours, netip.MustParseAddrPort("192.0.2.1:1"), time.Now())
 		require.NotNil(t, c)
 		began := time.Now()
 		_, err := theirs.Read(make([]byte, 1))
@@ -159,7 +159,7 @@ func TestFault_K1_6_ReportsArePaced(t *testing.T) {
 		r := b.start(t)
 		const seconds = 20
 		for i := range 1000 * seconds {
-			r.client.SetReport(announcement.Report{Plan: announcement.Stamp{Term: 1, Revision: uint64(i)}})
+			r.client.SetReport(plan.Report{Plan: plan.Version{Term: 1, Revision: uint64(i)}})
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Second)
@@ -198,23 +198,23 @@ func TestFault_K4_3_ImpostorsStreamEnds(t *testing.T) {
 // its speaker, by key, and all that are trusted; the disk keeps the first.
 func TestFault_K4_3_PlansNameTheirVoucher(t *testing.T) {
 	another := newAuthority(t)
-	got := make(chan announcement.Set, 1)
+	got := make(chan plan.NodePlan, 1)
 	r := startReplica(t)
 	startNode(t, "a", r, func(n *node, o *ClientOptions) {
 		n.write(t, "ca.crt", string(another.ca)+string(r.authority.ca))
-		o.OnPlan = func(_ string, s announcement.Set) { got <- s }
+		o.OnPlan = func(_ string, s plan.NodePlan) { got <- s }
 	})
 	r.Publish(plans{"a": set(1, 1, "192.0.2.1")})
-	plan := <-got
-	require.Len(t, plan.Voucher.Trusted, 2)
-	require.Equal(t, plan.Voucher.Trusted[1], plan.Voucher.Authority)
-	require.NotEqual(t, plan.Voucher.Trusted[0], plan.Voucher.Authority)
+	nodePlan := <-got
+	require.Len(t, nodePlan.Voucher.Trusted, 2)
+	require.Equal(t, nodePlan.Voucher.Trusted[1], nodePlan.Voucher.Authority)
+	require.NotEqual(t, nodePlan.Voucher.Trusted[0], nodePlan.Voucher.Authority)
 
-	data, err := EncodeKept(Kept{Node: "a", Plan: plan})
+	data, err := EncodePersistedPlan(PersistedPlan{Node: "a", Plan: nodePlan})
 	require.NoError(t, err)
-	kept, err := DecodeKept(data)
+	kept, err := DecodePersistedPlan(data)
 	require.NoError(t, err)
-	require.Equal(t, plan.Voucher.Authority, kept.Plan.Voucher.Authority)
+	require.Equal(t, nodePlan.Voucher.Authority, kept.Plan.Voucher.Authority)
 }
 
 // TestFault_K4_5_TokenIsReviewedAgain: a stream outlives its Pod by ReviewEvery at most,
@@ -222,11 +222,11 @@ func TestFault_K4_3_PlansNameTheirVoucher(t *testing.T) {
 func TestFault_K4_5_TokenIsReviewedAgain(t *testing.T) {
 	b := newBubbleFiles(t)
 	synctest.Test(t, func(t *testing.T) {
-		var verdict atomic.Pointer[error]
+		var decision atomic.Pointer[error]
 		var reviews atomic.Int32
 		b.review = func() error {
 			reviews.Add(1)
-			if err := verdict.Load(); err != nil {
+			if err := decision.Load(); err != nil {
 				return *err
 			}
 			return nil
@@ -238,14 +238,14 @@ func TestFault_K4_5_TokenIsReviewedAgain(t *testing.T) {
 		require.InDelta(t, 11, int(reviews.Load()), 2)
 
 		lost := errors.New("the API server does not answer")
-		verdict.Store(&lost)
+		decision.Store(&lost)
 		time.Sleep(10 * every)
 		require.Zero(t, r.seen.count("a", "disconnected"), "no answer ends nothing")
 
-		verdict.Store(nil)
+		decision.Store(nil)
 		time.Sleep(every)
 		gone := error(&DeniedError{Cause: CauseToken, Message: "the Pod is gone"})
-		verdict.Store(&gone)
+		decision.Store(&gone)
 		b.deny.Store(true)
 		time.Sleep(every)
 		synctest.Wait()
@@ -275,7 +275,7 @@ func TestFault_K1_7_RefusalsLogIsBounded(t *testing.T) {
 	for i := range 10_000 {
 		remote := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 		for _, cause := range []string{CauseToken, CauseBusy} {
-			l.refused(refuse(cause, codes.PermissionDenied, text), node, remote)
+			l.logRefusal(newRefusal(cause, codes.PermissionDenied, text), node, remote)
 		}
 	}
 	require.LessOrEqual(t, log.Count("level=WARN"), lograte.Lines)
@@ -287,11 +287,11 @@ func TestFault_K1_7_RefusalsLogIsBounded(t *testing.T) {
 // TestFault_K1_2_InterfacesAreBounded at both ends: the announcer leaves out what matters
 // least and says so, and a replica refuses more.
 func TestFault_K1_2_InterfacesAreBounded(t *testing.T) {
-	var r announcement.Report
+	var r plan.Report
 	for i := range 1000 {
-		f := announcement.Interface{Name: fmt.Sprintf("virt%d", i)}
+		f := plan.Interface{Name: fmt.Sprintf("virt%d", i)}
 		if i == 999 { // the last by name and the first by weight
-			f = announcement.Interface{Name: "zz-uplink", Destinations: []announcement.Destination{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}}
+			f = plan.Interface{Name: "zz-uplink", Destinations: []plan.Destination{{Prefix: netip.MustParsePrefix("0.0.0.0/0")}}}
 			for p := range 500 {
 				f.Prefixes = append(f.Prefixes, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(p >> 8), byte(p)}), 16))
 			}
@@ -299,7 +299,7 @@ func TestFault_K1_2_InterfacesAreBounded(t *testing.T) {
 		}
 		r.Interfaces = append(r.Interfaces, f)
 	}
-	normal, cut := normalReport(r)
+	normal, cut := sanitizeReport(r)
 	require.Len(t, normal.Interfaces, maxInterfaces)
 	uplink := normal.Interfaces[maxInterfaces-1]
 	require.Equal(t, "zz-uplink", uplink.Name)
@@ -307,14 +307,14 @@ func TestFault_K1_2_InterfacesAreBounded(t *testing.T) {
 	require.Contains(t, uplink.Prefixes, netip.MustParsePrefix("fe80::1/64"))
 	require.Contains(t, uplink.Prefixes, netip.MustParsePrefix("2001:db8::1/64"))
 	require.Equal(t, []string{"936 interfaces above 64, 470 prefixes above 32 of an interface"}, cut)
-	_, err := applyReport(announcement.Report{}, overTheWire(t, reportSnapshot(normal), &pb.Report{}))
+	_, err := applyReport(plan.Report{}, overTheWire(t, reportSnapshot(normal), &pb.Report{}))
 	require.NoError(t, err)
 
-	for name, interfaces := range map[string][]announcement.Interface{
+	for name, interfaces := range map[string][]plan.Interface{
 		"interfaces": r.Interfaces[:maxInterfaces+1], "prefixes": r.Interfaces[999:],
 		"name": {{Name: strings.Repeat("n", maxInterfaceName+1)}}, "hardware address": {{Name: "a", MAC: strings.Repeat("0", maxMAC+1)}},
 	} {
-		_, err := applyReport(announcement.Report{}, reportSnapshot(announcement.Report{Interfaces: interfaces}))
+		_, err := applyReport(plan.Report{}, reportSnapshot(plan.Report{Interfaces: interfaces}))
 		require.ErrorContains(t, err, name)
 	}
 }
@@ -376,7 +376,7 @@ func (b *bubbleFiles) start(t *testing.T) *faultBubble {
 	c := NewClient(ClientOptions{
 		Node: "a", Controllers: []string{"192.0.2.1:1"}, ServerName: "baremetal-ccm",
 		CAFile: filepath.Join(b.dir, "ca.crt"), TokenFile: filepath.Join(b.dir, "token"),
-		OnPlan: func(_ string, s announcement.Set) { r.held.Store(s.Stamp.Revision) },
+		OnPlan: func(_ string, s plan.NodePlan) { r.held.Store(s.Version.Revision) },
 		OnStream: func(_ string, up bool) {
 			if up {
 				r.ups.Add(1)
@@ -384,7 +384,7 @@ func (b *bubbleFiles) start(t *testing.T) *faultBubble {
 		},
 	})
 	c.options.Dial = wire.dial
-	c.SetReport(announcement.Report{})
+	c.SetReport(plan.Report{})
 	r.client = c
 	running.Go(func() { _ = c.Run(ctx) })
 	r.end = func() {

@@ -27,7 +27,7 @@ import (
 
 	"baremetal.cloud/ccm/internal/ratelimit"
 	"baremetal.cloud/ccm/internal/testlog"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -109,26 +109,26 @@ func tokenNamesPod(_ context.Context, token, node string, _ netip.Addr) (Identit
 type recorder struct {
 	mu      sync.Mutex
 	events  map[string][]string
-	reports map[string]announcement.Report // of connected nodes
-	lasts   map[string]announcement.Report // of all
+	reports map[string]plan.Report // of connected nodes
+	lasts   map[string]plan.Report // of all
 	faults  []string
 }
 
 func newRecorder() *recorder {
-	return &recorder{events: map[string][]string{}, reports: map[string]announcement.Report{}, lasts: map[string]announcement.Report{}}
+	return &recorder{events: map[string][]string{}, reports: map[string]plan.Report{}, lasts: map[string]plan.Report{}}
 }
 
-func (r *recorder) NodeConnected(node string, report announcement.Report) {
+func (r *recorder) NodeConnected(node string, report plan.Report) {
 	r.record(node, "connected", false, &report)
 }
 
-func (r *recorder) NodeReported(node string, report announcement.Report) {
+func (r *recorder) NodeReported(node string, report plan.Report) {
 	r.record(node, "reported", true, &report)
 }
 
 func (r *recorder) NodeDisconnected(node string) { r.record(node, "disconnected", true, nil) }
 
-func (r *recorder) record(node, event string, connectedBefore bool, report *announcement.Report) {
+func (r *recorder) record(node, event string, connectedBefore bool, report *plan.Report) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, connected := r.reports[node]; connected != connectedBefore {
@@ -143,13 +143,13 @@ func (r *recorder) record(node, event string, connectedBefore bool, report *anno
 }
 
 // last is what node said last, connected or not.
-func (r *recorder) last(node string) announcement.Report {
+func (r *recorder) last(node string) plan.Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.lasts[node]
 }
 
-func (r *recorder) report(node string) (announcement.Report, bool) {
+func (r *recorder) report(node string) (plan.Report, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	report, ok := r.reports[node]
@@ -221,12 +221,12 @@ func startReplica(t *testing.T, options ...replicaOption) *replica {
 }
 
 // sent waits until the replica has counted so many plans: it does so after it has sent them.
-func (r *replica) sent(t *testing.T, snapshots, differences int) {
+func (r *replica) sent(t *testing.T, snapshots, deltas int) {
 	t.Helper()
 	eventually(t, func() bool {
 		c := r.Counters()
-		return c.Snapshots == uint64(snapshots) && c.Differences == uint64(differences)
-	}, "%d snapshots and %d differences are counted", snapshots, differences)
+		return c.Snapshots == uint64(snapshots) && c.Deltas == uint64(deltas)
+	}, "%d snapshots and %d differences are counted", snapshots, deltas)
 }
 
 // planned waits until so many nodes count as told a plan.
@@ -257,7 +257,7 @@ type node struct {
 	log  *testlog.Log
 
 	mu    sync.Mutex
-	plans map[string][]announcement.Set
+	plans map[string][]plan.NodePlan
 	up    map[string]int // streams by replica, now
 	ups   int            // streams ever
 }
@@ -266,7 +266,7 @@ type nodeOption func(*node, *ClientOptions)
 
 func startNode(t *testing.T, name string, r *replica, options ...nodeOption) *node {
 	t.Helper()
-	n := &node{dir: t.TempDir(), plans: map[string][]announcement.Set{}, up: map[string]int{}, log: &testlog.Log{}}
+	n := &node{dir: t.TempDir(), plans: map[string][]plan.NodePlan{}, up: map[string]int{}, log: &testlog.Log{}}
 	n.write(t, "ca.crt", string(r.authority.ca))
 	n.write(t, "token", "pod-"+name)
 	o := ClientOptions{
@@ -278,7 +278,7 @@ func startNode(t *testing.T, name string, r *replica, options ...nodeOption) *no
 		option(n, &o)
 	}
 	n.Client = NewClient(o)
-	n.SetReport(announcement.Report{})
+	n.SetReport(plan.Report{})
 	n.stop = start(t, n.Run)
 	return n
 }
@@ -291,10 +291,10 @@ func (n *node) write(t *testing.T, file, content string) {
 	require.NoError(t, os.Rename(path+".new", path))
 }
 
-func (n *node) onPlan(replica string, set announcement.Set) {
+func (n *node) onPlan(replica string, set plan.NodePlan) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	set.Voucher = announcement.Voucher{} // what was sent
+	set.Voucher = plan.Voucher{} // what was sent
 	n.plans[replica] = append(n.plans[replica], set)
 }
 
@@ -310,13 +310,13 @@ func (n *node) onStream(replica string, up bool) {
 }
 
 // plan is the newest plan from replica.
-func (n *node) plan(replica string) announcement.Set {
+func (n *node) plan(replica string) plan.NodePlan {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if plans := n.plans[replica]; len(plans) > 0 {
 		return plans[len(plans)-1]
 	}
-	return announcement.Set{}
+	return plan.NodePlan{}
 }
 
 func (n *node) planCount() (count int) {
@@ -337,9 +337,9 @@ func (n *node) streams() (now, ever int) {
 	return now, n.ups
 }
 
-func (n *node) awaitPlan(t *testing.T, replica string, want announcement.Set) {
+func (n *node) awaitPlan(t *testing.T, replica string, want plan.NodePlan) {
 	t.Helper()
-	eventually(t, func() bool { return n.plan(replica).Stamp == want.Stamp }, "plan %v", want.Stamp)
+	eventually(t, func() bool { return n.plan(replica).Version == want.Version }, "plan %v", want.Version)
 	require.Equal(t, want, n.plan(replica))
 }
 
@@ -358,23 +358,23 @@ func testLogger(t *testing.T) *slog.Logger {
 }
 
 // set makes a plan of n addresses.
-func set(term, revision uint64, addresses ...string) announcement.Set {
-	s := announcement.Set{
-		Cluster: "cluster", Stamp: announcement.Stamp{Term: term, Revision: revision},
+func set(term, revision uint64, addresses ...string) plan.NodePlan {
+	s := plan.NodePlan{
+		Cluster: "cluster", Version: plan.Version{Term: term, Revision: revision},
 	}
 	for _, a := range addresses {
-		s.Announcements = s.Announcements.With(announcement.Announcement{
-			Address: netip.MustParseAddr(a), Stamp: announcement.Stamp{Term: 1, Revision: 1}, Candidates: []string{"a", "b"},
+		s.Assignments = s.Assignments.With(plan.Assignment{
+			Address: netip.MustParseAddr(a), Version: plan.Version{Term: 1, Revision: 1}, Candidates: []string{"a", "b"},
 		})
 	}
 	return s
 }
 
-func claims(addresses ...string) announcement.Report {
-	r := announcement.Report{Problems: []announcement.Problem{}, Interfaces: []announcement.Interface{}}
+func claims(addresses ...string) plan.Report {
+	r := plan.Report{Problems: []plan.Problem{}, Interfaces: []plan.Interface{}}
 	for _, a := range addresses {
-		r.Claims = r.Claims.With(announcement.Claim{
-			Address: netip.MustParseAddr(a), Stamp: announcement.Stamp{Term: 1, Revision: 1},
+		r.Claims = r.Claims.With(plan.Claim{
+			Address: netip.MustParseAddr(a), Version: plan.Version{Term: 1, Revision: 1},
 		})
 	}
 	return r

@@ -7,36 +7,36 @@ import (
 	"net/netip"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // Causes for which a Server refuses or ends a stream. They are the values of a metric
 // label and travel to the announcer, which words its log line by them. The first five
 // are an Authenticator's to give in a DeniedError.
 const (
-	// CauseAudience says that the token was issued for another audience.
+	// CauseAudience means that the token was issued for another audience.
 	CauseAudience = "audience"
-	// CauseServiceAccount says that the token is not that of the announcer's ServiceAccount.
+	// CauseServiceAccount means that the token is not that of the announcer's ServiceAccount.
 	CauseServiceAccount = "service_account"
-	// CauseNodeMismatch says that the token belongs to a Pod on another node.
+	// CauseNodeMismatch means that the token belongs to a Pod on another node.
 	CauseNodeMismatch = "node_mismatch"
-	// CauseSourceAddress says that the stream does not come from an address of the node.
+	// CauseSourceAddress means that the stream does not come from an address of the node.
 	CauseSourceAddress = "source_address"
-	// CauseToken says that there is no token, or that it is expired, revoked or forged.
+	// CauseToken means that there is no token, or that it is expired, revoked or forged.
 	CauseToken = "token"
-	// CauseNoAnswer says that the token could not be reviewed just now.
+	// CauseNoAnswer means that the token could not be reviewed just now.
 	CauseNoAnswer = "no_answer"
-	// CauseOlderPod says that another, not older Pod holds the node's stream.
+	// CauseOlderPod means that another, not older Pod holds the node's stream.
 	CauseOlderPod = "older_pod"
-	// CauseProtocol says that the two sides have no protocol version in common.
+	// CauseProtocol means that the two sides have no protocol version in common.
 	CauseProtocol = "protocol"
-	// CauseMalformed says that a message broke the protocol.
+	// CauseMalformed means that a message broke the protocol.
 	CauseMalformed = "malformed"
-	// CauseOversized says that a message was larger than the limit.
+	// CauseOversized means that a message was larger than the limit.
 	CauseOversized = "oversized"
-	// CauseHelloTimeout says that no Hello came in time.
+	// CauseHelloTimeout means that no Hello came in time.
 	CauseHelloTimeout = "hello_timeout"
-	// CauseBusy says that the source address has too many streams awaiting admission.
+	// CauseBusy means that the source address has too many streams awaiting admission.
 	CauseBusy = "busy"
 )
 
@@ -104,11 +104,11 @@ func (e *DeniedError) Error() string { return fmt.Sprintf("%s (%s)", e.Message, 
 // NodeConnected, any number of NodeReported, NodeDisconnected. Calls must not block; they
 // may call Publish and Counters. The reports are the Observer's to keep and to read.
 type Observer interface {
-	// NodeConnected says that the node has a stream now, with its whole state.
-	NodeConnected(node string, report announcement.Report)
+	// NodeConnected means that the node has a stream now, with its whole state.
+	NodeConnected(node string, report plan.Report)
 	// NodeReported gives the node's whole state after a change.
-	NodeReported(node string, report announcement.Report)
-	// NodeDisconnected says that the node has no stream any more. It says nothing about
+	NodeReported(node string, report plan.Report)
+	// NodeDisconnected means that the node has no stream any more. It says nothing about
 	// whether the node still answers for its addresses.
 	NodeDisconnected(node string)
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"baremetal.cloud/ccm/internal/ratelimit"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // Protocol versions that this build speaks. A change that an older peer could not
@@ -19,9 +19,9 @@ const (
 // Bounds on what a peer may make us hold. They are far above what a cluster needs, and
 // low enough that one peer cannot exhaust the memory of the process.
 const (
-	// maxAnnouncements bounds the addresses of one plan, and so the claims of one node: two
+	// maxAssignments bounds the addresses of one plan, and so the claims of one node: two
 	// families of the 10 000 Services that Kubernetes supports, and half as many again.
-	maxAnnouncements = 1 << 15
+	maxAssignments = 1 << 15
 	// maxCandidates bounds an address's candidate list; a plan has an owner and two backups.
 	maxCandidates = 16
 	// maxPeers bounds the peers of one node, and so those that it may find down; a plan has
@@ -31,7 +31,7 @@ const (
 	// sends at most loadbalancer's own, lower number.
 	maxNodeAddresses = 1 << 4
 	// maxBGPPeers bounds a node's sessions to routers, and maxAdvertisements how its prefixes
-	// may be announced; the routes of a node are bounded by maxAnnouncements.
+	// may be announced; the routes of a node are bounded by maxAssignments.
 	maxBGPPeers       = 1 << 8
 	maxAdvertisements = 1 << 10
 	// maxCommunities bounds the communities of each kind of one advertisement: all have to fit
@@ -45,9 +45,9 @@ const (
 	// cloud-config has narrower bounds.
 	minBFDInterval = 10 * time.Millisecond
 	maxBFDInterval = time.Hour
-	// maxURL and maxUnwellAfter bound what a plan says of health.
-	maxURL         = 512
-	maxUnwellAfter = 24 * time.Hour
+	// maxURL and maxUnhealthyAfter bound what a plan says of health.
+	maxURL            = 512
+	maxUnhealthyAfter = 24 * time.Hour
 	// maxProbes bounds what one node is to ask its network for, and maxProbeInterval how rarely.
 	maxProbes        = 1 << 12
 	maxProbeInterval = 24 * time.Hour
@@ -69,8 +69,8 @@ const (
 	// maxInterfaces and maxPrefixes bound what a node reports of its interfaces, and of each;
 	// the sender leaves out what exceeds them. Those of a machine that carries addresses are
 	// few: the virtual ones of containers are not reported.
-	maxInterfaces = announcement.MaxInterfaces
-	maxPrefixes   = announcement.MaxPrefixes
+	maxInterfaces = plan.MaxInterfaces
+	maxPrefixes   = plan.MaxPrefixes
 	// maxInterfaceName is IFNAMSIZ without the zero byte (Linux if.h), maxMAC the text of an
 	// address of 20 bytes, InfiniBand's.
 	maxInterfaceName = 15

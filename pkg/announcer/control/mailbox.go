@@ -13,8 +13,8 @@ type mailbox[T any] struct {
 
 func newMailbox[T any]() *mailbox[T] { return &mailbox[T]{changed: make(chan struct{})} }
 
-// put replaces the value and wakes every reader.
-func (m *mailbox[T]) put(value T) {
+// putNewest replaces the value and wakes every reader.
+func (m *mailbox[T]) putNewest(value T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.value, m.full = value, true
@@ -22,9 +22,9 @@ func (m *mailbox[T]) put(value T) {
 	m.changed = make(chan struct{})
 }
 
-// get returns the newest value, whether there ever was one, and a channel that is closed
+// getNewest returns the newest value, whether there ever was one, and a channel that is closed
 // as soon as there is a newer one.
-func (m *mailbox[T]) get() (value T, ok bool, changed <-chan struct{}) {
+func (m *mailbox[T]) getNewest() (value T, ok bool, changed <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.value, m.full, m.changed

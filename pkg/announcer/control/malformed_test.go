@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 var (
@@ -39,14 +39,14 @@ var malformedReports = map[string]*pb.Report{
 	"ended and claimed":           {Ended: [][]byte{v4a}, Claims: claimsOf(v4a)},
 	"ended twice":                 {Ended: [][]byte{v4a, v4a}},
 	"ended in a snapshot":         {Snapshot: true, Ended: [][]byte{v4a}},
-	"too many claims":             {Claims: make([]*pb.Claim, maxAnnouncements+1)},
-	"too many ended":              {Ended: make([][]byte, maxAnnouncements+1)},
+	"too many claims":             {Claims: make([]*pb.Claim, maxAssignments+1)},
+	"too many ended":              {Ended: make([][]byte, maxAssignments+1)},
 	"too many problems":           {Problems: make([]*pb.Problem, maxProblems+1)},
 	"too many interfaces":         {Interfaces: make([]*pb.Interface, maxInterfaces+1)},
-	"too many destinations":       {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: make([]*pb.Destination, announcement.MaxDestinations+1)}}},
+	"too many destinations":       {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: make([]*pb.Destination, plan.MaxDestinations+1)}}},
 	"destination with host bits":  {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: []*pb.Destination{{Prefix: "192.0.2.1/24"}}}}},
 	"destination twice":           {Interfaces: []*pb.Interface{{Name: "eth0", Destinations: []*pb.Destination{{Prefix: "::/0"}, {Prefix: "::/0"}}}}},
-	"too many ports":              {Interfaces: []*pb.Interface{{Name: "eth0", Ports: make([]string, announcement.MaxPorts+1)}}},
+	"too many ports":              {Interfaces: []*pb.Interface{{Name: "eth0", Ports: make([]string, plan.MaxPorts+1)}}},
 	"port of no hardware address": {Interfaces: []*pb.Interface{{Name: "eth0", Ports: []string{"eth1"}}}},
 	"too many prefixes":           {Interfaces: []*pb.Interface{{Name: "eth0", Prefixes: make([]string, maxPrefixes+1)}}},
 	"endless cluster":             {Cluster: strings.Repeat("c", maxName+1)},
@@ -87,15 +87,15 @@ func TestMalformedStreams(t *testing.T) {
 	bystander.awaitUp(t)
 	noReport := helloMessage()
 	noReport.GetHello().Report = nil
-	difference := helloMessage()
-	difference.GetHello().Report.Snapshot = false
+	delta := helloMessage()
+	delta.GetHello().Report.Snapshot = false
 	badClaims := helloMessage()
 	badClaims.GetHello().Report.Claims = claimsOf(v4b, v4a)
 	for name, messages := range map[string][]*pb.FromNode{
 		"report before hello":          {reportFrom(&pb.Report{Snapshot: true})},
 		"unknown kind of message":      {{}},
 		"hello without a report":       {noReport},
-		"hello with a difference":      {difference},
+		"hello with a difference":      {delta},
 		"hello with malformed claims":  {badClaims},
 		"second hello":                 {helloMessage(), helloMessage()},
 		"unknown kind after hello":     {helloMessage(), {}},
@@ -159,41 +159,41 @@ func (garbage) Unmarshal(mem.BufferSlice, any) error { return errors.New("not us
 
 // TestMalformedPlans are refused by the decoder and leave the plan that is held alone.
 func TestMalformedPlans(t *testing.T) {
-	stamp, newer := &pb.Stamp{Term: 1, Revision: 1}, &pb.Stamp{Term: 1, Revision: 2}
-	of := func(addresses ...[]byte) (list []*pb.Announcement) {
+	version, newer := &pb.Version{Term: 1, Revision: 1}, &pb.Version{Term: 1, Revision: 2}
+	of := func(addresses ...[]byte) (list []*pb.Assignment) {
 		for _, a := range addresses {
-			list = append(list, &pb.Announcement{Address: a, Candidates: []string{"a"}})
+			list = append(list, &pb.Assignment{Address: a, Candidates: []string{"a"}})
 		}
 		return list
 	}
-	difference := func(change func(*pb.Plan)) *pb.Plan {
-		p := &pb.Plan{Cluster: "cluster", Stamp: newer, Base: stamp}
+	delta := func(change func(*pb.Plan)) *pb.Plan {
+		p := &pb.Plan{Cluster: "cluster", Version: newer, Base: version}
 		change(p)
 		return p
 	}
 	for name, p := range map[string]*pb.Plan{
 		"nothing":                 nil,
-		"no stamp":                {Snapshot: true},
-		"endless cluster":         {Snapshot: true, Stamp: newer, Cluster: strings.Repeat("c", maxName+1)},
-		"withdrawn in a snapshot": {Snapshot: true, Stamp: newer, Withdrawn: [][]byte{v4a}},
-		"address of 3 bytes":      {Snapshot: true, Stamp: newer, Announcements: of(v4a[:3])},
-		"unsorted":                {Snapshot: true, Stamp: newer, Announcements: of(v4b, v4a)},
-		"duplicate":               {Snapshot: true, Stamp: newer, Announcements: of(v4a, v4a)},
-		"too many":                {Snapshot: true, Stamp: newer, Announcements: make([]*pb.Announcement, maxAnnouncements+1)},
-		"too many candidates":     {Snapshot: true, Stamp: newer, Announcements: []*pb.Announcement{{Address: v4a, Candidates: make([]string, maxCandidates+1)}}},
-		"nameless candidate":      {Snapshot: true, Stamp: newer, Announcements: []*pb.Announcement{{Address: v4a, Candidates: []string{""}}}},
-		"endless interface":       {Snapshot: true, Stamp: newer, Announcements: []*pb.Announcement{{Address: v4a, Interface: strings.Repeat("i", maxName+1)}}},
-		"probe of 3 bytes":        {Snapshot: true, Stamp: newer, Probing: &pb.Probing{IntervalMs: 1, Probes: []*pb.Probe{{Address: v4a[:3]}}}},
-		"unsorted probes":         {Snapshot: true, Stamp: newer, Probing: &pb.Probing{IntervalMs: 1, Probes: []*pb.Probe{{Address: v4b}, {Address: v4a}}}},
-		"too many probes":         {Snapshot: true, Stamp: newer, Probing: &pb.Probing{IntervalMs: 1, Probes: make([]*pb.Probe, maxProbes+1)}},
-		"probes without a pause":  {Snapshot: true, Stamp: newer, Probing: &pb.Probing{Probes: []*pb.Probe{{Address: v4a}}}},
-		"endless pause":           {Snapshot: true, Stamp: newer, Probing: &pb.Probing{IntervalMs: 1 << 40}},
-		"other base":              difference(func(p *pb.Plan) { p.Base = newer }),
-		"no base":                 difference(func(p *pb.Plan) { p.Base = nil }),
-		"other cluster":           difference(func(p *pb.Plan) { p.Cluster = "other" }),
-		"withdrawn but not held":  difference(func(p *pb.Plan) { p.Withdrawn = [][]byte{v4b} }),
-		"withdrawn twice":         difference(func(p *pb.Plan) { p.Withdrawn = [][]byte{v4a, v4a} }),
-		"withdrawn and announced": difference(func(p *pb.Plan) { p.Withdrawn = [][]byte{v4a}; p.Announcements = of(v4a) }),
+		"no version":              {Snapshot: true},
+		"endless cluster":         {Snapshot: true, Version: newer, Cluster: strings.Repeat("c", maxName+1)},
+		"withdrawn in a snapshot": {Snapshot: true, Version: newer, Withdrawn: [][]byte{v4a}},
+		"address of 3 bytes":      {Snapshot: true, Version: newer, Assignments: of(v4a[:3])},
+		"unsorted":                {Snapshot: true, Version: newer, Assignments: of(v4b, v4a)},
+		"duplicate":               {Snapshot: true, Version: newer, Assignments: of(v4a, v4a)},
+		"too many":                {Snapshot: true, Version: newer, Assignments: make([]*pb.Assignment, maxAssignments+1)},
+		"too many candidates":     {Snapshot: true, Version: newer, Assignments: []*pb.Assignment{{Address: v4a, Candidates: make([]string, maxCandidates+1)}}},
+		"nameless candidate":      {Snapshot: true, Version: newer, Assignments: []*pb.Assignment{{Address: v4a, Candidates: []string{""}}}},
+		"endless interface":       {Snapshot: true, Version: newer, Assignments: []*pb.Assignment{{Address: v4a, Interface: strings.Repeat("i", maxName+1)}}},
+		"probe of 3 bytes":        {Snapshot: true, Version: newer, Probing: &pb.Probing{IntervalMs: 1, Probes: []*pb.Probe{{Address: v4a[:3]}}}},
+		"unsorted probes":         {Snapshot: true, Version: newer, Probing: &pb.Probing{IntervalMs: 1, Probes: []*pb.Probe{{Address: v4b}, {Address: v4a}}}},
+		"too many probes":         {Snapshot: true, Version: newer, Probing: &pb.Probing{IntervalMs: 1, Probes: make([]*pb.Probe, maxProbes+1)}},
+		"probes without a pause":  {Snapshot: true, Version: newer, Probing: &pb.Probing{Probes: []*pb.Probe{{Address: v4a}}}},
+		"endless pause":           {Snapshot: true, Version: newer, Probing: &pb.Probing{IntervalMs: 1 << 40}},
+		"other base":              delta(func(p *pb.Plan) { p.Base = newer }),
+		"no base":                 delta(func(p *pb.Plan) { p.Base = nil }),
+		"other cluster":           delta(func(p *pb.Plan) { p.Cluster = "other" }),
+		"withdrawn but not held":  delta(func(p *pb.Plan) { p.Withdrawn = [][]byte{v4b} }),
+		"withdrawn twice":         delta(func(p *pb.Plan) { p.Withdrawn = [][]byte{v4a, v4a} }),
+		"withdrawn and announced": delta(func(p *pb.Plan) { p.Withdrawn = [][]byte{v4a}; p.Assignments = of(v4a) }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			have := set(1, 1, "192.0.2.1")

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // merging says what is wrong with a difference to an index: each is a format, of an
@@ -19,8 +19,8 @@ var (
 	reportMerging = merging{"report: %s is both claimed and ended", "report: the claim of %s ended but was not held: %w"}
 )
 
-// merge returns have without those withdrawn, with changed replacing or added.
-func merge[T announcement.Item[T]](m merging, have announcement.Index[T], changed []T, withdrawn []netip.Addr) (announcement.Index[T], error) {
+// mergeIndex returns have without those withdrawn, with changed replacing or added.
+func mergeIndex[T plan.Item[T]](m merging, have plan.Index[T], changed []T, withdrawn []netip.Addr) (plan.Index[T], error) {
 	for _, address := range withdrawn {
 		if !have.Has(address) {
 			return have, fmt.Errorf(m.unknown, address, errDoesNotFit)
@@ -38,13 +38,13 @@ func merge[T announcement.Item[T]](m merging, have announcement.Index[T], change
 
 // mergePeers returns have without those withdrawn, with changed replacing or added. All are
 // sorted by name, and so is the result.
-func mergePeers(have, changed []announcement.Peer, withdrawn []string) ([]announcement.Peer, error) {
+func mergePeers(have, changed []plan.Peer, withdrawn []string) ([]plan.Peer, error) {
 	if len(changed)+len(withdrawn) == 0 {
 		return have, nil
 	}
 	merged := slices.Clone(have)
 	at := func(name string) (int, bool) {
-		return slices.BinarySearchFunc(merged, name, func(p announcement.Peer, name string) int { return strings.Compare(p.Node, name) })
+		return slices.BinarySearchFunc(merged, name, func(p plan.Peer, name string) int { return strings.Compare(p.Node, name) })
 	}
 	for _, name := range withdrawn {
 		i, held := at(name)

@@ -6,14 +6,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TestFault_K1_9_PacingOnTheWire: a plan carries all of it or nothing, and nothing that a node
 // could not live with.
 func TestFault_K1_9_PacingOnTheWire(t *testing.T) {
-	for _, p := range []announcement.Pacing{{}, announcement.DefaultPacing(), {Burst: 5, Interval: 100 * time.Millisecond, Repeat: 1, Refresh: time.Hour}} {
+	for _, p := range []plan.Pacing{{}, plan.DefaultPacing(), {Burst: 5, Interval: 100 * time.Millisecond, Repeat: 1, Refresh: time.Hour}} {
 		got, err := decodePacing(encodePacing(p))
 		require.NoError(t, err)
 		require.Equal(t, p, got)

@@ -26,11 +26,13 @@ type refusal struct {
 	err   error
 }
 
-func refuse(cause string, code codes.Code, err error) *refusal {
+func newRefusal(cause string, code codes.Code, err error) *refusal {
 	return &refusal{cause: cause, code: code, err: err}
 }
 
-func malformed(err error) *refusal { return refuse(CauseMalformed, codes.InvalidArgument, err) }
+func malformedRefusal(err error) *refusal {
+	return newRefusal(CauseMalformed, codes.InvalidArgument, err)
+}
 
 // Error gives the sentence that the peer is told.
 func (r *refusal) Error() string { return r.err.Error() }
@@ -45,12 +47,12 @@ func (r *refusal) GRPCStatus() *status.Status { return status.New(r.code, r.Erro
 // answer, which only means "not now".
 func refuseAuthentication(err error) *refusal {
 	if denied, ok := errors.AsType[*DeniedError](err); ok {
-		return refuse(denied.Cause, codes.PermissionDenied, err)
+		return newRefusal(denied.Cause, codes.PermissionDenied, err)
 	}
 	if errors.Is(err, ErrBusy) {
-		return refuse(CauseBusy, codes.ResourceExhausted, err)
+		return newRefusal(CauseBusy, codes.ResourceExhausted, err)
 	}
-	return refuse(CauseNoAnswer, codes.Unavailable, fmt.Errorf("the token could not be reviewed: %w", err))
+	return newRefusal(CauseNoAnswer, codes.Unavailable, fmt.Errorf("the token could not be reviewed: %w", err))
 }
 
 // receiveError translates what gRPC says about a message that it could not deliver. It is
@@ -61,9 +63,9 @@ func receiveError(err error) error {
 	}
 	switch status.Code(err) {
 	case codes.ResourceExhausted:
-		return refuse(CauseOversized, codes.ResourceExhausted, err)
+		return newRefusal(CauseOversized, codes.ResourceExhausted, err)
 	case codes.Internal: // what does not parse as our message
-		return malformed(err)
+		return malformedRefusal(err)
 	}
 	return err
 }
@@ -89,7 +91,7 @@ func newRefusalLog(logger *slog.Logger) *refusalLog {
 	return &refusalLog{logger: logger, limit: lograte.NewDefault(), last: map[netip.Addr]string{}}
 }
 
-func (l *refusalLog) refused(r *refusal, node string, remote netip.Addr) {
+func (l *refusalLog) logRefusal(r *refusal, node string, remote netip.Addr) {
 	const message = "refused an announcer's stream"
 	attrs := []any{"cause", r.cause, "node", reason.Quote(node), "remote", remote, "err", reason.Quote(r.Error())}
 	if !l.isNews(r.cause, remote) {
@@ -112,7 +114,7 @@ func (l *refusalLog) isNews(cause string, remote netip.Addr) bool {
 	return true
 }
 
-func (l *refusalLog) accepted(remote netip.Addr) {
+func (l *refusalLog) forgetSource(remote netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.last, remote)

@@ -6,7 +6,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // registry knows the one stream that speaks for each node, and tells the Observer.
@@ -25,14 +25,14 @@ func newRegistry(observer Observer) *registry {
 	return &registry{observer: observer, holders: map[string]*serverStream{}}
 }
 
-// join makes st its node's stream. An earlier stream of the same Pod, which may be a dead
+// joinNode makes st its node's stream. An earlier stream of the same Pod, which may be a dead
 // connection, or of an older Pod gives way and is returned; otherwise st is refused, lest
 // a Pod on its way out, or a copy of its token, takes the node from the one that runs.
-func (r *registry) join(st *serverStream, report announcement.Report) (superseded *serverStream, err error) {
+func (r *registry) joinNode(st *serverStream, report plan.Report) (superseded *serverStream, err error) {
 	r.observing.Lock()
 	defer r.observing.Unlock()
 	node := st.identity.Node
-	old, err := r.take(st)
+	old, err := r.takeOver(st)
 	if err != nil {
 		return nil, err
 	}
@@ -51,38 +51,38 @@ func (r *registry) join(st *serverStream, report announcement.Report) (supersede
 	return old, nil
 }
 
-func (r *registry) take(st *serverStream) (old *serverStream, err error) {
+func (r *registry) takeOver(st *serverStream) (old *serverStream, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old = r.holders[st.identity.Node]
-	if old != nil && !supersedes(st.identity, old.identity) {
-		return nil, refuse(CauseOlderPod, codes.AlreadyExists,
+	if old != nil && !supersedesHolder(st.identity, old.identity) {
+		return nil, newRefusal(CauseOlderPod, codes.AlreadyExists,
 			fmt.Errorf("node %s: Pod %s, which is not older, has a stream", st.identity.Node, old.identity.PodUID))
 	}
 	r.holders[st.identity.Node] = st
 	return old, nil
 }
 
-// supersedes reports whether a stream of next takes the place of one of held.
-func supersedes(next, held Identity) bool {
+// supersedesHolder reports whether a stream of next takes the place of one of held.
+func supersedesHolder(next, held Identity) bool {
 	return next.PodUID == held.PodUID || next.PodCreated.After(held.PodCreated)
 }
 
-// report passes on what st's node says, unless st speaks for it no longer.
-func (r *registry) report(st *serverStream, report announcement.Report) {
+// reportNode passes on what st's node says, unless st speaks for it no longer.
+func (r *registry) reportNode(st *serverStream, report plan.Report) {
 	r.observing.Lock()
 	defer r.observing.Unlock()
-	if !r.holds(st) {
+	if !r.isHolder(st) {
 		return
 	}
 	r.observer.NodeReported(st.identity.Node, report)
 }
 
-// leave ends st's part. It does nothing where a newer stream took over.
-func (r *registry) leave(st *serverStream) {
+// leaveNode ends st's part. It does nothing where a newer stream took over.
+func (r *registry) leaveNode(st *serverStream) {
 	r.observing.Lock()
 	defer r.observing.Unlock()
-	if !r.holds(st) {
+	if !r.isHolder(st) {
 		return
 	}
 	r.mu.Lock()
@@ -91,14 +91,14 @@ func (r *registry) leave(st *serverStream) {
 	r.observer.NodeDisconnected(st.identity.Node)
 }
 
-func (r *registry) holds(st *serverStream) bool {
+func (r *registry) isHolder(st *serverStream) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.holders[st.identity.Node] == st
 }
 
-// states counts the streams that were told a plan and those that were not.
-func (r *registry) states() (silent, planned int) {
+// countStates counts the streams that were told a plan and those that were not.
+func (r *registry) countStates() (silent, planned int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, st := range r.holders {

@@ -14,13 +14,13 @@ const (
 	renewAfter = 2 * time.Hour
 )
 
-// renew opens the stream that is to take this one's place, and ends this one: when the
+// renewStream opens the stream that is to take this one's place, and ends this one: when the
 // replica asks for it, as it does at maxAge, when the token or the CA has changed, or at
 // renewAfter. The replica is never without a stream of this node meanwhile. renew returns nil
 // if this stream ends before that.
 //
 // A replica for which a changed CA does not vouch loses its stream at once.
-func (st *clientStream) renew() *clientStream {
+func (st *clientStream) renewStream() *clientStream {
 	due := make(chan struct{})
 	go func() { // ends with the stream
 		defer close(due)
@@ -41,36 +41,36 @@ func (st *clientStream) renew() *clientStream {
 			draining = true
 		case <-check.C:
 		}
-		if !draining && !st.changed() && time.Since(st.began) < renewAfter {
+		if !draining && !st.filesChanged() && time.Since(st.began) < renewAfter {
 			continue
 		}
-		next, err := st.follower.open()
+		next, err := st.replica.openStream()
 		if err == nil {
 			st.cancel(nil)
 			return next
 		}
 		failures++
-		st.follower.client.log.Debug("stream not replaced yet; it goes on", "replica", st.follower.address, "err", err)
-		if !sleep(st.ctx, backoff(failures, pauseLimit(err), st.follower.client.random())) {
+		st.replica.client.log.Debug("stream not replaced yet; it goes on", "replica", st.replica.address, "err", err)
+		if !sleepFor(st.ctx, backoffPause(failures, pauseLimit(err), st.replica.client.random())) {
 			return nil
 		}
 	}
 }
 
-// changed reports whether a file holds something else than when the stream was opened. It
+// filesChanged reports whether a file holds something else than when the stream was opened. It
 // ends the stream where the CA does not vouch for the replica.
-func (st *clientStream) changed() bool {
-	now, err := readCredentials(st.follower.client.options)
+func (st *clientStream) filesChanged() bool {
+	now, err := readCredentials(st.replica.client.options)
 	if err != nil || now == st.opened {
 		return false
 	}
-	if now.ca != st.opened.ca && !now.vouches(st.tls.Load(), st.follower.client.options.ServerName) {
+	if now.ca != st.opened.ca && !now.vouchesFor(st.tls.Load(), st.replica.client.options.ServerName) {
 		st.cancel(errUntrusted)
 	}
 	return true
 }
 
-// awaitDraining waits until the replica says that the connection takes no further stream
+// awaitDraining waits until the replica reports that the connection takes no further stream
 // (GOAWAY, RFC 9113 section 6.8), or the stream ends. gRPC takes such a connection for idle.
 func (st *clientStream) awaitDraining() {
 	for state := connectivity.Ready; state == connectivity.Ready; state = st.conn.GetState() {

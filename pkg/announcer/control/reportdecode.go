@@ -6,37 +6,37 @@ import (
 	"net/netip"
 	"strings"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
 // applyReport returns the whole report that p amounts to for a receiver that holds have,
 // which it leaves as it is.
-func applyReport(have announcement.Report, p *pb.Report) (announcement.Report, error) {
+func applyReport(have plan.Report, p *pb.Report) (plan.Report, error) {
 	report, claims, ended, err := decodeReport(p)
 	if err != nil {
 		return report, err
 	}
 	if p.GetSnapshot() {
-		report.Claims = announcement.NewIndex(claims...)
+		report.Claims = plan.NewIndex(claims...)
 		return report, nil
 	}
 	if !p.GetInterfacesChanged() {
 		report.Interfaces = have.Interfaces
 	}
-	report.Claims, err = merge(reportMerging, have.Claims, claims, ended)
+	report.Claims, err = mergeIndex(reportMerging, have.Claims, claims, ended)
 	if err != nil {
-		return announcement.Report{}, err
+		return plan.Report{}, err
 	}
-	return report, checkCount("report: claims", report.Claims.Len(), maxAnnouncements)
+	return report, checkCount("report: claims", report.Claims.Len(), maxAssignments)
 }
 
 // decodeReport checks everything that can be checked without knowing what came before.
-func decodeReport(p *pb.Report) (report announcement.Report, claims []announcement.Claim, ended []netip.Addr, err error) {
-	report = announcement.Report{
-		Plan: decodeStamp(p.GetPlan()), Highest: decodeStamp(p.GetHighest()), Cluster: p.GetCluster(), Unwell: p.GetUnwell(),
-		Probed: decodeStamp(p.GetProbed()), Implausible: decodeStamp(p.GetImplausible()),
+func decodeReport(p *pb.Report) (report plan.Report, claims []plan.Claim, ended []netip.Addr, err error) {
+	report = plan.Report{
+		Plan: decodeVersion(p.GetPlan()), Highest: decodeVersion(p.GetHighest()), Cluster: p.GetCluster(), Unhealthy: p.GetUnhealthy(),
+		Probed: decodeVersion(p.GetProbed()), Implausible: decodeVersion(p.GetImplausible()),
 	}
 	if err := checkText("report: cluster", report.Cluster, maxName); err != nil {
 		return report, nil, nil, err
@@ -66,31 +66,31 @@ func decodeReport(p *pb.Report) (report announcement.Report, claims []announceme
 	return report, claims, ended, err
 }
 
-func decodeClaims(list []*pb.Claim) ([]announcement.Claim, error) {
-	if err := checkCount("report: claims", len(list), maxAnnouncements); err != nil {
+func decodeClaims(list []*pb.Claim) ([]plan.Claim, error) {
+	if err := checkCount("report: claims", len(list), maxAssignments); err != nil {
 		return nil, err
 	}
-	claims := make([]announcement.Claim, 0, len(list))
+	claims := make([]plan.Claim, 0, len(list))
 	var order ascending
 	for i, p := range list {
 		addr, err := decodeAddress(p.GetAddress())
 		if err == nil {
-			err = order.next(addr)
+			err = order.checkNext(addr)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("report: claim %d: %w", i, err)
 		}
-		claims = append(claims, announcement.Claim{Address: addr, Stamp: decodeStamp(p.GetStamp())})
+		claims = append(claims, plan.Claim{Address: addr, Version: decodeVersion(p.GetVersion())})
 	}
 	return claims, nil
 }
 
 // decodeProblems passes on Reasons that this build does not know: the node may be newer.
-func decodeProblems(list []*pb.Problem) ([]announcement.Problem, error) {
+func decodeProblems(list []*pb.Problem) ([]plan.Problem, error) {
 	if err := checkCount("report: problems", len(list), maxProblems); err != nil {
 		return nil, err
 	}
-	problems := make([]announcement.Problem, 0, len(list))
+	problems := make([]plan.Problem, 0, len(list))
 	for i, p := range list {
 		problem, err := decodeProblem(p)
 		if err == nil && i > 0 && problem.Address.Less(problems[i-1].Address) {
@@ -104,13 +104,13 @@ func decodeProblems(list []*pb.Problem) ([]announcement.Problem, error) {
 	return problems, nil
 }
 
-func decodeProblem(p *pb.Problem) (announcement.Problem, error) {
+func decodeProblem(p *pb.Problem) (plan.Problem, error) {
 	addr, err := decodeAddress(p.GetAddress())
 	if err != nil {
-		return announcement.Problem{}, err
+		return plan.Problem{}, err
 	}
 	why, err := decodeReason(p.GetReason(), p.GetMessage())
-	return announcement.Problem{Address: addr, Reason: why, Message: p.GetMessage()}, err
+	return plan.Problem{Address: addr, Reason: why, Message: p.GetMessage()}, err
 }
 
 // decodeReason checks a Reason with its message.
@@ -128,11 +128,11 @@ func notAlphanumeric(r rune) bool {
 	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 }
 
-func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
+func decodeInterfaces(list []*pb.Interface) ([]plan.Interface, error) {
 	if err := checkCount("interfaces", len(list), maxInterfaces); err != nil {
 		return nil, err
 	}
-	interfaces := make([]announcement.Interface, 0, len(list))
+	interfaces := make([]plan.Interface, 0, len(list))
 	for i, p := range list {
 		decoded, err := decodeInterface(p)
 		if err == nil && i > 0 && interfaces[i-1].Name >= decoded.Name {
@@ -146,8 +146,8 @@ func decodeInterfaces(list []*pb.Interface) ([]announcement.Interface, error) {
 	return interfaces, nil
 }
 
-func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
-	decoded := announcement.Interface{Name: p.GetName(), MAC: p.GetMac(), NoIPv4: p.GetNoIpv4(), NoIPv6: p.GetNoIpv6(), Down: p.GetDown()}
+func decodeInterface(p *pb.Interface) (plan.Interface, error) {
+	decoded := plan.Interface{Name: p.GetName(), MAC: p.GetMac(), NoIPv4: p.GetNoIpv4(), NoIPv6: p.GetNoIpv6(), Down: p.GetDown()}
 	if err := checkName("name", decoded.Name); err != nil {
 		return decoded, err
 	}
@@ -182,7 +182,7 @@ func decodeInterface(p *pb.Interface) (announcement.Interface, error) {
 
 // decodePorts decodes hardware addresses in strictly increasing order.
 func decodePorts(list []string) ([]string, error) {
-	if err := checkCount("ports", len(list), announcement.MaxPorts); err != nil {
+	if err := checkCount("ports", len(list), plan.MaxPorts); err != nil {
 		return nil, err
 	}
 	for i, text := range list {
@@ -198,17 +198,17 @@ func decodePorts(list []string) ([]string, error) {
 }
 
 // decodeDestinations decodes destinations in strictly increasing order.
-func decodeDestinations(list []*pb.Destination) ([]announcement.Destination, error) {
-	if err := checkCount("destinations", len(list), announcement.MaxDestinations); err != nil {
+func decodeDestinations(list []*pb.Destination) ([]plan.Destination, error) {
+	if err := checkCount("destinations", len(list), plan.MaxDestinations); err != nil {
 		return nil, err
 	}
-	var out []announcement.Destination
+	var out []plan.Destination
 	for i, d := range list {
 		prefix, err := netip.ParsePrefix(d.GetPrefix())
 		if err != nil {
 			return nil, err
 		}
-		next := announcement.Destination{Prefix: prefix, OnLink: d.GetOnLink()}
+		next := plan.Destination{Prefix: prefix, OnLink: d.GetOnLink()}
 		switch {
 		case prefix != prefix.Masked() || prefix.Addr().Is4In6():
 			return nil, fmt.Errorf("destination %s has host bits or is an IPv4-mapped one", prefix)

@@ -41,11 +41,11 @@ func parseControllers(list []string) ([]controller, error) {
 	return controllers, nil
 }
 
-// resolve returns the addresses of all replicas, sorted, each once. With an error it
+// resolveAll returns the addresses of all replicas, sorted, each once. With an error it
 // returns those that could be found.
-func resolve(ctx context.Context, controllers []controller, lookup lookupFunc) (replicas []netip.AddrPort, err error) {
+func resolveAll(ctx context.Context, controllers []controller, lookup lookupFunc) (replicas []netip.AddrPort, err error) {
 	for _, c := range controllers {
-		addrs, failed := c.resolve(ctx, lookup)
+		addrs, failed := c.resolveHost(ctx, lookup)
 		if failed != nil {
 			err = fmt.Errorf("resolve controller %s: %w", c.host, failed)
 		}
@@ -57,7 +57,7 @@ func resolve(ctx context.Context, controllers []controller, lookup lookupFunc) (
 	return slices.Compact(replicas), err
 }
 
-func (c controller) resolve(ctx context.Context, lookup lookupFunc) ([]netip.Addr, error) {
+func (c controller) resolveHost(ctx context.Context, lookup lookupFunc) ([]netip.Addr, error) {
 	if addr, err := netip.ParseAddr(c.host); err == nil {
 		return []netip.Addr{addr}, nil
 	}

@@ -21,12 +21,12 @@ func (st *serverStream) reviewLoop(token string) error {
 	}
 	for failed := false; ; {
 		pause := reviewPause(every, time.Since(last), rand.Float64(), failed) //nolint:gosec // spreads load
-		if !sleep(st.ctx, pause) {
+		if !sleepFor(st.ctx, pause) {
 			return st.ctx.Err()
 		}
-		identity, err := server.authenticate(st, token, st.identity.Node, server.options.Authenticator.Review)
+		identity, err := server.authenticateNode(st, token, st.identity.Node, server.options.Authenticator.Review)
 		if err == nil && identity.PodUID != st.identity.PodUID {
-			err = refuse(CauseToken, codes.PermissionDenied, fmt.Errorf("the token is now one of Pod %q", identity.PodUID))
+			err = newRefusal(CauseToken, codes.PermissionDenied, fmt.Errorf("the token is now one of Pod %q", identity.PodUID))
 		}
 		r, refused := errors.AsType[*refusal](err)
 		switch {

@@ -16,8 +16,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // errTooManyConnections is why a connection is closed before it says anything.
@@ -46,17 +46,17 @@ type ServerOptions struct {
 // Server is the half of the control channel that runs in every replica of the
 // cloud-controller-manager, leading or not. Its methods may be called from any goroutine.
 type Server struct {
-	options   ServerOptions
-	log       *slog.Logger
-	replica   string // identifies this process to announcers, see Welcome
-	plans     *pigeonholes
-	paces     *paces
-	pending   *pending
-	strangers *strangers
-	registry  *registry
-	tally     *tally
-	refusals  *refusalLog
-	streams   sync.WaitGroup // goroutines of streams
+	options     ServerOptions
+	log         *slog.Logger
+	replica     string // identifies this process to announcers, see Welcome
+	plans       *planStore
+	streamRates *streamLimiter
+	admissions  *admissionLimiter
+	strangers   *strangers
+	registry    *registry
+	tally       *tally
+	refusals    *refusalLog
+	streams     sync.WaitGroup // goroutines of streams
 }
 
 // NewServer returns a Server that says nothing until Publish.
@@ -69,15 +69,15 @@ func NewServer(options ServerOptions) *Server {
 		options.Nodes = noNodes{}
 	}
 	s := &Server{
-		options:  options,
-		log:      options.Logger,
-		replica:  rand.Text(),
-		plans:    newPigeonholes(),
-		paces:    newPaces(options.Limits.SourceRate),
-		pending:  newPending(options.Limits.Pending, options.Limits.PendingPerSource),
-		registry: newRegistry(options.Observer),
-		tally:    newTally(),
-		refusals: newRefusalLog(options.Logger),
+		options:     options,
+		log:         options.Logger,
+		replica:     rand.Text(),
+		plans:       newPlanStore(),
+		streamRates: newStreamLimiter(options.Limits.SourceRate),
+		admissions:  newAdmissionLimiter(options.Limits.Pending, options.Limits.PendingPerSource),
+		registry:    newRegistry(options.Observer),
+		tally:       newTally(),
+		refusals:    newRefusalLog(options.Logger),
 	}
 	s.strangers = newStrangers(options.Limits, options.Nodes, s.refuseConnection)
 	return s
@@ -85,25 +85,25 @@ func NewServer(options ServerOptions) *Server {
 
 // refuseConnection counts and logs a connection that was not served.
 func (s *Server) refuseConnection(remote netip.Addr) {
-	s.tally.add(func(c *Counters) { c.Refused[CauseBusy]++ })
-	s.refusals.refused(refuse(CauseBusy, codes.ResourceExhausted, errTooManyConnections), "", remote)
+	s.tally.addCount(func(c *Counters) { c.Refused[CauseBusy]++ })
+	s.refusals.logRefusal(newRefusal(CauseBusy, codes.ResourceExhausted, errTooManyConnections), "", remote)
 }
 
 // Publish replaces what nodes are to be told: the whole plan of each node. The newest
 // call wins; it never waits for a node. A node that is not in plans, or whose Set is
-// zero, is told nothing new, and neither is one whose Set has the stamp that it was last
+// zero, is told nothing new, and neither is one whose Set has the version that it was last
 // told. A nil map makes this replica a standby: streams that come later are told nothing,
 // earlier ones keep what they have.
 //
 // The map and the sets in it must not be changed afterwards, and the announcements of
 // each must be sorted.
-func (s *Server) Publish(plans map[string]announcement.Set) { s.plans.put(plans) }
+func (s *Server) Publish(plans map[string]plan.NodePlan) { s.plans.putPlans(plans) }
 
 // Counters returns a copy of what was counted so far and of what is there now.
 func (s *Server) Counters() Counters {
-	counters := s.tally.read()
-	counters.Pending = s.pending.len()
-	counters.Silent, counters.Planned = s.registry.states()
+	counters := s.tally.readCounters()
+	counters.Pending = s.admissions.len()
+	counters.Silent, counters.Planned = s.registry.countStates()
 	return counters
 }
 
@@ -121,7 +121,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener, tlsConfig *tls.Config)
 	pb.RegisterControlServer(server, service{server: s})
 
 	stop := context.AfterFunc(ctx, server.Stop)
-	err := server.Serve(listener{Listener: l, door: s.strangers}) // waits for handlers when it ends because of Stop
+	err := server.Serve(listener{Listener: l, limiter: s.strangers}) // waits for handlers when it ends because of Stop
 	if stop() {
 		server.Stop()
 	}
@@ -162,4 +162,4 @@ type service struct {
 }
 
 // Connect serves one announcer until either side ends the stream.
-func (s service) Connect(rpc pb.Control_ConnectServer) error { return s.server.serve(rpc) }
+func (s service) Connect(rpc pb.Control_ConnectServer) error { return s.server.serveStream(rpc) }

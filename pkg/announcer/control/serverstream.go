@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"baremetal.cloud/ccm/internal/ratelimit"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // errSuperseded ends a stream that gave way to a newer one of its node.
@@ -31,42 +31,42 @@ type serverStream struct {
 	ended    chan error // of one: why there are no more messages; after the last of them
 
 	identity   Identity
-	superseded chan struct{}       // closed when a newer stream took over
-	report     announcement.Report // what the node said last; the handler's own
-	planned    atomic.Bool         // whether a plan was sent
+	superseded chan struct{} // closed when a newer stream took over
+	report     plan.Report   // what the node said last; the handler's own
+	planned    atomic.Bool   // whether a plan was sent
 }
 
-// serve is the whole life of a stream. What it returns is what the announcer is told.
-func (s *Server) serve(rpc pb.Control_ConnectServer) error {
+// serveStream is the whole life of a stream. What it returns is what the announcer is told.
+func (s *Server) serveStream(rpc pb.Control_ConnectServer) error {
 	ctx, cancel := context.WithCancel(rpc.Context())
 	defer cancel()
 	st := &serverStream{
 		server: s, rpc: rpc, ctx: ctx, remote: remoteAddress(ctx),
 		incoming: make(chan *pb.FromNode), ended: make(chan error, 1), superseded: make(chan struct{}),
 	}
-	a, err := s.admit(st)
+	a, err := s.admitStream(st)
 	if err == nil {
 		st.identity, st.report = a.identity, a.report
-		err = s.join(st, a)
+		err = s.joinRegistry(st, a)
 	}
 	if err != nil {
-		return s.end(st, a.node, err)
+		return s.endStream(st, a.node, err)
 	}
-	defer s.registry.leave(st)
+	defer s.registry.leaveNode(st)
 	log := s.log.With("node", a.node, "pod", st.identity.PodUID, "remote", st.remote)
 	log.Info("announcer connected", "software", a.software, "protocol", a.protocol)
-	err = st.exchange(a)
+	err = st.exchangeMessages(a)
 	log.Info("announcer disconnected", "cause", causeText(err))
-	return s.end(st, a.node, err)
+	return s.endStream(st, a.node, err)
 }
 
-func (s *Server) join(st *serverStream, a admission) error {
-	old, err := s.registry.join(st, a.report)
+func (s *Server) joinRegistry(st *serverStream, a admission) error {
+	old, err := s.registry.joinNode(st, a.report)
 	if err != nil {
 		return err
 	}
-	s.refusals.accepted(st.remote)
-	s.tally.add(func(c *Counters) {
+	s.refusals.forgetSource(st.remote)
+	s.tally.addCount(func(c *Counters) {
 		c.Reports++
 		if old != nil {
 			c.Superseded++
@@ -75,14 +75,14 @@ func (s *Server) join(st *serverStream, a admission) error {
 	return nil
 }
 
-// end counts and logs a refusal, and gives gRPC the error that ends the stream.
-func (s *Server) end(st *serverStream, node string, err error) error {
+// endStream counts and logs a refusal, and gives gRPC the error that ends the stream.
+func (s *Server) endStream(st *serverStream, node string, err error) error {
 	r, ok := errors.AsType[*refusal](err)
 	if !ok {
 		return err
 	}
-	s.tally.add(func(c *Counters) { c.Refused[r.cause]++ })
-	s.refusals.refused(r, node, st.remote)
+	s.tally.addCount(func(c *Counters) { c.Refused[r.cause]++ })
+	s.refusals.logRefusal(r, node, st.remote)
 	st.rpc.SetTrailer(metadata.Pairs(causeTrailer, r.cause))
 	return r
 }
@@ -98,9 +98,9 @@ func causeText(err error) string {
 	return err.Error()
 }
 
-// exchange sends plans and takes reports until either side ends. Sending has a goroutine
+// exchangeMessages sends plans and takes reports until either side ends. Sending has a goroutine
 // of its own, so that a node that does not read can still report and be superseded.
-func (st *serverStream) exchange(a admission) error {
+func (st *serverStream) exchangeMessages(a admission) error {
 	sent, reviewed := make(chan error, 1), make(chan error, 1)
 	st.server.streams.Go(func() { sent <- st.sendPlans(a.protocol) })
 	st.server.streams.Go(func() { reviewed <- st.reviewLoop(a.token) })
@@ -128,11 +128,11 @@ func (st *serverStream) exchange(a admission) error {
 	}
 }
 
-// receive hands every message over until there are no more, and says why there are none.
+// receiveMessages hands every message over until there are no more, and says why there are none.
 // It ends when the stream does.
 //
 // A node that reports more than it needs is read more slowly, and at last waits for us.
-func (st *serverStream) receive() {
+func (st *serverStream) receiveMessages() {
 	var messages, bytes ratelimit.Bucket
 	for {
 		message, err := st.rpc.Recv()
@@ -141,10 +141,10 @@ func (st *serverStream) receive() {
 			return
 		}
 		size := proto.Size(message)
-		st.server.tally.add(func(c *Counters) { c.ReportBytes += uint64(size) })
+		st.server.tally.addCount(func(c *Counters) { c.ReportBytes += uint64(size) })
 		now := time.Now()
 		pause := max(messages.Spend(messageLimit(), now, 1), bytes.Spend(byteLimit(), now, float64(size)))
-		if pause > 0 && !sleep(st.ctx, pause) {
+		if pause > 0 && !sleepFor(st.ctx, pause) {
 			st.ended <- st.ctx.Err()
 			return
 		}
@@ -160,15 +160,15 @@ func (st *serverStream) receive() {
 func (st *serverStream) takeReport(message *pb.FromNode) error {
 	p := message.GetReport()
 	if p == nil {
-		return malformed(errors.New("only reports may follow Hello"))
+		return malformedRefusal(errors.New("only reports may follow Hello"))
 	}
 	report, err := applyReport(st.report, p)
 	if err != nil {
-		return malformed(err)
+		return malformedRefusal(err)
 	}
-	st.server.tally.add(func(c *Counters) { c.Reports++ })
+	st.server.tally.addCount(func(c *Counters) { c.Reports++ })
 	st.report = report
-	st.server.registry.report(st, report)
+	st.server.registry.reportNode(st, report)
 	return nil
 }
 
@@ -179,10 +179,10 @@ func (st *serverStream) sendPlans(protocol uint32) error {
 	if err := st.rpc.Send(&pb.FromController{Message: &pb.FromController_Welcome{Welcome: welcome}}); err != nil {
 		return err
 	}
-	var last announcement.Set
+	var last plan.NodePlan
 	for {
-		set, changed := st.newest()
-		if !set.Stamp.IsZero() && set.Stamp != last.Stamp {
+		set, changed := st.newestPlan()
+		if !set.Version.IsZero() && set.Version != last.Version {
 			if err := st.sendPlan(last, set); err != nil {
 				return err
 			}
@@ -197,37 +197,37 @@ func (st *serverStream) sendPlans(protocol uint32) error {
 	}
 }
 
-// newest gives what the node is to be told now, or the zero Set for nothing, and when to
+// newestPlan gives what the node is to be told now, or the zero Set for nothing, and when to
 // look again.
-func (st *serverStream) newest() (announcement.Set, <-chan struct{}) {
-	set, changed, renewed := st.server.plans.get(st.identity.Node)
-	if fence := st.server.options.Fence; fence != nil && !set.Stamp.IsZero() {
+func (st *serverStream) newestPlan() (plan.NodePlan, <-chan struct{}) {
+	set, changed, renewed := st.server.plans.getPlan(st.identity.Node)
+	if fence := st.server.options.Fence; fence != nil && !set.Version.IsZero() {
 		if err := fence(); err != nil {
 			st.server.log.Debug("plan held back", "node", st.identity.Node, "err", err)
-			return announcement.Set{}, renewed // Which says so once it may leave.
+			return plan.NodePlan{}, renewed // Which says so once it may leave.
 		}
 	}
 	return set, changed
 }
 
-func (st *serverStream) sendPlan(last, set announcement.Set) error {
-	plan := planMessage(last, set)
-	if err := st.rpc.Send(&pb.FromController{Message: &pb.FromController_Plan{Plan: plan}}); err != nil {
+func (st *serverStream) sendPlan(last, set plan.NodePlan) error {
+	nodePlan := planMessage(last, set)
+	if err := st.rpc.Send(&pb.FromController{Message: &pb.FromController_Plan{Plan: nodePlan}}); err != nil {
 		return err
 	}
 	st.planned.Store(true)
-	st.server.log.Debug("plan sent", "node", st.identity.Node, "plan", stampText(set.Stamp),
-		"snapshot", plan.Snapshot, "announced", len(plan.Announcements), "withdrawn", len(plan.Withdrawn))
-	st.server.tally.add(func(c *Counters) {
-		c.PlanBytes += uint64(proto.Size(plan))
-		if plan.Snapshot {
+	st.server.log.Debug("plan sent", "node", st.identity.Node, "plan", versionText(set.Version),
+		"snapshot", nodePlan.Snapshot, "announced", len(nodePlan.Assignments), "withdrawn", len(nodePlan.Withdrawn))
+	st.server.tally.addCount(func(c *Counters) {
+		c.PlanBytes += uint64(proto.Size(nodePlan))
+		if nodePlan.Snapshot {
 			c.Snapshots++
 		} else {
-			c.Differences++
+			c.Deltas++
 		}
 	})
 	return nil
 }
 
-// stampText is how people read a stamp.
-func stampText(s announcement.Stamp) string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }
+// versionText is how people read a version.
+func versionText(s plan.Version) string { return fmt.Sprintf("%d.%d", s.Term, s.Revision) }

@@ -10,17 +10,17 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // bigSet is a plan that fits no buffer on the way.
-func bigSet(term, revision uint64) announcement.Set {
-	s := announcement.Set{Cluster: "cluster", Stamp: announcement.Stamp{Term: term, Revision: revision}}
+func bigSet(term, revision uint64) plan.NodePlan {
+	s := plan.NodePlan{Cluster: "cluster", Version: plan.Version{Term: term, Revision: revision}}
 	addr := netip.MustParseAddr("2001:db8::")
 	for range 5000 {
 		addr = addr.Next()
-		s.Announcements = s.Announcements.With(announcement.Announcement{
-			Address: addr, Stamp: s.Stamp, Candidates: []string{strings.Repeat("n", 100), "b"},
+		s.Assignments = s.Assignments.With(plan.Assignment{
+			Address: addr, Version: s.Version, Candidates: []string{strings.Repeat("n", 100), "b"},
 		})
 	}
 	return s
@@ -38,17 +38,17 @@ func TestSlowNode(t *testing.T) {
 	const revisions = 60
 	for i := range uint64(revisions) {
 		r.Publish(plans{"slow": bigSet(1, i+1), "quick": set(1, i+1, "192.0.2.1")})
-		eventually(t, func() bool { return quick.plan(r.address).Stamp.Revision == i+1 }, "quick at %d", i+1)
+		eventually(t, func() bool { return quick.plan(r.address).Version.Revision == i+1 }, "quick at %d", i+1)
 	}
 	// It can still report, and is heard.
-	say(t, slow, reportFrom(reportDifference(announcement.Report{}, claims("192.0.2.7"))))
+	say(t, slow, reportFrom(reportDelta(plan.Report{}, claims("192.0.2.7"))))
 	eventually(t, func() bool { report, _ := r.report("slow"); return report.Claims.Len() == 1 }, "slow is heard")
 
-	var have announcement.Set
+	var have plan.NodePlan
 	received := 0
 	_, err := slow.Recv() // Welcome
 	require.NoError(t, err)
-	for have.Stamp.Revision != revisions {
+	for have.Version.Revision != revisions {
 		message, err := slow.Recv()
 		require.NoError(t, err)
 		have, err = applyPlan(have, message.GetPlan())
@@ -84,7 +84,7 @@ func TestSlowReplica(t *testing.T) {
 	release := make(chan struct{})
 	n := startNode(t, "a", stuck, func(n *node, o *ClientOptions) {
 		o.Controllers = []string{stuck.address, other.address}
-		o.OnPlan = func(replica string, set announcement.Set) {
+		o.OnPlan = func(replica string, set plan.NodePlan) {
 			if replica == stuck.address {
 				<-release
 			}

@@ -49,22 +49,22 @@ func newStrangers(limits Limits, nodes Nodes, refused func(netip.Addr)) *strange
 // connection is one that was accepted.
 type connection struct {
 	net.Conn
-	door   *strangers
-	remote netip.AddrPort
-	known  bool // whether its address was one of a Node when it came
-	timer  *time.Timer
+	limiter *strangers
+	remote  netip.AddrPort
+	known   bool // whether its address was one of a Node when it came
+	timer   *time.Timer
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
-	c.door.leave(c.remote)
+	c.limiter.leaveConnection(c.remote)
 	return c.Conn.Close()
 }
 
 // listener accepts what strangers lets in.
 type listener struct {
 	net.Listener
-	door *strangers
+	limiter *strangers
 }
 
 // Accept implements net.Listener.
@@ -78,23 +78,23 @@ func (l listener) Accept() (net.Conn, error) {
 		if !remote.IsValid() { // no TCP: a test's
 			return conn, nil
 		}
-		if c := l.door.enter(conn, remote, time.Now()); c != nil {
+		if c := l.limiter.enterConnection(conn, remote, time.Now()); c != nil {
 			return c, nil
 		}
 		_ = conn.Close()
-		l.door.refused(remote.Addr())
+		l.limiter.refused(remote.Addr())
 	}
 }
 
-// enter returns the connection to serve, or nil where a bound is reached.
-func (s *strangers) enter(conn net.Conn, remote netip.AddrPort, now time.Time) *connection {
+// enterConnection returns the connection to serve, or nil where a bound is reached.
+func (s *strangers) enterConnection(conn net.Conn, remote netip.AddrPort, now time.Time) *connection {
 	known := s.nodes.Has(remote.Addr())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.mayEnterLocked(remote.Addr(), known, now) {
 		return nil
 	}
-	c := &connection{Conn: conn, door: s, remote: remote, known: known}
+	c := &connection{Conn: conn, limiter: s, remote: remote, known: known}
 	c.timer = time.AfterFunc(s.patience, func() { _ = conn.Close() })
 	s.leaveLocked(remote) // an earlier one with the same port, of which the end was not seen yet
 	s.waiting[remote] = c
@@ -117,15 +117,15 @@ func (s *strangers) mayEnterLocked(source netip.Addr, known bool, now time.Time)
 	}
 }
 
-// admitted counts the connection of the admitted stream whose context is ctx no longer.
-func (s *strangers) admitted(ctx context.Context) {
+// admitConnection counts the connection of the admitted stream whose context is ctx no longer.
+func (s *strangers) admitConnection(ctx context.Context) {
 	if p, ok := peer.FromContext(ctx); ok {
-		s.leave(remotePort(p.Addr))
+		s.leaveConnection(remotePort(p.Addr))
 	}
 }
 
-// leave takes a connection out of those that wait.
-func (s *strangers) leave(remote netip.AddrPort) {
+// leaveConnection takes a connection out of those that wait.
+func (s *strangers) leaveConnection(remote netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leaveLocked(remote)

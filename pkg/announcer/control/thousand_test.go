@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"baremetal.cloud/ccm/internal/ratelimit"
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // heap is what is in use after everything unused has gone.
@@ -67,7 +67,7 @@ func TestFault_K1_6_AThousandReconnect(t *testing.T) {
 			if i%2 == 0 {
 				c.options.Dial = apart.dial
 			}
-			c.SetReport(announcement.Report{})
+			c.SetReport(plan.Report{})
 			running.Go(func() { _ = c.Run(ctx) })
 		}
 		for server.Counters().Silent < count && time.Since(began) < time.Minute {
@@ -113,9 +113,9 @@ func TestSlowAndDeadAmongAThousand(t *testing.T) {
 		for i := range count {
 			c := NewClient(ClientOptions{
 				Node: fmt.Sprint("node", i), Controllers: []string{"192.0.2.1:1"}, ServerName: "baremetal-ccm", CAFile: ca, TokenFile: token,
-				OnPlan: func(_ string, s announcement.Set) {
-					held[i].Store(s.Stamp.Revision)
-					if i == 0 && s.Stamp.Revision == 1 {
+				OnPlan: func(_ string, s plan.NodePlan) {
+					held[i].Store(s.Version.Revision)
+					if i == 0 && s.Version.Revision == 1 {
 						<-release
 					}
 				},
@@ -124,7 +124,7 @@ func TestSlowAndDeadAmongAThousand(t *testing.T) {
 			if i == 1 {
 				c.options.Dial = dying.dial
 			}
-			c.SetReport(announcement.Report{})
+			c.SetReport(plan.Report{})
 			running.Go(func() { _ = c.Run(ctx) })
 		}
 		synctest.Wait()

@@ -18,7 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 func TestBackoff(t *testing.T) {
@@ -34,7 +34,7 @@ func TestBackoff(t *testing.T) {
 		{1000000, backoffMax, 1, 5 * time.Second},
 		{1000000, backoffRefused, 0, 7500 * time.Millisecond},
 	} {
-		require.Equal(t, tt.want, backoff(tt.failures, tt.limit, tt.random), "%+v", tt)
+		require.Equal(t, tt.want, backoffPause(tt.failures, tt.limit, tt.random), "%+v", tt)
 	}
 }
 
@@ -50,7 +50,7 @@ type bubble struct {
 
 	mu    sync.Mutex
 	ups   []bool
-	plans []announcement.Set
+	plans []plan.NodePlan
 }
 
 type dial func(ctx context.Context, address string) (net.Conn, error)
@@ -76,17 +76,17 @@ func inBubble(t *testing.T, f func(*bubble)) {
 				defer b.mu.Unlock()
 				b.ups = append(b.ups, up)
 			},
-			OnPlan: func(_ string, s announcement.Set) {
+			OnPlan: func(_ string, s plan.NodePlan) {
 				b.mu.Lock()
 				defer b.mu.Unlock()
-				s.Voucher = announcement.Voucher{} // what was sent
+				s.Voucher = plan.Voucher{} // what was sent
 				b.plans = append(b.plans, s)
 			},
 		})
 		b.dialBy(b.wire.dial)
 		b.client.options.Dial = func(ctx context.Context, address string) (net.Conn, error) { return (*b.dialer.Load())(ctx, address) }
 		b.client.lookup = b.dns.lookup
-		b.client.SetReport(announcement.Report{})
+		b.client.SetReport(plan.Report{})
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { _ = b.server.Run(ctx, b.wire, &tls.Config{Certificates: []tls.Certificate{a.server}}) })
@@ -208,7 +208,7 @@ func TestResolve(t *testing.T) {
 		go func() { done <- c.Run(ctx) }()
 		time.Sleep(time.Minute)
 		require.Zero(t, dns.count(), "asked before the first report")
-		c.SetReport(announcement.Report{})
+		c.SetReport(plan.Report{})
 		time.Sleep(time.Minute)
 		require.InDelta(t, 20, dns.count(), 2)
 

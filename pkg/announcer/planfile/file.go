@@ -12,9 +12,9 @@ const (
 	othersWrite = 0o022
 )
 
-// read returns the content of the file at path. One that others than its owner may write
+// readFile returns the content of the file at path. One that others than its owner may write
 // is refused: whoever writes it decides what the node answers for.
-func read(path string) ([]byte, error) {
+func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -34,15 +34,15 @@ func read(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, int64(maxFile)))
 }
 
-// replace makes data the content of the file at path, so that whatever happens, a crash of
+// replaceFile makes data the content of the file at path, so that whatever happens, a crash of
 // the machine too, the file afterwards has the old content or the new one.
-func replace(path string, data []byte) error {
+func replaceFile(path string, data []byte) error {
 	// The name is always the same, so that what a crash leaves behind does not pile up.
 	fresh := path + ".new"
 	if err := os.Remove(fresh); err != nil && !os.IsNotExist(err) {
 		return err
 	}
-	if err := write(fresh, data); err != nil {
+	if err := writeFile(fresh, data); err != nil {
 		return err
 	}
 	if err := os.Rename(fresh, path); err != nil {
@@ -51,7 +51,7 @@ func replace(path string, data []byte) error {
 	return syncDirectory(filepath.Dir(path))
 }
 
-func write(path string, data []byte) error {
+func writeFile(path string, data []byte) error {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, ownerOnly)
 	if err != nil {
 		return err

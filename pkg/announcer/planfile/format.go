@@ -11,7 +11,7 @@ import (
 )
 
 // The file is magic, the version, the length of the payload, the payload, which is that of
-// control.EncodeKept, and the SHA-256 of all that. Numbers are in network order.
+// control.EncodePersistedPlan, and the SHA-256 of all that. Numbers are in network order.
 const (
 	magic         = "BMPLAN\r\n"
 	version       = 1
@@ -24,11 +24,11 @@ const (
 	maxFile    = headerSize + maxPayload + sha256.Size
 )
 
-// ErrDamaged says that a file is cut, longer than it says, or has changed since it was
+// ErrDamaged means that a file is cut, longer than it says, or has changed since it was
 // written.
 var ErrDamaged = errors.New("the file is damaged")
 
-// VersionError says that a file has a format that this build does not know.
+// VersionError means that a file has a format that this build does not know.
 type VersionError struct{ Got uint32 }
 
 // Error implements error.
@@ -37,8 +37,8 @@ func (e *VersionError) Error() string {
 }
 
 // Encode returns the content of a file.
-func Encode(k control.Kept) ([]byte, error) {
-	payload, err := control.EncodeKept(k)
+func Encode(k control.PersistedPlan) ([]byte, error) {
+	payload, err := control.EncodePersistedPlan(k)
 	if err != nil {
 		return nil, err
 	}
@@ -56,18 +56,18 @@ func Encode(k control.Kept) ([]byte, error) {
 
 // Decode returns what Encode was given. The error is ErrDamaged, a *VersionError or says
 // what is wrong with the plan.
-func Decode(data []byte) (control.Kept, error) {
+func Decode(data []byte) (control.PersistedPlan, error) {
 	if len(data) < headerSize+sha256.Size || !bytes.HasPrefix(data, []byte(magic)) {
-		return control.Kept{}, ErrDamaged
+		return control.PersistedPlan{}, ErrDamaged
 	}
 	// Of another version only the beginning is known.
 	if got := binary.BigEndian.Uint32(data[versionOffset:]); got != version {
-		return control.Kept{}, &VersionError{got}
+		return control.PersistedPlan{}, &VersionError{got}
 	}
 	end := len(data) - sha256.Size
 	sum := sha256.Sum256(data[:end])
 	if !bytes.Equal(sum[:], data[end:]) || uint64(binary.BigEndian.Uint32(data[lengthOffset:])) != uint64(end-headerSize) {
-		return control.Kept{}, ErrDamaged
+		return control.PersistedPlan{}, ErrDamaged
 	}
-	return control.DecodeKept(data[headerSize:end])
+	return control.DecodePersistedPlan(data[headerSize:end])
 }

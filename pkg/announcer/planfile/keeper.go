@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 const (
@@ -46,7 +46,7 @@ type Keeper struct {
 	written, failed atomic.Uint64
 
 	mu      sync.Mutex
-	pending announcement.Set // zero when all is written
+	pending plan.NodePlan // zero when all is written
 }
 
 // NewKeeper returns a Keeper that writes nothing until Run.
@@ -59,44 +59,44 @@ func NewKeeper(options Options) *Keeper {
 
 // Load returns the plan in the file, or the zero Set where there is none that this node may
 // use; why is logged.
-func (k *Keeper) Load() announcement.Set {
-	kept, err := k.load()
+func (k *Keeper) Load() plan.NodePlan {
+	kept, err := k.loadFile()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		k.log.Info("no plan is kept on disk", "file", k.options.Path)
 	case err != nil:
 		k.log.Warn("the plan on disk is discarded", "file", k.options.Path, "error", err)
 	default:
-		k.log.Info("a plan is kept on disk", "file", k.options.Path, "plan", kept.Plan.Stamp, "cluster", kept.Plan.Cluster)
+		k.log.Info("a plan is kept on disk", "file", k.options.Path, "plan", kept.Plan.Version, "cluster", kept.Plan.Cluster)
 		return kept.Plan
 	}
-	return announcement.Set{}
+	return plan.NodePlan{}
 }
 
-func (k *Keeper) load() (control.Kept, error) {
-	data, err := read(k.options.Path)
+func (k *Keeper) loadFile() (control.PersistedPlan, error) {
+	data, err := readFile(k.options.Path)
 	if err != nil {
-		return control.Kept{}, err
+		return control.PersistedPlan{}, err
 	}
 	kept, err := Decode(data)
 	if err != nil {
-		return control.Kept{}, err
+		return control.PersistedPlan{}, err
 	}
 	account, err := k.options.Account()
 	switch {
 	case err != nil:
-		return control.Kept{}, fmt.Errorf("whose plan it is cannot be told: %w", err)
+		return control.PersistedPlan{}, fmt.Errorf("whose plan it is cannot be told: %w", err)
 	case kept.Account != account:
-		return control.Kept{}, fmt.Errorf("it is of another cluster (%s): its ServiceAccount has UID %q, this one's has %q", kept.Plan.Cluster, kept.Account, account)
+		return control.PersistedPlan{}, fmt.Errorf("it is of another cluster (%s): its ServiceAccount has UID %q, this one's has %q", kept.Plan.Cluster, kept.Account, account)
 	case kept.Node != k.options.Node:
-		return control.Kept{}, fmt.Errorf("it is of node %s, and this is %s", kept.Node, k.options.Node)
+		return control.PersistedPlan{}, fmt.Errorf("it is of node %s, and this is %s", kept.Node, k.options.Node)
 	}
 	return kept, nil
 }
 
 // Keep has set written in a while, in place of what waits to be written. The set is not
 // written to any more by the caller.
-func (k *Keeper) Keep(set announcement.Set) {
+func (k *Keeper) Keep(set plan.NodePlan) {
 	k.mu.Lock()
 	k.pending = set
 	k.mu.Unlock()
@@ -118,14 +118,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			w.write()
+			w.writeWaiting()
 			return nil
 		case <-k.wake:
 		case <-timer.C:
 		}
-		if wait := w.wait(time.Now()); wait > 0 {
+		if wait := w.waitTime(time.Now()); wait > 0 {
 			timer.Reset(wait)
-		} else if !w.write() {
+		} else if !w.writeWaiting() {
 			timer.Reset(pause)
 		}
 	}
@@ -142,10 +142,10 @@ type writer struct {
 	complaint string
 }
 
-// wait returns how long what waits has to wait.
-func (w *writer) wait(now time.Time) time.Duration {
+// waitTime returns how long what waits has to wait.
+func (w *writer) waitTime(now time.Time) time.Duration {
 	wait := w.tried.Add(pause).Sub(now)
-	next := w.next().Stamp
+	next := w.nextPlan().Version
 	if wait > 0 && !next.IsZero() && next.Term != w.term && w.complaint == "" && now.Sub(w.hurried) >= termPause {
 		w.hurried = now
 		return 0
@@ -153,19 +153,19 @@ func (w *writer) wait(now time.Time) time.Duration {
 	return wait
 }
 
-func (w *writer) next() announcement.Set {
+func (w *writer) nextPlan() plan.NodePlan {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.pending
 }
 
-// write writes what waits, if anything does, and reports whether nothing is left to do for it.
-func (w *writer) write() bool {
-	set := w.next()
-	if set.Stamp.IsZero() {
+// writeWaiting writes what waits, if anything does, and reports whether nothing is left to do for it.
+func (w *writer) writeWaiting() bool {
+	set := w.nextPlan()
+	if set.Version.IsZero() {
 		return true
 	}
-	err := w.save(set)
+	err := w.savePlan(set)
 	w.tried = time.Now()
 	if err != nil {
 		w.failed.Add(1)
@@ -176,23 +176,23 @@ func (w *writer) write() bool {
 		return false
 	}
 	w.written.Add(1)
-	w.term, w.complaint = set.Stamp.Term, ""
+	w.term, w.complaint = set.Version.Term, ""
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.pending.Stamp == set.Stamp && w.pending.Cluster == set.Cluster {
-		w.pending = announcement.Set{}
+	if w.pending.Version == set.Version && w.pending.Cluster == set.Cluster {
+		w.pending = plan.NodePlan{}
 	}
 	return true
 }
 
-func (w *writer) save(set announcement.Set) error {
+func (w *writer) savePlan(set plan.NodePlan) error {
 	account, err := w.options.Account()
 	if err != nil {
 		return err
 	}
-	data, err := Encode(control.Kept{Node: w.options.Node, Account: account, Plan: set})
+	data, err := Encode(control.PersistedPlan{Node: w.options.Node, Account: account, Plan: set})
 	if err != nil {
 		return err
 	}
-	return replace(w.options.Path, data)
+	return replaceFile(w.options.Path, data)
 }

@@ -15,8 +15,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
 	"baremetal.cloud/ccm/pkg/announcer/control"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // log is what a Keeper of a test logged; it is read when the Keeper has ended, or rests.
@@ -41,7 +41,7 @@ func running(t *testing.T, k *Keeper) (end func()) {
 	}
 }
 
-func load(path string) announcement.Set {
+func load(path string) plan.NodePlan {
 	k, _ := newKeeper(path)
 	return k.Load()
 }
@@ -54,15 +54,15 @@ func TestKeepAndLoad(t *testing.T) {
 		require.Zero(t, k.Load())
 		require.Contains(t, l.String(), "no plan is kept on disk")
 		end := running(t, k)
-		k.Keep(plan(7, 1, 3))
+		k.Keep(nodePlan(7, 1, 3))
 		synctest.Wait()
-		samePlan(t, plan(7, 1, 3), load(path))
+		samePlan(t, nodePlan(7, 1, 3), load(path))
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode())
-		k.Keep(plan(7, 2, 1))
+		k.Keep(nodePlan(7, 2, 1))
 		end()
-		samePlan(t, plan(7, 2, 1), load(path))
+		samePlan(t, nodePlan(7, 2, 1), load(path))
 	})
 }
 
@@ -74,23 +74,23 @@ func TestWritesAreCoalesced(t *testing.T) {
 		k, _ := newKeeper(path)
 		end := running(t, k)
 		for r := range uint64(1000) {
-			k.Keep(plan(7, r+1, 2))
+			k.Keep(nodePlan(7, r+1, 2))
 			time.Sleep(10 * time.Millisecond)
 		}
 		time.Sleep(pause)
 		synctest.Wait()
-		samePlan(t, plan(7, 1000, 2), load(path))
+		samePlan(t, nodePlan(7, 1000, 2), load(path))
 		written, failed := k.Counts()
 		require.LessOrEqual(t, written, uint64(4), "in ten seconds, one each five")
 		require.Zero(t, failed)
 
-		k.Keep(plan(7, 1001, 2))
+		k.Keep(nodePlan(7, 1001, 2))
 		time.Sleep(pause)
-		k.Keep(plan(7, 1002, 2))
+		k.Keep(nodePlan(7, 1002, 2))
 		synctest.Wait()
-		k.Keep(plan(8, 1, 2))
+		k.Keep(nodePlan(8, 1, 2))
 		synctest.Wait()
-		samePlan(t, plan(8, 1, 2), load(path))
+		samePlan(t, nodePlan(8, 1, 2), load(path))
 		end()
 	})
 }
@@ -104,12 +104,12 @@ func TestFault_K1_5_TermsKeepThePause(t *testing.T) {
 		end := running(t, k)
 		const seconds = 60
 		for term := range uint64(5 * seconds) {
-			k.Keep(plan(term+1, 1, 2))
+			k.Keep(nodePlan(term+1, 1, 2))
 			time.Sleep(time.Second / 5)
 		}
 		time.Sleep(pause)
 		synctest.Wait()
-		samePlan(t, plan(5*seconds, 1, 2), load(path))
+		samePlan(t, nodePlan(5*seconds, 1, 2), load(path))
 		written, _ := k.Counts()
 		require.LessOrEqual(t, written, uint64(seconds/5+4))
 		end()
@@ -122,7 +122,7 @@ func TestFailuresAreRetried(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "dir", "plan")
 		k, l := newKeeper(path)
 		end := running(t, k)
-		k.Keep(plan(7, 1, 1))
+		k.Keep(nodePlan(7, 1, 1))
 		time.Sleep(3*pause + time.Second)
 		synctest.Wait()
 		require.Equal(t, 1, strings.Count(l.String(), "cannot be kept on disk"), l)
@@ -131,7 +131,7 @@ func TestFailuresAreRetried(t *testing.T) {
 		require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
 		time.Sleep(pause)
 		synctest.Wait()
-		samePlan(t, plan(7, 1, 1), load(path))
+		samePlan(t, nodePlan(7, 1, 1), load(path))
 		end()
 	})
 }
@@ -141,7 +141,7 @@ func TestFailuresAreRetried(t *testing.T) {
 func TestNothingIsWrittenInPlace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "plan")
 	require.NoError(t, os.WriteFile(path+".new", []byte("half"), 0o666))
-	require.NoError(t, replace(path, encoded(t, control.Kept{Node: "node1", Account: "uid", Plan: plan(7, 1, 1)})))
+	require.NoError(t, replaceFile(path, encoded(t, control.PersistedPlan{Node: "node1", Account: "uid", Plan: nodePlan(7, 1, 1)})))
 	stop, read := make(chan struct{}), make(chan int)
 	go func() {
 		n := 0
@@ -151,7 +151,7 @@ func TestNothingIsWrittenInPlace(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				if load(path).Stamp.IsZero() {
+				if load(path).Version.IsZero() {
 					n = -1
 					return
 				}
@@ -160,7 +160,7 @@ func TestNothingIsWrittenInPlace(t *testing.T) {
 		}
 	}()
 	for r := range uint64(50) {
-		require.NoError(t, replace(path, encoded(t, control.Kept{Node: "node1", Account: "uid", Plan: plan(7, r+1, 100)})))
+		require.NoError(t, replaceFile(path, encoded(t, control.PersistedPlan{Node: "node1", Account: "uid", Plan: nodePlan(7, r+1, 100)})))
 	}
 	close(stop)
 	require.NotEqual(t, -1, <-read, "half a plan was read")
@@ -172,7 +172,7 @@ func TestNothingIsWrittenInPlace(t *testing.T) {
 // TestDiscards: what is not this node's and this cluster's, or cannot be trusted, is not
 // used, and the log says why.
 func TestDiscards(t *testing.T) {
-	good := encoded(t, control.Kept{Node: "node1", Account: "uid", Plan: plan(7, 1, 1)})
+	good := encoded(t, control.PersistedPlan{Node: "node1", Account: "uid", Plan: nodePlan(7, 1, 1)})
 	newer := bytes.Clone(good)
 	binary.BigEndian.PutUint32(newer[versionOffset:], version+1)
 	for name, test := range map[string]struct {
@@ -181,8 +181,8 @@ func TestDiscards(t *testing.T) {
 		account error
 		why     string
 	}{
-		"another cluster":     {data: encoded(t, control.Kept{Node: "node1", Account: "other", Plan: plan(7, 1, 1)}), why: `it is of another cluster (c): its ServiceAccount has UID \"other\", this one's has \"uid\"`},
-		"another node":        {data: encoded(t, control.Kept{Node: "node2", Account: "uid", Plan: plan(7, 1, 1)}), why: "it is of node node2, and this is node1"},
+		"another cluster":     {data: encoded(t, control.PersistedPlan{Node: "node1", Account: "other", Plan: nodePlan(7, 1, 1)}), why: `it is of another cluster (c): its ServiceAccount has UID \"other\", this one's has \"uid\"`},
+		"another node":        {data: encoded(t, control.PersistedPlan{Node: "node2", Account: "uid", Plan: nodePlan(7, 1, 1)}), why: "it is of node node2, and this is node1"},
 		"no token":            {data: good, account: errors.New("no token"), why: "whose plan it is cannot be told: no token"},
 		"cut":                 {data: good[:len(good)-1], why: "the file is damaged"},
 		"empty":               {why: "the file is damaged"},
@@ -212,10 +212,10 @@ func BenchmarkSave(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "plan")
 	k, _ := newKeeper(path)
 	w := writer{Keeper: k}
-	set := plan(7, 1, 10000)
+	set := nodePlan(7, 1, 10000)
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := w.save(set); err != nil {
+		if err := w.savePlan(set); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -23,7 +23,7 @@ type Loop struct {
 	events [64]unix.EpollEvent
 	thread *Thread
 
-	// woken says that Wait was woken and has not returned yet.
+	// woken reports whether Wait was woken and has not returned yet.
 	woken atomic.Bool
 	mu    sync.Mutex
 	wake  int // the eventfd; -1 once it is closed
@@ -104,9 +104,9 @@ func (l *Loop) Wake() {
 // Wait returns when a socket had something, when it was woken, or after pause; a negative one
 // is without end.
 func (l *Loop) Wait(pause time.Duration) {
-	for _, e := range l.events[:l.await(pause)] {
+	for _, e := range l.events[:l.awaitEvents(pause)] {
 		if e.Fd == int32(l.wake) {
-			l.answer()
+			l.answerWake()
 			continue
 		}
 		if ready := l.ready[e.Fd]; ready != nil {
@@ -117,47 +117,47 @@ func (l *Loop) Wait(pause time.Duration) {
 
 // Nap has the thread sleep, whatever happens meanwhile.
 func (l *Loop) Nap(how time.Duration) {
-	if l.thread.pauses() {
-		l.thread.regain()
-		defer l.thread.wakes()
+	if l.thread.beforeWait() {
+		l.thread.regainClass()
+		defer l.thread.afterWake()
 	}
 	time := unix.NsecToTimespec(how.Nanoseconds())
 	_ = unix.Nanosleep(&time, nil) // A signal may end it early.
 }
 
-// await waits for events and returns how many there are. A thread that has used up what it has goes
+// awaitEvents waits for events and returns how many there are. A thread that has used up what it has goes
 // on as a normal one while there are any. To sleep costs nothing, so that it sleeps, and wakes up,
 // as what it is.
-func (l *Loop) await(pause time.Duration) int {
-	if !l.thread.pauses() {
-		return l.poll(pause)
+func (l *Loop) awaitEvents(pause time.Duration) int {
+	if !l.thread.beforeWait() {
+		return l.pollEvents(pause)
 	}
-	if n := l.poll(0); n > 0 || pause == 0 {
+	if n := l.pollEvents(0); n > 0 || pause == 0 {
 		return n
 	}
-	l.thread.regain()
-	defer l.thread.wakes()
-	return l.poll(pause)
+	l.thread.regainClass()
+	defer l.thread.afterWake()
+	return l.pollEvents(pause)
 }
 
-// poll has the kernel tell events.
-func (l *Loop) poll(pause time.Duration) int {
-	n, err := unix.EpollWait(l.epoll, l.events[:], milliseconds(pause))
+// pollEvents has the kernel tell events.
+func (l *Loop) pollEvents(pause time.Duration) int {
+	n, err := unix.EpollWait(l.epoll, l.events[:], roundMilliseconds(pause))
 	if err != nil && !errors.Is(err, unix.EINTR) {
 		panic(fmt.Sprintf("epoll_wait: %v", err)) // None of the other errors can be.
 	}
 	return max(n, 0)
 }
 
-// answer takes that Wait was woken. What is woken for from now on is another time.
-func (l *Loop) answer() {
+// answerWake takes that Wait was woken. What is woken for from now on is another time.
+func (l *Loop) answerWake() {
 	var count [8]byte
 	_, _ = unix.Read(l.wake, count[:])
 	l.woken.Store(false)
 }
 
-// milliseconds rounds up: what is early has nothing to do.
-func milliseconds(pause time.Duration) int {
+// roundMilliseconds rounds up: what is early has nothing to do.
+func roundMilliseconds(pause time.Duration) int {
 	if pause < 0 {
 		return -1
 	}

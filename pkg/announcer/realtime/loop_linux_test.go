@@ -57,7 +57,7 @@ func TestLoopIsWoken(t *testing.T) {
 
 func TestMilliseconds(t *testing.T) {
 	for pause, want := range map[time.Duration]int{-1: -1, 0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, 1 << 62: 1 << 30} {
-		require.Equal(t, want, milliseconds(pause))
+		require.Equal(t, want, roundMilliseconds(pause))
 	}
 }
 

@@ -126,10 +126,10 @@ func threads() (more, end func()) {
 // loops has the thread compute for a while, without a pause in which it could do anything about
 // it, and returns its share of a core.
 func loops(how time.Duration) float64 {
-	began, used := clock(unix.CLOCK_MONOTONIC), clock(unix.CLOCK_THREAD_CPUTIME_ID)
+	began, used := readClock(unix.CLOCK_MONOTONIC), readClock(unix.CLOCK_THREAD_CPUTIME_ID)
 	for {
-		if passed := clock(unix.CLOCK_MONOTONIC) - began; passed >= how {
-			return float64(clock(unix.CLOCK_THREAD_CPUTIME_ID)-used) / float64(passed)
+		if passed := readClock(unix.CLOCK_MONOTONIC) - began; passed >= how {
+			return float64(readClock(unix.CLOCK_THREAD_CPUTIME_ID)-used) / float64(passed)
 		}
 	}
 }
@@ -230,7 +230,7 @@ func TestFault_K1_3_WithoutTheCapability(t *testing.T) {
 // A process that a CPU set keeps to some of the cores gets no deadline, and its nice value instead.
 func TestFault_K1_3_WithACPUSet(t *testing.T) {
 	need.Root(t, "CAP_SYS_NICE")
-	if online() < 2 {
+	if onlineCores() < 2 {
 		need.Missing(t, "needs two cores")
 	}
 	var l life
@@ -257,7 +257,7 @@ func TestFault_K1_3_Guard(t *testing.T) {
 	now, used := time.Hour, time.Minute
 	step := func(share float64) bool {
 		now, used = now+guardEvery, used+time.Duration(share*float64(guardEvery))
-		return g.look(now, used)
+		return g.checkShare(now, used)
 	}
 	for range 100 {
 		require.False(t, step(0.15))
@@ -292,7 +292,7 @@ func TestFault_K1_3_LendsWhatItDoesNotHave(t *testing.T) {
 		loop.Begin() // The thread ends with the goroutine.
 		loop.Hasten()
 		seen := map[uint32]bool{}
-		for began := clock(unix.CLOCK_THREAD_CPUTIME_ID); clock(unix.CLOCK_THREAD_CPUTIME_ID) < began+10*Budget; {
+		for began := readClock(unix.CLOCK_THREAD_CPUTIME_ID); readClock(unix.CLOCK_THREAD_CPUTIME_ID) < began+10*Budget; {
 			loop.Wait(0)
 			seen[of(0).Policy] = true
 		}
@@ -348,7 +348,7 @@ func try(t *testing.T) (class Class, err error) {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // The thread ends with the goroutine.
-		class, err = best()
+		class, err = bestClass()
 	}()
 	<-done
 	return class, err

@@ -80,7 +80,7 @@ var (
 // normal is normal scheduling with a short slice, which needs no capability.
 var normal = unix.SchedAttr{Policy: unix.SCHED_NORMAL, Runtime: uint64(slice)}
 
-func set(thread int, want unix.SchedAttr) error {
+func setScheduling(thread int, want unix.SchedAttr) error {
 	want.Size = unix.SizeofSchedAttr
 	return unix.SchedSetAttr(thread, &want, 0)
 }
@@ -95,11 +95,11 @@ type Thread struct {
 	class   atomic.Int32
 	// nice is what the thread had before.
 	nice atomic.Int32
-	// resting says that Guard made it a normal thread.
+	// resting reports whether Guard made it a normal thread.
 	resting atomic.Bool
 
 	// until is when the present period ends, used how long the thread ran before it, and lent
-	// says that it goes on as a normal one until then.
+	// reports that it goes on as a normal one until then.
 	until time.Time
 	used  time.Duration
 	lent  bool
@@ -123,26 +123,26 @@ func (t *Thread) Hasten() {
 	if now, err := unix.SchedGetAttr(0, 0); err == nil {
 		t.nice.Store(now.Nice)
 	}
-	class, err := best()
+	class, err := bestClass()
 	t.class.Store(int32(class))
 	t.granted(class, err)
 }
 
-// rest makes the thread, by its number or 0 for the calling one, as normal as it was before.
-func (t *Thread) rest(id int) error {
+// restThread makes the thread, by its number or 0 for the calling one, as normal as it was before.
+func (t *Thread) restThread(id int) error {
 	attr := normal
 	attr.Nice = t.nice.Load()
-	return set(id, attr)
+	return setScheduling(id, attr)
 }
 
-// best gives the calling thread the best class, and says why it is not Deadline.
-func best() (Class, error) {
-	err := set(0, deadline)
+// bestClass gives the calling thread the best class, and says why it is not Deadline.
+func bestClass() (Class, error) {
+	err := setScheduling(0, deadline)
 	if err == nil {
 		return Deadline, nil
 	}
-	why := explain(err)
-	if set(0, nice) == nil {
+	why := explainDeadline(err)
+	if setScheduling(0, nice) == nil {
 		return Nice, why
 	}
 	return Normal, why
@@ -151,49 +151,49 @@ func best() (Class, error) {
 // Relax makes the thread a normal one.
 func (t *Thread) Relax() {
 	if t.Class() != Normal {
-		_ = t.rest(0) // Which the kernel does not refuse to one that it granted more.
+		_ = t.restThread(0) // Which the kernel does not refuse to one that it granted more.
 	}
 	t.class.Store(int32(Normal))
 	t.lent = false
 }
 
-// own is what the thread's class is to the kernel.
-func (t *Thread) own() unix.SchedAttr {
+// ownAttr is what the thread's class is to the kernel.
+func (t *Thread) ownAttr() unix.SchedAttr {
 	if t.Class() == Nice {
 		return nice
 	}
 	return deadline
 }
 
-// pauses is called whenever the thread is about to wait, be it for nothing, and reports whether it
+// beforeWait is called whenever the thread is about to wait, be it for nothing, and reports whether it
 // goes on as a normal one: it has used much of its budget, and the period has not ended.
-func (t *Thread) pauses() (lent bool) {
+func (t *Thread) beforeWait() (lent bool) {
 	if t.Class() == Normal {
 		return false
 	}
-	now, used := time.Now(), clock(unix.CLOCK_THREAD_CPUTIME_ID)
+	now, used := time.Now(), readClock(unix.CLOCK_THREAD_CPUTIME_ID)
 	switch {
 	case !now.Before(t.until):
-		t.regain()
+		t.regainClass()
 		t.until, t.used = now.Add(Period), used
 	case !t.lent && used >= t.used+lendAt:
-		t.lent = t.rest(0) == nil
+		t.lent = t.restThread(0) == nil
 	}
 	return t.lent
 }
 
-// regain makes a thread what it was before it went on as a normal one.
-func (t *Thread) regain() {
-	if t.lent && !t.resting.Load() && set(0, t.own()) == nil {
+// regainClass makes a thread what it was before it went on as a normal one.
+func (t *Thread) regainClass() {
+	if t.lent && !t.resting.Load() && setScheduling(0, t.ownAttr()) == nil {
 		t.lent = false
 	}
 }
 
-// wakes is called when a thread wakes up that went to sleep after regain. In what is left of the
+// afterWake is called when a thread wakes up that went to sleep after regain. In what is left of the
 // period it has no more than before.
-func (t *Thread) wakes() {
+func (t *Thread) afterWake() {
 	if !t.lent && time.Now().Before(t.until) {
-		t.lent = t.rest(0) == nil
+		t.lent = t.restThread(0) == nil
 	}
 }
 
@@ -213,16 +213,16 @@ func (t *Thread) Guard(ctx context.Context, log *slog.Logger) error {
 			continue
 		}
 		id := int(t.id.Load())
-		rest := g.look(clock(unix.CLOCK_MONOTONIC), threadTime(id))
+		rest := g.checkShare(readClock(unix.CLOCK_MONOTONIC), threadTime(id))
 		if rest == t.resting.Load() {
 			continue
 		}
 		t.resting.Store(rest)
 		if rest {
 			log.Warn("thread takes too much processor time; it does not go before others for a while", "share", g.share, "limit", guardMost, "rest", guardRest)
-			_ = t.rest(id)
+			_ = t.restThread(id)
 		} else {
-			_ = set(id, nice)
+			_ = setScheduling(id, nice)
 		}
 	}
 }
@@ -237,8 +237,8 @@ type guard struct {
 
 type look struct{ at, used time.Duration }
 
-// look takes how long the thread ran so far, and reports whether it is to be a normal one.
-func (g *guard) look(now, used time.Duration) bool {
+// checkShare takes how long the thread ran so far, and reports whether it is to be a normal one.
+func (g *guard) checkShare(now, used time.Duration) bool {
 	g.looks = append(g.looks, look{now, used})
 	if most := int(time.Second/guardEvery) + 1; len(g.looks) > most {
 		g.looks = g.looks[1:]
@@ -253,8 +253,8 @@ func (g *guard) look(now, used time.Duration) bool {
 	return now < g.until
 }
 
-// clock reads one of the kernel's clocks.
-func clock(id int32) time.Duration {
+// readClock reads one of the kernel's clocks.
+func readClock(id int32) time.Duration {
 	var ts unix.Timespec
 	_ = unix.ClockGettime(id, &ts) // There are these.
 	return time.Duration(ts.Nano())
@@ -263,7 +263,7 @@ func clock(id int32) time.Duration {
 // threadTime returns how long a thread of the process ran; 0 once it has ended.
 func threadTime(id int) time.Duration {
 	const perThread, scheduled = 4, 2 // See clock_getcpuclockid(3) and the kernel's posix-timers.h.
-	return clock(int32(^id<<3 | perThread | scheduled))
+	return readClock(int32(^id<<3 | perThread | scheduled))
 }
 
 // Share gives the threads that there are, and those that they will make, a short slice at
@@ -293,7 +293,7 @@ func unnice(id int, want unix.SchedAttr) error {
 		return err
 	}
 	want.Nice = now.Nice
-	return set(id, want)
+	return setScheduling(id, want)
 }
 
 // eachThread calls f with each thread of the process.
@@ -321,33 +321,33 @@ func Processors(cores int) int { return cores + spareProcessors }
 
 const spareProcessors = 4
 
-// explain says why the kernel refused class Deadline, as far as can be found out.
-func explain(err error) error {
+// explainDeadline says why the kernel refused class Deadline, as far as can be found out.
+func explainDeadline(err error) error {
 	const refused = "the kernel refused SCHED_DEADLINE: %w: "
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return fmt.Errorf(refused+"other threads have reserved what kernel.sched_rt_runtime_us allows", err)
 	case !errors.Is(err, unix.EPERM):
 		return fmt.Errorf("the kernel refused SCHED_DEADLINE: %w", err)
-	case !capable():
+	case !hasSysNice():
 		return fmt.Errorf(refused+"the container lacks the capability SYS_NICE", err)
 	}
 	var allowed unix.CPUSet
-	if failed := unix.SchedGetaffinity(0, &allowed); failed == nil && allowed.Count() < online() {
-		return fmt.Errorf(refused+"a CPU set keeps the process to %d of %d cores", err, allowed.Count(), online())
+	if failed := unix.SchedGetaffinity(0, &allowed); failed == nil && allowed.Count() < onlineCores() {
+		return fmt.Errorf(refused+"a CPU set keeps the process to %d of %d cores", err, allowed.Count(), onlineCores())
 	}
 	return fmt.Errorf(refused+"not for the lack of the capability SYS_NICE; a CPU set or a filter of system calls may be why", err)
 }
 
-// capable reports whether the thread has the capability SYS_NICE.
-func capable() bool {
+// hasSysNice reports whether the thread has the capability SYS_NICE.
+func hasSysNice() bool {
 	var data [2]unix.CapUserData
 	err := unix.Capget(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &data[0])
 	return err == nil && data[0].Effective&(1<<unix.CAP_SYS_NICE) != 0
 }
 
-// online returns how many cores the machine has in use.
-func online() int {
+// onlineCores returns how many cores the machine has in use.
+func onlineCores() int {
 	text, err := os.ReadFile("/sys/devices/system/cpu/online")
 	if err != nil {
 		return runtime.NumCPU()

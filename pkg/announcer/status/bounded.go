@@ -26,8 +26,8 @@ const (
 	acceptsPerSecond = 1000
 )
 
-// paced has inner answer so many requests in a second.
-func paced(inner http.Handler) http.Handler {
+// limitRate has inner answer so many requests in a second.
+func limitRate(inner http.Handler) http.Handler {
 	limit := rate.NewLimiter(answersPerSecond, answersPerSecond/10)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if limit.Wait(r.Context()) == nil {
@@ -49,14 +49,14 @@ type remembered struct {
 
 // ServeHTTP implements http.Handler. A client that reads slowly holds up no other.
 func (m *remembered) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header, body := m.answer(r)
+	header, body := m.cachedAnswer(r)
 	for name, values := range header {
 		w.Header()[name] = values
 	}
 	_, _ = w.Write(body)
 }
 
-func (m *remembered) answer(r *http.Request) (http.Header, []byte) {
+func (m *remembered) cachedAnswer(r *http.Request) (http.Header, []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if now := m.now(); !now.Before(m.until) {
@@ -92,20 +92,20 @@ func newConnections() *connections {
 	return &connections{order: list.New(), known: map[net.Conn]*list.Element{}}
 }
 
-// changed follows a connection's state, and closes the oldest where there are too many.
-func (c *connections) changed(conn net.Conn, state http.ConnState) {
+// connChanged follows a connection's state, and closes the oldest where there are too many.
+func (c *connections) connChanged(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if oldest := c.add(conn); oldest != nil {
+		if oldest := c.addConn(conn); oldest != nil {
 			_ = oldest.Close()
 		}
 	case http.StateClosed, http.StateHijacked:
-		c.remove(conn)
+		c.removeConn(conn)
 	}
 }
 
-// add takes in a connection, and returns the one to close for it, if any.
-func (c *connections) add(conn net.Conn) net.Conn {
+// addConn takes in a connection, and returns the one to close for it, if any.
+func (c *connections) addConn(conn net.Conn) net.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.known[conn] = c.order.PushBack(conn)
@@ -113,18 +113,18 @@ func (c *connections) add(conn net.Conn) net.Conn {
 		return nil
 	}
 	oldest := c.order.Front().Value.(net.Conn)
-	c.drop(oldest)
+	c.dropConn(oldest)
 	return oldest
 }
 
-func (c *connections) remove(conn net.Conn) {
+func (c *connections) removeConn(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.drop(conn)
+	c.dropConn(conn)
 }
 
-// drop is called with the lock held.
-func (c *connections) drop(conn net.Conn) {
+// dropConn is called with the lock held.
+func (c *connections) dropConn(conn net.Conn) {
 	if known := c.known[conn]; known != nil {
 		c.order.Remove(known)
 		delete(c.known, conn)

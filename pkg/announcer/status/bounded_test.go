@@ -20,7 +20,7 @@ import (
 func TestFault_K1_3_MetricsAreMadeOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var made, at, most atomic.Int32
-		handler := paced(&remembered{now: time.Now, inner: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handler := limitRate(&remembered{now: time.Now, inner: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			most.Store(max(most.Load(), at.Add(1)))
 			runtime.Gosched() // Others may come meanwhile.
 			at.Add(-1)
@@ -62,14 +62,14 @@ func TestFault_K1_3_ConnectionsAreBounded(t *testing.T) {
 		defer theirs.Close()
 		wrapped := &watched{Conn: conn, closed: func(w net.Conn) { delete(open, w) }}
 		ours, open[wrapped] = append(ours, wrapped), true
-		c.changed(wrapped, http.StateNew)
-		c.changed(wrapped, http.StateActive)
+		c.connChanged(wrapped, http.StateNew)
+		c.connChanged(wrapped, http.StateActive)
 	}
 	require.Len(t, open, maxConnections)
 	require.True(t, open[ours[len(ours)-1]])
 	require.False(t, open[ours[0]])
 	for _, conn := range ours {
-		c.changed(conn, http.StateClosed)
+		c.connChanged(conn, http.StateClosed)
 	}
 	require.Zero(t, c.order.Len())
 	require.Empty(t, c.known)

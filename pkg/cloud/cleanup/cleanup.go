@@ -42,7 +42,7 @@ type Options struct {
 	Client kubernetes.Interface
 	// Namespace and Lease are where a running CCM shows itself.
 	Namespace, Lease string
-	// OptIn says that Services without a loadBalancerClass were not ours to serve, unless they
+	// OptIn reports whether Services without a loadBalancerClass were not ours to serve, unless they
 	// bear a condition of ours.
 	OptIn bool
 	// Deployment is that of the CCM, in Namespace: Stop scales it to 0.
@@ -63,7 +63,7 @@ func Run(ctx context.Context, options Options) (int, error) {
 	if options.Now == nil {
 		options.Now = time.Now
 	}
-	if err := idle(ctx, options); err != nil {
+	if err := checkLeaseIdle(ctx, options); err != nil {
 		return 0, err
 	}
 	changed, failed := 0, []error(nil)
@@ -74,7 +74,7 @@ func Run(ctx context.Context, options Options) (int, error) {
 			return changed, errors.Join(append(failed, fmt.Errorf("list Services: %w", err))...)
 		}
 		for _, service := range services.Items {
-			done, err := release(ctx, options, &service)
+			done, err := releaseService(ctx, options, &service)
 			if err != nil {
 				failed = append(failed, fmt.Errorf("free Service %s/%s: %w", service.Namespace, service.Name, err))
 			}
@@ -88,8 +88,8 @@ func Run(ctx context.Context, options Options) (int, error) {
 	}
 }
 
-// idle returns nil if no CCM holds the Lease.
-func idle(ctx context.Context, options Options) error {
+// checkLeaseIdle returns nil if no CCM holds the Lease.
+func checkLeaseIdle(ctx context.Context, options Options) error {
 	lease, err := options.Client.CoordinationV1().Leases(options.Namespace).Get(ctx, options.Lease, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -109,12 +109,12 @@ func idle(ctx context.Context, options Options) error {
 		ErrRunning, holder, options.Namespace, options.Lease, ends.UTC().Format(time.RFC3339))
 }
 
-// release removes the finalizers and conditions from one Service, as it is now if it changed
+// releaseService removes the finalizers and conditions from one Service, as it is now if it changed
 // since it was listed, and reports whether there were any.
-func release(ctx context.Context, options Options, service *corev1.Service) (bool, error) {
+func releaseService(ctx context.Context, options Options, service *corev1.Service) (bool, error) {
 	services := options.Client.CoreV1().Services(service.Namespace)
 	for {
-		kept, conditions := remaining(service, options.OptIn), otherConditions(service)
+		kept, conditions := remainingFinalizers(service, options.OptIn), otherConditions(service)
 		if len(kept) == len(service.Finalizers) && len(conditions) == len(service.Status.Conditions) {
 			return false, nil
 		}
@@ -150,9 +150,9 @@ func release(ctx context.Context, options Options, service *corev1.Service) (boo
 	}
 }
 
-// remaining returns the finalizers that service keeps.
-func remaining(service *corev1.Service, optIn bool) []string {
-	ours := served(service)
+// remainingFinalizers returns the finalizers that service keeps.
+func remainingFinalizers(service *corev1.Service, optIn bool) []string {
+	ours := wasServed(service)
 	if optIn {
 		// Another controller uses the stock finalizer too. What our own controller serves has
 		// our finalizer: the stock one beside it is not ours.
@@ -179,8 +179,8 @@ func otherConditions(service *corev1.Service) []metav1.Condition {
 	return kept
 }
 
-// served reports whether service was ours to serve.
-func served(service *corev1.Service) bool {
+// wasServed reports whether service was ours to serve.
+func wasServed(service *corev1.Service) bool {
 	return service.Spec.LoadBalancerClass == nil ||
 		slices.Contains(service.Finalizers, ClassFinalizer) ||
 		conditioned(service)

@@ -37,7 +37,7 @@ func Stop(ctx context.Context, options Options) (int, error) {
 		total += changed
 		if err == nil {
 			// A replica that has led meanwhile may have put a finalizer back.
-			err = idle(ctx, options)
+			err = checkLeaseIdle(ctx, options)
 		}
 		if !errors.Is(err, ErrRunning) {
 			return total, err
@@ -48,7 +48,7 @@ func Stop(ctx context.Context, options Options) (int, error) {
 // awaitFree returns nil once no replica has held the Lease for freeFor.
 func awaitFree(ctx context.Context, options Options) error {
 	for free := time.Duration(0); ; free += lookEvery {
-		err := idle(ctx, options)
+		err := checkLeaseIdle(ctx, options)
 		switch {
 		case errors.Is(err, ErrRunning):
 			options.Logger.Info("waiting for the leader to end", "err", err)

@@ -91,21 +91,21 @@ func New(options Options) (*Elector, error) {
 		missing:    -1,
 		mayStand:   options.MayStand,
 		renewEvery: options.RetryPeriod * 3 / 4,
-		changed:    e.wrote,
+		changed:    e.leaseWritten,
 		superseded: e.lose,
 		turn:       make(chan struct{}, 1),
 	}
 	if !options.Elect {
 		e.lock.patience = 0 // nobody else may lead
 	}
-	if _, err := e.campaigner(options.RetryPeriod); err != nil {
+	if _, err := e.newCampaign(options.RetryPeriod); err != nil {
 		return nil, fmt.Errorf("leader election: %w", err)
 	}
 	return e, nil
 }
 
-// campaigner returns a client-go elector for one campaign, which tries so often.
-func (e *Elector) campaigner(every time.Duration) (*leaderelection.LeaderElector, error) {
+// newCampaign returns a client-go elector for one campaign, which tries so often.
+func (e *Elector) newCampaign(every time.Duration) (*leaderelection.LeaderElector, error) {
 	return leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock:          e.lock,
 		Name:          e.options.Name,
@@ -155,7 +155,7 @@ func (e *Elector) Raise(ctx context.Context, heard uint64) error {
 			break
 		}
 	}
-	if err := e.lock.raise(ctx); err != nil {
+	if err := e.lock.raiseTerm(ctx); err != nil {
 		return fmt.Errorf("raise the term above %d: %w", heard, err)
 	}
 	return nil
@@ -174,20 +174,20 @@ func (e *Elector) Run(ctx context.Context) error {
 
 	var err error
 	if e.options.Elect {
-		err = e.stand(ctx)
+		err = e.campaign(ctx)
 	} else {
-		err = e.rule(ctx)
+		err = e.leadWithoutElection(ctx)
 	}
-	e.fence.close()
+	e.fence.closeFence()
 	if err != nil {
 		return err
 	}
-	e.resign(context.WithoutCancel(ctx))
+	e.resignLease(context.WithoutCancel(ctx))
 	return nil
 }
 
-// stand campaigns until ctx is done or this replica is superseded.
-func (e *Elector) stand(ctx context.Context) error {
+// campaign campaigns until ctx is done or this replica is superseded.
+func (e *Elector) campaign(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.lost, cancel)()
@@ -198,14 +198,14 @@ func (e *Elector) stand(ctx context.Context) error {
 	for ctx.Err() == nil {
 		// Twice as often as the Lease is written: reads are cheap, and what a standby notices
 		// late is time without a leader. The lock leaves out every other renewal.
-		campaign, err := e.campaigner(e.options.RetryPeriod / 2)
+		campaign, err := e.newCampaign(e.options.RetryPeriod / 2)
 		if err != nil {
 			return err
 		}
-		e.run(quiet, campaign)
-		if ctx.Err() == nil && e.fence.lead() {
-			e.fence.close()
-			e.kick()
+		e.runCampaign(quiet, campaign)
+		if ctx.Err() == nil && e.fence.startLeading() {
+			e.fence.closeFence()
+			e.notifyOwner()
 			e.log.Warn("the Lease could not be renewed in time; nothing is changed until it is ours again",
 				"lease", e.lock.Describe(), "renewDeadline", e.options.RenewDeadline)
 		}
@@ -213,9 +213,9 @@ func (e *Elector) stand(ctx context.Context) error {
 	return context.Cause(e.lost)
 }
 
-// run campaigns, and renews once it leads, until ctx is done, the Lease is lost, or Retry
+// runCampaign campaigns, and renews once it leads, until ctx is done, the Lease is lost, or Retry
 // is called while it is.
-func (e *Elector) run(ctx context.Context, campaign *leaderelection.LeaderElector) {
+func (e *Elector) runCampaign(ctx context.Context, campaign *leaderelection.LeaderElector) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan struct{})
@@ -246,8 +246,8 @@ func (e *Elector) Retry() {
 	}
 }
 
-// rule takes the Lease without asking and leads until ctx is done.
-func (e *Elector) rule(ctx context.Context) error {
+// leadWithoutElection takes the Lease without asking and leads until ctx is done.
+func (e *Elector) leadWithoutElection(ctx context.Context) error {
 	record := resourcelock.LeaderElectionRecord{
 		HolderIdentity:       e.options.Identity,
 		LeaseDurationSeconds: int(e.options.LeaseDuration / time.Second),
@@ -255,7 +255,7 @@ func (e *Elector) rule(ctx context.Context) error {
 	for {
 		record.AcquireTime = metav1.Now()
 		record.RenewTime = record.AcquireTime
-		err := e.lock.seize(ctx, record)
+		err := e.lock.acquireLease(ctx, record)
 		if err == nil {
 			break
 		}
@@ -266,8 +266,8 @@ func (e *Elector) rule(ctx context.Context) error {
 		case <-time.After(e.options.RetryPeriod):
 		}
 	}
-	e.fence.open()
-	e.kick()
+	e.fence.openFence()
+	e.notifyOwner()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -276,36 +276,36 @@ func (e *Elector) rule(ctx context.Context) error {
 	}
 }
 
-// resign gives the Lease back once nothing is under way any more in its name.
-func (e *Elector) resign(ctx context.Context) {
+// resignLease gives the Lease back once nothing is under way any more in its name.
+func (e *Elector) resignLease(ctx context.Context) {
 	if e.Term() == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, e.options.RenewDeadline)
 	defer cancel()
-	if err := e.fence.drain(ctx); err != nil {
+	if err := e.fence.drainWrites(ctx); err != nil {
 		e.log.Warn("the Lease is left to expire: writes are still unanswered", "lease", e.lock.Describe())
 		return
 	}
-	if err := e.lock.release(ctx); err != nil {
+	if err := e.lock.releaseLease(ctx); err != nil {
 		e.log.Warn("the Lease could not be given back and is left to expire", "lease", e.lock.Describe(), "err", err)
 		return
 	}
 	e.log.Info("gave the Lease back", "lease", e.lock.Describe())
 }
 
-// wrote is called by the lock after each successful write.
-func (e *Elector) wrote() {
+// leaseWritten is called by the lock after each successful write.
+func (e *Elector) leaseWritten() {
 	if e.fence.Err() == nil || !e.options.Elect {
 		e.first.Do(func() {
 			e.log.Info("leading", "lease", e.lock.Describe(), "identity", e.options.Identity, "term", e.Term())
 			close(e.leading)
 		})
 	}
-	e.kick()
+	e.notifyOwner()
 }
 
-func (e *Elector) kick() {
+func (e *Elector) notifyOwner() {
 	select {
 	case e.renewed <- struct{}{}:
 	default:
@@ -317,7 +317,7 @@ func (e *Elector) watchFence(ctx context.Context) {
 	var open bool
 	var term uint64
 	for {
-		closing := e.closing()
+		closing := e.fenceCloses()
 		select {
 		case <-ctx.Done():
 			return
@@ -339,9 +339,9 @@ func (e *Elector) watchFence(ctx context.Context) {
 	}
 }
 
-// closing returns a channel that receives when the fence will have closed if nothing
+// fenceCloses returns a channel that receives when the fence will have closed if nothing
 // renews it, and nil if it is closed or closes only on demand.
-func (e *Elector) closing() <-chan time.Time {
+func (e *Elector) fenceCloses() <-chan time.Time {
 	left, bounded := e.fence.remaining()
 	if !bounded || left == 0 {
 		return nil

@@ -371,7 +371,7 @@ func TestReleaseWaitsForWritesInFlight(t *testing.T) {
 		s := newAPIServer()
 		a := start(t, s, "a")
 		wait(time.Second)
-		leave, err := a.Fence().enter()
+		leave, err := a.Fence().enterWrite()
 		require.NoError(t, err)
 		a.stop()
 		wait(time.Second)

@@ -94,8 +94,8 @@ func (f *Fence) age() time.Duration {
 	return f.clock() - f.renewed
 }
 
-// lead reports whether the Lease is ours as far as is known.
-func (f *Fence) lead() bool {
+// startLeading reports whether the Lease is ours as far as is known.
+func (f *Fence) startLeading() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.leading
@@ -122,8 +122,8 @@ func (f *Fence) remaining() (time.Duration, bool) {
 	return max(0, f.renewed+f.deadline-f.clock()), true
 }
 
-// renew opens the fence for a renewal that began at start and succeeded.
-func (f *Fence) renew(start time.Duration) {
+// renewUntil opens the fence for a renewal that began at start and succeeded.
+func (f *Fence) renewUntil(start time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading = true
@@ -131,41 +131,41 @@ func (f *Fence) renew(start time.Duration) {
 	f.wakeLocked()
 }
 
-// wait keeps the fence closed until then, by its clock, whatever is renewed.
-func (f *Fence) wait(until time.Duration) {
+// waitForWrites keeps the fence closed until then, by its clock, whatever is renewed.
+func (f *Fence) waitForWrites(until time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.opens = until
 }
 
-// open opens the fence until it is closed.
-func (f *Fence) open() {
+// openFence opens the fence until it is closed.
+func (f *Fence) openFence() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading, f.forever = true, true
 	f.wakeLocked()
 }
 
-// close closes the fence until the next renewal.
-func (f *Fence) close() {
+// closeFence closes the fence until the next renewal.
+func (f *Fence) closeFence() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leading, f.forever = false, false
 }
 
-// enter lets one write pass if the fence is open. The caller calls leave when the write
+// enterWrite lets one write pass if the fence is open. The caller calls leave when the write
 // has been answered.
-func (f *Fence) enter() (leave func(), err error) {
+func (f *Fence) enterWrite() (leave func(), err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.errLocked(); err != nil {
 		return nil, err
 	}
 	f.acting++
-	return f.leave, nil
+	return f.leaveWrite, nil
 }
 
-func (f *Fence) leave() {
+func (f *Fence) leaveWrite() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.acting--
@@ -175,9 +175,9 @@ func (f *Fence) leave() {
 	}
 }
 
-// drain waits until every write that passed has been answered, or ctx is done. The
+// drainWrites waits until every write that passed has been answered, or ctx is done. The
 // fence must be closed, and one caller at a time may wait.
-func (f *Fence) drain(ctx context.Context) error {
+func (f *Fence) drainWrites(ctx context.Context) error {
 	f.mu.Lock()
 	if f.acting == 0 {
 		f.mu.Unlock()

@@ -74,8 +74,8 @@ func (l *lock) Describe() string { return l.namespace + "/" + l.name }
 // RecordEvent implements resourcelock.Interface. Who leads is seen in the Lease itself.
 func (l *lock) RecordEvent(string) {}
 
-// begin takes the turn and bounds the request that follows.
-func (l *lock) begin(ctx context.Context) (context.Context, func(), error) {
+// beginTurn takes the turn and bounds the request that follows.
+func (l *lock) beginTurn(ctx context.Context) (context.Context, func(), error) {
 	select {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -88,12 +88,12 @@ func (l *lock) begin(ctx context.Context) (context.Context, func(), error) {
 // Get implements resourcelock.Interface. Once this process led, it fails with
 // ErrSuperseded if anybody else has held the Lease since.
 func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	ctx, end, err := l.begin(ctx)
+	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer end()
-	if err := l.note(l.read(ctx)); err != nil {
+	if err := l.noteLease(l.readLease(ctx)); err != nil {
 		return nil, nil, err
 	}
 	// The elector takes the raw bytes for news of the holder only. A record counts time
@@ -107,18 +107,18 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 
 // Create implements resourcelock.Interface.
 func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	ctx, end, err := l.begin(ctx)
+	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	return l.note(l.create(ctx, record))
+	return l.noteLease(l.createLease(ctx, record))
 }
 
 // Update implements resourcelock.Interface. The record must have been derived from what
 // the last Get, Create or Update saw; a Lease changed since by others is a conflict.
 func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	ctx, end, err := l.begin(ctx)
+	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
 		return err
 	}
@@ -129,12 +129,12 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 	if l.held != nil && l.heard.Load() < l.term.Load() && l.fence.age() < l.renewEvery {
 		return nil
 	}
-	return l.note(l.update(ctx, record))
+	return l.noteLease(l.updateLease(ctx, record))
 }
 
-// note logs when requests begin to fail and when they succeed again, instead of once
+// noteLease logs when requests begin to fail and when they succeed again, instead of once
 // per retry, and returns err.
-func (l *lock) note(err error) error {
+func (l *lock) noteLease(err error) error {
 	switch reached := err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) ||
 		apierrors.IsAlreadyExists(err) || errors.Is(err, ErrSuperseded) || errors.Is(err, errMissing) || errors.Is(err, errNotStanding); {
 	case errors.Is(err, errNotStanding):
@@ -155,8 +155,8 @@ func (l *lock) note(err error) error {
 	return err
 }
 
-// read fetches the Lease and judges whose it is. The caller has the turn.
-func (l *lock) read(ctx context.Context) error {
+// readLease fetches the Lease and judges whose it is. The caller has the turn.
+func (l *lock) readLease(ctx context.Context) error {
 	lease, err := l.leases.Get(ctx, l.name, metav1.GetOptions{})
 	if err != nil {
 		if apierrors.IsNotFound(err) && l.missing < 0 {
@@ -166,17 +166,17 @@ func (l *lock) read(ctx context.Context) error {
 	}
 	l.lease, l.missing, l.waiting = lease, -1, false
 	if l.held != nil {
-		if err := l.held.continues(lease, l.identity); err != nil {
-			l.lose(err)
+		if err := l.held.continuesIn(lease, l.identity); err != nil {
+			l.loseLease(err)
 			return err
 		}
 	}
 	return nil
 }
 
-// create makes the Lease that is not there. The caller has the turn.
-func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	if err := l.stands(); err != nil {
+// createLease makes the Lease that is not there. The caller has the turn.
+func (l *lock) createLease(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if err := l.isCandidate(); err != nil {
 		return err
 	}
 	if err := l.mayCreate(); err != nil {
@@ -198,15 +198,15 @@ func (l *lock) create(ctx context.Context, record resourcelock.LeaderElectionRec
 	if l.held == nil {
 		// Whoever held it may not know yet, and it may have been made and deleted once more
 		// between two of our reads: what was renewed before it was gone lasts that long.
-		l.fence.wait(l.fence.clock() + l.patience)
+		l.fence.waitForWrites(l.fence.clock() + l.patience)
 	}
-	l.wrote(lease, term, start)
+	l.leaseWritten(lease, term, start)
 	return nil
 }
 
-// stands says why a Lease that is not ours must not be taken. What a leader knows must be
+// isCandidate says why a Lease that is not ours must not be taken. What a leader knows must be
 // as new as its decisions; one that has led goes on with what it has.
-func (l *lock) stands() error {
+func (l *lock) isCandidate() error {
 	if l.held != nil {
 		return nil
 	}
@@ -225,7 +225,7 @@ func (l *lock) mayCreate() error {
 	if l.held != nil {
 		if err := l.fence.Err(); err != nil {
 			err = fmt.Errorf("%w: the Lease was deleted while it was not being renewed: %w", ErrSuperseded, err)
-			l.lose(err)
+			l.loseLease(err)
 			return err
 		}
 		return nil
@@ -239,9 +239,9 @@ func (l *lock) mayCreate() error {
 	return nil
 }
 
-// update writes record and the term over the Lease as last seen. The caller has the turn.
-func (l *lock) update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	if err := l.stands(); err != nil {
+// updateLease writes record and the term over the Lease as last seen. The caller has the turn.
+func (l *lock) updateLease(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if err := l.isCandidate(); err != nil {
 		return err
 	}
 	lease := l.lease.DeepCopy()
@@ -261,7 +261,7 @@ func (l *lock) update(ctx context.Context, record resourcelock.LeaderElectionRec
 	if err != nil {
 		return err
 	}
-	l.wrote(lease, term, start)
+	l.leaseWritten(lease, term, start)
 	return nil
 }
 
@@ -278,22 +278,22 @@ func (l *lock) termFor(recorded uint64, transitions int) uint64 {
 	return term
 }
 
-// wrote takes note of a successful write of a Lease that we hold, begun at start.
-func (l *lock) wrote(lease *coordinationv1.Lease, term uint64, start time.Duration) {
+// leaseWritten takes note of a successful write of a Lease that we hold, begun at start.
+func (l *lock) leaseWritten(lease *coordinationv1.Lease, term uint64, start time.Duration) {
 	l.lease, l.missing = lease, -1
 	l.held = ptr.To(tenureOf(lease))
 	l.term.Store(term)
-	l.fence.renew(start)
+	l.fence.renewUntil(start)
 	l.changed()
 }
 
-func (l *lock) lose(cause error) {
-	l.fence.close()
+func (l *lock) loseLease(cause error) {
+	l.fence.closeFence()
 	l.superseded(cause)
 }
 
-// raise writes a term above heard if this process leads and its term is not.
-func (l *lock) raise(ctx context.Context) error {
+// raiseTerm writes a term above heard if this process leads and its term is not.
+func (l *lock) raiseTerm(ctx context.Context) error {
 	for {
 		err := l.tryRaise(ctx)
 		if !apierrors.IsConflict(err) {
@@ -303,7 +303,7 @@ func (l *lock) raise(ctx context.Context) error {
 }
 
 func (l *lock) tryRaise(ctx context.Context) error {
-	ctx, end, err := l.begin(ctx)
+	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
 		return err
 	}
@@ -311,7 +311,7 @@ func (l *lock) tryRaise(ctx context.Context) error {
 	if l.held == nil || l.heard.Load() < l.term.Load() {
 		return nil
 	}
-	err = l.read(ctx)
+	err = l.readLease(ctx)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
@@ -319,31 +319,31 @@ func (l *lock) tryRaise(ctx context.Context) error {
 	record := resourcelock.LeaseSpecToLeaderElectionRecord(&l.lease.Spec)
 	record.RenewTime = metav1.Now()
 	if err != nil {
-		return l.create(ctx, *record)
+		return l.createLease(ctx, *record)
 	}
-	return l.update(ctx, *record)
+	return l.updateLease(ctx, *record)
 }
 
-// seize takes the Lease whoever holds it.
-func (l *lock) seize(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	ctx, end, err := l.begin(ctx)
+// acquireLease takes the Lease whoever holds it.
+func (l *lock) acquireLease(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	switch err := l.read(ctx); {
+	switch err := l.readLease(ctx); {
 	case apierrors.IsNotFound(err):
-		return l.create(ctx, record)
+		return l.createLease(ctx, record)
 	case err != nil:
 		return err
 	}
 	record.LeaderTransitions = int(ptr.Deref(l.lease.Spec.LeaseTransitions, 0)) + 1
-	return l.update(ctx, record)
+	return l.updateLease(ctx, record)
 }
 
-// release gives the Lease back if this process holds it, so that the next replica need
+// releaseLease gives the Lease back if this process holds it, so that the next replica need
 // not wait for it to expire. The term stays in it.
-func (l *lock) release(ctx context.Context) error {
+func (l *lock) releaseLease(ctx context.Context) error {
 	for {
 		err := l.tryRelease(ctx)
 		if !apierrors.IsConflict(err) {
@@ -353,7 +353,7 @@ func (l *lock) release(ctx context.Context) error {
 }
 
 func (l *lock) tryRelease(ctx context.Context) error {
-	ctx, end, err := l.begin(ctx)
+	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
 		return err
 	}
@@ -361,7 +361,7 @@ func (l *lock) tryRelease(ctx context.Context) error {
 	if l.held == nil {
 		return nil
 	}
-	err = l.read(ctx)
+	err = l.readLease(ctx)
 	if errors.Is(err, ErrSuperseded) || apierrors.IsNotFound(err) {
 		return nil // nothing of ours to give back
 	}

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
 // TermAnnotation is the Lease's annotation that holds the term of its holder, or of the
@@ -18,11 +18,11 @@ const TermAnnotation = "baremetal.cloud/term"
 
 const (
 	// maxTerm is beyond what any honest history reaches and far from overflow.
-	maxTerm = announcement.MaxTerm
+	maxTerm = plan.MaxTerm
 	// maxLeap is how far above our own term a term may be that a node claims to have
 	// heard. Terms grow by one per leader; without a bound one lying node could use
 	// them all up, and announcers would refuse what is further above.
-	maxLeap = announcement.MaxLeap
+	maxLeap = plan.MaxLeap
 )
 
 // ErrImplausible is returned by Raise for a term that no history of leaders can have
@@ -62,11 +62,11 @@ func tenureOf(lease *coordinationv1.Lease) tenure {
 	return tenure{uid: lease.UID, transitions: ptr.Deref(lease.Spec.LeaseTransitions, 0)}
 }
 
-// continues returns nil if lease shows that identity has held it all the time since it
+// continuesIn returns nil if lease shows that identity has held it all the time since it
 // was t, and an ErrSuperseded otherwise. Only the replica itself ever writes its
 // identity, which is unique to its process: whoever held the Lease in between left
 // another holder, none, a higher count of transitions or another Lease behind.
-func (t tenure) continues(lease *coordinationv1.Lease, identity string) error {
+func (t tenure) continuesIn(lease *coordinationv1.Lease, identity string) error {
 	switch holder := ptr.Deref(lease.Spec.HolderIdentity, ""); {
 	case holder == "":
 		return fmt.Errorf("%w: somebody released the Lease", ErrSuperseded)

@@ -23,10 +23,10 @@ type transport struct {
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
-	if !changes(request.Method, request.URL.Path) {
+	if !changesCluster(request.Method, request.URL.Path) {
 		return t.next.RoundTrip(request)
 	}
-	leave, err := t.fence.enter()
+	leave, err := t.fence.enterWrite()
 	if err != nil {
 		if request.Body != nil {
 			_ = request.Body.Close() // a RoundTripper closes the body, on errors too
@@ -40,18 +40,18 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 // WrappedRoundTripper lets client-go find the transport beneath.
 func (t *transport) WrappedRoundTripper() http.RoundTripper { return t.next }
 
-// changes reports whether a request may change what others than this replica see.
-func changes(method, path string) bool {
+// changesCluster reports whether a request may change what others than this replica see.
+func changesCluster(method, path string) bool {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return false
 	}
-	return !asks(path)
+	return !isQuestion(path)
 }
 
-// asks reports whether path is one that is written to in order to ask a question or to
+// isQuestion reports whether path is one that is written to in order to ask a question or to
 // take part in the election. An API server behind a proxy has a prefix before /api.
-func asks(path string) bool {
+func isQuestion(path string) bool {
 	if _, rest, ok := strings.Cut(path, "/apis/"); ok {
 		group, resource, _ := strings.Cut(rest, "/")
 		switch group {

@@ -37,9 +37,9 @@ func TestWrapRefusesWhatChangesTheCluster(t *testing.T) {
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		for _, open := range []bool{false, true} {
-			fence.close()
+			fence.closeFence()
 			if open {
-				fence.renew(BootClock())
+				fence.renewUntil(BootClock())
 			}
 			body := &closeRecorder{Reader: strings.NewReader("{}")}
 			r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, body)

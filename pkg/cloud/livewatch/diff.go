@@ -16,8 +16,8 @@ type objects map[string]runtime.Object
 
 func keyOf(m metav1.Object) string { return m.GetNamespace() + "/" + m.GetName() }
 
-// indexed returns the objects of a list by their keys.
-func indexed(list runtime.Object) (objects, error) {
+// indexObjects returns the objects of a list by their keys.
+func indexObjects(list runtime.Object) (objects, error) {
 	items, err := meta.ExtractList(list)
 	if err != nil {
 		return nil, err
@@ -33,9 +33,9 @@ func indexed(list runtime.Object) (objects, error) {
 	return out, nil
 }
 
-// difference returns the events that turn have into want. What is new comes before what
+// deltaOf returns the events that turn have into want. What is new comes before what
 // is gone: endpoints that moved from one object to another are never missing between.
-func difference(have, want objects) []watch.Event {
+func deltaOf(have, want objects) []watch.Event {
 	var out []watch.Event
 	for _, key := range sortedKeys(want) {
 		before, ok := have[key]
@@ -92,8 +92,8 @@ func uidOf(o runtime.Object) string {
 	return string(m.GetUID())
 }
 
-// repeated reports whether an event brings a version that the informer has.
-func repeated(before, after runtime.Object) bool {
+// isRepeated reports whether an event brings a version that the informer has.
+func isRepeated(before, after runtime.Object) bool {
 	v := versionOf(before)
 	return v != "" && v == versionOf(after) && reflect.DeepEqual(before, after)
 }

@@ -47,13 +47,13 @@ func (w *endless) Stop() {
 	<-w.done
 }
 
-// run follows the API server from version on until ctx ends.
-func (w *endless) run(ctx context.Context, version string) {
+// runWatch follows the API server from version on until ctx ends.
+func (w *endless) runWatch(ctx context.Context, version string) {
 	defer close(w.done)
 	defer close(w.out)
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := w.follow(ctx, &version)
+		err := w.followWatch(ctx, &version)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -61,29 +61,29 @@ func (w *endless) run(ctx context.Context, version string) {
 			continue // the API server ends every watch after a time
 		case errors.Is(err, errAsked):
 		default:
-			w.source.broke(err)
+			w.source.markBroken(err)
 			if time.Since(began) > stable {
 				w.failures = 0
 			}
 			if w.failures++; w.failures > 1 {
-				pause(ctx, min(RetryList<<min(w.failures-2, 8), maxRetry))
+				pauseFor(ctx, min(RetryList<<min(w.failures-2, 8), maxRetry))
 			}
 		}
 		w.listed = time.Now()
-		found, err := w.source.list(ctx)
+		found, err := w.source.listUntil(ctx)
 		if err != nil {
 			return // ctx ended
 		}
 		version = found.version
-		if !w.adopt(ctx, found) {
+		if !w.adoptList(ctx, found) {
 			return
 		}
 	}
 }
 
-// follow passes on the events of one watch until it ends. It returns nil if it ended in
+// followWatch passes on the events of one watch until it ends. It returns nil if it ended in
 // order.
-func (w *endless) follow(ctx context.Context, version *string) error {
+func (w *endless) followWatch(ctx context.Context, version *string) error {
 	timeout := int64((minWatch + rand.N(minWatch)).Seconds()) //nolint:gosec // not a secret
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -99,7 +99,7 @@ func (w *endless) follow(ctx context.Context, version *string) error {
 		return errNoWatch
 	}
 	began := time.Now()
-	w.source.mended()
+	w.source.markMended()
 	mayList := time.NewTimer(max(0, time.Until(w.listed.Add(RetryList))))
 	defer mayList.Stop()
 	var asked <-chan struct{}
@@ -118,15 +118,15 @@ func (w *endless) follow(ctx context.Context, version *string) error {
 			if !ok {
 				return nil
 			}
-			if err := w.pass(ctx, event, version); err != nil {
+			if err := w.passEvent(ctx, event, version); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// pass hands one event of the API server on.
-func (w *endless) pass(ctx context.Context, event watch.Event, version *string) error {
+// passEvent hands one event of the API server on.
+func (w *endless) passEvent(ctx context.Context, event watch.Event, version *string) error {
 	if event.Type == watch.Error {
 		return apierrors.FromObject(event.Object)
 	}
@@ -138,17 +138,17 @@ func (w *endless) pass(ctx context.Context, event watch.Event, version *string) 
 	if event.Type == watch.Bookmark {
 		return nil
 	}
-	if w.source.take(event, keyOf(m)) {
-		w.send(ctx, event)
+	if w.source.takeEvent(event, keyOf(m)) {
+		w.sendEvent(ctx, event)
 	}
 	return nil
 }
 
-// adopt hands on what a list has that the informer was not given yet. It reports whether
+// adoptList hands on what a list has that the informer was not given yet. It reports whether
 // it was all taken.
-func (w *endless) adopt(ctx context.Context, found listed) bool {
-	for _, event := range w.source.adopt(found) {
-		if !w.send(ctx, event) {
+func (w *endless) adoptList(ctx context.Context, found listed) bool {
+	for _, event := range w.source.adoptList(found) {
+		if !w.sendEvent(ctx, event) {
 			return false
 		}
 	}
@@ -156,7 +156,7 @@ func (w *endless) adopt(ctx context.Context, found listed) bool {
 	return true
 }
 
-func (w *endless) send(ctx context.Context, event watch.Event) bool {
+func (w *endless) sendEvent(ctx context.Context, event watch.Event) bool {
 	select {
 	case w.out <- event:
 		return true
@@ -174,8 +174,8 @@ type listed struct {
 	request uint64
 }
 
-// list asks until the API server answers or ctx ends.
-func (s *Source) list(ctx context.Context) (listed, error) {
+// listUntil asks until the API server answers or ctx ends.
+func (s *Source) listUntil(ctx context.Context) (listed, error) {
 	for {
 		found, err := s.tryList(ctx)
 		if err == nil {
@@ -184,12 +184,12 @@ func (s *Source) list(ctx context.Context) (listed, error) {
 		if ctx.Err() != nil {
 			return listed{}, ctx.Err()
 		}
-		s.broke(err)
+		s.markBroken(err)
 		wait := retryDown
 		if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 			wait = RetryList
 		}
-		pause(ctx, wait)
+		pauseFor(ctx, wait)
 	}
 }
 
@@ -211,15 +211,15 @@ func (s *Source) tryList(ctx context.Context) (listed, error) {
 	if err != nil {
 		return listed{}, err
 	}
-	found, err := indexed(list)
+	found, err := indexObjects(list)
 	return listed{list: list, objects: found, version: m.GetResourceVersion(), request: request}, err
 }
 
-// adopt returns the events that bring the informer up to a list.
-func (s *Source) adopt(found listed) []watch.Event {
+// adoptList returns the events that bring the informer up to a list.
+func (s *Source) adoptList(found listed) []watch.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	events := difference(s.known, found.objects)
+	events := deltaOf(s.known, found.objects)
 	for key, before := range s.known {
 		// The informer has this pointer; one version needs not be in memory twice.
 		if after, ok := found.objects[key]; ok && sameVersion(before, after) {
@@ -232,8 +232,8 @@ func (s *Source) adopt(found listed) []watch.Event {
 	return events
 }
 
-// take notes an event that is going to be handed on; false if it is no news.
-func (s *Source) take(event watch.Event, key string) bool {
+// takeEvent notes an event that is going to be handed on; false if it is no news.
+func (s *Source) takeEvent(event watch.Event, key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, ok := s.known[key]
@@ -243,7 +243,7 @@ func (s *Source) take(event watch.Event, key string) bool {
 			return false
 		}
 		delete(s.known, key)
-	case ok && repeated(before, event.Object):
+	case ok && isRepeated(before, event.Object):
 		return false // an informer does not tell its handlers of it, and nor is it counted
 	default:
 		s.known[key] = event.Object
@@ -252,8 +252,8 @@ func (s *Source) take(event watch.Event, key string) bool {
 	return true
 }
 
-// broke notes that the cache may fall behind from now on.
-func (s *Source) broke(cause error) {
+// markBroken notes that the cache may fall behind from now on.
+func (s *Source) markBroken(cause error) {
 	s.mu.Lock()
 	news := !s.broken
 	if news {
@@ -274,8 +274,8 @@ func (s *Source) broke(cause error) {
 	}
 }
 
-// mended notes that a watch follows a list again.
-func (s *Source) mended() {
+// markMended notes that a watch follows a list again.
+func (s *Source) markMended() {
 	s.mu.Lock()
 	was, since, told := s.broken, s.since, !s.lastLogged.IsZero()
 	s.broken, s.cause, s.lastLogged = false, nil, time.Time{}
@@ -289,8 +289,8 @@ func (s *Source) mended() {
 	s.notify()
 }
 
-// pause waits, with a jitter of a tenth, or until ctx ends.
-func pause(ctx context.Context, wait time.Duration) {
+// pauseFor waits, with a jitter of a tenth, or until ctx ends.
+func pauseFor(ctx context.Context, wait time.Duration) {
 	timer := time.NewTimer(wait + rand.N(wait/10)) //nolint:gosec // not a secret
 	defer timer.Stop()
 	select {

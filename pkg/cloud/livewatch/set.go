@@ -35,18 +35,18 @@ func NewSet(log *slog.Logger) *Set {
 // Add returns a new Source that watches what server has. It is to be called before any
 // Source is used.
 func (s *Set) Add(kind string, server cache.ListerWatcherWithContext) *Source {
-	source := newSource(kind, server, s.log, s.notify)
+	source := newSource(kind, server, s.log, s.notifyWaiters)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sources = append(s.sources, source)
 	return source
 }
 
-// notify wakes all that wait for a change.
-func (s *Set) notify() {
+// notifyWaiters wakes all that wait for a change.
+func (s *Set) notifyWaiters() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	whole := !slices.ContainsFunc(s.sources, func(source *Source) bool { return source.state().broken })
+	whole := !slices.ContainsFunc(s.sources, func(source *Source) bool { return source.currentState().broken })
 	if whole && !s.whole {
 		if !s.first {
 			s.mended = time.Now()
@@ -71,7 +71,7 @@ func (s *Set) Changed() <-chan struct{} {
 func (s *Set) Broken() []string {
 	var out []string
 	for _, source := range s.sources {
-		switch now := source.state(); {
+		switch now := source.currentState(); {
 		case now.broken && now.cause != nil:
 			out = append(out, fmt.Sprintf("%s (%v)", source.kind, now.cause))
 		case now.broken || now.settling:
@@ -93,7 +93,7 @@ func (s *Set) Current() map[string]bool {
 // Settled reports whether no list is being dealt with: between its first and its last
 // difference the caches together are of no moment.
 func (s *Set) Settled() bool {
-	return !slices.ContainsFunc(s.sources, func(source *Source) bool { return source.state().settling })
+	return !slices.ContainsFunc(s.sources, func(source *Source) bool { return source.currentState().settling })
 }
 
 // Steady returns nil if every cache is current and was so for that long, unless no watch

@@ -111,7 +111,7 @@ func (s *Source) Watch(options metav1.ListOptions) (watch.Interface, error) {
 // ListWithContext returns the objects as they are, whatever the options say. It asks until
 // the API server answers.
 func (s *Source) ListWithContext(ctx context.Context, _ metav1.ListOptions) (runtime.Object, error) {
-	found, err := s.list(ctx)
+	found, err := s.listUntil(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +127,7 @@ func (s *Source) ListWithContext(ctx context.Context, _ metav1.ListOptions) (run
 func (s *Source) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	w := &endless{source: s, out: make(chan watch.Event), cancel: cancel, done: make(chan struct{})}
-	go w.run(ctx, options.ResourceVersion)
+	go w.runWatch(ctx, options.ResourceVersion)
 	return w, nil
 }
 
@@ -141,7 +141,7 @@ type state struct {
 	settling bool
 }
 
-func (s *Source) state() state {
+func (s *Source) currentState() state {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return state{broken: s.broken, since: s.since, cause: s.cause, settling: s.handled < s.target}
@@ -150,7 +150,7 @@ func (s *Source) state() state {
 // Current reports whether the cache has caught up with the API server since its watch was
 // last broken.
 func (s *Source) Current() bool {
-	now := s.state()
+	now := s.currentState()
 	return !now.broken && !now.settling
 }
 
@@ -167,7 +167,7 @@ func (s *Source) Refresh(ctx context.Context, changed func() <-chan struct{}) er
 	}
 	for {
 		again := changed()
-		if s.reached(mine) {
+		if s.hasReached(mine) {
 			return nil
 		}
 		select {
@@ -178,7 +178,7 @@ func (s *Source) Refresh(ctx context.Context, changed func() <-chan struct{}) er
 	}
 }
 
-func (s *Source) reached(request uint64) bool {
+func (s *Source) hasReached(request uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.answered >= request && s.handled >= s.target

@@ -22,7 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	k8syaml "k8s.io/apimachinery/pkg/util/yaml"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/test/e2e/testbed"
 )
 
@@ -103,9 +103,9 @@ func withConfig(t *testing.T, file string) string {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(root, file))
 	require.NoError(t, err)
-	var config map[string]any
-	require.NoError(t, yaml.Unmarshal(data, &config))
-	text, err := yaml.Marshal(map[string]any{"config": config})
+	var cfg map[string]any
+	require.NoError(t, yaml.Unmarshal(data, &cfg))
+	text, err := yaml.Marshal(map[string]any{"config": cfg})
 	require.NoError(t, err)
 	return valuesFile(t, string(text))
 }
@@ -192,7 +192,7 @@ func parsed(t *testing.T, all map[string]any) {
 // TestChartIsEqualToKustomize compares object by object, with each component and preset for which deploy/ has a
 // counterpart.
 func TestChartIsEqualToKustomize(t *testing.T) {
-	config := withConfig(t, "deploy/example/cloud-config.yaml")
+	cfg := withConfig(t, "deploy/example/cloud-config.yaml")
 	for name, c := range map[string]struct {
 		components []string
 		args       []string
@@ -204,7 +204,7 @@ func TestChartIsEqualToKustomize(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := kustomized(t, c.components...)
-			have := stripped(t, rendered(t, append(c.args, "--values", config)...))
+			have := stripped(t, rendered(t, append(c.args, "--values", cfg)...))
 			parsed(t, want)
 			parsed(t, have)
 			for key := range want {
@@ -279,18 +279,18 @@ func TestCleanupRights(t *testing.T) {
 }
 
 // configOf returns the cloud-config of the chart's ConfigMap, as the CCM reads it.
-func configOf(t *testing.T, all map[string]unstructured.Unstructured) *cloudconfig.Config {
+func configOf(t *testing.T, all map[string]unstructured.Unstructured) *config.Config {
 	t.Helper()
 	text, _, err := unstructured.NestedString(all[cloudConfigMap].Object, "data", "cloud-config.yaml")
 	require.NoError(t, err)
-	config, _, err := cloudconfig.Parse([]byte(text), "cloud-config.yaml")
+	cfg, _, err := config.Parse([]byte(text), "cloud-config.yaml")
 	require.NoError(t, err, text)
-	return config
+	return cfg
 }
 
 // TestConfigComesThrough: every key of the reference means the same to the CCM after Helm has read and written it.
 func TestConfigComesThrough(t *testing.T) {
-	want, _, err := cloudconfig.Load(filepath.Join(root, "docs", "reference.yaml"))
+	want, _, err := config.Load(filepath.Join(root, "docs", "reference.yaml"))
 	require.NoError(t, err)
 	have := configOf(t, rendered(t, "--values", withConfig(t, "docs/reference.yaml"), "--set", "components.nodes=true"))
 	require.Equal(t, want, have)
@@ -313,7 +313,7 @@ func TestReadme(t *testing.T) {
 
 // TestPresets: each renders, alone and on one node, and the chart is linted with it.
 func TestPresets(t *testing.T) {
-	config := withConfig(t, "deploy/example/cloud-config.yaml")
+	cfg := withConfig(t, "deploy/example/cloud-config.yaml")
 	presets, err := filepath.Glob(filepath.Join(root, dir, "presets", "*.yaml"))
 	require.NoError(t, err)
 	var names []string
@@ -321,7 +321,7 @@ func TestPresets(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
 		names = append(names, name)
 		t.Run(name, func(t *testing.T) {
-			args := []string{"--values", dir + "/presets/one-node.yaml", "--values", dir + "/presets/" + name + ".yaml", "--values", config}
+			args := []string{"--values", dir + "/presets/one-node.yaml", "--values", dir + "/presets/" + name + ".yaml", "--values", cfg}
 			all := rendered(t, args...)
 			replicas, _, err := unstructured.NestedInt64(all["Deployment baremetal-ccm baremetal-ccm"].Object, "spec", "replicas")
 			require.NoError(t, err)

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -12,14 +12,14 @@ import (
 type Config struct {
 	// Text is the file; "" before there was one.
 	Text string
-	*cloudconfig.Config
+	*config.Config
 }
 
 // NewConfig reads the text of a cloud-config. One that cannot be read has no pools.
 func NewConfig(text string) *Config {
-	parsed, _, err := cloudconfig.Parse([]byte(text), "history")
+	parsed, _, err := config.Parse([]byte(text), "history")
 	if err != nil {
-		parsed = &cloudconfig.Config{}
+		parsed = &config.Config{}
 	}
 	return &Config{Text: text, Config: parsed}
 }

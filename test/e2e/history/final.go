@@ -102,7 +102,7 @@ func (m *model) unfinished(s *Service) []string {
 		out = append(out, "has no condition Allocated")
 	case e.refused && !strings.HasPrefix(s.Allocated, "!"):
 		out = append(out, "cannot have what it asks for, but its condition says "+s.Allocated)
-	case !e.refused && len(e.lacking) > 0 && !strings.HasPrefix(s.Allocated, "AllocatedPartly: "):
+	case !e.refused && len(e.lacking) > 0 && !strings.HasPrefix(s.Allocated, "PartiallyAllocated: "):
 		out = append(out, "has one family only, but its condition says "+s.Allocated)
 	case !e.refused && len(e.lacking) == 0 && len(e.able) == 0 && !allocated:
 		out = append(out, "has what it asks for, but its condition says "+s.Allocated)

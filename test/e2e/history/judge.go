@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/cloud/cloudconfig"
+	"baremetal.cloud/ccm/pkg/cloud/config"
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
@@ -108,8 +108,8 @@ func (j *judge) gained(c Change, of *life, a netip.Addr) {
 	fits := func(s *Service) bool {
 		want := s.asked(ipam.FamilyOf(a))
 		return slices.Contains(s.Families, ipam.FamilyOf(a)) && (!want.IsValid() || want == a) &&
-			slices.ContainsFunc(configs, func(config *Config) bool {
-				return config.poolOf(a) != nil && (s.Pool == "" || config.in(a, s.Pool))
+			slices.ContainsFunc(configs, func(cfg *Config) bool {
+				return cfg.poolOf(a) != nil && (s.Pool == "" || cfg.in(a, s.Pool))
 			})
 	}
 	// Any version may have asked for it: a refusal of what it asks for later keeps it.
@@ -129,12 +129,12 @@ func (j *judge) lost(c Change, of *life, a netip.Addr) {
 		if now.IsValid() && now == s.asked(f) {
 			return
 		}
-		for _, config := range j.recent(c.At) {
+		for _, cfg := range j.recent(c.At) {
 			switch {
 			case !now.IsValid():
-			case s.Pool != "" && !config.in(a, s.Pool) && config.in(now, s.Pool):
+			case s.Pool != "" && !cfg.in(a, s.Pool) && cfg.in(now, s.Pool):
 				return
-			case config.OnShrink == cloudconfig.ShrinkReassign && config.poolOf(a) == nil:
+			case cfg.OnShrink == config.ShrinkReassign && cfg.poolOf(a) == nil:
 				return
 			}
 		}

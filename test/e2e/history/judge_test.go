@@ -232,9 +232,9 @@ func TestUnfinished(t *testing.T) {
 			s.service("y", "10.0.0.0", keyed("k", "80/TCP"))
 			s.service("x", "", keyed("k", "80/TCP"), says("!SharingRefused: …"))
 		}, nil},
-		"one family": {func(s *script) { s.service("x", "2001:db8::", of4and6, says("AllocatedPartly: …")) },
+		"one family": {func(s *script) { s.service("x", "2001:db8::", of4and6, says("PartiallyAllocated: …")) },
 			[]string{"revision 2: default/x: has [2001:db8::] and could have the [IPv4] that it asks for"}},
-		"one family of a full pool": {func(s *script) { full(s); s.service("x", "2001:db8::", of4and6, says("AllocatedPartly: …")) }, nil},
+		"one family of a full pool": {func(s *script) { full(s); s.service("x", "2001:db8::", of4and6, says("PartiallyAllocated: …")) }, nil},
 		"both or none":              {func(s *script) { full(s); s.service("x", "", both, says("!PoolExhausted: …")) }, nil},
 		"both":                      {func(s *script) { s.service("x", "", both, says("!PoolExhausted: …")) }, []string{"revision 2: default/x: has [] and could have the [IPv4 IPv6] that it asks for"}},
 		"in another pool than it asks for": {func(s *script) { s.service("x", "10.0.0.0", inPool("b")) },

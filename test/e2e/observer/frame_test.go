@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/arp"
-	"baremetal.cloud/ccm/pkg/announcer/ndp"
-	"baremetal.cloud/ccm/pkg/announcer/responder"
+	"baremetal.cloud/ccm/pkg/announcer/l2/arp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/ndp"
+	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
 )
 
 // What the prober asks is what announcers answer, and what they say is what is read.

@@ -62,7 +62,7 @@ type judge struct {
 	out    []Complaint
 }
 
-// Judge returns where the history breaks promise 3 (one answerer) or 5 (an address is
+// Judge returns where the history breaks promise 3 (one owner) or 5 (an address is
 // answered), or where a connection was turned away with nothing to excuse it, by time.
 func (h History) Judge(rules Rules) ([]Complaint, Worst) {
 	if len(h.Asked) == 0 {

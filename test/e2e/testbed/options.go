@@ -42,8 +42,8 @@ type Options struct {
 	// Overlay is a kustomize directory to apply in place of deploy/. If it has no
 	// cloud-config of its own it gets the testbed's.
 	Overlay string
-	// Sight is the key failover of the testbed's cloud-config, in YAML; empty for the default.
-	Sight string
+	// Failover is the key failover of the testbed's cloud-config, in YAML; empty for the default.
+	Failover string
 	// OwnerPID, if not 0, is the process whose end is the end of the testbed.
 	OwnerPID int
 	// BinDir holds the programs, .cache/bin of this repository by default.

@@ -120,8 +120,8 @@ func (s *supervisor) cloudConfig() string {
 	if s.External {
 		text += cloudConfigNodes
 	}
-	if s.Sight != "" {
-		text += "failover: " + s.Sight + "\n"
+	if s.Failover != "" {
+		text += "failover: " + s.Failover + "\n"
 	}
 	return text
 }

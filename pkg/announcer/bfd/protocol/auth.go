@@ -72,27 +72,27 @@ func parseAuthentication(b []byte) (Authentication, error) {
 	return a, nil
 }
 
-// sign writes the section into the packet b, which has room for it.
-func (a Authentication) sign(b []byte, key string) {
+// signPacket writes the section into the packet b, which has room for it.
+func (a Authentication) signPacket(b []byte, key string) {
 	section := b[headerSize:]
 	section[0], section[1], section[2], section[3] = byte(a.Type), sha1Section, a.KeyID, 0
 	binary.BigEndian.PutUint32(section[4:], a.Sequence)
-	sum := digest([MaxPacket]byte(b), key)
+	sum := packetDigest([MaxPacket]byte(b), key)
 	copy(section[digestAt:], sum[:])
 }
 
-// digest is the hash of a packet with the key, filled up with zeros, in place of the digest
+// packetDigest is the hash of a packet with the key, filled up with zeros, in place of the digest
 // (RFC 5880 §6.7.4).
-func digest(packet [MaxPacket]byte, key string) [sha1.Size]byte {
+func packetDigest(packet [MaxPacket]byte, key string) [sha1.Size]byte {
 	place := packet[headerSize+digestAt:]
 	clear(place)
 	copy(place, key)
 	return sha1.Sum(packet[:])
 }
 
-// authentic checks a received packet against what the session uses (RFC 5880 §6.7.4).
+// checkAuthentication checks a received packet against what the session uses (RFC 5880 §6.7.4).
 // Nothing of s changes: what does not count leaves no trace.
-func (s *Session) authentic(p Packet) error {
+func (s *Session) checkAuthentication(p Packet) error {
 	a := s.config.Auth
 	if a.Type == NoAuth {
 		if p.Authentication.Type != NoAuth {
@@ -110,7 +110,7 @@ func (s *Session) authentic(p Packet) error {
 	case !s.inWindow(p):
 		return ErrAuthSequence
 	}
-	want := digest(p.signed, a.Key)
+	want := packetDigest(p.signed, a.Key)
 	if subtle.ConstantTimeCompare(want[:], p.Authentication.Digest[:]) != 1 {
 		return ErrAuthDigest
 	}
@@ -127,9 +127,9 @@ func (s *Session) inWindow(p Packet) bool {
 	return step <= 3*uint32(p.DetectMultiplier) && (step > 0 || s.config.Auth.Type == KeyedSHA1)
 }
 
-// authenticate gives a packet that is to be sent its authentication section. The sequence
+// authenticatePacket gives a packet that is to be sent its authentication section. The sequence
 // number goes up with every packet, or, where that is enough, with every different one.
-func (s *Session) authenticate(p *Packet) {
+func (s *Session) authenticatePacket(p *Packet) {
 	a := s.config.Auth
 	if a.Type == NoAuth {
 		return

@@ -62,7 +62,7 @@ type Packet struct {
 	signed [MaxPacket]byte
 }
 
-// Encode returns the packet as it goes on the wire, signed with key if it says that it is
+// Encode returns the packet as it goes on the wire, signed with key if it reports that it is
 // authenticated.
 func (p Packet) Encode(key string) []byte {
 	size := headerSize
@@ -80,7 +80,7 @@ func (p Packet) Encode(key string) []byte {
 		binary.BigEndian.PutUint32(b[4+4*i:], v)
 	}
 	if p.Authentication.Type != NoAuth {
-		p.Authentication.sign(b, key)
+		p.Authentication.signPacket(b, key)
 	}
 	return b
 }
@@ -98,7 +98,7 @@ func Parse(b []byte) (Packet, error) {
 		ControlPlaneIndependent: flags&controlPlaneIndependentBit != 0, Demand: flags&demandBit != 0,
 		DetectMultiplier: b[2],
 		MyDiscriminator:  binary.BigEndian.Uint32(b[4:]), YourDiscriminator: binary.BigEndian.Uint32(b[8:]),
-		DesiredMinTx: interval(b[12:]), RequiredMinRx: interval(b[16:]), RequiredMinEchoRx: interval(b[20:]),
+		DesiredMinTx: parseInterval(b[12:]), RequiredMinRx: parseInterval(b[16:]), RequiredMinEchoRx: parseInterval(b[20:]),
 	}
 	switch {
 	case b[0]>>5 != version:
@@ -136,6 +136,6 @@ func microseconds(d time.Duration) uint32 {
 	return uint32(min(max(d.Microseconds(), 0), math.MaxUint32))
 }
 
-func interval(b []byte) time.Duration {
+func parseInterval(b []byte) time.Duration {
 	return time.Duration(binary.BigEndian.Uint32(b)) * time.Microsecond
 }

@@ -198,7 +198,7 @@ func (s *scenario) sent(octets []byte) {
 		text += fmt.Sprintf(" diag=%d", p.Diagnostic)
 	}
 	if p.Authentication.Type != NoAuth {
-		require.Equal(s.t, digest(p.signed, key), p.Authentication.Digest)
+		require.Equal(s.t, packetDigest(p.signed, key), p.Authentication.Digest)
 		text += fmt.Sprintf(" seq=%d", p.Authentication.Sequence)
 	}
 	if text == s.last {

@@ -32,11 +32,11 @@ type Session struct {
 	since      time.Duration
 	remote     remote
 
-	// heard is when a packet counted last, and known says that one did since the peer was
+	// heard is when a packet counted last, and known reports that one did since the peer was
 	// given up.
 	heard time.Duration
 	known bool
-	// sequenceKnown says that receivedSequence is the last sequence number that counted. It
+	// sequenceKnown reports whether receivedSequence is the last sequence number that counted. It
 	// is forgotten at forget, which is the time of two detection times without a packet.
 	sequenceKnown    bool
 	receivedSequence uint32
@@ -74,7 +74,7 @@ var unheard = remote{state: Down, minRx: time.Microsecond}
 // this session only, and a random first sequence number.
 func New(c Config, discriminator, sequence uint32, now time.Duration) Session {
 	s := Session{config: c, discriminator: discriminator, sequence: sequence, state: Down, since: now, began: now, remote: unheard}
-	s.advertised = s.wanted()
+	s.advertised = s.wantedTimers()
 	s.used = s.advertised
 	s.periodicAt = now - s.Interval() // So that the first is due at once.
 	return s
@@ -84,7 +84,7 @@ func New(c Config, discriminator, sequence uint32, now time.Duration) Session {
 type Event interface{ event() }
 
 type (
-	// Tick says that time has passed, and that every packet that had come until Drained
+	// Tick means that time has passed, and that every packet that had come until Drained
 	// was stepped. Before that time nothing can be said of the peer's silence.
 	Tick struct{ Drained time.Duration }
 	// Received is a packet of the peer that came At a time not after now.
@@ -94,7 +94,7 @@ type (
 	}
 	// Configured is a new configuration. It does not interrupt the session.
 	Configured struct{ Config Config }
-	// Left says that the session is to end, and that the peer is to hear that it ends on
+	// Left means that the session is to end, and that the peer is to hear that it ends on
 	// purpose.
 	Left struct{}
 )
@@ -108,7 +108,7 @@ func (Left) event()       {}
 type Effects struct {
 	// Send is a datagram for the peer, nil for none.
 	Send []byte
-	// Changed says that the state is another one.
+	// Changed reports whether the state is another one.
 	Changed bool
 	// Dropped is why a received packet did not count, nil if it did.
 	Dropped error
@@ -121,24 +121,24 @@ func (s Session) Step(e Event, now time.Duration, random float64) (Session, Effe
 	final := false
 	switch e := e.(type) {
 	case Tick:
-		s.expire(e.Drained, now)
+		s.expirePeer(e.Drained, now)
 	case Received:
-		if err := s.receive(e.Packet, e.At, now); err != nil {
+		if err := s.receivePacket(e.Packet, e.At, now); err != nil {
 			return before, Effects{Dropped: err}
 		}
 		final = e.Packet.Poll
 	case Configured:
 		s.reconfigure(e.Config)
 	case Left:
-		s.enter(AdminDown, AdministrativelyDown, now)
+		s.enterState(AdminDown, AdministrativelyDown, now)
 	}
-	s.negotiate(s.state != before.state)
-	return s, Effects{Send: s.transmit(now, random, final), Changed: s.state != before.state}
+	s.negotiateTimers(s.state != before.state)
+	return s, Effects{Send: s.transmitPacket(now, random, final), Changed: s.state != before.state}
 }
 
-// receive takes a packet that was demultiplexed to this session (RFC 5880 §6.8.6).
-func (s *Session) receive(p Packet, at, now time.Duration) error {
-	if err := s.authentic(p); err != nil {
+// receivePacket takes a packet that was demultiplexed to this session (RFC 5880 §6.8.6).
+func (s *Session) receivePacket(p Packet, at, now time.Duration) error {
+	if err := s.checkAuthentication(p); err != nil {
 		return err
 	}
 	if s.state == AdminDown {
@@ -153,9 +153,9 @@ func (s *Session) receive(p Packet, at, now time.Duration) error {
 	}
 	s.known, s.heard = true, max(s.heard, at)
 	s.forget = s.heard + 2*s.DetectionTime()
-	s.poll = s.poll.after(p)
+	s.poll = s.poll.nextPoll(p)
 	if next, diagnostic := transition(s.state, p.State); next != s.state {
-		s.enter(next, diagnostic, now)
+		s.enterState(next, diagnostic, now)
 	}
 	return nil
 }
@@ -180,20 +180,20 @@ func transition(local, remote State) (State, Diagnostic) {
 	return local, NoDiagnostic
 }
 
-func (s *Session) enter(next State, diagnostic Diagnostic, now time.Duration) {
+func (s *Session) enterState(next State, diagnostic Diagnostic, now time.Duration) {
 	if next != s.state {
 		s.state, s.diagnostic, s.since = next, diagnostic, now
 	}
 }
 
-// expire gives up a peer that was silent for the detection time (RFC 5880 §6.8.4), and its
+// expirePeer gives up a peer that was silent for the detection time (RFC 5880 §6.8.4), and its
 // sequence numbers after twice that (§6.8.1).
-func (s *Session) expire(drained, now time.Duration) {
+func (s *Session) expirePeer(drained, now time.Duration) {
 	if s.Silent(drained) {
 		last := s.remote.state
 		s.known, s.remote, s.poll = false, unheard, idle
 		if s.state == Init || s.state == Up {
-			s.enter(Down, DetectionTimeExpired, now)
+			s.enterState(Down, DetectionTimeExpired, now)
 		} else {
 			s.remote.state = last // Still the last word of a peer that said why it goes.
 		}
@@ -222,8 +222,8 @@ const Never time.Duration = math.MaxInt64
 // Wake returns when the session is to be stepped again at the latest.
 func (s *Session) Wake() time.Duration {
 	next := Never
-	if s.periodic() && !s.Done() {
-		next = s.due()
+	if s.isPeriodic() && !s.Done() {
+		next = s.nextDue()
 	}
 	if s.known {
 		next = min(next, s.heard+s.DetectionTime())
@@ -234,7 +234,7 @@ func (s *Session) Wake() time.Duration {
 	return next
 }
 
-// Done says that a session that was Left has told the peer so often enough, or that there is
+// Done reports whether a session that was Left has told the peer so often enough, or that there is
 // no peer to tell. It sends nothing any more.
 func (s *Session) Done() bool {
 	return s.state == AdminDown && (s.farewells >= farewells || s.remote.discriminator == 0)

@@ -17,7 +17,7 @@ const (
 	Up
 )
 
-func (s State) String() string { return named(uint8(s), "AdminDown", "Down", "Init", "Up") }
+func (s State) String() string { return nameOf(uint8(s), "AdminDown", "Down", "Init", "Up") }
 
 // Diagnostic is why a session's state changed last (RFC 5880 §4.1).
 type Diagnostic uint8
@@ -28,7 +28,7 @@ const (
 	DetectionTimeExpired
 	// EchoFailed and the others that nothing here gives are known because peers send them.
 	EchoFailed
-	// NeighborSignaledDown: the peer's packet says that its session is down.
+	// NeighborSignaledDown: the peer's packet reports that its session is down.
 	NeighborSignaledDown
 	ForwardingPlaneReset
 	PathDown
@@ -39,12 +39,12 @@ const (
 )
 
 func (d Diagnostic) String() string {
-	return named(uint8(d), "none", "detection time expired", "echo failed", "neighbor signaled session down", "forwarding plane reset",
+	return nameOf(uint8(d), "none", "detection time expired", "echo failed", "neighbor signaled session down", "forwarding plane reset",
 		"path down", "concatenated path down", "administratively down", "reverse concatenated path down")
 }
 
-// named returns the name of value, or the number of one that has none.
-func named(value uint8, names ...string) string {
+// nameOf returns the name of value, or the number of one that has none.
+func nameOf(value uint8, names ...string) string {
 	if int(value) < len(names) {
 		return names[value]
 	}

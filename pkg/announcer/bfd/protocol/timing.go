@@ -17,7 +17,7 @@ const (
 	settling
 )
 
-func (p poll) after(received Packet) poll {
+func (p poll) nextPoll(received Packet) poll {
 	switch {
 	case p == polling && received.Final:
 		return settling
@@ -27,8 +27,8 @@ func (p poll) after(received Packet) poll {
 	return p
 }
 
-// wanted is what the session should advertise in its state (RFC 5880 §6.8.3).
-func (s *Session) wanted() timers {
+// wantedTimers is what the session should advertise in its state (RFC 5880 §6.8.3).
+func (s *Session) wantedTimers() timers {
 	w := timers{s.config.DesiredMinTx, s.config.RequiredMinRx}
 	if s.state != Up {
 		w.tx = max(w.tx, slowest)
@@ -36,11 +36,11 @@ func (s *Session) wanted() timers {
 	return w
 }
 
-// negotiate advertises changed intervals, with a Poll Sequence if there is somebody to
+// negotiateTimers advertises changed intervals, with a Poll Sequence if there is somebody to
 // answer it, and says which hold meanwhile (RFC 5880 §6.8.3). What is changed while another
 // change is under way waits for its end, but for what another state demands.
-func (s *Session) negotiate(stateChanged bool) {
-	if want := s.wanted(); want != s.advertised && (stateChanged || s.state != Up || s.poll == idle) {
+func (s *Session) negotiateTimers(stateChanged bool) {
+	if want := s.wantedTimers(); want != s.advertised && (stateChanged || s.state != Up || s.poll == idle) {
 		s.advertised = want
 		s.poll = idle
 		if s.remote.discriminator != 0 && s.state != AdminDown {
@@ -66,7 +66,7 @@ const (
 	// leastShare and mostShare are how much of its interval a packet waits (RFC 5880
 	// §6.8.7). With a detect multiplier of 1 the peer has nothing but our haste to go by.
 	leastShare, mostShare, hastyShare = 0.75, 1, 0.9
-	// farewells packets say that a session ends, at the rate at which the peer is able to
+	// farewells packets report that a session ends, at the rate at which the peer is able to
 	// receive, within bounds.
 	farewells                        = 3
 	fastestFarewell, slowestFarewell = 10 * time.Millisecond, 100 * time.Millisecond
@@ -80,58 +80,58 @@ func (s *Session) Interval() time.Duration {
 	return max(s.used.tx, s.remote.minRx)
 }
 
-// periodic reports whether packets are sent without a further reason (RFC 5880 §6.8.7).
-func (s *Session) periodic() bool {
+// isPeriodic reports whether packets are sent without a further reason (RFC 5880 §6.8.7).
+func (s *Session) isPeriodic() bool {
 	silenced := s.remote.minRx == 0
 	polled := s.remote.demand && s.state == Up && s.remote.state == Up && s.poll != polling
 	return !silenced && !polled
 }
 
-// due returns when the next periodic packet is. It follows a changed interval at once.
-func (s *Session) due() time.Duration {
+// nextDue returns when the next periodic packet is. It follows a changed interval at once.
+func (s *Session) nextDue() time.Duration {
 	of := func(share float64) time.Duration { return time.Duration(share * float64(s.Interval())) }
 	return max(s.began+of(s.share), s.periodicAt+of(leastShare))
 }
 
-// transmit returns the packet that has to go out now: the periodic one, the answer to a Poll,
+// transmitPacket returns the packet that has to go out now: the periodic one, the answer to a Poll,
 // or one that says something new (RFC 5880 §6.8.7); nil for none.
-func (s *Session) transmit(now time.Duration, random float64, final bool) []byte {
+func (s *Session) transmitPacket(now time.Duration, random float64, final bool) []byte {
 	if s.Done() {
 		return nil
 	}
-	p := s.packet()
-	periodic := s.periodic() && now >= s.due()
+	p := s.statePacket()
+	periodic := s.isPeriodic() && now >= s.nextDue()
 	// Only scheduled packets poll (§6.5). If those that tell of another state did too, each
 	// would be answered, the answers tell of states that are over, and two systems that change
 	// at the same time could go round in circles as fast as the wire allows.
 	p.Poll, p.Final = s.poll == polling && periodic && !final, final
-	if !periodic && !final && !s.news(p) {
+	if !periodic && !final && !s.isNews(p) {
 		return nil
 	}
 	if periodic {
-		s.schedule(now, random)
+		s.scheduleNext(now, random)
 	}
 	if s.state == AdminDown {
 		s.farewells++
 	}
-	s.authenticate(&p)
+	s.authenticatePacket(&p)
 	s.sent = p
 	return p.Encode(s.config.Auth.Key)
 }
 
-// schedule says when the next periodic packet is due. What the last one was late is made up
+// scheduleNext says when the next periodic packet is due. What the last one was late is made up
 // for, as far as no packet follows another too soon.
-func (s *Session) schedule(now time.Duration, random float64) {
+func (s *Session) scheduleNext(now time.Duration, random float64) {
 	most := float64(mostShare)
 	if s.config.DetectMultiplier == 1 {
 		most = hastyShare
 	}
-	s.began = max(s.due(), now-s.Interval())
+	s.began = max(s.nextDue(), now-s.Interval())
 	s.share, s.periodicAt = most-random*(most-leastShare), now
 }
 
-// packet is what the session has to say, but for Poll and Final.
-func (s *Session) packet() Packet {
+// statePacket is what the session has to say, but for Poll and Final.
+func (s *Session) statePacket() Packet {
 	return Packet{
 		Diagnostic: s.diagnostic, State: s.state, DetectMultiplier: s.config.DetectMultiplier,
 		MyDiscriminator: s.discriminator, YourDiscriminator: s.remote.discriminator,
@@ -139,8 +139,8 @@ func (s *Session) packet() Packet {
 	}
 }
 
-// news reports whether p says something that the last packet did not.
-func (s *Session) news(p Packet) bool {
+// isNews reports whether p says something that the last packet did not.
+func (s *Session) isNews(p Packet) bool {
 	last := s.sent.unsigned()
 	p.Poll, p.Final = last.Poll, last.Final
 	return last.MyDiscriminator != 0 && last != p

@@ -3,7 +3,7 @@ package dialer
 import (
 	"net"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -48,7 +48,7 @@ func (d *Dialer) Remove() {
 // whether there was one. One that is not established finds out by itself.
 func (d *Dialer) Fail(message string) bool {
 	r := d.relay()
-	if r == nil || d.State().Phase != announcement.BGPEstablished {
+	if r == nil || d.State().Phase != plan.BGPEstablished {
 		return false
 	}
 	r.end(End{reason.BFDDown, message}, &Notification{Code: codeCease, Subcode: ceaseBFDDown})

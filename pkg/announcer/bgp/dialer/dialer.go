@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -28,7 +28,7 @@ type Options struct {
 
 // State is how a session fares.
 type State struct {
-	Phase announcement.BGPState
+	Phase plan.BGPState
 	// Router is what the router offered, if Phase is BGPOpenConfirm or BGPEstablished.
 	Router Open
 	// Received counts the prefixes that the router announced in the session.
@@ -66,7 +66,7 @@ func New(c Config, o Options) (*Dialer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for gobgp: %w", err)
 	}
-	return &Dialer{options: o, listener: l.(*net.TCPListener), dial: dial, config: c, state: State{Phase: announcement.BGPIdle}}, nil
+	return &Dialer{options: o, listener: l.(*net.TCPListener), dial: dial, config: c, state: State{Phase: plan.BGPIdle}}, nil
 }
 
 // Address is where gobgp has to connect to.
@@ -126,7 +126,7 @@ func (d *Dialer) serve(ctx context.Context, conn net.Conn) {
 	d.mu.Lock()
 	r := &relay{dialer: d, config: d.config, inner: conn, ctx: ctx, cancel: cancel, timeout: openTimeout}
 	d.current, d.end = r, nil
-	d.state.Phase = announcement.BGPActive
+	d.state.Phase = plan.BGPActive
 	d.mu.Unlock()
 	d.options.OnState()
 	end := r.run()
@@ -139,23 +139,23 @@ func (d *Dialer) over(end End) {
 	if d.end != nil {
 		end = *d.end
 	}
-	if d.state.Phase == announcement.BGPEstablished && end.Reason != "" {
+	if d.state.Phase == plan.BGPEstablished && end.Reason != "" {
 		d.state.Losses++
 	}
-	if d.state.Phase != announcement.BGPActive || end.Reason != "" {
+	if d.state.Phase != plan.BGPActive || end.Reason != "" {
 		d.state.End = end
 	}
-	d.state.Phase, d.state.Router, d.current = announcement.BGPIdle, Open{}, nil
+	d.state.Phase, d.state.Router, d.current = plan.BGPIdle, Open{}, nil
 	d.received.Store(0)
 	d.mu.Unlock()
 	d.options.OnState()
 }
 
 // advance notes how far the session is.
-func (d *Dialer) advance(phase announcement.BGPState, router Open) {
+func (d *Dialer) advance(phase plan.BGPState, router Open) {
 	d.mu.Lock()
 	d.state.Phase, d.state.Router = phase, router
-	if phase == announcement.BGPEstablished {
+	if phase == plan.BGPEstablished {
 		d.state.End, d.established = End{}, true
 	}
 	d.mu.Unlock()
@@ -170,7 +170,7 @@ func (d *Dialer) State() State {
 	s.Received = d.received.Load()
 	if d.end != nil && d.current != nil {
 		// It ends as soon as its goroutines see that: what is established is another one.
-		s.Phase, s.Router, s.End = announcement.BGPIdle, Open{}, *d.end
+		s.Phase, s.Router, s.End = plan.BGPIdle, Open{}, *d.end
 	}
 	return s
 }

@@ -85,9 +85,9 @@ func (r *relay) leave(n *Notification) End {
 	r.refuse(n)
 	switch {
 	case n.Code == codeHoldTime:
-		return End{reason.PeerSilent, "nothing was heard within the hold time"}
+		return End{reason.HoldTimerExpired, "nothing was heard within the hold time"}
 	case n.Code == codeCease:
 		return End{}
 	}
-	return End{reason.PeerRefused, "the router is not what it should be: " + n.String()}
+	return End{reason.NotificationSent, "the router is not what it should be: " + n.String()}
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -36,7 +36,7 @@ func (r *relay) hungUp(err error) End {
 	r.in.Lock()
 	defer r.in.Unlock()
 	switch {
-	case r.phase != announcement.BGPEstablished:
+	case r.phase != plan.BGPEstablished:
 		return End{reason.PeerClosed, "the router closed the connection"}
 	case errors.Is(err, io.EOF):
 		return End{reason.PeerClosed, "the connection was closed"}
@@ -50,7 +50,7 @@ func (r *relay) misbehaved(n *Notification, cure string) End {
 	r.in.Lock()
 	_ = r.tell((&Notification{Code: codeCease}).frame()) // The session ends in any case.
 	r.in.Unlock()
-	return End{reason.PeerRefused, "the router is not what it should be: " + n.String() + cure}
+	return End{reason.NotificationSent, "the router is not what it should be: " + n.String() + cure}
 }
 
 // hear takes one message. It reports whether it was the last one.
@@ -64,15 +64,15 @@ func (r *relay) hear(f frame, now time.Time) (End, bool) {
 		r.in.Lock()
 		defer r.in.Unlock()
 		_ = r.tell(n.plain().frame()) // The session ends in any case.
-		return End{reason.PeerRefuses, "the router ended the session: " + n.String()}, true
-	case phase == announcement.BGPOpenSent && k == kindOpen:
+		return End{reason.NotificationReceived, "the router ended the session: " + n.String()}, true
+	case phase == plan.BGPOpenSent && k == kindOpen:
 		return r.opened(f, now)
-	case phase == announcement.BGPOpenConfirm && k == kindKeepalive:
+	case phase == plan.BGPOpenConfirm && k == kindKeepalive:
 		return r.established(now)
-	case phase == announcement.BGPEstablished && k != kindOpen:
+	case phase == plan.BGPEstablished && k != kindOpen:
 		return r.listen(f, now)
 	}
-	subcodes := map[announcement.BGPState]uint8{announcement.BGPOpenSent: 1, announcement.BGPOpenConfirm: 2, announcement.BGPEstablished: 3} // RFC 6608
+	subcodes := map[plan.BGPState]uint8{plan.BGPOpenSent: 1, plan.BGPOpenConfirm: 2, plan.BGPEstablished: 3} // RFC 6608
 	return r.misbehaved(&Notification{Code: codeState, Subcode: subcodes[phase], Data: []byte{byte(f.kind())}}, ""), true
 }
 
@@ -97,7 +97,7 @@ func (r *relay) opened(f frame, now time.Time) (End, bool) {
 	if err != nil {
 		return End{}, true
 	}
-	r.setPhase(announcement.BGPOpenConfirm)
+	r.setPhase(plan.BGPOpenConfirm)
 	return End{}, false
 }
 
@@ -121,7 +121,7 @@ func (r *relay) established(now time.Time) (End, bool) {
 	if err != nil {
 		return End{}, true
 	}
-	r.setPhase(announcement.BGPEstablished)
+	r.setPhase(plan.BGPEstablished)
 	return End{}, false
 }
 

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -64,7 +64,7 @@ type relay struct {
 	ended Families
 	// router is the OPEN of the router, once there is one.
 	router Open
-	phase  announcement.BGPState
+	phase  plan.BGPState
 }
 
 // End is why a session ended, or is not established. Without a Reason the node wanted it.
@@ -121,7 +121,7 @@ func (r *relay) connect(ends <-chan End) (End, bool) {
 	}
 	open := r.config.Open
 	open.GracefulRestart.Restarting = open.GracefulRestart.Restarting && !r.dialer.wasEstablished()
-	r.setPhase(announcement.BGPOpenSent)
+	r.setPhase(plan.BGPOpenSent)
 	if err := r.send(open.frame(), true); err != nil {
 		return closed(err), false
 	}
@@ -166,7 +166,7 @@ func better(end End, ends <-chan End) End {
 func (r *relay) keepUp(now time.Time) error {
 	r.in.Lock()
 	defer r.in.Unlock()
-	if r.phase != announcement.BGPEstablished {
+	if r.phase != plan.BGPEstablished {
 		return nil
 	}
 	if r.config.holdTime(r.router) == 0 {
@@ -262,7 +262,7 @@ func (r *relay) tell(f frame) error {
 }
 
 // setPhase notes how far the session is.
-func (r *relay) setPhase(phase announcement.BGPState) {
+func (r *relay) setPhase(phase plan.BGPState) {
 	r.in.Lock()
 	r.phase = phase
 	router := r.router

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -36,7 +36,7 @@ func deaf(t *testing.T) (*relay, *bytes.Buffer) {
 	t.Cleanup(cancel)
 	return &relay{
 		dialer: &Dialer{config: c, options: Options{OnState: func() {}}}, config: c, inner: sink{Buffer: told}, ctx: ctx, cancel: cancel,
-		router: theirs, phase: announcement.BGPEstablished,
+		router: theirs, phase: plan.BGPEstablished,
 	}, told
 }
 
@@ -162,7 +162,7 @@ func (l *lab) establish(o Open) {
 	l.say(l.router, o.frame())
 	l.say(l.gobgp, keepalive())
 	l.say(l.router, keepalive())
-	require.Equal(l.t, announcement.BGPEstablished, l.State().Phase)
+	require.Equal(l.t, plan.BGPEstablished, l.State().Phase)
 	require.Equal(l.t, []kind{kindOpen, kindKeepalive}, l.router.kinds())
 	require.Equal(l.t, []kind{kindOpen, kindKeepalive}, l.gobgp.kinds())
 }
@@ -208,7 +208,7 @@ func TestFault_K5_6_Advisories(t *testing.T) {
 			l.say(l.router, open(65, 0, 1, 4, 0, 1, 0, 1))
 			require.Equal(t, []kind{kindNotification}, l.gobgp.kinds())
 			require.Equal(t, []kind{kindNotification}, l.router.kinds())
-			require.Equal(t, End{reason.PeerRefused, "the router is not what it should be: OPEN Message Error (2/0)"}, l.State().End)
+			require.Equal(t, End{reason.NotificationSent, "the router is not what it should be: OPEN Message Error (2/0)"}, l.State().End)
 		})
 	})
 }
@@ -228,7 +228,7 @@ func TestFault_K5_6_MillionPrefixes(t *testing.T) {
 		}
 		require.Equal(t, time.Minute, time.Since(began))
 		require.EqualValues(t, 1_000_000, l.State().Received)
-		require.Equal(t, announcement.BGPEstablished, l.State().Phase)
+		require.Equal(t, plan.BGPEstablished, l.State().Phase)
 		told := l.gobgp.take()
 		require.InDelta(t, 60, len(told), 2)
 		for _, f := range told {
@@ -321,7 +321,7 @@ func TestUnexpectedMessages(t *testing.T) {
 				require.Len(t, sent, 1)
 				require.Equal(t, tt.want.frame(), sent[0].frame)
 				require.True(t, l.router.isClosed())
-				require.Equal(t, reason.PeerRefused, l.State().End.Reason)
+				require.Equal(t, reason.NotificationSent, l.State().End.Reason)
 			})
 		})
 	}

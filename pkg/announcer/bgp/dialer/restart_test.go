@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"baremetal.cloud/ccm/pkg/announcer/announcement"
+	"baremetal.cloud/ccm/pkg/announcer/plan"
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
@@ -47,7 +47,7 @@ func TestFault_K5_4_HoldTimeOfZero(t *testing.T) {
 			l.say(l.router, silent.frame())
 			require.Equal(t, [][]byte{{2, 6}}, l.router.notifications())
 			end := l.State().End
-			require.Equal(t, reason.PeerRefused, end.Reason)
+			require.Equal(t, reason.NotificationSent, end.Reason)
 			require.Contains(t, end.Message, "Unacceptable Hold Time (2/6): it asks for a hold time of 0")
 		})
 	})
@@ -62,7 +62,7 @@ func TestFault_K5_4_HoldTimeOfZero(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 			require.Empty(t, l.router.kinds())
-			require.Equal(t, announcement.BGPEstablished, l.State().Phase)
+			require.Equal(t, plan.BGPEstablished, l.State().Phase)
 			require.InDelta(t, 300, len(l.gobgp.kinds()), 3, "gobgp's hold timer lives")
 		})
 	})
@@ -157,7 +157,7 @@ func TestFault_K5_3_WhatIsNotNegotiated(t *testing.T) {
 				c := settings()
 				tt.change(&c)
 				require.Equal(t, tt.ends, l.Set(c))
-				require.Equal(t, tt.ends, l.State().Phase == announcement.BGPIdle, "at once: the next node waits for it")
+				require.Equal(t, tt.ends, l.State().Phase == plan.BGPIdle, "at once: the next node waits for it")
 				require.Equal(t, tt.ends, l.router.isClosed())
 				if tt.want == nil {
 					tt.want = [][]byte{}

@@ -312,8 +312,8 @@ func (x *Welcome) GetReplica() string {
 	return ""
 }
 
-// Stamp orders plans: by term, then by revision.
-type Stamp struct {
+// Version orders plans: by term, then by revision.
+type Version struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
 	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -321,20 +321,20 @@ type Stamp struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Stamp) Reset() {
-	*x = Stamp{}
+func (x *Version) Reset() {
+	*x = Version{}
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Stamp) String() string {
+func (x *Version) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Stamp) ProtoMessage() {}
+func (*Version) ProtoMessage() {}
 
-func (x *Stamp) ProtoReflect() protoreflect.Message {
+func (x *Version) ProtoReflect() protoreflect.Message {
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -346,30 +346,30 @@ func (x *Stamp) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Stamp.ProtoReflect.Descriptor instead.
-func (*Stamp) Descriptor() ([]byte, []int) {
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *Stamp) GetTerm() uint64 {
+func (x *Version) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
 	}
 	return 0
 }
 
-func (x *Stamp) GetRevision() uint64 {
+func (x *Version) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
 	}
 	return 0
 }
 
-type Announcement struct {
+type Assignment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// address is 4 or 16 bytes in network order.
 	Address    []byte   `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Stamp      *Stamp   `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Version    *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Candidates []string `protobuf:"bytes,3,rep,name=candidates,proto3" json:"candidates,omitempty"`
 	Interface  string   `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"`
 	// health_port is where the node's service proxy says whether it serves the address by an
@@ -384,20 +384,20 @@ type Announcement struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Announcement) Reset() {
-	*x = Announcement{}
+func (x *Assignment) Reset() {
+	*x = Assignment{}
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Announcement) String() string {
+func (x *Assignment) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Announcement) ProtoMessage() {}
+func (*Assignment) ProtoMessage() {}
 
-func (x *Announcement) ProtoReflect() protoreflect.Message {
+func (x *Assignment) ProtoReflect() protoreflect.Message {
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -409,54 +409,54 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
-func (*Announcement) Descriptor() ([]byte, []int) {
+// Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
+func (*Assignment) Descriptor() ([]byte, []int) {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *Announcement) GetAddress() []byte {
+func (x *Assignment) GetAddress() []byte {
 	if x != nil {
 		return x.Address
 	}
 	return nil
 }
 
-func (x *Announcement) GetStamp() *Stamp {
+func (x *Assignment) GetVersion() *Version {
 	if x != nil {
-		return x.Stamp
+		return x.Version
 	}
 	return nil
 }
 
-func (x *Announcement) GetCandidates() []string {
+func (x *Assignment) GetCandidates() []string {
 	if x != nil {
 		return x.Candidates
 	}
 	return nil
 }
 
-func (x *Announcement) GetInterface() string {
+func (x *Assignment) GetInterface() string {
 	if x != nil {
 		return x.Interface
 	}
 	return ""
 }
 
-func (x *Announcement) GetHealthPort() uint32 {
+func (x *Assignment) GetHealthPort() uint32 {
 	if x != nil {
 		return x.HealthPort
 	}
 	return 0
 }
 
-func (x *Announcement) GetFormer() []string {
+func (x *Assignment) GetFormer() []string {
 	if x != nil {
 		return x.Former
 	}
 	return nil
 }
 
-func (x *Announcement) GetProofs() []byte {
+func (x *Assignment) GetProofs() []byte {
 	if x != nil {
 		return x.Proofs
 	}
@@ -468,11 +468,11 @@ type Health struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// proxy is an http URL with a loopback address; "" is not at all.
 	Proxy string `protobuf:"bytes,1,opt,name=proxy,proto3" json:"proxy,omitempty"`
-	// unwell_after_ms is for how long it may not work, in milliseconds, before the node gives
+	// unhealthy_after_ms is for how long it may not work, in milliseconds, before the node gives
 	// its addresses to others.
-	UnwellAfterMs uint64 `protobuf:"varint,2,opt,name=unwell_after_ms,json=unwellAfterMs,proto3" json:"unwell_after_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	UnhealthyAfterMs uint64 `protobuf:"varint,2,opt,name=unhealthy_after_ms,json=unhealthyAfterMs,proto3" json:"unhealthy_after_ms,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Health) Reset() {
@@ -512,9 +512,9 @@ func (x *Health) GetProxy() string {
 	return ""
 }
 
-func (x *Health) GetUnwellAfterMs() uint64 {
+func (x *Health) GetUnhealthyAfterMs() uint64 {
 	if x != nil {
-		return x.UnwellAfterMs
+		return x.UnhealthyAfterMs
 	}
 	return 0
 }
@@ -528,7 +528,7 @@ type Pacing struct {
 	// interval_ms is the time between two rounds, in milliseconds, and repeat how many there are.
 	IntervalMs uint64 `protobuf:"varint,2,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"`
 	Repeat     uint32 `protobuf:"varint,3,opt,name=repeat,proto3" json:"repeat,omitempty"`
-	// refresh_ms is the time between two announcements after that, in milliseconds.
+	// refresh_ms is the time between two assignments after that, in milliseconds.
 	RefreshMs     uint64 `protobuf:"varint,4,opt,name=refresh_ms,json=refreshMs,proto3" json:"refresh_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -592,8 +592,8 @@ func (x *Pacing) GetRefreshMs() uint64 {
 	return 0
 }
 
-// Sight is how a node and those that it shares candidate lists with watch each other.
-type Sight struct {
+// Failover is how a node and those that it shares candidate lists with watch each other.
+type Failover struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// transmit_interval_us is the time between two packets to a peer, in microseconds, and
 	// detect_multiplier how many of them may be missing before the peer is down.
@@ -605,20 +605,20 @@ type Sight struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Sight) Reset() {
-	*x = Sight{}
+func (x *Failover) Reset() {
+	*x = Failover{}
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Sight) String() string {
+func (x *Failover) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Sight) ProtoMessage() {}
+func (*Failover) ProtoMessage() {}
 
-func (x *Sight) ProtoReflect() protoreflect.Message {
+func (x *Failover) ProtoReflect() protoreflect.Message {
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -630,26 +630,26 @@ func (x *Sight) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Sight.ProtoReflect.Descriptor instead.
-func (*Sight) Descriptor() ([]byte, []int) {
+// Deprecated: Use Failover.ProtoReflect.Descriptor instead.
+func (*Failover) Descriptor() ([]byte, []int) {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *Sight) GetTransmitIntervalUs() uint64 {
+func (x *Failover) GetTransmitIntervalUs() uint64 {
 	if x != nil {
 		return x.TransmitIntervalUs
 	}
 	return 0
 }
 
-func (x *Sight) GetDetectMultiplier() uint32 {
+func (x *Failover) GetDetectMultiplier() uint32 {
 	if x != nil {
 		return x.DetectMultiplier
 	}
 	return 0
 }
 
-func (x *Sight) GetProofKey() []byte {
+func (x *Failover) GetProofKey() []byte {
 	if x != nil {
 		return x.ProofKey
 	}
@@ -1260,8 +1260,8 @@ func (x *Prefix) GetLength() uint32 {
 
 // Probing is what a node asks its network for, again and again.
 type Probing struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Stamp *Stamp                 `protobuf:"bytes,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Version *Version               `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// interval_ms is the time between two times that an address is asked for, in milliseconds.
 	IntervalMs    uint64   `protobuf:"varint,2,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"`
 	Probes        []*Probe `protobuf:"bytes,3,rep,name=probes,proto3" json:"probes,omitempty"`
@@ -1299,9 +1299,9 @@ func (*Probing) Descriptor() ([]byte, []int) {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *Probing) GetStamp() *Stamp {
+func (x *Probing) GetVersion() *Version {
 	if x != nil {
-		return x.Stamp
+		return x.Version
 	}
 	return nil
 }
@@ -1373,19 +1373,19 @@ func (x *Probe) GetInterface() string {
 	return ""
 }
 
-// Plan is a node's whole plan (snapshot) or the difference to the one with stamp base.
+// Plan is a node's whole plan (snapshot) or the difference to the one with version base.
 type Plan struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Cluster  string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Stamp    *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Version  *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Snapshot bool                   `protobuf:"varint,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// base is the stamp of the plan that this difference is to be applied to.
-	Base          *Stamp          `protobuf:"bytes,4,opt,name=base,proto3" json:"base,omitempty"`
-	Announcements []*Announcement `protobuf:"bytes,5,rep,name=announcements,proto3" json:"announcements,omitempty"`
+	// base is the version of the plan that this difference is to be applied to.
+	Base        *Version      `protobuf:"bytes,4,opt,name=base,proto3" json:"base,omitempty"`
+	Assignments []*Assignment `protobuf:"bytes,5,rep,name=assignments,proto3" json:"assignments,omitempty"`
 	// withdrawn are addresses (4 or 16 bytes) of base that are no longer in the plan.
 	Withdrawn [][]byte `protobuf:"bytes,6,rep,name=withdrawn,proto3" json:"withdrawn,omitempty"`
-	// sight is unchanged where a difference does not have it.
-	Sight *Sight `protobuf:"bytes,7,opt,name=sight,proto3" json:"sight,omitempty"`
+	// failover is unchanged where a difference does not have it.
+	Failover *Failover `protobuf:"bytes,7,opt,name=failover,proto3" json:"failover,omitempty"`
 	// peers are all of them in a snapshot, those that are new or changed in a difference.
 	Peers []*Peer `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"`
 	// withdrawn_peers are names of peers of base that are no longer in the plan.
@@ -1443,9 +1443,9 @@ func (x *Plan) GetCluster() string {
 	return ""
 }
 
-func (x *Plan) GetStamp() *Stamp {
+func (x *Plan) GetVersion() *Version {
 	if x != nil {
-		return x.Stamp
+		return x.Version
 	}
 	return nil
 }
@@ -1457,16 +1457,16 @@ func (x *Plan) GetSnapshot() bool {
 	return false
 }
 
-func (x *Plan) GetBase() *Stamp {
+func (x *Plan) GetBase() *Version {
 	if x != nil {
 		return x.Base
 	}
 	return nil
 }
 
-func (x *Plan) GetAnnouncements() []*Announcement {
+func (x *Plan) GetAssignments() []*Assignment {
 	if x != nil {
-		return x.Announcements
+		return x.Assignments
 	}
 	return nil
 }
@@ -1478,9 +1478,9 @@ func (x *Plan) GetWithdrawn() [][]byte {
 	return nil
 }
 
-func (x *Plan) GetSight() *Sight {
+func (x *Plan) GetFailover() *Failover {
 	if x != nil {
-		return x.Sight
+		return x.Failover
 	}
 	return nil
 }
@@ -1544,7 +1544,7 @@ func (x *Plan) GetPacing() *Pacing {
 type Claim struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Address       []byte                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Stamp         *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	Version       *Version               `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1586,9 +1586,9 @@ func (x *Claim) GetAddress() []byte {
 	return nil
 }
 
-func (x *Claim) GetStamp() *Stamp {
+func (x *Claim) GetVersion() *Version {
 	if x != nil {
-		return x.Stamp
+		return x.Version
 	}
 	return nil
 }
@@ -1987,9 +1987,9 @@ type Report struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot bool                   `protobuf:"varint,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// plan is the newest plan that the node has carried out.
-	Plan *Stamp `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
-	// highest is the highest stamp that the node ever accepted from any leader.
-	Highest *Stamp   `protobuf:"bytes,3,opt,name=highest,proto3" json:"highest,omitempty"`
+	Plan *Version `protobuf:"bytes,2,opt,name=plan,proto3" json:"plan,omitempty"`
+	// highest is the highest version that the node ever accepted from any leader.
+	Highest *Version `protobuf:"bytes,3,opt,name=highest,proto3" json:"highest,omitempty"`
 	Cluster string   `protobuf:"bytes,4,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	Claims  []*Claim `protobuf:"bytes,5,rep,name=claims,proto3" json:"claims,omitempty"`
 	// ended are addresses whose claim ended since the last report.
@@ -2002,20 +2002,20 @@ type Report struct {
 	// down are always all that there are: the peers that the node has heard and now finds
 	// down.
 	Down []string `protobuf:"bytes,10,rep,name=down,proto3" json:"down,omitempty"`
-	// unwell says that the node's service proxy does not work, and has not for a while.
-	Unwell bool `protobuf:"varint,11,opt,name=unwell,proto3" json:"unwell,omitempty"`
+	// unhealthy says that the node's service proxy does not work, and has not for a while.
+	Unhealthy bool `protobuf:"varint,11,opt,name=unhealthy,proto3" json:"unhealthy,omitempty"`
 	// bgp_plan is the newest plan whose routes were handed to every established session.
-	BgpPlan *Stamp `protobuf:"bytes,12,opt,name=bgp_plan,json=bgpPlan,proto3" json:"bgp_plan,omitempty"`
+	BgpPlan *Version `protobuf:"bytes,12,opt,name=bgp_plan,json=bgpPlan,proto3" json:"bgp_plan,omitempty"`
 	// bgp_sessions are always all that there are, sorted by peer.
 	BgpSessions []*BGPSession `protobuf:"bytes,13,rep,name=bgp_sessions,json=bgpSessions,proto3" json:"bgp_sessions,omitempty"`
 	// bgp_withheld are the prefixes of bgp_plan that no router is told yet, in increasing order.
 	BgpWithheld []*Prefix `protobuf:"bytes,14,rep,name=bgp_withheld,json=bgpWithheld,proto3" json:"bgp_withheld,omitempty"`
-	// probed is the stamp of the newest probing of which every address was asked for.
-	Probed *Stamp `protobuf:"bytes,15,opt,name=probed,proto3" json:"probed,omitempty"`
+	// probed is the version of the newest probing of which every address was asked for.
+	Probed *Version `protobuf:"bytes,15,opt,name=probed,proto3" json:"probed,omitempty"`
 	// findings are always all that there are.
 	Findings []*Finding `protobuf:"bytes,16,rep,name=findings,proto3" json:"findings,omitempty"`
-	// implausible is the highest stamp that the node refused for its term in this life.
-	Implausible   *Stamp `protobuf:"bytes,17,opt,name=implausible,proto3" json:"implausible,omitempty"`
+	// implausible is the highest version that the node refused for its term in this life.
+	Implausible   *Version `protobuf:"bytes,17,opt,name=implausible,proto3" json:"implausible,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2057,14 +2057,14 @@ func (x *Report) GetSnapshot() bool {
 	return false
 }
 
-func (x *Report) GetPlan() *Stamp {
+func (x *Report) GetPlan() *Version {
 	if x != nil {
 		return x.Plan
 	}
 	return nil
 }
 
-func (x *Report) GetHighest() *Stamp {
+func (x *Report) GetHighest() *Version {
 	if x != nil {
 		return x.Highest
 	}
@@ -2120,14 +2120,14 @@ func (x *Report) GetDown() []string {
 	return nil
 }
 
-func (x *Report) GetUnwell() bool {
+func (x *Report) GetUnhealthy() bool {
 	if x != nil {
-		return x.Unwell
+		return x.Unhealthy
 	}
 	return false
 }
 
-func (x *Report) GetBgpPlan() *Stamp {
+func (x *Report) GetBgpPlan() *Version {
 	if x != nil {
 		return x.BgpPlan
 	}
@@ -2148,7 +2148,7 @@ func (x *Report) GetBgpWithheld() []*Prefix {
 	return nil
 }
 
-func (x *Report) GetProbed() *Stamp {
+func (x *Report) GetProbed() *Version {
 	if x != nil {
 		return x.Probed
 	}
@@ -2162,16 +2162,16 @@ func (x *Report) GetFindings() []*Finding {
 	return nil
 }
 
-func (x *Report) GetImplausible() *Stamp {
+func (x *Report) GetImplausible() *Version {
 	if x != nil {
 		return x.Implausible
 	}
 	return nil
 }
 
-// Kept is a plan as an announcer keeps it on its node's disk; package planfile knows the
+// PersistedPlan is a plan as an announcer keeps it on its node's disk; package planfile knows the
 // file around it.
-type Kept struct {
+type PersistedPlan struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// node is the name of the Node that the plan is for.
 	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -2186,20 +2186,20 @@ type Kept struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Kept) Reset() {
-	*x = Kept{}
+func (x *PersistedPlan) Reset() {
+	*x = PersistedPlan{}
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Kept) String() string {
+func (x *PersistedPlan) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Kept) ProtoMessage() {}
+func (*PersistedPlan) ProtoMessage() {}
 
-func (x *Kept) ProtoReflect() protoreflect.Message {
+func (x *PersistedPlan) ProtoReflect() protoreflect.Message {
 	mi := &file_pkg_announcer_control_controlpb_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2211,33 +2211,33 @@ func (x *Kept) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Kept.ProtoReflect.Descriptor instead.
-func (*Kept) Descriptor() ([]byte, []int) {
+// Deprecated: Use PersistedPlan.ProtoReflect.Descriptor instead.
+func (*PersistedPlan) Descriptor() ([]byte, []int) {
 	return file_pkg_announcer_control_controlpb_control_proto_rawDescGZIP(), []int{26}
 }
 
-func (x *Kept) GetNode() string {
+func (x *PersistedPlan) GetNode() string {
 	if x != nil {
 		return x.Node
 	}
 	return ""
 }
 
-func (x *Kept) GetAccount() string {
+func (x *PersistedPlan) GetAccount() string {
 	if x != nil {
 		return x.Account
 	}
 	return ""
 }
 
-func (x *Kept) GetPlan() *Plan {
+func (x *PersistedPlan) GetPlan() *Plan {
 	if x != nil {
 		return x.Plan
 	}
 	return nil
 }
 
-func (x *Kept) GetAuthority() string {
+func (x *PersistedPlan) GetAuthority() string {
 	if x != nil {
 		return x.Authority
 	}
@@ -2263,13 +2263,14 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1a\n" +
 	"\bsoftware\x18\x02 \x01(\tR\bsoftware\x12\x18\n" +
-	"\areplica\x18\x03 \x01(\tR\areplica\"7\n" +
-	"\x05Stamp\x12\x12\n" +
+	"\areplica\x18\x03 \x01(\tR\areplica\"9\n" +
+	"\aVersion\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"\xea\x01\n" +
-	"\fAnnouncement\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
-	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1e\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xee\x01\n" +
+	"\n" +
+	"Assignment\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x127\n" +
+	"\aversion\x18\x02 \x01(\v2\x1d.baremetal.control.v1.VersionR\aversion\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\x03 \x03(\tR\n" +
 	"candidates\x12\x1c\n" +
@@ -2277,18 +2278,18 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\vhealth_port\x18\x05 \x01(\rR\n" +
 	"healthPort\x12\x16\n" +
 	"\x06former\x18\x06 \x03(\tR\x06former\x12\x16\n" +
-	"\x06proofs\x18\a \x01(\fR\x06proofs\"F\n" +
+	"\x06proofs\x18\a \x01(\fR\x06proofs\"L\n" +
 	"\x06Health\x12\x14\n" +
-	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12&\n" +
-	"\x0funwell_after_ms\x18\x02 \x01(\x04R\runwellAfterMs\"v\n" +
+	"\x05proxy\x18\x01 \x01(\tR\x05proxy\x12,\n" +
+	"\x12unhealthy_after_ms\x18\x02 \x01(\x04R\x10unhealthyAfterMs\"v\n" +
 	"\x06Pacing\x12\x14\n" +
 	"\x05burst\x18\x01 \x01(\rR\x05burst\x12\x1f\n" +
 	"\vinterval_ms\x18\x02 \x01(\x04R\n" +
 	"intervalMs\x12\x16\n" +
 	"\x06repeat\x18\x03 \x01(\rR\x06repeat\x12\x1d\n" +
 	"\n" +
-	"refresh_ms\x18\x04 \x01(\x04R\trefreshMs\"\x83\x01\n" +
-	"\x05Sight\x120\n" +
+	"refresh_ms\x18\x04 \x01(\x04R\trefreshMs\"\x86\x01\n" +
+	"\bFailover\x120\n" +
 	"\x14transmit_interval_us\x18\x01 \x01(\x04R\x12transmitIntervalUs\x12+\n" +
 	"\x11detect_multiplier\x18\x02 \x01(\rR\x10detectMultiplier\x12\x1b\n" +
 	"\tproof_key\x18\x03 \x01(\fR\bproofKey\"\x8b\x01\n" +
@@ -2347,23 +2348,23 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"healthPort\":\n" +
 	"\x06Prefix\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
-	"\x06length\x18\x02 \x01(\rR\x06length\"\x92\x01\n" +
-	"\aProbing\x121\n" +
-	"\x05stamp\x18\x01 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1f\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\"\x98\x01\n" +
+	"\aProbing\x127\n" +
+	"\aversion\x18\x01 \x01(\v2\x1d.baremetal.control.v1.VersionR\aversion\x12\x1f\n" +
 	"\vinterval_ms\x18\x02 \x01(\x04R\n" +
 	"intervalMs\x123\n" +
 	"\x06probes\x18\x03 \x03(\v2\x1b.baremetal.control.v1.ProbeR\x06probes\"?\n" +
 	"\x05Probe\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x1c\n" +
-	"\tinterface\x18\x02 \x01(\tR\tinterface\"\xe6\x05\n" +
+	"\tinterface\x18\x02 \x01(\tR\tinterface\"\xf1\x05\n" +
 	"\x04Plan\x12\x18\n" +
-	"\acluster\x18\x01 \x01(\tR\acluster\x121\n" +
-	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\x12\x1a\n" +
-	"\bsnapshot\x18\x03 \x01(\bR\bsnapshot\x12/\n" +
-	"\x04base\x18\x04 \x01(\v2\x1b.baremetal.control.v1.StampR\x04base\x12H\n" +
-	"\rannouncements\x18\x05 \x03(\v2\".baremetal.control.v1.AnnouncementR\rannouncements\x12\x1c\n" +
-	"\twithdrawn\x18\x06 \x03(\fR\twithdrawn\x121\n" +
-	"\x05sight\x18\a \x01(\v2\x1b.baremetal.control.v1.SightR\x05sight\x120\n" +
+	"\acluster\x18\x01 \x01(\tR\acluster\x127\n" +
+	"\aversion\x18\x02 \x01(\v2\x1d.baremetal.control.v1.VersionR\aversion\x12\x1a\n" +
+	"\bsnapshot\x18\x03 \x01(\bR\bsnapshot\x121\n" +
+	"\x04base\x18\x04 \x01(\v2\x1d.baremetal.control.v1.VersionR\x04base\x12B\n" +
+	"\vassignments\x18\x05 \x03(\v2 .baremetal.control.v1.AssignmentR\vassignments\x12\x1c\n" +
+	"\twithdrawn\x18\x06 \x03(\fR\twithdrawn\x12:\n" +
+	"\bfailover\x18\a \x01(\v2\x1e.baremetal.control.v1.FailoverR\bfailover\x120\n" +
 	"\x05peers\x18\b \x03(\v2\x1a.baremetal.control.v1.PeerR\x05peers\x12'\n" +
 	"\x0fwithdrawn_peers\x18\t \x03(\tR\x0ewithdrawnPeers\x124\n" +
 	"\x06health\x18\n" +
@@ -2372,10 +2373,10 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\x06routes\x18\f \x03(\v2\x1b.baremetal.control.v1.RouteR\x06routes\x12G\n" +
 	"\x10withdrawn_routes\x18\r \x03(\v2\x1c.baremetal.control.v1.PrefixR\x0fwithdrawnRoutes\x127\n" +
 	"\aprobing\x18\x0e \x01(\v2\x1d.baremetal.control.v1.ProbingR\aprobing\x124\n" +
-	"\x06pacing\x18\x0f \x01(\v2\x1c.baremetal.control.v1.PacingR\x06pacing\"T\n" +
+	"\x06pacing\x18\x0f \x01(\v2\x1c.baremetal.control.v1.PacingR\x06pacing\"Z\n" +
 	"\x05Claim\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\fR\aaddress\x121\n" +
-	"\x05stamp\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x05stamp\"U\n" +
+	"\aaddress\x18\x01 \x01(\fR\aaddress\x127\n" +
+	"\aversion\x18\x02 \x01(\v2\x1d.baremetal.control.v1.VersionR\aversion\"U\n" +
 	"\aProblem\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2405,11 +2406,11 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x10\n" +
 	"\x03mac\x18\x02 \x01(\tR\x03mac\x12\x1c\n" +
 	"\tinterface\x18\x03 \x01(\tR\tinterface\x12\x14\n" +
-	"\x05since\x18\x04 \x01(\x03R\x05since\"\xb5\x06\n" +
+	"\x05since\x18\x04 \x01(\x03R\x05since\"\xc5\x06\n" +
 	"\x06Report\x12\x1a\n" +
-	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x12/\n" +
-	"\x04plan\x18\x02 \x01(\v2\x1b.baremetal.control.v1.StampR\x04plan\x125\n" +
-	"\ahighest\x18\x03 \x01(\v2\x1b.baremetal.control.v1.StampR\ahighest\x12\x18\n" +
+	"\bsnapshot\x18\x01 \x01(\bR\bsnapshot\x121\n" +
+	"\x04plan\x18\x02 \x01(\v2\x1d.baremetal.control.v1.VersionR\x04plan\x127\n" +
+	"\ahighest\x18\x03 \x01(\v2\x1d.baremetal.control.v1.VersionR\ahighest\x12\x18\n" +
 	"\acluster\x18\x04 \x01(\tR\acluster\x123\n" +
 	"\x06claims\x18\x05 \x03(\v2\x1b.baremetal.control.v1.ClaimR\x06claims\x12\x14\n" +
 	"\x05ended\x18\x06 \x03(\fR\x05ended\x129\n" +
@@ -2419,15 +2420,15 @@ const file_pkg_announcer_control_controlpb_control_proto_rawDesc = "" +
 	"interfaces\x12-\n" +
 	"\x12interfaces_changed\x18\t \x01(\bR\x11interfacesChanged\x12\x12\n" +
 	"\x04down\x18\n" +
-	" \x03(\tR\x04down\x12\x16\n" +
-	"\x06unwell\x18\v \x01(\bR\x06unwell\x126\n" +
-	"\bbgp_plan\x18\f \x01(\v2\x1b.baremetal.control.v1.StampR\abgpPlan\x12C\n" +
+	" \x03(\tR\x04down\x12\x1c\n" +
+	"\tunhealthy\x18\v \x01(\bR\tunhealthy\x128\n" +
+	"\bbgp_plan\x18\f \x01(\v2\x1d.baremetal.control.v1.VersionR\abgpPlan\x12C\n" +
 	"\fbgp_sessions\x18\r \x03(\v2 .baremetal.control.v1.BGPSessionR\vbgpSessions\x12?\n" +
-	"\fbgp_withheld\x18\x0e \x03(\v2\x1c.baremetal.control.v1.PrefixR\vbgpWithheld\x123\n" +
-	"\x06probed\x18\x0f \x01(\v2\x1b.baremetal.control.v1.StampR\x06probed\x129\n" +
-	"\bfindings\x18\x10 \x03(\v2\x1d.baremetal.control.v1.FindingR\bfindings\x12=\n" +
-	"\vimplausible\x18\x11 \x01(\v2\x1b.baremetal.control.v1.StampR\vimplausible\"\x82\x01\n" +
-	"\x04Kept\x12\x12\n" +
+	"\fbgp_withheld\x18\x0e \x03(\v2\x1c.baremetal.control.v1.PrefixR\vbgpWithheld\x125\n" +
+	"\x06probed\x18\x0f \x01(\v2\x1d.baremetal.control.v1.VersionR\x06probed\x129\n" +
+	"\bfindings\x18\x10 \x03(\v2\x1d.baremetal.control.v1.FindingR\bfindings\x12?\n" +
+	"\vimplausible\x18\x11 \x01(\v2\x1d.baremetal.control.v1.VersionR\vimplausible\"\x8b\x01\n" +
+	"\rPersistedPlan\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12.\n" +
 	"\x04plan\x18\x03 \x01(\v2\x1a.baremetal.control.v1.PlanR\x04plan\x12\x1c\n" +
@@ -2453,11 +2454,11 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*FromController)(nil), // 1: baremetal.control.v1.FromController
 	(*Hello)(nil),          // 2: baremetal.control.v1.Hello
 	(*Welcome)(nil),        // 3: baremetal.control.v1.Welcome
-	(*Stamp)(nil),          // 4: baremetal.control.v1.Stamp
-	(*Announcement)(nil),   // 5: baremetal.control.v1.Announcement
+	(*Version)(nil),        // 4: baremetal.control.v1.Version
+	(*Assignment)(nil),     // 5: baremetal.control.v1.Assignment
 	(*Health)(nil),         // 6: baremetal.control.v1.Health
 	(*Pacing)(nil),         // 7: baremetal.control.v1.Pacing
-	(*Sight)(nil),          // 8: baremetal.control.v1.Sight
+	(*Failover)(nil),       // 8: baremetal.control.v1.Failover
 	(*Peer)(nil),           // 9: baremetal.control.v1.Peer
 	(*BGPPeer)(nil),        // 10: baremetal.control.v1.BGPPeer
 	(*BFD)(nil),            // 11: baremetal.control.v1.BFD
@@ -2475,7 +2476,7 @@ var file_pkg_announcer_control_controlpb_control_proto_goTypes = []any{
 	(*Destination)(nil),    // 23: baremetal.control.v1.Destination
 	(*Finding)(nil),        // 24: baremetal.control.v1.Finding
 	(*Report)(nil),         // 25: baremetal.control.v1.Report
-	(*Kept)(nil),           // 26: baremetal.control.v1.Kept
+	(*PersistedPlan)(nil),  // 26: baremetal.control.v1.PersistedPlan
 }
 var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	2,  // 0: baremetal.control.v1.FromNode.hello:type_name -> baremetal.control.v1.Hello
@@ -2483,18 +2484,18 @@ var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	3,  // 2: baremetal.control.v1.FromController.welcome:type_name -> baremetal.control.v1.Welcome
 	18, // 3: baremetal.control.v1.FromController.plan:type_name -> baremetal.control.v1.Plan
 	25, // 4: baremetal.control.v1.Hello.report:type_name -> baremetal.control.v1.Report
-	4,  // 5: baremetal.control.v1.Announcement.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 5: baremetal.control.v1.Assignment.version:type_name -> baremetal.control.v1.Version
 	22, // 6: baremetal.control.v1.Peer.interfaces:type_name -> baremetal.control.v1.Interface
 	11, // 7: baremetal.control.v1.BGPPeer.bfd:type_name -> baremetal.control.v1.BFD
 	10, // 8: baremetal.control.v1.BGP.peers:type_name -> baremetal.control.v1.BGPPeer
 	12, // 9: baremetal.control.v1.BGP.advertisements:type_name -> baremetal.control.v1.Advertisement
 	15, // 10: baremetal.control.v1.Route.prefix:type_name -> baremetal.control.v1.Prefix
-	4,  // 11: baremetal.control.v1.Probing.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 11: baremetal.control.v1.Probing.version:type_name -> baremetal.control.v1.Version
 	17, // 12: baremetal.control.v1.Probing.probes:type_name -> baremetal.control.v1.Probe
-	4,  // 13: baremetal.control.v1.Plan.stamp:type_name -> baremetal.control.v1.Stamp
-	4,  // 14: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Stamp
-	5,  // 15: baremetal.control.v1.Plan.announcements:type_name -> baremetal.control.v1.Announcement
-	8,  // 16: baremetal.control.v1.Plan.sight:type_name -> baremetal.control.v1.Sight
+	4,  // 13: baremetal.control.v1.Plan.version:type_name -> baremetal.control.v1.Version
+	4,  // 14: baremetal.control.v1.Plan.base:type_name -> baremetal.control.v1.Version
+	5,  // 15: baremetal.control.v1.Plan.assignments:type_name -> baremetal.control.v1.Assignment
+	8,  // 16: baremetal.control.v1.Plan.failover:type_name -> baremetal.control.v1.Failover
 	9,  // 17: baremetal.control.v1.Plan.peers:type_name -> baremetal.control.v1.Peer
 	6,  // 18: baremetal.control.v1.Plan.health:type_name -> baremetal.control.v1.Health
 	13, // 19: baremetal.control.v1.Plan.bgp:type_name -> baremetal.control.v1.BGP
@@ -2502,20 +2503,20 @@ var file_pkg_announcer_control_controlpb_control_proto_depIdxs = []int32{
 	15, // 21: baremetal.control.v1.Plan.withdrawn_routes:type_name -> baremetal.control.v1.Prefix
 	16, // 22: baremetal.control.v1.Plan.probing:type_name -> baremetal.control.v1.Probing
 	7,  // 23: baremetal.control.v1.Plan.pacing:type_name -> baremetal.control.v1.Pacing
-	4,  // 24: baremetal.control.v1.Claim.stamp:type_name -> baremetal.control.v1.Stamp
+	4,  // 24: baremetal.control.v1.Claim.version:type_name -> baremetal.control.v1.Version
 	23, // 25: baremetal.control.v1.Interface.destinations:type_name -> baremetal.control.v1.Destination
-	4,  // 26: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Stamp
-	4,  // 27: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Stamp
+	4,  // 26: baremetal.control.v1.Report.plan:type_name -> baremetal.control.v1.Version
+	4,  // 27: baremetal.control.v1.Report.highest:type_name -> baremetal.control.v1.Version
 	19, // 28: baremetal.control.v1.Report.claims:type_name -> baremetal.control.v1.Claim
 	20, // 29: baremetal.control.v1.Report.problems:type_name -> baremetal.control.v1.Problem
 	22, // 30: baremetal.control.v1.Report.interfaces:type_name -> baremetal.control.v1.Interface
-	4,  // 31: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Stamp
+	4,  // 31: baremetal.control.v1.Report.bgp_plan:type_name -> baremetal.control.v1.Version
 	21, // 32: baremetal.control.v1.Report.bgp_sessions:type_name -> baremetal.control.v1.BGPSession
 	15, // 33: baremetal.control.v1.Report.bgp_withheld:type_name -> baremetal.control.v1.Prefix
-	4,  // 34: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Stamp
+	4,  // 34: baremetal.control.v1.Report.probed:type_name -> baremetal.control.v1.Version
 	24, // 35: baremetal.control.v1.Report.findings:type_name -> baremetal.control.v1.Finding
-	4,  // 36: baremetal.control.v1.Report.implausible:type_name -> baremetal.control.v1.Stamp
-	18, // 37: baremetal.control.v1.Kept.plan:type_name -> baremetal.control.v1.Plan
+	4,  // 36: baremetal.control.v1.Report.implausible:type_name -> baremetal.control.v1.Version
+	18, // 37: baremetal.control.v1.PersistedPlan.plan:type_name -> baremetal.control.v1.Plan
 	0,  // 38: baremetal.control.v1.Control.Connect:input_type -> baremetal.control.v1.FromNode
 	1,  // 39: baremetal.control.v1.Control.Connect:output_type -> baremetal.control.v1.FromController
 	39, // [39:40] is the sub-list for method output_type

@@ -34,7 +34,7 @@ func New(t testing.TB) *Namespace {
 	need.Root(t, "network namespaces")
 	n := &Namespace{jobs: make(chan func())}
 	ready := make(chan error)
-	go n.live(ready)
+	go n.runJobs(ready)
 	require.NoError(t, <-ready)
 	t.Cleanup(func() {
 		close(n.jobs)
@@ -69,8 +69,8 @@ func (n *Namespace) DetectDuplicates(t testing.TB, probes int) {
 	require.NoError(t, err)
 }
 
-// live runs jobs in the namespace, on a thread that ends with it.
-func (n *Namespace) live(ready chan<- error) {
+// runJobs runs jobs in the namespace, on a thread that ends with it.
+func (n *Namespace) runJobs(ready chan<- error) {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		ready <- err
@@ -231,7 +231,7 @@ func (n *Namespace) Resolve(name, address string) net.HardwareAddr {
 		_, _ = conn.Write([]byte("?"))
 		deadline := time.Now().Add(300 * time.Millisecond)
 		for found == nil && time.Now().Before(deadline) {
-			if known, state := neighbour(index, ip); state&(netlink.NUD_REACHABLE|netlink.NUD_STALE) != 0 {
+			if known, state := neighbourOf(index, ip); state&(netlink.NUD_REACHABLE|netlink.NUD_STALE) != 0 {
 				found = known
 			}
 		}
@@ -245,13 +245,13 @@ func (n *Namespace) NeighbourState(t testing.TB, name, address string) int {
 	t.Helper()
 	var state int
 	n.Change(t, name, func(port netlink.Link) error {
-		_, state = neighbour(port.Attrs().Index, net.ParseIP(address))
+		_, state = neighbourOf(port.Attrs().Index, net.ParseIP(address))
 		return nil
 	})
 	return state
 }
 
-func neighbour(index int, ip net.IP) (net.HardwareAddr, int) {
+func neighbourOf(index int, ip net.IP) (net.HardwareAddr, int) {
 	list, err := netlink.NeighList(index, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, 0

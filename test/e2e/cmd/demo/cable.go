@@ -21,7 +21,7 @@ const (
 // tells nobody: the switch port stays up, and every frame is lost.
 func (s *story) cut(ctx context.Context, address netip.Addr) error {
 	say("The cable of the node that answers is cut, and its link still looks fine")
-	before, err := s.answerer(ctx, address)
+	before, err := s.owner(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (s *story) cut(ctx context.Context, address netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	after, err := s.answerer(ctx, address)
+	after, err := s.owner(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (s *story) cut(ctx context.Context, address netip.Addr) error {
 	if err := sleep(ctx, 2*time.Second); err != nil {
 		return err
 	}
-	now, err := s.answerer(ctx, address)
+	now, err := s.owner(ctx, address)
 	if err != nil {
 		return err
 	}

@@ -109,13 +109,13 @@ func (s *story) address(ctx context.Context, name string) (netip.Addr, error) {
 // answered asks on the LAN who has the address.
 func (s *story) answered(ctx context.Context, address netip.Addr) error {
 	say("Who answers for %s? (%d ARP requests, broadcast by the client host)", address, requests)
-	_, err := s.answerer(ctx, address)
+	_, err := s.owner(ctx, address)
 	return err
 }
 
-// answerer waits until exactly one machine answers for the address, says which, and
+// owner waits until exactly one machine answers for the address, says which, and
 // returns the node's name.
-func (s *story) answerer(ctx context.Context, address netip.Addr) (node string, err error) {
+func (s *story) owner(ctx context.Context, address netip.Addr) (node string, err error) {
 	err = s.wait(ctx, "not exactly one node answers", func() error {
 		macs, err := s.c.ARPAnswers(ctx, address, requests)
 		if err != nil {
