@@ -3,6 +3,7 @@ package guard
 import (
 	"go/ast"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,18 +15,38 @@ import (
 // pure are the packages without clock, socket, goroutine, lock or logger, and what each
 // may import of this module. Time and randomness come in as arguments.
 var pure = map[string][]string{
-	"pkg/reason":                 nil,
-	"pkg/announcer/plan":         {"pkg/reason"},
-	"pkg/announcer/bfd/protocol": nil,
-	"pkg/ipam":                   {"pkg/reason"},
-	"pkg/loadbalancer":           {"pkg/ipam", "pkg/announcer/plan", "pkg/reason"},
-	"pkg/migrate":                {"pkg/ipam", "pkg/cloud/config"},
+	"pkg/reason":                          nil,
+	"pkg/announcer/plan":                  {"pkg/reason"},
+	"pkg/announcer/bfd/protocol":          nil,
+	"pkg/announcer/internal/addressqueue": nil,
+	"pkg/announcer/internal/timerqueue":   nil,
+	"pkg/ipam":                            {"pkg/reason"},
+	"pkg/loadbalancer":                    {"pkg/ipam", "pkg/announcer/plan", "pkg/reason"},
+	"pkg/migrate":                         {"pkg/ipam", "pkg/cloud/config"},
 }
 
 // pureModules are the packages of other modules that a pure package may import: they turn bytes into
 // values, and do nothing else.
 var pureModules = map[string][]string{
 	"pkg/migrate": {"gopkg.in/yaml.v3"},
+}
+
+// pureFiles are decisions in packages that have sockets, clocks or Kubernetes beside them: files, by the
+// package's directory. They are pure like the packages above. What they import of this module lends them
+// types and pure functions.
+var pureFiles = map[string][]string{
+	"pkg/announcer/failover": {
+		"election.go", "reconcile.go", "node.go", "peer.go", "standing.go", "claimset.go", "claimwait.go", "claimproof.go",
+		"peerannounced.go", "destinations.go", "packet.go",
+	},
+	"pkg/announcer": {
+		"state.go", "options.go", "apply.go", "conflicts.go", "claimants.go", "schedule.go", "frames.go", "routegate.go",
+		"persistedplan.go", "nodehealth.go", "batchsize.go", "causes.go", "ports.go",
+	},
+	"pkg/announcer/bgp":         {"desired.go", "resolve.go"},
+	"pkg/announcer/netstate":    {"snapshot.go"},
+	"pkg/announcer/proxyhealth": {"checkstate.go"},
+	"pkg/cloud":                 {"ownerhistory.go"},
 }
 
 // impure are the standard packages that a pure one has no use for.
@@ -52,18 +73,51 @@ func TestPurePackages(t *testing.T) {
 				continue
 			}
 			assert.NotContains(t, strings.Split(path, "/")[0], ".", "%s imports %s: only the standard library is pure", s.path, path)
-			for _, forbidden := range impure {
-				assert.False(t, under(path, forbidden), "%s imports %s", s.path, path)
-			}
 		}
-		ast.Inspect(s.syntax, func(n ast.Node) bool {
-			if g, ok := n.(*ast.GoStmt); ok {
-				assert.Fail(t, "goroutine in a pure package", s.at(g))
-			}
-			left, right := selector(n)
-			assert.False(t, slices.Contains(impureNames[left], right), "%s uses %s.%s", s.path, left, right)
-			return true
-		})
+		assertPure(t, s)
+	}
+}
+
+// assertPure checks what a pure file does, apart from what it imports of this module.
+func assertPure(t *testing.T, s source) {
+	for _, path := range s.imports() {
+		for _, forbidden := range impure {
+			assert.False(t, under(path, forbidden), "%s imports %s", s.path, path)
+		}
+	}
+	ast.Inspect(s.syntax, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			assert.Fail(t, "goroutine in a pure file", s.at(n))
+		case *ast.SelectStmt, *ast.SendStmt, *ast.ChanType:
+			assert.Fail(t, "channel in a pure file", s.at(n))
+		}
+		left, right := selector(n)
+		assert.False(t, slices.Contains(impureNames[left], right), "%s uses %s.%s", s.path, left, right)
+		return true
+	})
+}
+
+// The decisions that stand beside sockets are as pure as those that have a package of their own: the rule
+// by which nodes elect the owner of an address first.
+func TestPureFiles(t *testing.T) {
+	found := map[string]bool{}
+	for _, s := range sources(t) {
+		name := filepath.Base(s.path)
+		if !slices.Contains(pureFiles[s.dir], name) {
+			continue
+		}
+		found[s.dir+"/"+name] = true
+		assertPure(t, s)
+		for _, path := range s.imports() {
+			_, own := strings.CutPrefix(path, module+"/")
+			assert.True(t, own || !strings.Contains(strings.Split(path, "/")[0], "."), "%s imports %s: only the standard library is pure", s.path, path)
+		}
+	}
+	for dir, names := range pureFiles {
+		for _, name := range names {
+			assert.True(t, found[dir+"/"+name], "%s has no file %s", dir, name)
+		}
 	}
 }
 
