@@ -200,3 +200,35 @@ func TestBoundsHaveTheirTests(t *testing.T) {
 		assert.True(t, tests[name], "docs/security.md names %s, which does not exist", name)
 	}
 }
+
+// treeLine is a line of the tree in docs/architecture.md: one directory, or some of one kind.
+var treeLine = regexp.MustCompile(`^( *)((?:[a-z0-9-]+/)+(?:  (?:[a-z0-9-]+/)+)*) `)
+
+// The tree of docs/architecture.md names every package of the product, and no other.
+func TestTreeIsTrue(t *testing.T) {
+	_, text, _ := strings.Cut(read(t, "docs/architecture.md"), "```text\ncmd/baremetal-ccm/ ")
+	text, _, _ = strings.Cut("cmd/baremetal-ccm/ "+text, "```")
+	listed, parent := map[string]bool{}, ""
+	for line := range strings.Lines(text) {
+		m := treeLine.FindStringSubmatch(line)
+		require.NotNil(t, m, "docs/architecture.md: %q is no line of the tree", line)
+		for _, dir := range strings.Fields(m[2]) {
+			if m[1] == "" {
+				parent = dir
+			} else {
+				dir = parent + dir
+			}
+			listed[strings.TrimSuffix(dir, "/")] = true
+		}
+	}
+	there := map[string]bool{"internal/guard": true, "pkg/announcer/internal": true}
+	for _, s := range sources(t) {
+		if !s.test && (under(s.dir, "pkg") || under(s.dir, "cmd")) && !strings.Contains(s.dir, "/internal/") && !s.made {
+			there[s.dir] = true
+			assert.True(t, listed[s.dir], "docs/architecture.md does not have %s", s.dir)
+		}
+	}
+	for dir := range listed {
+		assert.True(t, there[dir], "docs/architecture.md has %s, which is no package", dir)
+	}
+}
