@@ -43,7 +43,7 @@ var pureFiles = map[string][]string{
 		"state.go", "options.go", "apply.go", "conflicts.go", "claimants.go", "schedule.go", "frames.go", "routegate.go",
 		"persistedplan.go", "nodehealth.go", "batchsize.go", "causes.go", "ports.go",
 	},
-	"pkg/announcer/bgp":         {"desired.go", "resolve.go"},
+	"pkg/announcer/bgp":         {"desired.go", "path.go", "resolve.go"},
 	"pkg/announcer/netstate":    {"snapshot.go"},
 	"pkg/announcer/proxyhealth": {"checkstate.go"},
 	"pkg/cloud":                 {"ownerhistory.go"},

@@ -48,11 +48,11 @@ type core struct {
 	// configured.
 	options    map[netip.Addr]option
 	configured struct {
-		links         *netstate.Snapshot
-		sight         plan.Failover
-		routers       []plan.BGPPeer
-		announcements plan.Index[plan.Assignment]
-		routes        []plan.Route
+		links       *netstate.Snapshot
+		failover    plan.Failover
+		routers     []plan.BGPPeer
+		assignments plan.Index[plan.Assignment]
+		routes      []plan.Route
 	}
 	subnets        *subnets
 	peerInterfaces peerInterfaces
@@ -223,14 +223,14 @@ func (c *core) configureFailover(boot time.Duration) {
 		c.subnets, c.rerouted, c.health.changed = newSubnets(c.node, *c.links, c.nodePlan.Failover.Peers, c.nodePlan.BGP.Peers), true, true
 		c.reconsiderAll()
 	}
-	for address := range plan.Delta(c.configured.announcements, c.nodePlan.Assignments) {
+	for address := range plan.Delta(c.configured.assignments, c.nodePlan.Assignments) {
 		if _, known := c.options[address]; known {
 			c.reconsider.Add(address)
 		} else {
 			c.reconsider.AddUrgent(address)
 		}
 	}
-	c.configured.links, c.configured.sight, c.configured.announcements = c.links, c.nodePlan.Failover, c.nodePlan.Assignments
+	c.configured.links, c.configured.failover, c.configured.assignments = c.links, c.nodePlan.Failover, c.nodePlan.Assignments
 	c.countRoutes(c.configured.routes, c.nodePlan.BGP.Routes)
 	c.configured.routers, c.configured.routes = c.nodePlan.BGP.Peers, c.nodePlan.BGP.Routes
 	for _, address := range c.reconsider.Take(int(c.batchSize)) {
@@ -243,7 +243,7 @@ func (c *core) reconsiderAll() { addressqueue.AddKeys(&c.reconsider, c.options) 
 
 // subnetsChanged reports whether interfaces or peers are others than options were made by.
 func (c *core) subnetsChanged() bool {
-	before, now := c.configured.sight, c.nodePlan.Failover
+	before, now := c.configured.failover, c.nodePlan.Failover
 	return c.subnets == nil || c.configured.links != c.links || !slices.Equal(c.configured.routers, c.nodePlan.BGP.Peers) ||
 		before.TransmitInterval != now.TransmitInterval || !slices.EqualFunc(before.Peers, now.Peers, plan.Peer.Equal)
 }
