@@ -13,6 +13,8 @@ import (
 const (
 	// lookEvery is the time between two looks at the Lease.
 	lookEvery = 500 * time.Millisecond
+	// tellEvery is the time between two lines about a leader that has not ended yet.
+	tellEvery = 10 * time.Second
 	// freeFor is how long the Lease has to be free. A replica that ends later than the leader may take
 	// it; it looks every second (--leader-elect-retry-period).
 	freeFor = 3 * time.Second
@@ -47,12 +49,16 @@ func Stop(ctx context.Context, options Options) (int, error) {
 
 // awaitFree returns nil once no replica has held the Lease for freeFor.
 func awaitFree(ctx context.Context, options Options) error {
+	told := time.Time{}
 	for free := time.Duration(0); ; free += lookEvery {
 		err := checkLeaseIdle(ctx, options)
 		switch {
 		case errors.Is(err, ErrRunning):
-			options.Logger.Info("waiting for the leader to end", "err", err)
-			free = 0
+			if now := time.Now(); now.Sub(told) >= tellEvery {
+				options.Logger.Info("waiting for the leader to end", "err", err)
+				told = now
+			}
+			free = -lookEvery // It counts from the next look, if that finds the Lease free.
 		case err != nil:
 			return err
 		case free >= freeFor:
