@@ -148,9 +148,6 @@ func (p *program) prepareStart() (cloud.Started, clients, error) {
 	if err != nil {
 		return cloud.Started{}, clients{}, err
 	}
-	for _, warning := range started.Warnings {
-		p.log.Warn("cloud-config", "warning", warning.String())
-	}
 	if started.Stale != nil {
 		p.log.Error("the cloud-config is refused; going on with the last good one", "err", started.Stale)
 	}

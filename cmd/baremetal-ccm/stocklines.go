@@ -19,11 +19,17 @@ const (
 	maxFailed    = 1024
 )
 
+// quietStart matches lines of client-go and the stock app's servers that each start writes, most of them
+// several times, and that need nothing done. Ours say what is waited for, and who leads.
+var quietStart = regexp.MustCompile(`^(Waiting for caches to sync|Caches are synced|Starting controller|` +
+	`Starting (RequestHeaderAuthRequest|DynamicServingCertificate)Controller|Neither --kubeconfig nor --master was specified|` +
+	`Attempting to acquire leader lease|Successfully acquired lease|Warning: resync period is smaller than resync check period)`)
+
 // failedLine is what the stock service controller writes at each failed attempt.
 var failedLine = regexp.MustCompile(`^error processing service (\S+) \(retrying`)
 
-// stockLines bounds such lines: those of Events are written at higher verbosity only, and
-// those of failures once a minute for each Service.
+// stockLines bounds such lines: those of Events and of each start are written at higher verbosity
+// only, and those of failures once a minute for each Service.
 type stockLines struct {
 	slog.Handler
 	failed *failedServices
@@ -35,7 +41,7 @@ func newStockLines(inner slog.Handler) slog.Handler {
 
 // Handle implements slog.Handler.
 func (h *stockLines) Handle(ctx context.Context, record slog.Record) error {
-	if record.Message == eventLine {
+	if record.Message == eventLine || record.Level <= slog.LevelInfo && quietStart.MatchString(record.Message) {
 		if !h.Enabled(ctx, slog.LevelDebug) {
 			return nil
 		}

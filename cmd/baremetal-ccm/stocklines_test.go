@@ -35,6 +35,11 @@ func TestFault_K1_7_StockLinesAreBounded(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(handler.failed.told), maxFailed, "memory is bounded")
 
+	log.Info("Caches are synced")
+	require.NotContains(t, out.String(), "Caches are synced", "it says nothing that an administrator needs")
+	log.Warn("Waiting for caches to sync takes long")
+	require.Contains(t, out.String(), "takes long")
+
 	level.Set(slog.LevelDebug)
 	log.Info("Event occurred", "object.name", "web")
 	require.Contains(t, out.String(), `level=DEBUG msg="Event occurred"`, "with more verbosity they are there")

@@ -218,9 +218,6 @@ func (l *contest) answering(address netip.Addr) []string {
 	})
 }
 
-// kill ends an announcer without a word.
-func (l *contest) kill(name string) { l.stations[name].Announcer = nil }
-
 // said returns when node announced address since a time.
 func (l *contest) said(node string, address netip.Addr, since time.Duration) []time.Duration {
 	var out []time.Duration

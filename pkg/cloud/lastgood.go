@@ -29,8 +29,7 @@ const (
 
 // Started is the cloud-config that a process starts with.
 type Started struct {
-	Config   *config.Config
-	Warnings []config.Warning
+	Config *config.Config
 	// Stale is why the newest cloud-config is not what is used, or nil. The last good one, kept
 	// by the leader in a ConfigMap, is used then.
 	Stale error
@@ -64,7 +63,7 @@ func StartConfig(ctx context.Context, client kubernetes.Interface, namespace str
 	bad := newest.err
 	if bad == nil {
 		var started Started
-		if started.Config, started.Warnings, bad = config.Parse(newest.text, newest.name); bad == nil {
+		if started.Config, _, bad = config.Parse(newest.text, newest.name); bad == nil {
 			return started, nil
 		}
 	}
@@ -80,11 +79,11 @@ func fallBack(ctx context.Context, client kubernetes.Interface, namespace string
 	if kept.Data[ConfigMapKey] == "" {
 		return Started{}, bad
 	}
-	cfg, warnings, err := parseLastGood(kept)
+	cfg, _, err := parseLastGood(kept)
 	if err != nil {
 		return Started{}, errors.Join(bad, err)
 	}
-	return Started{Config: cfg, Warnings: warnings, Stale: bad}, nil
+	return Started{Config: cfg, Stale: bad}, nil
 }
 
 // parseLastGood reads the last good cloud-config, if it is as it was kept.

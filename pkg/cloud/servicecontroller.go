@@ -101,7 +101,7 @@ func (e quietEvents) CreateWithEventNamespace(event *corev1.Event) (*corev1.Even
 	if event.Reason == "EnsuringLoadBalancer" {
 		return event, nil
 	}
-	return e.EventInterface.CreateWithEventNamespace(event)
+	return e.EventInterface.CreateWithEventNamespaceWithContext(context.Background(), event)
 }
 
 // PatchWithEventNamespace implements typedcorev1.EventInterface: it counts a repetition.
@@ -109,5 +109,5 @@ func (e quietEvents) PatchWithEventNamespace(event *corev1.Event, data []byte) (
 	if event.Reason == "EnsuringLoadBalancer" {
 		return event, nil
 	}
-	return e.EventInterface.PatchWithEventNamespace(event, data)
+	return e.EventInterface.PatchWithEventNamespaceWithContext(context.Background(), event, data)
 }
