@@ -79,7 +79,7 @@ func fallBack(ctx context.Context, client kubernetes.Interface, namespace string
 	if kept.Data[ConfigMapKey] == "" {
 		return Started{}, bad
 	}
-	cfg, _, err := parseLastGood(kept)
+	cfg, err := parseLastGood(kept)
 	if err != nil {
 		return Started{}, errors.Join(bad, err)
 	}
@@ -87,12 +87,13 @@ func fallBack(ctx context.Context, client kubernetes.Interface, namespace string
 }
 
 // parseLastGood reads the last good cloud-config, if it is as it was kept.
-func parseLastGood(kept *corev1.ConfigMap) (*config.Config, []config.Warning, error) {
+func parseLastGood(kept *corev1.ConfigMap) (*config.Config, error) {
 	text, name := kept.Data[ConfigMapKey], "ConfigMap "+kept.Namespace+"/"+kept.Name
 	if want := kept.Data[lastGoodHash]; want != "" && want != hashOf(text) {
-		return nil, nil, fmt.Errorf("%s was changed by hand: its text does not have the hash %s; empty it, or put the text back", name, want)
+		return nil, fmt.Errorf("%s was changed by hand: its text does not have the hash %s; empty it, or put the text back", name, want)
 	}
-	return config.Parse([]byte(text), name)
+	cfg, _, err := config.Parse([]byte(text), name)
+	return cfg, err
 }
 
 // originOf returns where the last good cloud-config came from.
@@ -156,7 +157,7 @@ func (p *Provider) lastGood(ctx context.Context) keptConfig {
 		case apierrors.IsNotFound(err) || err == nil && kept.Data[ConfigMapKey] == "":
 			return keptConfig{}
 		case err == nil:
-			cfg, _, err := parseLastGood(kept)
+			cfg, err := parseLastGood(kept)
 			if err != nil {
 				p.options.Logger.Warn("the last good cloud-config cannot be read; going on without it", "err", err)
 			}

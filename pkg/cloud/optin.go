@@ -24,7 +24,7 @@ func OptIn(ctx context.Context, client kubernetes.Interface, namespace string) (
 	if kept.Data[ConfigMapKey] == "" {
 		return false, fmt.Errorf("ConfigMap %s/%s holds no cloud-config", namespace, LastGoodConfigMapName)
 	}
-	cfg, _, err := parseLastGood(kept)
+	cfg, err := parseLastGood(kept)
 	if err != nil {
 		return false, err
 	}
