@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,15 +15,28 @@ import (
 
 // apiServer answers discovery and lists of the objects by path, as an API server does. Lists of
 // Services come in two pages, and no namespace has anything of its own.
-type apiServer map[string]any
+type apiServer struct {
+	mu sync.Mutex
+	// objects are guarded by mu, and what is in them.
+	objects map[string]any
+}
 
-func (s apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+// change has f change what is served.
+func (s *apiServer) change(f func(objects map[string]any)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s.objects)
+}
+
+func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	path := r.URL.Path
 	if token := r.URL.Query().Get("continue"); token != "" {
 		path += "?" + token
 	}
 	w.Header().Set("Content-Type", "application/json")
-	answer, ok := s[path]
+	answer, ok := s.objects[path]
 	if strings.Contains(path, "/namespaces/") && !strings.Contains(path, "/configmaps/") {
 		answer, ok = object{"kind": "List", "apiVersion": "v1", "items": []object{}}, true
 	}
@@ -58,9 +72,9 @@ func service(name string, annotations object) object {
 }
 
 // newAPIServer serves a cluster with MetalLB, and returns the path of its kubeconfig.
-func newAPIServer(t *testing.T) (apiServer, string) {
+func newAPIServer(t *testing.T) (*apiServer, string) {
 	t.Helper()
-	s := apiServer{
+	s := &apiServer{objects: map[string]any{
 		"/api":                     object{"kind": "APIVersions", "versions": []string{"v1"}},
 		"/apis":                    object{"kind": "APIGroupList", "apiVersion": "v1", "groups": []object{group("metallb.io", "v1beta2", "v1beta1")}},
 		"/api/v1":                  resources("v1", "Service/services", "ConfigMap/configmaps"),
@@ -75,7 +89,7 @@ func newAPIServer(t *testing.T) (apiServer, string) {
 			service("one", object{"metallb.io/address-pool": "a"})}},
 		"/api/v1/services?more": object{"kind": "ServiceList", "apiVersion": "v1", "metadata": object{}, "items": []object{
 			service("two", object{"metallb.io/allow-shared-ip": "k"})}},
-	}
+	}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	path := filepath.Join(t.TempDir(), "kubeconfig")
@@ -98,8 +112,10 @@ func TestMigrateFromCluster(t *testing.T) {
 	require.Equal(t, outcome{"", "error: the configuration is not understood:\ncluster: gives no addresses of metallb: want the ConfigMap config, or an IPAddressPool\n", statusError}, elsewhere)
 	require.Zero(t, runProgram(t, "", "migrate", "metallb", "--kubeconfig", kubeconfig, "-n", "elsewhere", "-A").status)
 
-	pool := s["/apis/metallb.io/v1beta1/ipaddresspools"].(object)["items"].([]object)[0]["spec"].(object)
-	pool["autoAsign"] = true
+	s.change(func(objects map[string]any) {
+		pool := objects["/apis/metallb.io/v1beta1/ipaddresspools"].(object)["items"].([]object)[0]["spec"].(object)
+		pool["autoAsign"] = true
+	})
 	refused := runProgram(t, "", "migrate", "metallb", "--kubeconfig", kubeconfig)
 	require.Equal(t, statusError, refused.status)
 	require.Contains(t, refused.stderr, "cluster: IPAddressPool metallb-system/a: spec.autoAsign: unknown key")
@@ -111,6 +127,8 @@ func TestClusterTroubles(t *testing.T) {
 	none := runProgram(t, "", "migrate", "cilium", "--kubeconfig", kubeconfig)
 	require.Equal(t, statusError, none.status)
 	require.Contains(t, none.stderr, "cluster: gives no addresses of cilium")
-	s["/api/v1/services"] = object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403}
+	s.change(func(objects map[string]any) {
+		objects["/api/v1/services"] = object{"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 403}
+	})
 	require.Equal(t, statusError, runProgram(t, "", "migrate", "metallb", "--kubeconfig", kubeconfig, "--context", "nowhere").status)
 }

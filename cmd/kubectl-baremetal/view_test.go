@@ -22,7 +22,7 @@ func condition(kind, status, reason, message string) object {
 }
 
 // newBareMetal serves a cluster with Services in all states and a cloud-config.
-func newBareMetal(t *testing.T) (apiServer, string) {
+func newBareMetal(t *testing.T) (*apiServer, string) {
 	t.Helper()
 	s, kubeconfig := newAPIServer(t)
 	service := func(namespace, name string, ips []string, conditions ...object) object {
@@ -33,19 +33,23 @@ func newBareMetal(t *testing.T) (apiServer, string) {
 		return object{"apiVersion": "v1", "kind": "Service", "metadata": object{"name": name, "namespace": namespace}, "spec": object{"type": "LoadBalancer"},
 			"status": object{"loadBalancer": object{"ingress": ingress}, "conditions": conditions}}
 	}
-	delete(s, "/api/v1/services?more")
 	waiting := service("web", "waiting", nil, condition(cloud.ConditionAllocated, "False", "PoolFull", "no pool has a free address"))
 	waiting["spec"] = object{"type": "LoadBalancer", "loadBalancerClass": "baremetal.cloud/lb"}
 	inside := object{"apiVersion": "v1", "kind": "Service", "metadata": object{"name": "inside", "namespace": "web"}, "spec": object{"type": "ClusterIP"}}
-	s["/api/v1/services"] = object{"kind": "ServiceList", "apiVersion": "v1", "metadata": object{}, "items": []object{
+	services := object{"kind": "ServiceList", "apiVersion": "v1", "metadata": object{}, "items": []object{
 		service("web", "up", []string{"192.0.2.1", "2001:db8::1"}, condition(cloud.ConditionAllocated, "True", "Allocated", "ok"), condition(cloud.ConditionAnnounced, "True", "Announced", "announced")),
 		waiting, inside,
 		service("db", "mute", []string{"192.0.2.2"}, condition(cloud.ConditionAllocated, "True", "Allocated", "ok"), condition(cloud.ConditionAnnounced, "False", "NoEndpoints", "no endpoint is ready")),
 		service("db", "strange", []string{"192.0.2.3"}),
 	}}
-	s["/api/v1/namespaces/baremetal-ccm/configmaps/baremetal-cloud-config"] = object{"kind": "ConfigMap", "apiVersion": "v1", "metadata": object{"name": "baremetal-cloud-config"},
+	config := object{"kind": "ConfigMap", "apiVersion": "v1", "metadata": object{"name": "baremetal-cloud-config"},
 		"data": object{"cloud-config.yaml": "apiVersion: baremetal.cloud/v1alpha1\nkind: CloudConfig\nbgp: {peers: [{name: p, address: 192.0.2.99, localASN: 1, peerASN: 2}]}\n" +
 			"pools:\n- name: lan\n  addresses: [192.0.2.0/30, \"2001:db8::/64\"]\n- name: routed\n  disabled: true\n  addresses: [198.51.100.1-198.51.100.3]\n  l2: [{}]\n  bgp: [{}]\n"}}
+	s.change(func(objects map[string]any) {
+		delete(objects, "/api/v1/services?more")
+		objects["/api/v1/services"] = services
+		objects["/api/v1/namespaces/baremetal-ccm/configmaps/baremetal-cloud-config"] = config
+	})
 	return s, kubeconfig
 }
 
@@ -114,12 +118,16 @@ routed   3                      0      3                      l2+bgp      disabl
 	var document []map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(runProgram(t, "", "pools", "-o", "yaml", "--kubeconfig", kubeconfig).stdout), &document))
 	require.Equal(t, 4, document[0]["used"])
-	config := s["/api/v1/namespaces/baremetal-ccm/configmaps/baremetal-cloud-config"].(object)
-	config["data"] = object{"cloud-config.yaml": "pools: 1\n"}
+	fill := func(data object) {
+		s.change(func(objects map[string]any) {
+			objects["/api/v1/namespaces/baremetal-ccm/configmaps/baremetal-cloud-config"].(object)["data"] = data
+		})
+	}
+	fill(object{"cloud-config.yaml": "pools: 1\n"})
 	bad := runProgram(t, "", "pools", "--kubeconfig", kubeconfig)
 	require.Equal(t, statusError, bad.status)
 	require.Contains(t, bad.stderr, "baremetal-ccm/baremetal-cloud-config:1:8: pools: want a list")
-	config["data"] = object{}
+	fill(object{})
 	require.Contains(t, runProgram(t, "", "pools", "--kubeconfig", kubeconfig).stderr, "has no key cloud-config.yaml")
 	missing := runProgram(t, "", "pools", "--ccm-namespace", "elsewhere", "--kubeconfig", kubeconfig)
 	require.Contains(t, missing.stderr, "error: reading the ConfigMap elsewhere/baremetal-cloud-config: ")

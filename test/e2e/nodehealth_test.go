@@ -109,7 +109,7 @@ func (l *lab) allProxiesStop(service string, address netip.Addr) {
 		c := meta.FindStatusCondition(l.get(service).Status.Conditions, "baremetal.cloud/Announced")
 		require.NotNil(t, c)
 		require.Equal(t, metav1.ConditionTrue, c.Status)
-		require.Contains(t, c.Message, "KubeProxyUnhealthy")
+		require.Contains(t, c.Message, "(kube-proxy of node "+now+" does not work, but no other node may take it)")
 	})
 	l.stays(address, now)
 	l.requested(address)
@@ -118,7 +118,7 @@ func (l *lab) allProxiesStop(service string, address netip.Addr) {
 	}
 	l.eventually(func(t *assert.CollectT) {
 		c := meta.FindStatusCondition(l.get(service).Status.Conditions, "baremetal.cloud/Announced")
-		require.NotContains(t, c.Message, "KubeProxyUnhealthy")
+		require.NotContains(t, c.Message, "does not work")
 	})
 	l.stays(address, l.addressOwner(address))
 }
