@@ -125,7 +125,7 @@ func (m *matrix) streamBreaks() {
 	m.until(func() bool { return m.metric(`baremetal_ccm_control_streams{state="planned"}`) == "2" }, "the stream of %s still stands", node)
 	m.create("there-meanwhile", alone)
 	m.addresses("there-meanwhile", 2)
-	m.told("there-meanwhile", "NoLocalEndpoints", "NodeNotConnected 1")
+	m.told("there-meanwhile", "NoLocalEndpoints", "no announcer of node "+node+" is connected")
 	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); {
 		m.unmoved(owners)
 	}
