@@ -232,3 +232,58 @@ func TestTreeIsTrue(t *testing.T) {
 		assert.True(t, there[dir], "docs/architecture.md has %s, which is no package", dir)
 	}
 }
+
+// stepOf is a line of a way through the code: "1. `cloud.Type.method`: what happens", below pkg.
+var stepOf = regexp.MustCompile("^[0-9]+\\. `([a-z0-9/]+)\\.(?:([A-Za-z]+)\\.)?([A-Za-z]+)`: ")
+
+// The ways through the code name functions that exist.
+func TestWaysThroughTheCode(t *testing.T) {
+	_, rest, found := strings.Cut(read(t, "docs/architecture.md"), "\n## Three ways through the code\n")
+	require.True(t, found)
+	text, _, _ := strings.Cut(rest, "\n## ")
+	declared := map[string]bool{}
+	for _, s := range sources(t) {
+		for _, d := range s.syntax.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && !s.test {
+				declared[s.dir+"."+receiverOf(f)+f.Name.Name] = true
+			}
+		}
+	}
+	ways := 0
+	for line := range strings.Lines(text) {
+		if line[0] < '0' || line[0] > '9' {
+			continue
+		}
+		step := stepOf.FindStringSubmatch(line)
+		require.NotNil(t, step, line)
+		if strings.HasPrefix(line, "1. ") {
+			ways++
+		}
+		name := "pkg/" + step[1] + "."
+		if step[2] != "" {
+			name += step[2] + "."
+		}
+		name += step[3]
+		assert.True(t, declared[name], "%s does not exist", name)
+	}
+	require.Equal(t, 3, ways)
+}
+
+// receiverOf returns "Type." of a method, and nothing of a function.
+func receiverOf(f *ast.FuncDecl) string {
+	if f.Recv == nil {
+		return ""
+	}
+	kind := f.Recv.List[0].Type
+	if star, ok := kind.(*ast.StarExpr); ok {
+		kind = star.X
+	}
+	if generic, ok := kind.(*ast.IndexExpr); ok {
+		kind = generic.X
+	}
+	name, ok := kind.(*ast.Ident)
+	if !ok {
+		return ""
+	}
+	return name.Name + "."
+}
