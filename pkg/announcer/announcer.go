@@ -19,8 +19,8 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/proxyhealth"
 )
 
-// forgetAfter is how long a replica whose stream is down stays in the Status: replicas
-// get other addresses with every update.
+// forgetAfter is how long a replica with a stream that is down stays in the Status: replicas get
+// other addresses with every update.
 const forgetAfter = 10 * time.Minute
 
 // Responder answers for addresses of one family; *responder.Responder is one.
@@ -32,7 +32,7 @@ type Responder interface {
 	// AnnounceOtherwise in others. Neither waits; unsent are those for which there was no room.
 	Announce(addresses []netip.Addr) (unsent []netip.Addr, err error)
 	AnnounceOtherwise(addresses []netip.Addr) error
-	// Counts returns what was done so far; it may be called by anybody.
+	// Counts returns what was done so far; any goroutine may call it.
 	Counts() responder.Counts
 	// Close stops answering and frees everything.
 	Close()
@@ -42,7 +42,7 @@ var _ Responder = (*responder.Responder)(nil)
 
 // Speaker speaks BGP; *bgp.Speaker is one.
 type Speaker interface {
-	// Set makes d all that routers are told. It does not wait for that.
+	// Set makes d all that routers hear. It does not wait for that.
 	Set(d bgp.Desired)
 }
 
@@ -66,9 +66,9 @@ type Options struct {
 	ListenIPv4, ListenIPv6 func(socketFailed func(), heard func(*responder.Port, []byte)) Listener
 	// Report takes the node's whole state whenever it changed. It must not block.
 	Report func(plan.Report)
-	// Ask, if not nil, takes what is to be asked of the node's health, whenever that may have
-	// changed; what is learned comes by OnHealth. It must not block. Without it the node is
-	// taken for well.
+	// Ask, if not nil, takes what to ask about the node's health, whenever that may have changed;
+	// what is learned comes by OnHealth. It must not block. Without it the node is taken for
+	// well.
 	Ask func(proxyhealth.Targets)
 	// Loop, if not nil, is what Run waits by. Packets of peers are read by Run then, on a thread that
 	// is not kept waiting by others.
@@ -84,8 +84,8 @@ type Options struct {
 type Keeper interface {
 	// Keep takes the newest plan. It must not block.
 	Keep(plan.NodePlan)
-	// Counts returns how often a plan was written, and how often that failed; it may be
-	// called by anybody.
+	// Counts returns how often a plan was written, and how often that failed; any goroutine may
+	// call it.
 	Counts() (written, failed uint64)
 }
 
@@ -193,8 +193,8 @@ func (a *Announcer) OnLinks(links netstate.Snapshot) {
 	a.mailbox.addEvent(func(n *events) { n.links = &links })
 }
 
-// OnNotifyPeers takes that what is answered on an interface, by its index, is to be announced
-// again: frames reach it by another port of the network.
+// OnNotifyPeers takes that the addresses which are answered on an interface, by its index, must
+// be announced again: frames reach it by another port of the network.
 func (a *Announcer) OnNotifyPeers(index int) {
 	a.mailbox.addEvent(func(n *events) {
 		if n.again == nil {
@@ -267,8 +267,8 @@ func (a *Announcer) pauseUntilDue() time.Duration {
 	return pause
 }
 
-// leaveSegments ends everything in the order in which others can follow at once: first nothing is
-// answered any more, then peers hear it, then the cluster side.
+// leaveSegments ends everything in the order in which others can follow at once: first requests
+// are no longer answered, then peers hear it, then the cluster side.
 func (a *Announcer) leaveSegments(now time.Time) {
 	a.core.dropDesired()
 	boot := failover.Now()

@@ -33,7 +33,7 @@ func (c *core) nextBatch() []netip.Addr {
 	return slices.Concat(first, c.begin.Take(c.batchSize.applySize()))
 }
 
-// isLate reports whether the whole plan is carried out, and that nobody was told yet.
+// isLate reports whether the whole plan is carried out, and appliedVersion does not say so yet.
 func (c *core) isLate() bool {
 	return c.appliedVersion != c.nodePlan.Version && c.links != nil && !c.persisted.isWaiting() && !c.hasPending() && !c.failover.Undecided()
 }
@@ -98,7 +98,7 @@ func (c *core) reconcileAddress(now time.Time, address netip.Addr) {
 			c.reconsider.Add(address)
 		}
 	case !c.stopping && slices.Contains(o.Candidates, c.node):
-		problem = cmp.Or(o.problem, o.mute) // Also of a backup: the cluster side is to know before it matters.
+		problem = cmp.Or(o.problem, o.mute) // Also of a backup: the cluster side must know before it matters.
 	}
 	if problem != nil {
 		c.addProblem(*problem)
@@ -146,7 +146,7 @@ func (c *core) muteBy(boot time.Duration, unsent, unheard map[int]string) bool {
 }
 
 // mutedProblem returns the problem of an address whose interfaces are all mute: peers take the node for
-// down, and are to have the address if they can.
+// down, and must get the address if they can have it.
 func (c *core) mutedProblem(o option) *plan.Problem {
 	var why string
 	for _, i := range o.interfaces {

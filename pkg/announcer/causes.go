@@ -37,8 +37,8 @@ func (c *core) startCause(address netip.Addr) string {
 	return startedTakeover
 }
 
-// endCause returns why the claim to address ended: what the plan now says of it, or who claims
-// it; text is that for people.
+// endCause returns why the claim to address ended: what the plan now says of it, or which machine
+// claims it; text is that for people.
 func (c *core) endCause(address netip.Addr) (cause, text string) {
 	a, planned := c.nodePlan.Assignments.Find(address)
 	problem, claimant := c.options[address].problem, c.failover.Claimant(address)

@@ -78,7 +78,7 @@ func (c *claimants) expireHolders(boot time.Duration, answers func(netip.Addr) b
 	return c.count != before
 }
 
-// nextExpiry returns when the first is to be forgotten; 0 is never.
+// nextExpiry returns when to forget the first; 0 is never.
 func (c *claimants) nextExpiry() time.Duration {
 	next := time.Duration(0)
 	for _, by := range c.by {

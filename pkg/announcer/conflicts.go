@@ -20,8 +20,8 @@ const (
 	// defendInterval is the least time between two defences of an address (RFC 5227 section
 	// 1.1, DEFEND_INTERVAL).
 	defendInterval = 10 * time.Second
-	// heardFor is for how long it is told of a machine that claimed an address of the node's,
-	// after it was heard last: it need not speak again while it uses the address.
+	// heardFor is for how long the node reports a machine that claimed an address of the node's,
+	// after it was heard last: the machine need not speak again while it uses the address.
 	heardFor = 5 * time.Minute
 	// upkeepPause is the least time between two looks for claims that are over, and between two
 	// reports of other machines: a LAN host that sends thousands of claims in a second causes no
@@ -111,15 +111,15 @@ func (c *conflicts) acknowledgeProbing() {
 	}
 }
 
-// forgetHolders forgets who has address, and returns it.
+// forgetHolders forgets which machines have address, and returns them.
 func (c *conflicts) forgetHolders(from *claimants, address netip.Addr) map[probe.Holder]sighting {
 	before := from.removeAddress(address)
 	c.changed = c.changed || len(before) > 0
 	return before
 }
 
-// takeDue returns what is to be asked for now, if anything, at most so much, and waits for what
-// comes of it.
+// takeDue returns what to ask for now, if anything, at most so much, and waits for what comes of
+// it.
 func (c *conflicts) takeDue(boot time.Duration, most int) []plan.Probe {
 	if c.waiting {
 		return nil
@@ -140,8 +140,8 @@ func (c *conflicts) takeDue(boot time.Duration, most int) []plan.Probe {
 	return out
 }
 
-// takeAnswer takes what came of asking for addresses: who has them, or that they could not be
-// asked for.
+// takeAnswer takes what came of asking for addresses: which machines have them, or that they
+// could not be asked for.
 func (c *conflicts) takeAnswer(boot time.Duration, now time.Time, asked []plan.Probe, holders []probe.Holder, failed bool) {
 	c.waiting, c.changed = false, true
 	again := boot + c.probing.Interval
@@ -169,7 +169,7 @@ func (c *conflicts) takeAnswer(boot time.Duration, now time.Time, asked []plan.P
 	c.acknowledgeProbing()
 }
 
-// keepHolder keeps that h was found, whom known is of from before, if there is room.
+// keepHolder keeps that h was found, if there is room; known is what was known of h before.
 func (c *conflicts) keepHolder(in *claimants, h probe.Holder, known sighting, boot time.Duration, now time.Time) {
 	if known.since == 0 {
 		known.since = now.Unix()
@@ -179,9 +179,8 @@ func (c *conflicts) keepHolder(in *claimants, h probe.Holder, known sighting, bo
 }
 
 // takeClaim takes that another machine claims an address that the node answers for. It reports
-// whether that is news, and whether the node is to defend the address if it may (RFC 5227
-// section 2.4, (c): it never gives the address up, and does not defend it again within
-// defendInterval).
+// whether that is news, and whether the node must defend the address if it may (RFC 5227 section
+// 2.4, (c): it never gives the address up, and does not defend it again within defendInterval).
 func (c *conflicts) takeClaim(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
 	known, again := c.heard.findHolder(h)
 	c.counts.Claimed++
@@ -204,7 +203,7 @@ func (c *conflicts) markDefended(boot time.Duration, address netip.Addr) {
 	c.changed = true
 }
 
-// markOwed notes that address is to be defended as soon as it may be. The claim that came too early
+// markOwed notes that the node must defend address as soon as it may. The claim that came too early
 // may be the last one, and is what other hosts believe until then.
 func (c *conflicts) markOwed(address netip.Addr) { c.owed[address] = true }
 
@@ -221,7 +220,7 @@ func (c *conflicts) takeOwed(boot time.Duration) []netip.Addr {
 }
 
 // expireClaims forgets what is over: claims that were not heard again, and those to addresses that
-// the node does not answer for any longer. It looks once in upkeepPause.
+// the node no longer answers for. It looks once in upkeepPause.
 func (c *conflicts) expireClaims(boot time.Duration, answers func(netip.Addr) bool) {
 	if c.expired != 0 && boot < c.expired+upkeepPause {
 		return
@@ -234,7 +233,7 @@ func (c *conflicts) expireClaims(boot time.Duration, answers func(netip.Addr) bo
 	})
 }
 
-// nextProbe returns when something is to be asked for; 0 is never.
+// nextProbe returns when to ask for something; 0 is never.
 func (c *conflicts) nextProbe() time.Duration {
 	next := time.Duration(0)
 	if !c.waiting {
@@ -268,8 +267,8 @@ func earlierDuration(a, b time.Duration) time.Duration {
 	return a
 }
 
-// updateListed brings what is told of other machines up to date, once in upkeepPause, and reports
-// whether it did.
+// updateListed brings what is reported of other machines up to date, once in upkeepPause, and
+// reports whether it did.
 func (c *conflicts) updateListed(boot time.Duration) bool {
 	if !c.changed || c.listedAt != 0 && boot < c.listedAt+upkeepPause {
 		return false

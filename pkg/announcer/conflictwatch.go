@@ -14,7 +14,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// Listener hears who else claims addresses of one family that the node answers for;
+// Listener hears which other machines claim addresses of one family that the node answers for;
 // *responder.Responder with the protocol arp.Claims or ndp.Claims is one.
 type Listener interface {
 	// Apply makes ports the whole of what is listened for and says by interface index where
@@ -41,8 +41,9 @@ func (a *Announcer) addListener(f family, make func(failed func(), heard func(*r
 	})
 }
 
-// takeConflicts takes what came of probing and who claims the node's addresses, and returns the
-// addresses to defend. It reports whether that changes what is told of other machines.
+// takeConflicts takes what came of probing and which machines claim the node's addresses, and
+// returns the addresses to defend. It reports whether that changes what is reported of other
+// machines.
 func (a *Announcer) takeConflicts(now time.Time, boot time.Duration, n events) (defend []netip.Addr, any bool) {
 	for _, answer := range n.answers {
 		a.core.conflicts.takeAnswer(boot, now, answer.asked, answer.holders, answer.failed)
@@ -68,7 +69,7 @@ func (a *Announcer) takeConflicts(now time.Time, boot time.Duration, n events) (
 
 // addConflict takes that a machine claims an address. It reports whether that is news, and
 // whether to defend the address: against a node of the cluster it is not, failover settles that,
-// nor where one that may answer for it could not be told from a stranger.
+// nor where one that may answer for it could not be distinguished from a stranger.
 func (c *core) addConflict(boot time.Duration, now time.Time, h probe.Holder) (news, defend bool) {
 	if _, known := c.subnets.nodes[h.MAC]; known || !c.claims.Has(h.Address) {
 		return false, false
@@ -110,7 +111,7 @@ func (a *Announcer) reannounceNow(now time.Time) {
 	}
 }
 
-// defendAddresses has addresses announced that the node still answers for.
+// defendAddresses schedules announcements of those of addresses that the node still answers for.
 func (a *Announcer) defendAddresses(now time.Time, addresses []netip.Addr) {
 	for _, address := range addresses {
 		if a.core.claims.Has(address) {

@@ -55,7 +55,7 @@ func (f *frames) spendFrames(now time.Time, n int) {
 }
 
 // freeAt returns when n frames may leave if reserved of them are for others, or the zero time if
-// they may at once. More than a burst never may: then it is when none counts any longer.
+// they may at once. More than a burst never may: then it is when none still counts.
 func (f *frames) freeAt(n, reserved int) time.Time {
 	over := f.total + n + reserved - f.pacing.Burst
 	at := time.Time{}

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// logPause is the least time between two lots of lines; what happens in between
-	// is told together.
+	// logPause is the least time between two lots of lines; what happens in between is logged
+	// together.
 	logPause = time.Second
 	// logNamesLimit is how many addresses a line about several names.
 	logNamesLimit = 3

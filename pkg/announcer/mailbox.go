@@ -21,10 +21,10 @@ const maxPackets = 4096
 const maxClaims = 1024
 
 // mailbox collects what others tell the announcer until its owner looks. Of each kind only
-// the newest is kept, and of packets a bounded number, so that nobody ever waits and
-// nothing piles up.
+// the newest is kept, and of packets a bounded number, so that no caller ever waits and nothing
+// piles up.
 type mailbox struct {
-	// wake has the owner look.
+	// wake makes the owner look.
 	wake func()
 
 	// some reports whether there is something: an owner that looks for nothing has no lock to wait for.
@@ -38,7 +38,7 @@ type events struct {
 	// plans holds the newest plan of each replica: which counts is the core's to say.
 	plans map[string]plan.NodePlan
 	links *netstate.Snapshot
-	// again are the indexes of interfaces whose addresses are to be announced again.
+	// again are the indexes of interfaces whose addresses must be announced again.
 	again map[int]bool
 	// health is what was learned last of the node's health.
 	health *proxyhealth.Result
@@ -46,7 +46,7 @@ type events struct {
 	packets []failover.Arrival
 	// probes are what came of asking the segment for addresses.
 	probes []probed
-	// answers are what came of probing addresses, and claims who claims the node's.
+	// answers are what came of probing addresses, and claims which machines claim the node's.
 	answers []answered
 	claims  []probe.Holder
 	// peersFailed reports whether a socket to peers failed.
@@ -63,7 +63,8 @@ type probed struct {
 	answered map[netip.Addr]bool
 }
 
-// answered is what came of probing: who has which of the addresses asked for, or that it failed.
+// answered is what came of probing: which machine has which of the addresses asked for, or that
+// it failed.
 type answered struct {
 	asked   []plan.Probe
 	holders []probe.Holder

@@ -24,7 +24,7 @@ var loopbacks = []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopbac
 
 // nodeHealth is what an announcer knows of whether its node serves traffic.
 type nodeHealth struct {
-	// asks reports whether there is somebody to ask.
+	// asks reports whether there is an Options.Ask.
 	asks bool
 	// proxy is what is asked, "" for nothing, ports counts the options and routes by what is
 	// asked for them, and changed reports that what is asked may be another than was last.
@@ -51,7 +51,7 @@ func newNodeHealth() nodeHealth {
 	return nodeHealth{result: proxyhealth.Result{Works: true}, ports: map[proxyhealth.Port]int{}, doubts: map[string]doubt{}}
 }
 
-// healthTargets takes what is to be asked for the addresses of the plan: nothing without any.
+// healthTargets returns what to ask for the addresses of the plan: nothing without any.
 func (c *core) healthTargets() proxyhealth.Targets {
 	c.health.changed = false
 	if c.health.proxy == "" {
@@ -120,7 +120,8 @@ func (c *core) setHealth(r proxyhealth.Result) {
 	}
 }
 
-// keepHealth keeps r, and has the options made again for which that makes a difference.
+// keepHealth keeps r, and notes the options to make again: those for which that makes a
+// difference.
 func (c *core) keepHealth(r proxyhealth.Result) {
 	before := c.health.result
 	c.health.result = r
@@ -131,10 +132,10 @@ func (c *core) keepHealth(r proxyhealth.Result) {
 	}
 }
 
-// demandAnswer has the proxy asked anew.
+// demandAnswer demands that the proxy is asked anew.
 func (f *nodeHealth) demandAnswer(boot time.Duration) { f.anew, f.changed = boot, true }
 
-// judgeHealth says whether the node is unhealthy, and whether that is news. What others are to do because of
+// judgeHealth reports whether the node is unhealthy, and whether that is news. What others do because of
 // that is decided by an answer that is no older.
 func (f *nodeHealth) judgeHealth(boot time.Duration) (unhealthy, news bool) {
 	at, ever := f.result.UnhealthyAt(f.after)

@@ -89,7 +89,8 @@ func (s *subnets) interfacesFor(selector string, address netip.Addr) ([]netstate
 	return known.interfaces, known.err
 }
 
-// chooseInterfaces applies the rule that the cluster applies too, to what the cluster is told.
+// chooseInterfaces applies the rule that the cluster applies too, to what the cluster gets in
+// reports.
 func (s *subnets) chooseInterfaces(selector string, address netip.Addr) ([]netstate.Interface, error) {
 	selected, err := plan.SelectInterfaces(selector, address, s.report)
 	if err != nil {
@@ -108,7 +109,7 @@ func (s *subnets) chooseInterfaces(selector string, address netip.Addr) ([]netst
 	return out, nil
 }
 
-// answer is one address that is to be answered, and where.
+// answer is one address that the node must answer for, and where.
 type answer struct {
 	claim plan.Claim
 	// interfaces are sorted by name and not empty.

@@ -65,9 +65,9 @@ type peerLink struct {
 	index int
 }
 
-// mayAnswer says whether the node may answer: what it sent to peers last is so recent that
-// none of them can have taken it for down. Whoever answers asks, so that nobody does while
-// the owner does not run.
+// mayAnswer reports whether the node may answer: what it sent to peers last is so recent that
+// none of them can have taken it for down. Each responder asks before it answers, so that none
+// answers while the owner does not run.
 func (n *peerTransport) mayAnswer() bool {
 	deadline := n.deadline.Load()
 	return deadline == 0 || int64(failover.Now()) < deadline
@@ -156,7 +156,7 @@ func (n *peerTransport) followPeer(from failover.Arrival, counted error) {
 	}
 }
 
-// countHeard tells failover how much was heard from anybody, where that may come to count.
+// countHeard tells failover how much was heard from any sender, where that may come to count.
 func (n *peerTransport) countHeard(boot time.Duration, s *failover.Node) {
 	if !s.Apart() || boot < n.looked+framesPause {
 		return

@@ -11,8 +11,8 @@ import (
 // meanwhile.
 const leaderWaitLimit = time.Second
 
-// persistedPlan is what is to be known of a plan that an earlier life of the announcer accepted. It
-// is zero once a leader has spoken.
+// persistedPlan is what the announcer has to know of a plan that an earlier life of the announcer
+// accepted. It is zero once a leader has spoken.
 type persistedPlan struct {
 	// unconfirmed reports whether no leader has spoken yet.
 	unconfirmed bool
@@ -32,7 +32,7 @@ func (c *core) restorePlan(boot time.Duration, set plan.NodePlan) {
 	c.nodePlan, c.persisted = set, persistedPlan{unconfirmed: true, until: boot + leaderWaitLimit}
 }
 
-// resumePlan reports whether the plan of an earlier life is to be carried out from now on.
+// resumePlan reports whether to carry out the plan of an earlier life from now on.
 func (c *core) resumePlan(boot time.Duration) bool {
 	if !c.persisted.isWaiting() || boot < c.persisted.until {
 		return false

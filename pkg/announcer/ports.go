@@ -27,13 +27,14 @@ func keyOf(f family, i netstate.Interface) portKey {
 	return portKey{f, i.Index, i.Name, string(slices.Concat(append([]net.HardwareAddr{i.MAC}, i.Ports...)...))}
 }
 
-// addAddress has address answered on interfaces too, and remove no more.
+// addAddress adds interfaces to those on which address is answered, and removeAddress takes them
+// away.
 func (p ports) addAddress(address netip.Addr, interfaces []netstate.Interface) {
 	for _, i := range interfaces {
 		key := keyOf(familyOf(address), i)
 		port := responder.Port{Index: i.Index, Name: i.Name, MAC: i.MAC, Ports: i.Ports}
 		if known := p[key]; known != nil {
-			port = *known // Whoever has it keeps what it was.
+			port = *known // A responder that has it keeps what it was.
 		}
 		port.Addresses = port.Addresses.With(responder.Address(address))
 		p[key] = &port
@@ -69,7 +70,7 @@ func (p ports) portsOf(f family) []*responder.Port {
 type peerInterfaces map[string]map[string]int
 
 // countOption counts o, or with a negative by counts it no more. It reports whether an interface
-// begins or ends to carry something for somebody.
+// begins or ends to carry something for a peer, or at all.
 func (c peerInterfaces) countOption(o option, by int) (changed bool) {
 	for _, i := range o.interfaces {
 		changed = c.countPeer("", i.Name, by) || changed

@@ -11,10 +11,10 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/proxyhealth"
 )
 
-// routeGate are the routes that routers are told. A new one waits until the node's service
-// proxy serves it: to go on takes less than to begin. It does not wait for
-// ever, or what is asked could leave an address without any route; the cluster side has by
-// then taken the routes of a node that is unhealthy away, where others are well.
+// routeGate are the routes that routers hear. A new one waits until the node's service proxy
+// serves it: to go on takes less than to begin. It does not wait for ever, or what is asked could
+// leave an address without any route; the cluster side has by then taken the routes of a node
+// that is unhealthy away, where others are well.
 type routeGate struct {
 	// ever reports whether routers were told something, and routes what.
 	ever   bool
@@ -24,7 +24,7 @@ type routeGate struct {
 }
 
 // bgpDesired returns what the node says to routers, or false while it does not know yet: what a
-// router was told before a restart is to be said again as a whole.
+// router heard before a restart must be said again as a whole.
 func (c *core) bgpDesired(boot time.Duration) (bgp.Desired, bool) {
 	if c.links == nil || c.nodePlan.Version.IsZero() || !c.routeGate.ever && !c.health.isKnown() {
 		return bgp.Desired{}, false
@@ -38,8 +38,8 @@ func (c *core) bgpDesired(boot time.Duration) (bgp.Desired, bool) {
 	return d, true
 }
 
-// gateRoutes returns those of wanted that routers are told, and the prefixes of the others; all
-// are sorted by prefix. Where routers are told all that is wanted, that is not looked at again.
+// gateRoutes returns those of wanted that routers hear, and the prefixes of the others; all are
+// sorted by prefix. Where routers hear all that is wanted, that is not looked at again.
 func (c *core) gateRoutes(boot time.Duration, wanted []plan.Route) (told []plan.Route, withheld []netip.Prefix) {
 	before, since := c.routeGate.routes, c.routeGate.withheld
 	if c.routeGate.ever && len(since) == 0 && plan.SameRoutes(before, wanted) {
@@ -68,7 +68,7 @@ func (c *core) gateRoutes(boot time.Duration, wanted []plan.Route) (told []plan.
 	return told, withheld
 }
 
-// nextDue returns when the first route that is withheld is told in any case; 0 is never.
+// nextDue returns when the first route that is withheld is announced in any case; 0 is never.
 func (r *routeGate) nextDue() time.Duration {
 	first := time.Duration(0)
 	for _, at := range r.withheld {

@@ -17,7 +17,7 @@ const (
 	sendAgain = 50 * time.Millisecond
 )
 
-// schedule knows when which address is to be announced unasked. It is pure.
+// schedule knows when to announce which address unasked. It is pure.
 type schedule struct {
 	pacing plan.Pacing
 	// firsts has the addresses that are announced at once, bursts those that are announced
@@ -41,9 +41,9 @@ func (s schedule) startBurst(address netip.Addr, now time.Time) {
 	s.left[address] = s.pacing.Repeat
 }
 
-// renewBurst has a burst follow, whose first announcement does not wait for others. Where a burst is under
-// way it waits until Interval has passed since the last one: no address is announced more often than
-// in a burst, however often this is called.
+// renewBurst makes a burst follow. Its first announcement does not wait for others. Where a burst is under
+// way it waits until Interval has passed since the last one: no address is announced more often than in a
+// burst, however often this is called.
 func (s schedule) renewBurst(address netip.Addr, now time.Time) {
 	at := now
 	if last := s.last[address]; s.left[address] > 0 && !now.Before(last) {
@@ -57,7 +57,7 @@ func (s schedule) renewBurst(address netip.Addr, now time.Time) {
 	s.left[address] = s.pacing.Repeat
 }
 
-// putOff has addresses announced soon whose first announcement could not leave.
+// putOff schedules an announcement soon for addresses whose first announcement could not leave.
 func (s schedule) putOff(now time.Time, addresses []netip.Addr) {
 	for _, address := range addresses {
 		if s.firsts.Has(address) {
@@ -82,7 +82,8 @@ func (s schedule) repeatBurst(address netip.Addr, now time.Time) {
 	s.left[address] = s.pacing.Repeat
 }
 
-// announceOnce has address announced now, as far as others leave room, beside what is to come of it.
+// announceOnce schedules an announcement of address now, as far as others leave room, beside those
+// that are due later.
 func (s schedule) announceOnce(address netip.Addr, now time.Time) {
 	if s.left[address] == 0 {
 		s.periods.Delete(address)

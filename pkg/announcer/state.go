@@ -26,15 +26,15 @@ const retryAfter = time.Second
 type core struct {
 	node string
 
-	// nodePlan is the newest plan that was accepted, by this life or an earlier one, and kept
-	// what is to be known of the latter.
+	// nodePlan is the newest plan that was accepted, by this life or an earlier one, and
+	// persisted what the announcer has to know of the latter.
 	nodePlan  plan.NodePlan
 	persisted persistedPlan
 	// links is the newest state of the interfaces; nil until there is one.
 	links     *netstate.Snapshot
 	stopping  bool
 	batchSize batchSize
-	// retry reports whether a socket failed and is to be opened at retryAt.
+	// retry reports whether a socket failed and must be opened at retryAt.
 	retry     bool
 	retryAt   time.Time
 	lastRetry time.Time
@@ -64,14 +64,14 @@ type core struct {
 	// failing are the addresses for which no socket could be opened of late, and why.
 	failing        map[netip.Addr]plan.Problem
 	takeoverProbes unasked
-	// reconsider are addresses whose options are to be made again. Those that the plan did not
-	// have before are urgent: a new leader has all lists carried out anew, and who waits for a
-	// new address is not to wait for that.
+	// reconsider are addresses whose options must be made again. Those that the plan did not have
+	// before are urgent: a new leader makes the node carry out all lists anew, and a Service that
+	// waits for a new address must not wait for that.
 	reconsider addressqueue.Queue
-	// failover knows who claims what.
+	// failover knows which node claims which address.
 	failover *failover.Node
 
-	// bgp is how the sessions to routers fare, and released the routes that they are told.
+	// bgp is how the sessions to routers fare, and routeGate the routes that they hear.
 	bgp       bgp.State
 	routeGate routeGate
 	// nodeIPs are the Node's addresses, and identifier is the node's BGP Identifier, chosen once:
@@ -80,9 +80,9 @@ type core struct {
 	identifier netip.Addr
 
 	// touched are the addresses to carry out anew, and begin those of them, in order, that
-	// the node will begin to answer for; wants is what is to be answered, and ports is that by
-	// interface. Like every map that is emptied again and again, touched is
-	// made anew: one that was large once takes as long to walk ever after.
+	// the node will begin to answer for; desired is what to answer, and ports is that by
+	// interface. Like every map that is emptied again and again, touched is made anew: one that
+	// was large once takes as long to walk ever after.
 	touched map[netip.Addr]bool
 	begin   addressqueue.Queue
 	// passed reports whether begin waited for others in the last turn.
@@ -91,7 +91,7 @@ type core struct {
 	ports   ports
 
 	// What follows is the state that was reached: failed is where sockets could not be
-	// opened, listed are the problems as a list, and claimed the claims as they are told.
+	// opened, listed are the problems as a list, and claimed the claims as they are reported.
 	failed         failures
 	claims         plan.Index[Claim]
 	problems       plan.Index[plan.Problem]
@@ -123,7 +123,7 @@ func newCore(node string, boot uint64) *core {
 }
 
 // acceptPlanAt is offer for a plan that has just come. revoked reports whether the plan before
-// was one of an authority that is not trusted any longer.
+// was one of an authority that is no longer trusted.
 func (c *core) acceptPlanAt(boot time.Duration, set plan.NodePlan) (revoked bool, err error) {
 	revoked = plan.Overturns(c.nodePlan, set)
 	if !c.terms.allowsTerm(boot, c.nodePlan, set) {
@@ -190,7 +190,7 @@ func (c *core) setLinks(boot time.Duration, links netstate.Snapshot) {
 }
 
 // interfaceReturned reports whether an interface that was there carries addresses again, or those of
-// one family. Those that lead to Pods do so with every Pod, and nobody is heard there.
+// one family. Those that lead to Pods do so with every Pod, and no peer is heard there.
 func interfaceReturned(before, after netstate.Snapshot) bool {
 	return slices.ContainsFunc(after.Report(), func(r plan.Interface) bool {
 		i, _ := after.Find(r.Name)
@@ -199,7 +199,7 @@ func interfaceReturned(before, after netstate.Snapshot) bool {
 	})
 }
 
-// dropDesired makes the core want nothing any more.
+// dropDesired makes the core want nothing from now on.
 func (c *core) dropDesired() {
 	c.stopping = true
 	c.failover.Leave()
@@ -238,7 +238,7 @@ func (c *core) configureFailover(boot time.Duration) {
 	}
 }
 
-// reconsiderAll has all options made again.
+// reconsiderAll notes that all options must be made again.
 func (c *core) reconsiderAll() { addressqueue.AddKeys(&c.reconsider, c.options) }
 
 // subnetsChanged reports whether interfaces or peers are others than options were made by.
@@ -324,7 +324,7 @@ func (c *core) socketFailed(now time.Time) {
 	}
 }
 
-// retryDue reports whether sockets are to be opened again.
+// retryDue reports whether to open sockets again.
 func (c *core) retryDue(now time.Time) bool { return c.retry && !c.retryAt.After(now) }
 
 // retryNow lets sockets that failed be opened again.

@@ -24,7 +24,7 @@ type Status struct {
 	// has confirmed it in this one.
 	Persisted bool
 	// Working reports whether the node's service proxy works, as far as it is asked, and Unhealthy that
-	// it has not for so long that others are to answer.
+	// it has not for so long that others must answer.
 	Working, Unhealthy bool
 	// Written and Unwritten count how often a plan was written for the next life, and how
 	// often that failed.

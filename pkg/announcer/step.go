@@ -193,8 +193,8 @@ func (a *Announcer) acceptPlans(boot time.Duration, plans map[string]plan.NodePl
 }
 
 // applyState makes the sockets answer what the core wants, as far as a portion goes, and
-// reports what was reached. Before peers hear of anything, what the node claims no more is
-// not answered any more.
+// reports what was reached. Before peers hear of anything, the node ceases to answer for what it
+// no longer claims.
 func (a *Announcer) applyState(now time.Time, boot time.Duration) {
 	waiting := a.core.reconsider.Len()
 	a.applyBatch(now)

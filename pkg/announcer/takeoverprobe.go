@@ -23,8 +23,8 @@ const (
 	crowdMost  = 100
 )
 
-// unasked are addresses that segments are asked for before they are taken over, which nobody answers
-// for meanwhile. They wait for no other frame, only for each other. It is pure.
+// unasked are addresses that segments are asked for before they are taken over, which no node
+// answers for meanwhile. They wait for no other frame, only for each other. It is pure.
 type unasked struct {
 	addressqueue.Queue
 	// frames are those that leave for them.
@@ -108,8 +108,8 @@ func (a *Announcer) probeForTakeover(addresses []netip.Addr) {
 	}
 }
 
-// awaitProbe waits for the answers to question. Where the segment could not be asked, somebody
-// may answer: it is asked again later.
+// awaitProbe waits for the answers to question. Where the segment could not be asked, another
+// machine may answer for an address: it is asked again later.
 func (a *Announcer) awaitProbe(asked []netip.Addr, question *probe.Question, err error) {
 	var answered map[netip.Addr]bool
 	if err == nil {

@@ -2,10 +2,10 @@ package announcer
 
 import "time"
 
-// Loop is what the owner waits by; *realtime.Loop is one. Wake may be called by anybody, the rest
-// by the owner.
+// Loop is what the owner waits by; *realtime.Loop is one. Any goroutine may call Wake, and the
+// owner the rest.
 type Loop interface {
-	// Begin makes the calling goroutine the owner, on a thread of its own, and Hasten has that
+	// Begin makes the calling goroutine the owner, on a thread of its own, and Hasten makes that
 	// go before others.
 	Begin()
 	Hasten()
@@ -32,7 +32,7 @@ type waiting struct {
 
 func newWaiting(loop Loop) waiting { return waiting{loop, make(chan struct{}, 1)} }
 
-// wakeOwner has the owner look; anybody may call it.
+// wakeOwner makes the owner look; any goroutine may call it.
 func (w waiting) wakeOwner() {
 	if w.loop != nil {
 		w.loop.Wake()

@@ -8,7 +8,7 @@
 //
 //	runner := bfd.New(bfd.Options{Loop: loop, OnEvent: func(e bfd.Event) {
 //		if e.Failure() {
-//			// The path to e.Peer was Up and is not any more.
+//			// The path to e.Peer was Up and no longer is.
 //		}
 //	}})
 //	err := runner.Set([]bfd.SessionConfig{{Peer: router, TransmitInterval: …}})

@@ -14,7 +14,7 @@ type kind int
 
 const (
 	// known are packets with the discriminator of a session. It is random, and only the peer and
-	// those who see its packets know it.
+	// machines that see its packets know it.
 	known kind = iota
 	// starting are packets without a discriminator from the address of a peer, which may begin or
 	// have begun anew.

@@ -21,7 +21,7 @@ const (
 	sourcePortTries = 100
 )
 
-// now returns the time by a clock that goes on while the machine sleeps, and nobody sets.
+// now returns the time by a clock that goes on while the machine sleeps, and that cannot be set.
 func now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

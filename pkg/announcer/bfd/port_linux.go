@@ -47,8 +47,8 @@ func openPort(s socket, admitted []admission) (*port, error) {
 		}
 		p.receivers[k] = &receiver{fd: fd, socket: s, empty: now(), pace: rate.NewLimiter(strangeRate, strangeRate)}
 		if k == known {
-			// No other program may have the port. So the first socket shares it with nobody, and only
-			// then lets the others in.
+			// No other program may have the port. So the first socket is bound without sharing it,
+			// and only then lets the others in.
 			err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 		}
 		if err != nil {
@@ -106,7 +106,7 @@ func attachProgram(fd, option int, program []bpf.RawInstruction) error {
 	return nil
 }
 
-// admitSessions has the kernel take packets for those of sessions that are admitted.
+// admitSessions makes the kernel take packets for those of sessions that are admitted.
 func (p *port) admitSessions(s socket, admitted []admission) error {
 	if p.admitted != nil && slices.Equal(p.admitted, admitted) {
 		return nil
@@ -156,7 +156,7 @@ type receiver struct {
 	about  [256]byte
 }
 
-// readDatagrams reads datagrams, at most so many, and returns for how long no more are to be read.
+// readDatagrams reads datagrams, at most so many, and returns for how long to read no more.
 func (r *receiver) readDatagrams(most int) time.Duration {
 	began, wall := now(), time.Now()
 	n := 0

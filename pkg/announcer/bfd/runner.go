@@ -33,18 +33,18 @@ type Options struct {
 	// OnEvent, if not nil, takes every change of a session's state, in order. It is called by
 	// the goroutine that keeps the sessions alive and must not block.
 	OnEvent func(Event)
-	// AdminDown reports whether the peer of a session that Set leaves out, or that ends with Run, is
-	// told so, by three packets. It will not take the end for a failure. Otherwise it finds
-	// out by silence.
+	// AdminDown reports whether the peer of a session that Set leaves out, or that ends with Run,
+	// hears so, by three packets. It will not take the end for a failure. Otherwise it finds out by
+	// silence.
 	AdminDown bool
 	// Loop is what Run waits by, and reads packets when it says so. Run closes it.
 	Loop Loop
 }
 
-// Loop is what the owner waits by; *realtime.Loop is one. Wake may be called by anybody, the rest
-// by the owner.
+// Loop is what the owner waits by; *realtime.Loop is one. Any goroutine may call Wake, and the
+// owner the rest.
 type Loop interface {
-	// Begin makes the calling goroutine the owner, on a thread of its own. Hasten has that go
+	// Begin makes the calling goroutine the owner, on a thread of its own. Hasten makes that go
 	// before others, and Relax no more.
 	Begin()
 	Hasten()
@@ -179,7 +179,7 @@ func (r *Runner) Run(ctx context.Context) error {
 
 // awaitEvents waits for what happens. Where very much does, it waits a moment longer and does all of it in
 // one turn: to wake up costs more than to send or to read a packet. When a packet came the kernel
-// says, so that nobody is called gone for that.
+// says, so that no peer is called gone for that.
 func (r *Runner) awaitEvents(pause time.Duration) {
 	// Without sessions it is in no hurry, and leaves to others what the kernel has to grant.
 	if busy := !r.hasEnded(); busy != r.hurried {
@@ -203,7 +203,7 @@ func (r *Runner) hasEnded() bool {
 	return len(r.sessions)+len(r.leaving) == 0
 }
 
-// stepAll does what is to be done and returns when the next turn is due at the latest.
+// stepAll does what is due and returns when the next turn is due at the latest.
 func (r *Runner) stepAll() time.Duration {
 	next := r.stepDue()
 	for _, e := range r.takeEvents() {
@@ -228,7 +228,7 @@ func (r *Runner) stepDue() time.Duration {
 	}
 	r.openSockets(r.now())
 	r.takeIn(false)
-	// However long ago the turn was due, nobody is called gone for what has not been read.
+	// However long ago the turn was due, no peer is called gone for what has not been read.
 	now, drained := r.now(), false
 	for s := r.timers.firstDue(now); s != nil; s = r.timers.firstDue(now) {
 		if !drained && s.machine.Silent(now) {

@@ -29,7 +29,7 @@ type session struct {
 	heard, gap time.Duration
 }
 
-// admission is how packets of the session are told from others.
+// admission is how packets of the session are distinguished from others.
 func (s *session) admission() admission {
 	return admission{s.machine.Status().Discriminator, s.config.Peer, s.config.ReceiveInterval}
 }

@@ -34,7 +34,7 @@ func (c SessionConfig) sameAs(other SessionConfig) bool {
 
 // beginSession makes a new session.
 func (r *Runner) beginSession(c SessionConfig) {
-	if old := r.leaving[c.Key]; old != nil { // The peer is to hear one of them.
+	if old := r.leaving[c.Key]; old != nil { // The peer must hear only one of them.
 		r.forgetSession(old)
 	}
 	discriminator := rand.Uint32()

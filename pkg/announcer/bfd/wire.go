@@ -10,8 +10,8 @@ const (
 	singleHopPort, multihopPort = 3784, 4784
 	// firstSourcePort is the first that packets may be sent from (RFC 5881 §4).
 	firstSourcePort = 49152
-	// singleHopTTL is what packets leave with, and arrive with if nobody forwarded them
-	// (RFC 5881 §5).
+	// singleHopTTL is what packets leave with, and arrive with if no router forwarded them (RFC
+	// 5881 §5).
 	singleHopTTL = 255
 )
 
@@ -35,8 +35,8 @@ type wire interface {
 	Close()
 }
 
-// admission is how packets of a session are told from all others: by the discriminator that the
-// peer was given, and, until it knows that, by where they come from.
+// admission is how packets of a session are distinguished from all others: by the discriminator
+// that the peer was given, and, until it knows that, by where they come from.
 type admission struct {
 	discriminator uint32
 	peer          netip.Addr

@@ -46,7 +46,7 @@ func (p Peer) bfdConfig() (bfd.SessionConfig, bool) {
 	return c, p.BFD.Watches()
 }
 
-// watchPaths has the paths watched that are wanted now. The caller holds mu.
+// watchPaths makes BFD watch the paths that are wanted now. The caller holds mu.
 func (s *Speaker) watchPaths() {
 	if s.options.BFD == nil {
 		return
@@ -83,7 +83,7 @@ func (s *Speaker) watchesAny() bool {
 }
 
 // OnBFD takes that the state of a path has changed. Sessions over one that failed are ended
-// at once. Anybody may call it, and it does not wait.
+// at once. Any goroutine may call it, and it does not wait.
 func (s *Speaker) OnBFD(e bfd.Event) {
 	if !s.noteBFD(e) {
 		return

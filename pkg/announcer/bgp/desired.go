@@ -88,16 +88,16 @@ func (p Peer) carriesPrefix(prefix netip.Prefix) bool {
 
 // update is what a Speaker tells its process: the first one all, each later one what is new.
 type update struct {
-	// Seq is repeated in the state that has it carried out.
+	// Seq is repeated in the state that reports it as carried out.
 	Seq uint64
 	// Config replaces peers and advertisements; nil leaves them.
 	Config *config `json:",omitempty"`
 	// Routes are new or changed; Withdrawn are there no more.
 	Routes    []plan.Route   `json:",omitempty"`
 	Withdrawn []netip.Prefix `json:",omitempty"`
-	// Broken are peers whose sessions are to be ended, because the path to them failed.
+	// Broken are peers with sessions that must be ended, because the path to them failed.
 	Broken []breakdown `json:",omitempty"`
-	// Leave reports whether the process is to end as its announcer does.
+	// Leave reports whether the process must end as its announcer does.
 	Leave bool `json:",omitempty"`
 }
 

@@ -7,9 +7,9 @@
 // gobgp panic ends that process and nothing else: ARP and NDP go on, and the process is
 // started again as after a graceful restart (RFC 4724). What routers send is held in its
 // memory, which is bounded apart from the announcer's. And gobgp has no way to end without
-// a NOTIFICATION, which would make routers drop what they are to keep, but to end its process.
+// a NOTIFICATION, which would make routers drop what they must keep, but to end its process.
 //
-// In that process each peer has a gobgp server of its own, which holds just what that peer
-// is to hear: gobgp keeps no policy for single peers, and one peer's restart is not to wait
-// for another one.
+// In that process each peer has a gobgp server of its own, which holds just what that peer must
+// hear: gobgp keeps no policy for single peers, and one peer's restart must not wait for another
+// one.
 package bgp

@@ -7,7 +7,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// path is one prefix with its attributes as one peer is to hear it.
+// path is one prefix with its attributes as one peer must hear it.
 type path struct {
 	prefix netip.Prefix
 	attributes
@@ -29,7 +29,7 @@ func (a attributes) equalAttributes(b attributes) bool {
 		slices.Equal(a.communities, b.communities) && slices.Equal(a.large, b.large)
 }
 
-// pathTo returns what peer is to hear of route, or false where it is nothing.
+// pathTo returns what peer must hear of route, or false where it is nothing.
 func pathTo(peer Peer, route plan.Route, advertisements map[string]plan.Advertisement) (path, bool) {
 	out := path{prefix: route.Prefix, attributes: attributes{nextHop: peer.nextHop(route.Prefix)}}
 	if !out.nextHop.IsValid() || !peer.carriesPrefix(route.Prefix) {

@@ -15,7 +15,7 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// manyRoutes is how many routes a router may send in a session before that is told.
+// manyRoutes is how many routes a router may send in a session before that is reported.
 const manyRoutes = 10000
 
 // session is what one peer hears, by a gobgp and the dialer before it. One goroutine owns it.
@@ -27,14 +27,14 @@ type session struct {
 	dialer     *dialer.Dialer
 	// local is the node's address of the last connection to the router.
 	local netip.Addr
-	// paths are what the peer is told, and shared the different attributes that they have: many
+	// paths are what the peer hears, and shared the different attributes that they have: many
 	// prefixes have the same.
 	paths  map[netip.Prefix]*attributes
 	shared []*attributes
 	// ipv4 and ipv6 are how many paths there are of each family.
 	ipv4, ipv6 int
 	// plain reports whether the router, when it was connected to last, did not take IPv4 prefixes
-	// with IPv6 next hops, and that it should. It is told none.
+	// with IPv6 next hops, and that it should. It hears none.
 	plain  bool
 	cancel context.CancelFunc
 }
@@ -97,7 +97,7 @@ func (s *session) change(peer Peer, t table) error {
 	return s.begin(func() error { return s.applyTable(t) })
 }
 
-// begin has gobgp begin anew at once: of itself it waits for five seconds after an end. Between
+// begin makes gobgp begin anew at once: of itself it waits for five seconds after an end. Between
 // is done while it has no peer.
 func (s *session) begin(between func() error) error {
 	ctx := context.Background()
@@ -139,7 +139,7 @@ func (s *session) applyTable(t table) error {
 	return nil
 }
 
-// announceRoute tells the peer what it is to hear of r.
+// announceRoute tells the peer what it must hear of r.
 func (s *session) announceRoute(r plan.Route, advertisements map[string]plan.Advertisement) error {
 	p, ok := pathTo(s.reached(), r, advertisements)
 	if !ok {
@@ -148,8 +148,8 @@ func (s *session) announceRoute(r plan.Route, advertisements map[string]plan.Adv
 	return s.addPath(p)
 }
 
-// addPath announces a path, in place of the one that it replaces, unless the router must not be
-// told it (RFC 8950 section 4).
+// addPath announces a path, in place of the one that it replaces, unless the router must not hear
+// it (RFC 8950 section 4).
 func (s *session) addPath(p path) error {
 	if s.plain && p.prefix.Addr().Is4() {
 		return s.removePath(p.prefix)
@@ -256,7 +256,7 @@ func (s *session) sessionState() Session {
 	return out
 }
 
-// look takes what is new of the router. It reports whether the paths are to be put anew.
+// look takes what is new of the router. It reports whether to put the paths anew.
 func (s *session) look() bool {
 	state := s.dialer.State()
 	return s.takeCapabilities(state.Phase == plan.BGPEstablished, state.Router.ExtendedNextHop)

@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	// countPause is how often the announcer is told how much routers have sent.
+	// countPause is how often the announcer hears how much routers have sent.
 	countPause = 10 * time.Second
-	// freePause is how often memory that is not used any more is given back to the kernel, if
-	// anything has changed: of what 10 000 prefixes took until routers had them, Go keeps some 10 MB.
+	// freePause is how often memory that is no longer used is given back to the kernel, if anything
+	// has changed: of what 10 000 prefixes took until routers had them, Go keeps some 10 MB.
 	freePause = 30 * time.Second
-	// farewell is how long the process lives on after it has withdrawn what is to be
-	// withdrawn, so that routers hear of it.
+	// farewell is how long the process lives on after it has withdrawn what must be withdrawn, so
+	// that routers hear of it.
 	farewell = 200 * time.Millisecond
 )
 
@@ -51,16 +51,16 @@ type connection struct {
 	done    chan<- struct{}
 }
 
-// table has what the plan announces: routes, and by name the advertisements that say to whom.
+// table has what the plan announces: routes, and by name the advertisements that say to which
+// routers.
 type table struct {
 	advertisements map[string]plan.Advertisement
 	routes         map[netip.Prefix]plan.Route
 }
 
 // Serve is the life of the process that speaks BGP: it reads updates from in, writes how its
-// sessions fare to out, and returns when in ends, which is when its Speaker does. Whoever
-// calls it has the process end then, without another word to routers: that is what they take
-// for a restart.
+// sessions fare to out, and returns when in ends, which is when its Speaker does. Its caller ends
+// the process then, without another word to routers: that is what they take for a restart.
 func Serve(in io.Reader, out io.Writer) error {
 	p := &process{
 		out: json.NewEncoder(out), table: table{map[string]plan.Advertisement{}, map[netip.Prefix]plan.Route{}},
@@ -159,7 +159,7 @@ func (p *process) applyUpdate(u update) error {
 func (p *process) setPeers(peers []Peer) error {
 	p.peers = peers
 	for name, s := range p.sessions {
-		// gobgp is told the local AS when it is started.
+		// gobgp takes the local AS when it is started.
 		if slices.ContainsFunc(peers, func(x Peer) bool { return x.Name == name && x.LocalASN == s.peer.LocalASN }) {
 			continue
 		}
@@ -197,7 +197,7 @@ func (p *process) server(peer string) *gobgp {
 	return g
 }
 
-// onConnected has connect called, and waits for it.
+// onConnected makes the owner of p call connect, and waits for it.
 func (p *process) onConnected(ctx context.Context, s *session, local netip.Addr) {
 	done := make(chan struct{})
 	select {
@@ -238,7 +238,7 @@ func (p *process) updateRoutes(u update) error {
 }
 
 // leavePeers takes back what routers would keep in vain: those that were asked to keep routes over
-// a restart are told nothing.
+// a restart hear nothing.
 func (p *process) leavePeers() {
 	told := false
 	for _, s := range p.sessions {
@@ -283,7 +283,7 @@ func (p *process) sendState() error {
 }
 
 // sendLog passes on a line of gobgp's; any goroutine may call it.
-func (p *process) sendLog(line string) { _ = p.writeMessage(message{Log: line}) } // whoever reads is gone, then
+func (p *process) sendLog(line string) { _ = p.writeMessage(message{Log: line}) } // on an error the reader is gone
 
 func (p *process) writeMessage(m message) error {
 	p.outMu.Lock()

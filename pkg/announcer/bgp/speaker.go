@@ -25,7 +25,7 @@ const (
 	maxPause   = 30 * time.Second
 	// steady is how long a process has to run for its end to count as the first.
 	steady = time.Minute
-	// leaving is how long a process may take to end when it is told to.
+	// leaving is how long a process may take to end when it must.
 	leaving = 2 * time.Second
 	// parting is how long routers have to notice that sessions have ended before Run does, where
 	// paths are watched.
@@ -41,31 +41,31 @@ type Options struct {
 	Command func() *exec.Cmd
 	// PasswordDir has the files that peers name.
 	PasswordDir string
-	// BFD watches the paths to peers that ask for it, and what it finds comes by OnBFD; nil
-	// has none watched.
+	// BFD watches the paths to peers that ask for it, and what it finds comes by OnBFD; with nil
+	// none is watched.
 	BFD BFD
 	// Logger takes what an operator should know; nil discards it.
 	Logger *slog.Logger
-	// OnState is called with each new State, from goroutines of Run and of who calls OnBFD, one
+	// OnState is called with each new State, from goroutines of Run and of callers of OnBFD, one
 	// call at a time. It must not block.
 	OnState func(State)
 }
 
 // State is how a Speaker fares.
 type State struct {
-	// Plan is the version of the newest Desired that every established session was told, and
-	// that all others will be told first.
+	// Plan is the version of the newest Desired that every established session has heard, and
+	// that all others will hear first.
 	Plan plan.Version
 	// Withheld is that of the same Desired.
 	Withheld []netip.Prefix
 	// Sessions are sorted by peer, one for each peer of the newest Desired.
 	Sessions []Session
-	// Failures counts the ends of the process that nobody asked for.
+	// Failures counts the ends of the process that the Speaker did not ask for.
 	Failures uint64
 }
 
 // Speaker keeps the sessions of a node: it runs the process that does and makes it do what
-// is wanted. Set may be called by anybody.
+// is wanted. Any goroutine may call Set.
 type Speaker struct {
 	options Options
 	log     *slog.Logger
@@ -81,10 +81,10 @@ type Speaker struct {
 	seq     uint64
 	acked   uint64
 	pledges []pledge
-	// withheld are the peers that the process is not told of, with the reason.
+	// withheld are the peers that the process does not hear of, with the reason.
 	withheld []Session
 	// paths is what is known of those that are watched, unwatched why some are not, and broken
-	// are peers that the process is to be told of.
+	// are peers that the process must hear of.
 	paths     map[bfd.Key]watched
 	unwatched string
 	broken    []breakdown
@@ -130,9 +130,9 @@ func (s *Speaker) wakeRun() {
 	}
 }
 
-// Run speaks until ctx is done. Then routers that were asked to keep routes over a restart
-// are told nothing, from others the routes are withdrawn. It returns nil, after which paths need
-// not be watched any more: FRR takes the end of BFD for a failure while its session is there.
+// Run speaks until ctx is done. Then routers that were asked to keep routes over a restart hear
+// nothing, from others the routes are withdrawn. It returns nil, after which paths need no longer
+// be watched: FRR takes the end of BFD for a failure while its session is there.
 func (s *Speaker) Run(ctx context.Context) error {
 	err := s.runSessions(ctx)
 	if s.watchesAny() {
@@ -154,7 +154,7 @@ func (s *Speaker) runSessions(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			pause = firstPause // there was nobody to speak to any more
+			pause = firstPause // there was no peer left to speak to
 			continue
 		}
 		if time.Since(began) > steady {
@@ -171,8 +171,8 @@ func (s *Speaker) runSessions(ctx context.Context) error {
 	}
 }
 
-// awaitPeers waits until there is somebody to speak to, and reports whether there is before ctx
-// is done.
+// awaitPeers waits until there is a peer to speak to, and reports whether there is before ctx is
+// done.
 func (s *Speaker) awaitPeers(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
@@ -193,8 +193,8 @@ func (s *Speaker) awaitPeers(ctx context.Context) bool {
 	}
 }
 
-// runProcess runs the process until it ends, which is an error, until there is nobody to speak to
-// any more, or until ctx is done.
+// runProcess runs the process until it ends, which is an error, until there is no peer left to
+// speak to, or until ctx is done.
 func (s *Speaker) runProcess(ctx context.Context) error {
 	cmd := s.options.Command()
 	stdin, err := cmd.StdinPipe()
@@ -238,7 +238,7 @@ func (s *Speaker) runProcess(ctx context.Context) error {
 var errEnded = errors.New("it ended")
 
 // feedProcess tells the process what is wanted whenever that changes. It returns nil when the
-// process is to end, and errEnded when it has.
+// process must end, and errEnded when it has.
 func (s *Speaker) feedProcess(ctx context.Context, stdin io.Writer, ended <-chan error) error {
 	encoder := json.NewEncoder(stdin)
 	look := time.NewTicker(lookPause)
@@ -263,7 +263,7 @@ func (s *Speaker) feedProcess(ctx context.Context, stdin io.Writer, ended <-chan
 	}
 }
 
-// nextUpdate returns what the process is to be told now, and whether it is needed any more.
+// nextUpdate returns what to tell the process now, and whether the process is still needed.
 func (s *Speaker) nextUpdate() (update, bool) {
 	s.mu.Lock()
 	want := s.want
@@ -292,8 +292,8 @@ func (s *Speaker) nextUpdate() (update, bool) {
 	return u, len(want.Peers)+len(withheld) > 0
 }
 
-// addPasswords gives the peers of d their passwords, and leaves out those whose password is not
-// there. It returns the sessions of all that are left out.
+// addPasswords gives the peers of d their passwords, and leaves out those with a password that is
+// not there. It returns the sessions of all that are left out.
 func (s *Speaker) addPasswords(d Desired) (Desired, []Session) {
 	withheld := slices.Clone(d.Without)
 	peers := make([]Peer, 0, len(d.Peers))

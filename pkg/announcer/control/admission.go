@@ -34,8 +34,8 @@ type admission struct {
 }
 
 // admitStream decides by its metadata whether a new stream is taken, and hears its Hello. The
-// order is from cheap to dear. No message is read from a peer that has not proven who it
-// is: until then a stream costs no more than its metadata and its flow control window.
+// order is from cheap to dear. No message is read from a peer that has not proven its identity:
+// until then a stream costs no more than its metadata and its flow control window.
 func (s *Server) admitStream(st *serverStream) (a admission, err error) {
 	known := s.knownNode(st)
 	if err := s.streamRates.enterStream(st.ctx, known, st.remote); err != nil {

@@ -2,8 +2,8 @@ package control
 
 import "time"
 
-// Pauses between attempts at one replica. A refusal that repeats itself until somebody
-// changes something is tried less often.
+// Pauses between attempts at one replica. After a refusal that repeats itself until an
+// administrator changes something, the next attempt comes later.
 const (
 	backoffMin     = 100 * time.Millisecond
 	backoffMax     = 5 * time.Second

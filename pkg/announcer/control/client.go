@@ -43,7 +43,7 @@ type ClientOptions struct {
 	// CAFile holds the certificates, in PEM, to verify replicas by. It is read at each
 	// dial and may be missing or empty at first.
 	CAFile string
-	// TokenFile holds the token that proves who the client is. It is read for each stream.
+	// TokenFile holds the token that proves the client's identity. It is read for each stream.
 	TokenFile string
 	// Dial, if not nil, connects to a replica, ADDRESS:PORT, in place of plain TCP: from
 	// another address than the system would choose, say. TLS runs over what it returns.
@@ -98,9 +98,9 @@ func NewClient(options ClientOptions) *Client {
 	}
 }
 
-// SetReport replaces what replicas are told about this node. The newest call wins; it
-// never waits for a replica. The report is copied, sorted and cut to the channel's bounds;
-// what was cut is logged when it changes.
+// SetReport replaces what replicas hear about this node. The newest call wins; it never waits for
+// a replica. The report is copied, sorted and cut to the channel's bounds; what was cut is logged
+// when it changes.
 func (c *Client) SetReport(r plan.Report) {
 	normal, cut := sanitizeReport(r)
 	c.reports.putNewest(normal)
@@ -110,11 +110,10 @@ func (c *Client) SetReport(r plan.Report) {
 	}
 }
 
-// Run keeps a stream to every replica until ctx is done. It dials nobody before the first
-// SetReport, because Hello carries what the node claims, and an empty report would report
-// that it claims nothing. When ctx is done each replica is told the newest report before
-// its stream ends, which takes a second or two where a replica is dead, and Run returns nil. An error means that
-// the options cannot be used.
+// Run keeps a stream to every replica until ctx is done. It dials no replica before the first SetReport,
+// because Hello carries what the node claims, and an empty report would report that it claims nothing. When
+// ctx is done each replica gets the newest report before its stream ends, which takes a second or two where
+// a replica is dead, and Run returns nil. An error means that the options cannot be used.
 func (c *Client) Run(ctx context.Context) error {
 	controllers, err := parseControllers(c.options.Controllers)
 	if err != nil {
@@ -207,7 +206,7 @@ func removeGone(conns map[netip.AddrPort]*replicaConn, replicas []netip.AddrPort
 	}
 }
 
-// awaitResolve waits until names are to be looked up again: soon where something failed.
+// awaitResolve waits until it is time to look names up again: soon where something failed.
 func (c *Client) awaitResolve(ctx context.Context, failed bool) bool {
 	if !sleepFor(ctx, resolvePause) {
 		return false

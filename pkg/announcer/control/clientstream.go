@@ -24,7 +24,7 @@ import (
 // errNoWelcome ends an attempt that took too long.
 var errNoWelcome = errors.New("no Welcome in time")
 
-// errUntrusted ends a stream whose replica's certificate no CA in the file has signed.
+// errUntrusted ends a stream to a replica with a certificate that no CA in the file has signed.
 var errUntrusted = errors.New("the CA file has changed and does not vouch for this replica's certificate")
 
 // clientStream is one stream at the announcer's end.
@@ -64,7 +64,7 @@ func (f *replicaConn) attemptStream() error {
 	}
 }
 
-// openStream dials and greets. The stream that it returns is to be served.
+// openStream dials and greets. The caller must serve the stream that it returns.
 func (f *replicaConn) openStream() (*clientStream, error) {
 	opened, err := readCredentials(f.client.options)
 	if err != nil {
@@ -87,8 +87,8 @@ func (f *replicaConn) openStream() (*clientStream, error) {
 		st.closeStream()
 		return nil, err
 	}
-	// From Hello on the replica knows what this node claims, so it is told the last report
-	// even if the follower is stopped before Welcome.
+	// From Hello on the replica knows what this node claims, so it gets the last report even if
+	// the follower is stopped before Welcome.
 	st.unleave = context.AfterFunc(f.ctx, st.leaveLater)
 	if st.welcome, err = st.sendHello(); err != nil {
 		err = st.explainError(err)
@@ -98,7 +98,8 @@ func (f *replicaConn) openStream() (*clientStream, error) {
 	return st, nil
 }
 
-// withMetadata gives ctx the metadata by which a replica knows who dials, before any message.
+// withMetadata gives ctx the metadata by which a replica knows which node dials, before any
+// message.
 func (f *replicaConn) withMetadata(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token,
 		nodeMetadata, f.client.options.Node, protocolMetadata, protocolRange(protocolMin, protocolMax))

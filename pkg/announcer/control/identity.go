@@ -49,7 +49,7 @@ var ErrNoAnswer = errors.New("no answer in time")
 
 // Nodes knows which addresses Nodes have. It is called from many goroutines at once, and
 // must not block. It may be a little behind the API server: it decides which budget counts,
-// and never who is admitted.
+// and never which peer is admitted.
 type Nodes interface {
 	// Has reports whether address is one of any Node.
 	Has(address netip.Addr) bool
@@ -63,7 +63,7 @@ type noNodes struct{}
 func (noNodes) Has(netip.Addr) bool          { return false }
 func (noNodes) Owns(string, netip.Addr) bool { return false }
 
-// Identity is who an Authenticator found at the other end of a stream.
+// Identity is the peer that an Authenticator found at the other end of a stream.
 type Identity struct {
 	// Node is the name of the Node that the announcer's Pod is bound to.
 	Node string
@@ -108,7 +108,7 @@ type Observer interface {
 	NodeConnected(node string, report plan.Report)
 	// NodeReported gives the node's whole state after a change.
 	NodeReported(node string, report plan.Report)
-	// NodeDisconnected means that the node has no stream any more. It says nothing about
-	// whether the node still answers for its addresses.
+	// NodeDisconnected means that the node no longer has a stream. It says nothing about whether
+	// the node still answers for its addresses.
 	NodeDisconnected(node string)
 }

@@ -48,7 +48,7 @@ const (
 	// maxURL and maxUnhealthyAfter bound what a plan says of health.
 	maxURL            = 512
 	maxUnhealthyAfter = 24 * time.Hour
-	// maxProbes bounds what one node is to ask its network for, and maxProbeInterval how rarely.
+	// maxProbes bounds what one node asks its network for, and maxProbeInterval how rarely.
 	maxProbes        = 1 << 12
 	maxProbeInterval = 24 * time.Hour
 	// maxFindings bounds the machines that one node found; the sender leaves out what exceeds
@@ -79,8 +79,8 @@ const (
 	maxSoftware = 128
 	// maxPlanBytes is the largest message that the announcer takes.
 	maxPlanBytes = 16 << 20
-	// maxReportBytes is the largest message that a replica takes, and only from a peer that
-	// has proven who it is.
+	// maxReportBytes is the largest message that a replica takes, and only from a peer that has
+	// proven its identity.
 	maxReportBytes = 4 << 20
 )
 

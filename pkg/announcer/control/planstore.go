@@ -6,15 +6,15 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// planStore hold the newest plan of each node. Putting never waits, and wakes only those
-// who wait for a node whose plan it changes.
+// planStore hold the newest plan of each node. Putting never waits, and wakes only the streams
+// that wait for a plan which it changes.
 type planStore struct {
 	mu    sync.Mutex
 	plans map[string]plan.NodePlan
-	// changed are, by node, what whoever waits for another plan of it waits for. There may
-	// be one for a node that nobody waits for any more.
+	// changed[node] is closed when the node has another plan. There may be one for a node that no
+	// stream waits for.
 	changed map[string]chan struct{}
-	// renewed is what whoever waits for the next put waits for, whatever it holds.
+	// renewed is closed by the next put, whatever that holds.
 	renewed chan struct{}
 }
 

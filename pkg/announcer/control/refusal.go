@@ -34,7 +34,7 @@ func malformedRefusal(err error) *refusal {
 	return newRefusal(CauseMalformed, codes.InvalidArgument, err)
 }
 
-// Error gives the sentence that the peer is told.
+// Error gives the sentence that the peer gets.
 func (r *refusal) Error() string { return r.err.Error() }
 
 // Unwrap gives the reason behind it.

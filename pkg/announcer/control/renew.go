@@ -14,10 +14,10 @@ const (
 	renewAfter = 2 * time.Hour
 )
 
-// renewStream opens the stream that is to take this one's place, and ends this one: when the
-// replica asks for it, as it does at maxAge, when the token or the CA has changed, or at
-// renewAfter. The replica is never without a stream of this node meanwhile. renew returns nil
-// if this stream ends before that.
+// renewStream opens the stream that takes this one's place, and ends this one: when the replica
+// asks for it, as it does at maxAge, when the token or the CA has changed, or at renewAfter. The
+// replica is never without a stream of this node meanwhile. renewStream returns nil if this
+// stream ends before that.
 //
 // A replica for which a changed CA does not vouch loses its stream at once.
 func (st *clientStream) renewStream() *clientStream {

@@ -11,9 +11,9 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// sanitizeReport returns a copy of r, which shares nothing that anybody writes to, in the form
-// that the channel carries: sorted, texts and lists within their bounds. What has no
-// address is left out.
+// sanitizeReport returns a copy of r, which shares nothing that a caller writes to, in the form
+// that the channel carries: sorted, texts and lists within their bounds. What has no address is
+// left out.
 func sanitizeReport(r plan.Report) (normal plan.Report, cut []string) {
 	r.Cluster = boundText(r.Cluster, maxName)
 	r.Claims = r.Claims.Without(netip.Addr{})

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// reviewLoop has the stream's token reviewed again and again, so that no stream outlives
-// its Pod by more than Limits.ReviewEvery. It returns why the stream is to end. A review
-// without an answer ends nothing and is tried again soon.
+// reviewLoop reviews the stream's token again and again, so that no stream outlives its Pod by
+// more than Limits.ReviewEvery. It returns why the stream must end. A review without an answer
+// ends nothing and is tried again soon.
 func (st *serverStream) reviewLoop(token string) error {
 	server := st.server
 	every := server.options.Limits.ReviewEvery

@@ -25,7 +25,7 @@ var errTooManyConnections = errors.New("too many connections from there await ad
 
 // ServerOptions are what a Server needs.
 type ServerOptions struct {
-	// Authenticator decides who may speak for a node. Required.
+	// Authenticator decides which peer may speak for a node. Required.
 	Authenticator Authenticator
 	// Observer hears what nodes say. Required.
 	Observer Observer
@@ -89,11 +89,10 @@ func (s *Server) refuseConnection(remote netip.Addr) {
 	s.refusals.logRefusal(newRefusal(CauseBusy, codes.ResourceExhausted, errTooManyConnections), "", remote)
 }
 
-// Publish replaces what nodes are to be told: the whole plan of each node. The newest
-// call wins; it never waits for a node. A node that is not in plans, or whose Set is
-// zero, is told nothing new, and neither is one whose Set has the version that it was last
-// told. A nil map makes this replica a standby: streams that come later are told nothing,
-// earlier ones keep what they have.
+// Publish replaces the plans that nodes get: the whole plan of each node. The newest call wins;
+// it never waits for a node. A node that is not in plans, or has a zero plan there, gets nothing
+// new, and neither does one with a plan of the version that it got last. A nil map makes this
+// replica a standby: streams that come later get nothing, earlier ones keep what they have.
 //
 // The map and the sets in it must not be changed afterwards, and the announcements of
 // each must be sorted.
@@ -108,9 +107,9 @@ func (s *Server) Counters() Counters {
 }
 
 // Run serves streams that are accepted from l, over TLS 1.3 only, until ctx is done. It
-// then ends them, closes l and returns nil after the last call to the Observer. It is to
-// be called once. tlsConfig needs a certificate for the name that announcers expect and
-// must not set GetConfigForClient, which could lower the version.
+// then ends them, closes l and returns nil after the last call to the Observer. Call it once.
+// tlsConfig needs a certificate for the name that announcers expect and must not set
+// GetConfigForClient, which could lower the version.
 func (s *Server) Run(ctx context.Context, l net.Listener, tlsConfig *tls.Config) error {
 	if tlsConfig == nil || tlsConfig.GetConfigForClient != nil {
 		return errors.Join(errors.New("control server: a TLS config without GetConfigForClient is needed"), l.Close())

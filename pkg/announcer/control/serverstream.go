@@ -36,7 +36,7 @@ type serverStream struct {
 	planned    atomic.Bool   // whether a plan was sent
 }
 
-// serveStream is the whole life of a stream. What it returns is what the announcer is told.
+// serveStream is the whole life of a stream. What it returns is what the announcer gets.
 func (s *Server) serveStream(rpc pb.Control_ConnectServer) error {
 	ctx, cancel := context.WithCancel(rpc.Context())
 	defer cancel()
@@ -197,8 +197,8 @@ func (st *serverStream) sendPlans(protocol uint32) error {
 	}
 }
 
-// newestPlan gives what the node is to be told now, or the zero Set for nothing, and when to
-// look again.
+// newestPlan returns the plan to send to the node now, or the zero NodePlan for nothing, and when
+// to look again.
 func (st *serverStream) newestPlan() (plan.NodePlan, <-chan struct{}) {
 	set, changed, renewed := st.server.plans.getPlan(st.identity.Node)
 	if fence := st.server.options.Fence; fence != nil && !set.Version.IsZero() {

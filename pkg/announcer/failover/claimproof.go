@@ -20,8 +20,8 @@ type proofs struct {
 	provers []*plan.Prover
 }
 
-// setProofKey has proofs checked by key. Peers are asked again for what they claimed until now:
-// proofs that came with that may have been made with this one.
+// setProofKey makes key the one that checks proofs. Peers are asked again for what they claimed
+// until now: proofs that came with that may have been made with this one.
 func (c *Node) setProofKey(key plan.Key) {
 	if key == c.proofs.key {
 		return
@@ -77,7 +77,7 @@ func (c *Node) acceptProof(p *peer, claim plan.Claim, proof plan.Proof) {
 	}
 }
 
-// countClaim has a claim count whatever list the node has.
+// countClaim makes a claim count whatever list the node has.
 func (p *peer) countClaim(claim plan.Claim) {
 	if p.proved == nil {
 		p.proved = map[netip.Addr]plan.Version{}

@@ -9,8 +9,8 @@ import (
 )
 
 // Digest tells sets of claims apart. It does not depend on their order and is changed by
-// one claim at a time. Packets are authenticated, so that nobody can choose claims to
-// collide who could not lie anyway.
+// one claim at a time. Packets are authenticated: only a node that could lie anyway can choose
+// claims that collide.
 type Digest uint64
 
 // Toggle puts a claim in, or takes it out.

@@ -12,7 +12,8 @@ const (
 )
 
 // claimWait is for how long others wait for what a peer claims. A peer that tells it now and then
-// does not have them wait anew each time: one that lies would have nobody ever take an address.
+// does not make them wait anew each time: otherwise a peer that lies would keep every node from
+// ever taking an address.
 type claimWait struct {
 	// since is when the peer began not to tell, 0 where it tells.
 	since time.Duration

@@ -106,7 +106,7 @@ func preferAddresses(addresses, preferred []netip.Addr) []netip.Addr {
 // another machine on a prefix that the machine and i share.
 func OnLink(i plan.Interface, from netip.Addr) bool {
 	if from.Is6() && !from.IsLinkLocalUnicast() {
-		return false // Nobody is reached there.
+		return false // No machine is reached there.
 	}
 	shared := false
 	for _, p := range i.Prefixes {
@@ -130,8 +130,8 @@ type Destinations struct {
 	search int
 }
 
-// Guess takes what Reach returned. What was heard through another interface does not count
-// any more: the addresses are carried elsewhere. Nor does IPv4 where the node has lost its own.
+// Guess takes what Reach returned. What was heard through another interface no longer counts: the
+// addresses are carried elsewhere. Nor does IPv4 where the node has lost its own.
 func (d *Destinations) Guess(paths []Path) {
 	d.guesses = paths
 	if len(paths) == 0 {
@@ -165,9 +165,9 @@ func (d *Destinations) mayAnswerBy(from Path) bool {
 	return len(d.guesses) == 0 || from.Interface == d.guesses[0].Interface
 }
 
-// Next returns where the next packet is to go, each once. A peer is where it was heard. One that
-// is late is looked for there, where the best guess is, and at each of the other guesses in turn,
-// and for a while afterwards: packets may come from where none arrive.
+// Next returns the destinations of the next packet, each once. A peer is where it was heard. One
+// that is late is looked for there, where the best guess is, and at each of the other guesses in
+// turn, and for a while afterwards: packets may come from where none arrive.
 func (d *Destinations) Next(late bool) []Path {
 	if d.search = max(0, d.search-1); late {
 		d.search = searches

@@ -13,7 +13,8 @@ const (
 	// those behind it from claiming it.
 	skew = 200 * time.Millisecond
 	// Overdue is how long the node that a newer list puts first may find that it is not ready
-	// before it takes the address all the same: the one that has it is not to have it any more.
+	// before it takes the address all the same: the newer list takes it from the node that has
+	// it.
 	Overdue = 10 * time.Second
 	// weight is how many times as much one of two nodes has to have heard while they did
 	// not hear each other, for the other to be the one that was cut off.
@@ -48,7 +49,7 @@ const (
 	Unasked Probe = iota
 	// Asking is one that is being asked for.
 	Asking
-	// Silent is one that nobody answered for.
+	// Silent is one that no host answered for.
 	Silent
 	// Answered is one that another machine answers for.
 	Answered
@@ -62,7 +63,7 @@ type Peer struct {
 	Since time.Duration
 	// Hears reports whether the other one hears this node.
 	Hears bool
-	// Grace is until when it may not have had time to hear this node, or not to hear it any more.
+	// Grace is until when it may not have had time to hear this node, or to cease to hear it.
 	Grace time.Duration
 	// Known reports whether the other's claims are known as they are.
 	Known bool
@@ -73,13 +74,13 @@ type Peer struct {
 	// when this node yields to that: its packets may still come, if the two have only begun to hear
 	// each other; after that they are lost, and it answers all the same.
 	YieldAt time.Duration
-	// Unhealthy reports whether its claims end when somebody who is well claims instead.
+	// Unhealthy reports whether its claims end when a healthy node claims instead.
 	Unhealthy bool
 	// Mine is how this node stands with others than the other one, and Its how that one reports
 	// that it stands with others than this node.
 	Mine, Its Standing
-	// Heard and HeardByOther are how much this node and the other one heard from anybody
-	// while they did not hear each other last.
+	// Heard and HeardByOther are how much this node and the other one heard from any sender while
+	// they did not hear each other last.
 	Heard, HeardByOther uint32
 }
 
@@ -91,7 +92,7 @@ type Input struct {
 	// Able reports whether the node is able to answer for the address.
 	Able bool
 	// Ready reports whether traffic for the address would be served here. A node that is not
-	// takes it only where nobody else does.
+	// takes it only where no other node does.
 	Ready bool
 	// Unhealthy reports whether the node serves no traffic as it should, and has not for a while: it
 	// gives the address to one that does.
@@ -117,11 +118,11 @@ type Input struct {
 	// names the node first: it had given the address up under the list before, which named it first,
 	// too, and the leader may not have known.
 	Lapse time.Duration
-	// Listen is until when a cautious node waits for those whom it has not heard.
+	// Listen is until when a cautious node waits for the peers that it has not heard.
 	Listen time.Duration
 	// Probe is what the segment says.
 	Probe Probe
-	// Peers are the other candidates, heard or not, and all who claim the address.
+	// Peers are the other candidates, heard or not, and all peers that claim the address.
 	Peers []Peer
 }
 
@@ -137,18 +138,18 @@ type Decision struct {
 
 // Decide is the ownership rule. A node claims an address when it is able and every
 // candidate before it is down, or up and has not claimed it for a while; one never heard
-// counts as down only if nobody answers when the segment is asked, which it is in any case
-// under a list that may be an old one, and by a node that cannot send. Hearing a claim it stays out, unless its list is newer
-// and names it first.
+// counts as down only if no host answers when the segment is asked. The segment is asked in any case under a
+// list that may be an old one, and by a node that cannot send. Hearing a claim it stays out, unless its list
+// is newer and names it first.
 //
 // Of two claims the newer list's wins. From equal lists one that hears no third node yields to one
 // that is in company; if that does not tell, that of the node that was not cut off goes on, else that
 // of the earlier candidate. Where one claimant does not hear the other, the one that is not heard
 // yields. Where neither does, and the segment carries what they announce, see Node.PeerAnnounced.
 //
-// Health moves an address and never leaves it with nobody: a claim of a node that is unhealthy
-// gives way to one of a candidate that is ready, and one that is not ready waits until all
-// others had their turn, or, where a newer list gives it what another one has, for a while.
+// Health moves an address and never leaves it without an owner: a claim of a node that is
+// unhealthy gives way to one of a candidate that is ready, and one that is not ready waits until
+// all others had their turn, or, where a newer list gives it what another one has, for a while.
 func Decide(now time.Duration, v Input) Decision {
 	me := slices.Index(v.Candidates, v.Node)
 	switch {
@@ -252,7 +253,7 @@ func (v Input) decideBackup(now time.Duration, me int) Decision {
 			return Decision{} // What it claims is on its way.
 		}
 		if !v.Ready && o.State == Up && at > me {
-			wait += skew // Those who come later have their turn first.
+			wait += skew // Later candidates have their turn first.
 		}
 		asked = asked && o.YieldAt == 0
 		switch {
@@ -260,7 +261,7 @@ func (v Input) decideBackup(now time.Duration, me int) Decision {
 			asked = false
 		case at > me:
 		case o.State == Up:
-			// Each of those who are up gets a turn before the next one.
+			// Each candidate that is up gets a turn before the next one.
 			wait += skew
 			ready = max(ready, o.Since)
 		case o.State == Down:
@@ -284,7 +285,7 @@ func (v Input) decideBackup(now time.Duration, me int) Decision {
 	if asked {
 		return v.claimFrom(now, ready)
 	}
-	// Those who come later in the list ask later, so that they hear the earlier ones.
+	// Candidates later in the list ask later, so that they hear the earlier ones.
 	if ask := begin + askTurn(me); now < ask {
 		return Decision{Again: ask}
 	}
@@ -294,7 +295,8 @@ func (v Input) decideBackup(now time.Duration, me int) Decision {
 	return v.claimFrom(now, ready)
 }
 
-// askTurn is for how long a candidate, by its place in the list, has others ask the segment first.
+// askTurn is for how long a candidate, by its place in the list, lets others ask the segment
+// first.
 func askTurn(place int) time.Duration { return time.Duration(place) * skew }
 
 // claimFrom claims once ready has come.
@@ -318,8 +320,8 @@ func (v Input) relievesPeer(o Peer) bool {
 }
 
 // relievedPeer reports whether there is an unhealthy node that does not hear this one and claims nothing
-// now. If it ended a claim it did so for another one, whose claim is on its way and who is not
-// to be forestalled: the unhealthy one would take the address from this node again, and so on.
+// now. If it ended a claim it did so for another node. The claim of that node is on its way, and this
+// node must not forestall it: the unhealthy one would take the address from this node again, and so on.
 func (v Input) relievedPeer() bool {
 	return slices.ContainsFunc(v.Peers, func(o Peer) bool {
 		return o.State == Up && o.Unhealthy && !o.Hears && o.Claim.IsZero()
@@ -330,14 +332,15 @@ func (v Input) allDown(candidates []string) bool {
 	return !slices.ContainsFunc(candidates, func(c string) bool { return v.peerNamed(c).State != Down })
 }
 
-// hasCurrentClaim reports whether somebody claims the address under the very list, or a newer one.
+// hasCurrentClaim reports whether this node or a peer claims the address under the very list, or a
+// newer one.
 func (v Input) hasCurrentClaim() bool {
 	return v.Own == v.Version || slices.ContainsFunc(v.Peers, func(o Peer) bool {
 		return o.State == Up && o.Claim.Compare(v.Version) >= 0
 	})
 }
 
-// peerNamed returns what is known of node, which is nothing for one who is not among Others.
+// peerNamed returns what is known of node, which is nothing for a node that is not among Peers.
 func (v Input) peerNamed(node string) Peer {
 	i := slices.IndexFunc(v.Peers, func(o Peer) bool { return o.Node == node })
 	if i < 0 {

@@ -27,7 +27,7 @@ const (
 )
 
 // Now returns the time by the clock that all of this package uses: it goes on while the
-// machine sleeps, and nobody sets it.
+// machine sleeps, and it cannot be set.
 func Now() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
@@ -54,9 +54,9 @@ type Arrival struct {
 // Network sends and receives datagrams. Set, Send and Close are called by one owner.
 //
 // Each interface and family has two sockets, between which the kernel divides what comes: what
-// bears the identifier of a pair goes to one with a large buffer that is read at once. All the rest, be it
-// of whom and as much as it may, goes to the other, with a small buffer that is read slowly,
-// so that its causes can be counted.
+// bears the identifier of a pair goes to one with a large buffer that is read at once. All the rest, from
+// any sender and in any amount, goes to the other, with a small buffer that is read slowly, so that its
+// causes can be counted.
 type Network struct {
 	receive func(Arrival)
 	failed  func()
@@ -104,8 +104,8 @@ func NewNetwork(receive func(Arrival), failed func()) *Network {
 	return n
 }
 
-// PollBy has the owner read what comes from peers, whenever p says so, and call polled with it in place of
-// receive. It is called before Set.
+// PollBy makes the owner read what comes from peers, whenever p says so, and call polled with it in place
+// of receive. It is called before Set.
 func (n *Network) PollBy(p Poller, polled func(Arrival)) { n.poller, n.polled = p, polled }
 
 // Set makes wanted the open sockets, in the calling thread's network namespace, and ring
@@ -144,9 +144,10 @@ func (n *Network) Set(ring *Keyring, wanted map[Socket]bool) error {
 	return errors.Join(failures...)
 }
 
-// Send sends a datagram, and never waits. Who is not there is no error. What goes to a silent peer
-// goes by another socket: the kernel keeps for some seconds what goes to a machine of which it has
-// to ask for the hardware address, and a few that are dead fill what a socket may hold.
+// Send sends a datagram, and never waits. A peer that is not there is no error. What goes to a
+// silent peer goes by another socket: the kernel keeps for some seconds what goes to a machine of
+// which it has to ask for the hardware address, and a few that are dead fill what a socket may
+// hold.
 func (n *Network) Send(from Socket, to netip.AddrPort, datagram []byte, silent bool) error {
 	c := n.open[from]
 	if c == nil {
@@ -161,7 +162,7 @@ func (n *Network) Send(from Socket, to netip.AddrPort, datagram []byte, silent b
 	return nil // Machines that are not there have filled it.
 }
 
-// Drop counts a datagram that did not count, by its error; anybody may call it.
+// Drop counts a datagram that did not count, by its error; any goroutine may call it.
 func (n *Network) Drop(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

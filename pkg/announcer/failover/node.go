@@ -18,7 +18,7 @@ const (
 	askAgain = time.Second
 	// hurry is the least time between two packets to a peer that answer something of it.
 	hurry = 10 * time.Millisecond
-	// companyWeight is how many frames of anybody a packet of a peer counts for.
+	// companyWeight is how many frames of any sender a packet of a peer counts for.
 	companyWeight = 100
 )
 
@@ -34,8 +34,8 @@ type List struct {
 	Able bool
 	// Ready reports whether traffic for the address would be served here.
 	Ready bool
-	// Mute reports whether what the node sends to peers does not leave it where they are heard: what it
-	// claims nobody hears.
+	// Mute reports whether what the node sends to peers does not leave it where they are heard: no peer
+	// hears what it claims.
 	Mute bool
 	// Unconfirmed reports whether the list is one that an earlier life of the node was given, so
 	// that by now others than its candidates may answer.
@@ -48,12 +48,12 @@ func (l List) ready() bool { return l.Ready && !l.Mute }
 // namesFirst reports whether the list names node as the owner.
 func (l List) namesFirst(node string) bool { return len(l.Candidates) > 0 && l.Candidates[0] == node }
 
-// Node is what a node knows and claims. It is pure and has one owner, who for everything
-// that happened calls one of Configure, Put, Drop, Receive, Probed, Overheard, Heard, Listen, Restart
-// and Leave, then Settle, carries out what Claim then says of the addresses that it returns,
-// and only then sends what Flush returns. What one change costs does not depend on how many
-// lists there are; where more are concerned than Pace allows, Settle decides about some, and
-// Wake reports whether it is to be called again. All times are of one clock that goes on while the
+// Node is what a node knows and claims. It is pure and has one owner. For everything that happened
+// the owner calls one of Configure, Put, Drop, Receive, SetProbeResults, PeerAnnounced, CountFrames,
+// Listen, Restart and Leave, then Reconcile, carries out what Claim then says of the addresses that
+// it returns, and only then sends what Flush returns. What one change costs does not depend on how
+// many lists there are; where more are concerned than SetBatchSize allows, Reconcile decides about
+// some, and Wake returns when to call it again. All times are of one clock that goes on while the
 // machine sleeps and never shows zero.
 type Node struct {
 	name             string
@@ -71,7 +71,7 @@ type Node struct {
 	// stuck reports whether nothing of what went to all peers last left the node, and unsent the same
 	// when Settle was called last.
 	stuck, unsent bool
-	frames        uint64 // heard from anybody so far
+	frames        uint64 // heard from any sender so far
 	// up is how many peers are heard, companions how many hear this node too and have for a while.
 	up, bidirectionalPeers int
 
@@ -80,8 +80,8 @@ type Node struct {
 	heard   time.Duration
 	silence struct{ from, until time.Duration }
 
-	// listening reports whether the node watched somebody since its last restart, and until
-	// is how long it waits for those that it has not heard.
+	// listening reports whether the node watched a peer since its last restart, and until is how
+	// long it waits for those that it has not heard.
 	listening bool
 	until     time.Duration
 	// dirty are the addresses that something happened to which bears on their claims; all
@@ -94,16 +94,17 @@ type Node struct {
 	again     *timerqueue.Queue[time.Duration]
 	// others is what the Input made last has of others, of which the next one needs the memory.
 	others []Peer
-	// waiting are the addresses that were decided about while claims of a peer who is up were
+	// waiting are the addresses that were decided about while claims of a peer that is up were
 	// still on their way, and since when.
 	waiting map[netip.Addr]time.Duration
-	// changedOwn are the addresses whose claims changed since Settle told of them, regained and
-	// insists those of which Regained and Insists are to tell.
+	// changedOwn are the addresses whose claims changed since Reconcile returned them,
+	// toReannounce and toReannounceNow those that TakeReannounce and TakeReannounceNow return
+	// next.
 	changedOwn, toReannounce, toReannounceNow map[netip.Addr]bool
 
-	// asks are the addresses that the segment is to be asked for.
+	// asks are the addresses to ask the segment for.
 	asks addressqueue.Queue
-	// changed are the addresses whose claims peers have not been told of.
+	// changed are the addresses with claims that peers have not heard of.
 	changed map[netip.Addr]bool
 	// round is when packets went to all peers last.
 	round  time.Duration
@@ -118,16 +119,16 @@ type entry struct {
 	// waited is when the node last ceased to wait for what a peer claims.
 	waited    time.Duration
 	restarted bool
-	// current reports whether somebody claimed the address under this list, after which nobody
+	// current reports whether a node claimed the address under this list. After that no node
 	// answers for it under an older one.
 	current bool
 	probe   Probe
 	probed  time.Duration
-	// records are of those who announced the address while the node claimed it, one of each, the
-	// newest last; insisted is when it last answered back.
+	// records are of the peers that announced the address while the node claimed it, one of each,
+	// the newest last; reannounced is when the node last answered back.
 	records     []announcementRecord
 	reannounced time.Duration
-	// silence reports whether the node claims the address because nobody answered.
+	// silence reports whether the node claims the address because no host answered.
 	silence bool
 	// old is the list under which the node claims the address still, where it is another one.
 	old *List
@@ -146,14 +147,14 @@ func NewNode(node string, boot uint64) *Node {
 	}
 }
 
-// Configure takes whom the plan has the node watch, and how. Without a transmit interval the
-// first candidate of each list claims, if able, and nobody is watched.
+// Configure takes which peers the plan makes the node watch, and how. Without a transmit interval
+// the first candidate of each list claims, if able, and no peer is watched.
 func (c *Node) Configure(now time.Duration, s plan.Failover) {
 	interval, detect := c.interval, c.detect
 	c.interval = s.TransmitInterval
 	c.detect = min(s.TransmitInterval*time.Duration(max(s.DetectMultiplier, 1)), maxDetect)
 	if c.detect != detect {
-		c.next = now // Peers are to know how long to wait for the next packet.
+		c.next = now // Peers must know how long to wait for the next packet.
 	}
 	if c.setPeers(now, s.Peers) || c.interval != interval {
 		c.all = true
@@ -239,8 +240,8 @@ func (c *Node) setPeers(now time.Duration, peers []plan.Peer) bool {
 	return changed
 }
 
-// Listen reports whether the node could not hear others until now: what it knew of them does not
-// count any more, and for a while it claims nothing that one of them may have.
+// Listen takes that the node could not hear others until now: what it knew of them no longer
+// counts, and for a while it claims nothing that one of them may have.
 func (c *Node) Listen(now time.Duration) {
 	c.all = true
 	c.until = now + c.detect
@@ -258,7 +259,7 @@ func (c *Node) Overslept(now time.Duration) bool {
 	return len(c.peers) > 0 && now-c.round >= c.detect
 }
 
-// Restart begins another life: claims end and nothing is known of anybody.
+// Restart begins another life: claims end and nothing is known of any peer.
 func (c *Node) Restart(now time.Duration, boot uint64) {
 	c.incarnation = boot
 	for i, p := range c.sorted {
@@ -286,15 +287,15 @@ func (c *Node) Leave() { c.leaving, c.all, c.batchSize = true, true, math.MaxInt
 // SetBatchSize has Settle decide about at most so many addresses, and Ask return no more.
 func (c *Node) SetBatchSize(share int) { c.batchSize = share }
 
-// SetUnhealthy says whether the node serves traffic as it should not: what it claims goes to
-// others who do.
+// SetUnhealthy takes whether the node fails to serve traffic as it should: what it claims then
+// goes to nodes that serve it.
 func (c *Node) SetUnhealthy(now time.Duration, unhealthy bool) {
 	if c.unhealthy != unhealthy {
-		c.unhealthy, c.all, c.next = unhealthy, true, now // Peers are to know.
+		c.unhealthy, c.all, c.next = unhealthy, true, now // Peers must know.
 	}
 }
 
-// CountFrames takes how many frames the node's interfaces heard so far from anybody.
+// CountFrames takes how many frames the node's interfaces heard so far from any sender.
 func (c *Node) CountFrames(frames uint64) {
 	c.frames = frames
 	for _, p := range c.sorted {
@@ -304,8 +305,8 @@ func (c *Node) CountFrames(frames uint64) {
 	}
 }
 
-// SetProbeResults takes what came of asking the segment for addresses: those in answered are
-// another machine's, the others nobody's.
+// SetProbeResults takes what came of asking the segment for addresses: another machine has those
+// in answered, none has the others.
 func (c *Node) SetProbeResults(now time.Duration, asked []netip.Addr, answered map[netip.Addr]bool) {
 	for _, address := range asked {
 		if e := c.lists[address]; e != nil && e.probe == Asking {
@@ -319,8 +320,8 @@ func (c *Node) SetProbeResults(now time.Duration, asked []netip.Addr, answered m
 	}
 }
 
-// TakeProbes returns addresses, sorted, that the segment is to be asked for; each is returned once
-// until Probed tells of it. Where there are very many the others come with the next calls.
+// TakeProbes returns addresses, sorted, to ask the segment for; each is returned once until
+// SetProbeResults tells of it. Where there are very many the others come with the next calls.
 func (c *Node) TakeProbes() []netip.Addr {
 	if c.asks.Len() == 0 {
 		return nil
@@ -359,7 +360,7 @@ func (c *Node) Claims() plan.Index[plan.Claim] { return c.claims.held }
 // Claim returns the version of the node's claim to address, or zero.
 func (c *Node) Claim(address netip.Addr) plan.Version { return c.claims.versionOf(address) }
 
-// Claimant returns who of the peers is known to answer for address, or "".
+// Claimant returns the peer that is known to answer for address, or "".
 func (c *Node) Claimant(address netip.Addr) string {
 	first := ""
 	for _, p := range c.claimants[address] {
@@ -410,7 +411,7 @@ func (c *Node) Apart() bool {
 }
 
 // Deadline returns until when peers wait for what goes to all of them next; zero is without end,
-// where it watches nobody.
+// where it watches no peer.
 func (c *Node) Deadline() time.Duration {
 	if len(c.peers) == 0 {
 		return 0

@@ -73,7 +73,7 @@ func (o *Outlet) mute(now time.Duration, c *Node) bool {
 func (f failure) lasts(now time.Duration, c *Node) bool { return now >= f.since+c.detect+2*c.interval }
 
 // Deadline returns until when the node may answer for what it claims; zero is without end, where it
-// watches nobody. It counts from before the first of the packets that went to all peers last.
+// watches no peer. It counts from before the first of the packets that went to all peers last.
 func (o *Outlet) Deadline(c *Node) time.Duration {
 	if len(c.peers) == 0 {
 		return 0

@@ -32,18 +32,17 @@ type Packet struct {
 	Heard, Unproven Echo
 	// Hears reports whether the sender finds the receiver up.
 	Hears bool
-	// Leave reports whether the sender ends and claims nothing any more.
+	// Leave reports whether the sender ends and no longer claims anything.
 	Leave bool
-	// Unhealthy reports whether the sender's claims end when somebody who is well claims instead.
+	// Unhealthy reports whether the sender's claims end when a healthy node claims instead.
 	Unhealthy bool
 	// Want asks for all claims in full.
 	Want bool
 	// Standing is how the sender stands with others than the receiver.
 	Standing Standing
-	// Detect is after what time of silence the sender is to be taken for down.
+	// Detect is the time of silence after which peers take the sender for down.
 	Detect time.Duration
-	// Apart is how much the sender heard from anybody while it did not hear the receiver
-	// last.
+	// Apart is how much the sender heard from any sender while it did not hear the receiver last.
 	Apart uint32
 	// Digest is that of all claims of the sender.
 	Digest Digest

@@ -32,21 +32,21 @@ type peer struct {
 	// proved are the claims that count because a leader's proof came with them; see counted.
 	proved map[netip.Addr]plan.Version
 	more   bool // A part is still to come.
-	// claimWait is for how long this node still waits to be told what the peer claims.
+	// claimWait is for how long this node still waits to hear what the peer claims.
 	claimWait claimWait
 	// missed reports whether the peer may have claimed something of which this node never heard.
 	missed bool
 
-	// base is how many frames the node had heard from anybody when it lost the peer, and
-	// meanwhile how many packets of other peers since it heard the peer. apart weighs both
-	// when it hears the peer again, and its is the peer's own such number.
+	// base is how many frames the node had heard from any sender when it lost the peer, and
+	// meanwhile how many packets of other peers since it heard the peer. apart weighs both when
+	// it hears the peer again, and its is the peer's own such number.
 	base, meanwhile uint64
-	rebase          bool // base is to be taken from what is heard next.
+	rebase          bool // base is taken from what is heard next.
 	apart, its      uint32
 
 	// urgent is a packet, whole one with all claims, that does not wait for its turn. lost
 	// is one with all claims to a peer that has just fallen silent: it may hear this node, and
-	// is to know at once what is claimed in its place.
+	// must know at once what is claimed in its place.
 	urgent, whole, lost bool
 	// told is when one went to the peer, and rounds how many while it was not up.
 	told   time.Duration
@@ -107,7 +107,8 @@ func (c *Node) Receive(now time.Duration, packet Packet) error {
 		c.markDown(now, p)
 		c.forgetClaims(p)
 		// It has had its last word. That its next life claims something before it is heard is
-		// so rare, and a planned restart of each node in turn so common, that nobody is told.
+		// so rare, and a planned restart of each node in turn so common, that addresses are not
+		// announced again for it.
 		p.digest, p.missed = 0, false
 		return nil
 	}
@@ -212,8 +213,8 @@ func (c *Node) acceptPacket(now time.Duration, p *peer, packet Packet) {
 	}
 }
 
-// stopWaiting has those addresses decided about that wait for what some peer claims. A wait as long
-// as a turn may have outlasted the turns of several.
+// stopWaiting marks the addresses dirty that wait for what some peer claims. A wait as long as a
+// turn may have outlasted the turns of several.
 func (c *Node) stopWaiting(now time.Duration) {
 	for address, since := range c.waiting {
 		if e := c.lists[address]; e != nil && now >= since+skew {
@@ -224,16 +225,16 @@ func (c *Node) stopWaiting(now time.Duration) {
 	c.waiting = map[netip.Addr]time.Duration{}
 }
 
-// markClaimsDirty has those addresses decided about anew that p claims.
+// markClaimsDirty marks the addresses that p claims dirty.
 func (c *Node) markClaimsDirty(p *peer) {
 	for claim := range p.claims.held.All() {
 		c.dirty.Add(claim.Address)
 	}
 }
 
-// onBidirectional has those addresses regained that p does not claim, now that the two hear each
-// other. One that hears this node first yields before it is heard, and nobody learns what it
-// claimed.
+// onBidirectional notes that the node announces again its addresses that p does not claim, now
+// that the two hear each other. A peer that hears this node first yields before it is heard, and
+// this node never learns what that peer claimed.
 func (c *Node) onBidirectional(p *peer) {
 	p.missed = false
 	for claim := range c.claims.held.All() {
@@ -289,8 +290,8 @@ func (c *Node) forgetClaims(p *peer) {
 	p.claims, p.proved = claims{}, nil
 }
 
-// endClaims notes that p's claims do not count any more. Those that never did give nobody another
-// turn: a node that lies would have none ever begin.
+// endClaims notes that p's claims no longer count. Those that never did give no candidate another
+// turn: otherwise a node that lies would keep every candidate from ever beginning.
 func (c *Node) endClaims(now time.Duration, p *peer) {
 	c.all = true
 	for claim := range p.claims.held.All() {
@@ -312,7 +313,8 @@ func (c *Node) markDown(now time.Duration, p *peer) {
 	}
 }
 
-// expirePeers makes those down that were silent for too long, and finds out who keeps whom company.
+// expirePeers marks the peers down that were silent for too long, and finds out which nodes keep
+// each other company.
 func (c *Node) expirePeers(now time.Duration) {
 	for _, p := range c.sorted {
 		if p.state == Up && now >= p.heard+p.detect {
@@ -323,7 +325,7 @@ func (c *Node) expirePeers(now time.Duration) {
 	c.updateStandings(now)
 }
 
-// Outgoing is a packet and whom it is for.
+// Outgoing is a packet and the peer that it is for.
 type Outgoing struct {
 	To     string
 	Packet Packet
@@ -433,7 +435,7 @@ func (c *Node) countSince(now time.Duration, p *peer) uint32 {
 	if p.state != Up && !p.rebase {
 		heard = c.frames - p.base
 	}
-	// Those who are heard again at the same time as p were no company meanwhile.
+	// Peers that are heard again at the same time as p were no company meanwhile.
 	if alone := c.silence.from <= p.heard+c.interval && now <= c.silence.until+c.interval; !alone {
 		heard += companyWeight * p.meanwhile
 	}

@@ -19,9 +19,9 @@ type announcementRecord struct {
 	since, at time.Duration
 }
 
-// carryRecords keeps what still counts when e is to have a new list. Where the node keeps the address and
-// heard the word a while ago whoever was to yield has, and it is not known whether that was the
-// peer: the segment is told again, and if the peer answers it says so.
+// carryRecords keeps what still counts when e gets a new list. Where the node keeps the address and heard
+// the word a while ago, the claimant that had to yield has yielded. It is not known whether that was the
+// peer: the node announces the address again, and if the peer answers for it the peer says so.
 func (c *Node) carryRecords(now time.Duration, address netip.Addr, e *entry) {
 	e.reannounced = 0
 	if c.claims.versionOf(address).IsZero() {
@@ -36,11 +36,11 @@ func (c *Node) carryRecords(now time.Duration, address netip.Addr, e *entry) {
 	})
 }
 
-// PeerAnnounced takes that the segment heard a peer announce address. It counts if no packet of the
-// peer comes any more: then both claim the address, and contest it by what they announce. The
+// PeerAnnounced takes that the segment heard a peer announce address. It counts if packets of the
+// peer no longer come: then both claim the address, and contest it by what they announce. The
 // earlier in the list answers each word of the later one. The later one yields when no packets of
 // the earlier one have come for a while. If it is in company it answers then, once, and yields to
-// another word: so the earlier one, if it is alone, learns that it is to yield. A word that comes
+// another word: so the earlier one, if it is alone, learns that it must yield. A word that comes
 // later than all this takes begins another contest.
 func (c *Node) PeerAnnounced(now time.Duration, address netip.Addr, node string) {
 	e := c.lists[address]
@@ -56,7 +56,7 @@ func (c *Node) PeerAnnounced(now time.Duration, address netip.Addr, node string)
 	})
 	e.records = append(e.records, announcementRecord{node, since, now})
 	if e.probe == Silent {
-		e.probe = Unasked // Somebody has answered since.
+		e.probe = Unasked // A peer has answered since.
 	}
 	c.dirty.AddUrgent(address)
 }
@@ -66,7 +66,8 @@ func (e *entry) forgetRecords(over func(announcementRecord) bool) {
 	e.records = slices.DeleteFunc(e.records, over)
 }
 
-// recordCounts reports whether a word is of a peer of whom no packet has come since, nor is expected.
+// recordCounts reports whether a word is of a peer of which no packet has come since, nor is
+// expected.
 func (c *Node) recordCounts(w announcementRecord) bool {
 	p := c.peers[w.peer]
 	return p != nil && p.state != Up && w.at > p.heard
@@ -109,7 +110,7 @@ func (c *Node) yieldAt(e *entry, w announcementRecord) time.Duration {
 
 // yieldPause is for how long more than askAgain a node that has yielded to a word does as if the
 // segment had answered. Others may have yielded to the same word; the earlier ones ask first. Where
-// nobody had answered and the word came all the same, the segment carries frames one way only, and
+// no host had answered and the word came all the same, the segment carries frames one way only, and
 // asking is worth less.
 func (c *Node) yieldPause(e *entry) time.Duration {
 	pause := askTurn(slices.Index(e.Candidates, c.name))
@@ -130,8 +131,8 @@ func (c *Node) yieldTime(e *entry, candidate string) time.Duration {
 	return 0
 }
 
-// reannounceNow notes that the segment is to be told of an address which the node keeps though a peer
-// announced it whom it does not hear. It returns when to look again; 0 is never.
+// reannounceNow notes that the node announces address again: it keeps the address though a peer that
+// it does not hear announced it. It returns when to look again; 0 is never.
 func (c *Node) reannounceNow(now time.Duration, address netip.Addr, e *entry) time.Duration {
 	again := time.Duration(0)
 	for _, w := range e.records {
@@ -146,7 +147,7 @@ func (c *Node) reannounceNow(now time.Duration, address netip.Addr, e *entry) ti
 	return again
 }
 
-// reannounceAt returns when the node is to answer a word; 0 is not at all.
+// reannounceAt returns when the node answers a word; 0 is not at all.
 func (c *Node) reannounceAt(e *entry, w announcementRecord) time.Duration {
 	due := w.at
 	if c.isEarlier(e, w) {
@@ -161,9 +162,9 @@ func (c *Node) reannounceAt(e *entry, w announcementRecord) time.Duration {
 	return due
 }
 
-// TakeReannounceNow returns the addresses, sorted, that the node is to announce at once: a peer that it
-// does not hear announced them, who may be later in the list and yields when it hears that. Each
-// is returned once.
+// TakeReannounceNow returns the addresses, sorted, to announce at once: a peer that the node does not
+// hear announced them. That peer may be later in the list, and yields when it hears the announcement.
+// Each is returned once.
 func (c *Node) TakeReannounceNow() []netip.Addr { return takeSorted(&c.toReannounceNow) }
 
 // Unheard returns the peer that announced address last and is not heard otherwise, or "".

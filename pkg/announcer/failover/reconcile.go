@@ -93,8 +93,8 @@ func (c *Node) decideAddress(now time.Duration, address netip.Addr, e *entry) {
 	}
 }
 
-// decideFor decides about an address that the node claims under own, and notes what is to be
-// known of it from now on.
+// decideFor decides about an address that the node claims under own, and notes what later
+// decisions need to know of it.
 func (c *Node) decideFor(now time.Duration, address netip.Addr, own plan.Version, e *entry) Decision {
 	v := c.inputFor(address, own, e)
 	if slices.ContainsFunc(v.Peers, func(o Peer) bool { return o.State == Up && !o.Known }) {

@@ -26,8 +26,8 @@ func listenOn(s Socket, pairs []pairID) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{socket: s, closed: make(chan struct{})}
-	// Nobody else may have the port. So the first socket is bound as one that shares it with
-	// nobody, and only then lets the second one in.
+	// No other program may have the port. So the first socket is bound as one that does not share
+	// it, and only then lets the second one in.
 	if c.peers, err = bindSocket(s, p.peers, receiveBuffer, 0); err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (n *Network) startReading(c *conn) error {
 	return nil
 }
 
-// pollPeers has the owner read what comes from peers.
+// pollPeers makes the owner read what comes from peers.
 func (n *Network) pollPeers(c *conn) error {
 	raw, err := c.peers.SyscallConn()
 	if err != nil {

@@ -8,11 +8,11 @@ type Standing struct {
 	// Alone reports whether the node hears none of the others it watches.
 	Alone bool
 	// Company reports whether it hears one of them and is heard by it, and has been for the detection time:
-	// a node that says now this and now that of whom it hears is no company.
+	// a node that keeps changing which nodes it says it hears is no company.
 	Company bool
 }
 
-// bidirectional is what a peer is to this node and others.
+// bidirectional is how a peer stands with this node and others.
 type bidirectional struct {
 	// since is when the two began to hear each other, 0 where they do not; kept reports that this
 	// has lasted for the detection time.
@@ -33,8 +33,8 @@ func (c *bidirectional) setBidirectional(now time.Duration, yes bool) {
 	}
 }
 
-// updateStandings finds out how the node stands with regard to each peer, and has those addresses decided
-// about anew of whose claims that may tell.
+// updateStandings finds out how the node stands with regard to each peer, and marks the addresses dirty
+// for which that may decide between claims.
 func (c *Node) updateStandings(now time.Duration) {
 	alone, accompanied := c.isAlone(), c.bidirectionalPeers > 0
 	c.up, c.bidirectionalPeers = 0, 0
@@ -58,7 +58,7 @@ func (c *Node) updateStandings(now time.Duration) {
 	}
 }
 
-// markContestedDirty has those addresses decided about anew that a peer was heard to announce.
+// markContestedDirty marks the addresses dirty that a peer was heard to announce.
 func (c *Node) markContestedDirty() {
 	for address, e := range c.lists {
 		if len(e.records) > 0 {

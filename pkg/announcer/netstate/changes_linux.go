@@ -75,7 +75,7 @@ func (d *dirty) addClasses(c classes, byOthers bool) {
 	}
 }
 
-// awaitDirty waits until something is to be read, and reports whether ctx goes on.
+// awaitDirty waits until there is something to read, and reports whether ctx goes on.
 func (d *dirty) awaitDirty(ctx context.Context) bool {
 	var due <-chan time.Time // Nothing ever comes from it while it is nil.
 	for {

@@ -170,7 +170,7 @@ func (r *routes) destinations() map[int][]plan.Destination {
 
 // sendsIPv4 reports whether the kernel can send IPv4 by the interface: by a route to its
 // segment, which an address makes or an administrator, or by a gateway that is declared to be
-// there or is resolved by IPv6. A gateway whose segment is gone with its address is none.
+// there or is resolved by IPv6. A gateway on a segment that is gone with its address is none.
 func (r *routes) sendsIPv4(index int, of addresses) bool {
 	for segment := range r.segments[index] {
 		if segment.Addr().Is4() {

@@ -137,8 +137,8 @@ func (s Snapshot) Equal(t Snapshot) bool {
 		slices.Equal(s.Defaults, t.Defaults)
 }
 
-// losesFamily reports whether an interface that can carry addresses sent a family before and does not
-// any longer.
+// losesFamily reports whether an interface that can carry addresses sent a family before and no
+// longer does.
 func (s Snapshot) losesFamily(before Snapshot) bool {
 	return slices.ContainsFunc(s.Interfaces, func(i Interface) bool {
 		was, ok := before.Find(i.Name)
@@ -155,10 +155,10 @@ func (s Snapshot) Find(name string) (Interface, bool) {
 	return s.Interfaces[i], true
 }
 
-// Report returns what the cluster is told: the interfaces that can carry addresses, or
-// could if they were not down, sorted by name; of more than plan.MaxInterfaces, those
-// with a default route come first, then those with an address. It is also what
-// plan.SelectInterfaces chooses from here, so that node and cluster come to the same choice.
+// Report returns what the cluster gets in reports: the interfaces that can carry addresses, or
+// could if they were not down, sorted by name; of more than plan.MaxInterfaces, those with a
+// default route come first, then those with an address. It is also what plan.SelectInterfaces
+// chooses from here, so that node and cluster come to the same choice.
 func (s Snapshot) Report() []plan.Interface {
 	kept := slices.DeleteFunc(slices.Clone(s.Interfaces), func(i Interface) bool { return !i.isReported() })
 	if len(kept) > plan.MaxInterfaces {
@@ -182,7 +182,7 @@ func (s Snapshot) Report() []plan.Interface {
 	return out
 }
 
-// Report returns what the cluster is told of the interface.
+// Report returns what the cluster gets in reports of the interface.
 func (i Interface) Report() plan.Interface {
 	// A link-local address is kept in any case: peers may reach the node by nothing else.
 	local := i.LinkLocal[:min(len(i.LinkLocal), 1)]
@@ -207,7 +207,7 @@ func (s Snapshot) Deprecated() []netip.Addr {
 }
 
 // Own is the set of addresses that the node must never answer for as a load balancer,
-// each with a phrase that says whose it is.
+// each with a phrase that names what it belongs to.
 type Own map[netip.Addr]string
 
 // Own returns the node's own addresses and its gateways.

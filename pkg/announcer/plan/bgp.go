@@ -10,8 +10,8 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// BGP is what a node says to routers: to whom, what about prefixes, and which prefixes. The
-// zero BGP has nothing to say to anybody.
+// BGP is what a node says to routers: to which, what about prefixes, and which prefixes. The zero
+// BGP has nothing to say to any router.
 type BGP struct {
 	// Peers are sorted by name.
 	Peers []BGPPeer
@@ -45,7 +45,7 @@ type BGPPeer struct {
 	// RouterID is the node's BGP Identifier, an IPv4 address; the zero Addr has the node
 	// choose (RFC 6286).
 	RouterID netip.Addr
-	// PasswordFile names the file, in a directory that the node's program is told, with the
+	// PasswordFile names the file, in a directory that the node's program is given, with the
 	// password of TCP MD5 signatures (RFC 2385); "" is none.
 	PasswordFile string
 	// EBGPMultihop is the TTL of packets to an external router; 0 is 1, a router on the same
@@ -59,7 +59,7 @@ type BGPPeer struct {
 	GracefulRestart time.Duration
 	// IPv4 and IPv6 say of which families prefixes are announced to it.
 	IPv4, IPv6 bool
-	// BFD is how the path to it is watched; the zero BFD has nobody watch it.
+	// BFD is how the path to it is watched; with the zero BFD it is not watched.
 	BFD BFD
 	// ExtendedNextHop reports whether IPv4 prefixes have the node's IPv6 address as their next hop
 	// (RFC 8950).
@@ -92,7 +92,7 @@ func (p BGPPeer) Gateway() bool { return p.Address.IsUnspecified() }
 // Internal reports whether the session is an internal one.
 func (p BGPPeer) Internal() bool { return p.LocalASN == p.PeerASN }
 
-// Advertisement is how prefixes are announced, and to whom.
+// Advertisement is how prefixes are announced, and to which routers.
 type Advertisement struct {
 	// Name is unique in a plan.
 	Name string
@@ -177,7 +177,7 @@ func RouteDelta(have, want []Route) (changed, gone []Route) {
 	return changed, append(gone, have...)
 }
 
-// SameRoutes reports whether a and b are the same slice, which nobody writes to.
+// SameRoutes reports whether a and b are the same slice, which is never written to.
 func SameRoutes(a, b []Route) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
@@ -232,7 +232,7 @@ type BGPReport struct {
 	// Plan is the version of the newest plan whose routes have been handed to every session
 	// that is established.
 	Plan Version
-	// Withheld are the prefixes of that plan that no router is told yet, because the node's
+	// Withheld are the prefixes of that plan that no router hears of yet, because the node's
 	// service proxy does not serve them yet; sorted.
 	Withheld []netip.Prefix
 	// Sessions are sorted by peer; one for each peer of that plan.
@@ -248,8 +248,9 @@ type BGPSession struct {
 	Reason reason.Reason
 	// Message is one sentence for a person, without anything secret.
 	Message string
-	// IPv4 and IPv6 report whether prefixes of the family are told on an established session: the
-	// router takes them, and the node has an address of that family to be the next hop.
+	// IPv4 and IPv6 report whether prefixes of the family are announced on an established
+	// session: the router takes them, and the node has an address of that family to be the next
+	// hop.
 	IPv4, IPv6 bool
 	// BFD is how the BFD session with the peer fares, "" where there is none.
 	BFD BFDState

@@ -28,8 +28,8 @@ func (e *ImplausibleError) Error() string {
 	return fmt.Sprintf("plan %s refused: plan %s is held, and no history of leaders leads to that term; a stranger may have the key of baremetal-ccm", e.Got, e.Have)
 }
 
-// ErrIncomplete means that a plan names no cluster or carries no version, so that nobody
-// can tell what it supersedes.
+// ErrIncomplete means that a plan names no cluster or carries no version, so that no reader can
+// tell what it supersedes.
 var ErrIncomplete = errors.New("plan names no cluster or has no version")
 
 // ForeignError means that a plan comes from another cluster than the one whose plan is held.
@@ -63,8 +63,8 @@ func (s Version) String() string { return fmt.Sprintf("%d.%d", s.Term, s.Revisio
 // Supersede is the fencing rule for the first plan of a leader after a restart: it says
 // whether a node that kept the plan kept from an earlier life may replace it by got. Unlike
 // with Accept the very plan is taken, because a leader now stands by it; and that of another
-// cluster, because who speaks for this one has been proved, and who spoke when kept was
-// accepted has not.
+// cluster, because it has been proved which leader speaks for this one, and not which spoke when
+// kept was accepted.
 func Supersede(kept, got NodePlan) error {
 	if kept.Cluster != got.Cluster {
 		return Accept(NodePlan{}, got)

@@ -15,7 +15,7 @@ const canReach = "can_reach:"
 
 // OnLinkOnly is a selector of a plan, and of no cloud-config: where the address is on the
 // interface's segment, and nowhere else. Other nodes are there, so that an answer on the
-// segment of a default route would be heard by none who look for the address.
+// segment of a default route would be heard by no host that looks for the address.
 const OnLinkOnly = "on_link:"
 
 // CheckSelector says what is wrong with an interface selector, or nil.
@@ -71,12 +71,12 @@ func SelectionReason(err error) reason.Reason {
 	return reason.NodeNoInterface
 }
 
-// SelectInterfaces returns those of a node's interfaces that are to carry address; none of
-// them is down, each can send in the address's family, and no two are on one segment: the
-// kernel replies by one of them, whichever was asked. With the empty selector that is where
-// the kernel would send a packet to the address, or all where it has no route. What is down
-// still counts as the way that it is: another interface leads to another segment. The error
-// says why there is none; it is a NoRouteBackError where none of them can send.
+// SelectInterfaces returns those of a node's interfaces that carry address; none of them is down,
+// each can send in the address's family, and no two are on one segment: the kernel replies by one
+// of them, whichever was asked. With the empty selector that is where the kernel would send a
+// packet to the address, or all where it has no route. What is down still counts as the way that
+// it is: another interface leads to another segment. The error says why there is none; it is a
+// NoRouteBackError where none of them can send.
 func SelectInterfaces(selector string, address netip.Addr, interfaces []Interface) ([]Interface, error) {
 	selected, err := matchInterfaces(selector, address, interfaces)
 	if err != nil {

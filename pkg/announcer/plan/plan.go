@@ -1,7 +1,7 @@
 // Package plan is the vocabulary that the cluster side and the nodes share:
-// what a node is told to announce, what it says it announces, and the order in which
-// such statements supersede each other. It is pure: no clock, socket, goroutine, lock
-// or logger, and it imports nothing of this project but package reason.
+// what a node must announce, what it says it announces, and the order in which such statements
+// supersede each other. It is pure: no clock, socket, goroutine, lock or logger, and it imports
+// nothing of this project but package reason.
 package plan
 
 import (
@@ -38,8 +38,8 @@ type Assignment struct {
 	Version Version
 	// Candidates are node names in order: the owner first, then its backups.
 	Candidates []string
-	// Former are nodes that were candidates before and may not have heard yet that they are
-	// none any more. They hear who is.
+	// Former are nodes that were candidates before and may not have heard yet that they no longer
+	// are. They hear which nodes are.
 	Former []string
 	// Proofs are the proofs of the node to which this is given, for each of Candidates and
 	// Former but itself, in this order; see Proof.
@@ -114,7 +114,7 @@ func (c Claim) At() netip.Addr { return c.Address }
 // Equal reports whether c and d say the same.
 func (c Claim) Equal(d Claim) bool { return c == d }
 
-// Problem is why a node cannot answer for an address that it is to answer for, or to be a backup for.
+// Problem is why a node cannot answer for an address that it must answer for, or be a backup for.
 type Problem struct {
 	Address netip.Addr
 	Reason  reason.Reason

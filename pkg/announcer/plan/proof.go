@@ -86,8 +86,8 @@ func (a Assignment) checkersOf(node string) func(yield func(string) bool) {
 	}
 }
 
-// FormerCandidates returns the former candidates of a list that is to have candidates and
-// takes the place of old: the latest ones first.
+// FormerCandidates returns the former candidates of a new list, which has candidates and takes
+// the place of old: the latest ones first.
 func FormerCandidates(old Assignment, candidates []string) []string {
 	var out []string
 	for _, name := range slices.Concat(old.Candidates, old.Former) {

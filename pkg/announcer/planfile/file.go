@@ -13,7 +13,7 @@ const (
 )
 
 // readFile returns the content of the file at path. One that others than its owner may write
-// is refused: whoever writes it decides what the node answers for.
+// is refused: a user that writes it decides what the node answers for.
 func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {

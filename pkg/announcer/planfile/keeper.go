@@ -18,8 +18,8 @@ const (
 	// pause is the least time between two writes, except for a plan of another term, which
 	// is written at once: which leader counts must not be forgotten.
 	pause = 5 * time.Second
-	// termPause is the least time between two such exceptions: a leader whose term is raised
-	// again and again costs the disk no more than one that is not.
+	// termPause is the least time between two such exceptions: a leader that raises its term
+	// again and again costs the disk no more than one that does not.
 	termPause = time.Minute
 )
 
@@ -94,8 +94,8 @@ func (k *Keeper) loadFile() (control.PersistedPlan, error) {
 	return kept, nil
 }
 
-// Keep has set written in a while, in place of what waits to be written. The set is not
-// written to any more by the caller.
+// Keep schedules the writing of set in a while, in place of what waits to be written. The caller
+// must not write to set afterwards.
 func (k *Keeper) Keep(set plan.NodePlan) {
 	k.mu.Lock()
 	k.pending = set

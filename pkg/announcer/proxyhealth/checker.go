@@ -42,8 +42,8 @@ type Checker struct {
 
 	mu      sync.Mutex
 	targets Targets
-	// renewed reports whether targets were set, be they the same: whoever set others for a moment, which
-	// Run may never have seen, has forgotten what was told for these.
+	// renewed reports whether targets were set, be they the same: a caller that set others for a moment,
+	// which Run may never have seen, has forgotten what it heard for these.
 	renewed bool
 }
 
@@ -55,14 +55,14 @@ func NewChecker(options Options) *Checker {
 	dialer := &net.Dialer{Timeout: patience}
 	return &Checker{options: options, wake: make(chan struct{}, 1), client: &http.Client{
 		// A new connection each time: that one is accepted is part of the answer. No proxy
-		// of the environment, and nobody sends the question elsewhere.
+		// of the environment, and no redirect sends the question elsewhere.
 		Transport:     &http.Transport{DisableKeepAlives: true, DialContext: dialer.DialContext, MaxResponseHeaderBytes: maxAnswer},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       patience,
 	}}
 }
 
-// Set makes t what is asked from now on. It is not written to any more by the caller.
+// Set makes t what is asked from now on. The caller must not write to it afterwards.
 func (c *Checker) Set(t Targets) {
 	if !isLoopback(t.Proxy) {
 		t.Proxy = ""

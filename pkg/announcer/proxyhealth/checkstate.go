@@ -37,7 +37,7 @@ func (p Port) Compare(q Port) int {
 	return cmp.Or(cmp.Compare(p.Number, q.Number), 1)
 }
 
-// Targets are what is to be asked.
+// Targets are what to ask.
 type Targets struct {
 	// Proxy is the URL that says whether the service proxy works; "" asks nothing.
 	Proxy string
@@ -46,7 +46,7 @@ type Targets struct {
 	// Own are the node's addresses.
 	Own []netip.Addr
 	// After is a time of the Checker's clock: an answer to a question from before it is too old, and
-	// the next one is told whether or not it is news.
+	// the next one is reported whether or not it is news.
 	After time.Duration
 }
 
@@ -95,7 +95,7 @@ type state struct {
 	next, last, changed, begun time.Duration
 }
 
-// newState returns the state of one who has nothing to ask.
+// newState returns the state of a Checker that has nothing to ask.
 func newState() state { return state{result: Result{Works: true}, last: -soon} }
 
 // setTargets takes new targets. What is known of those that stay stays.
@@ -122,8 +122,8 @@ func (s *state) setTargets(now time.Duration, t Targets) {
 	s.next = max(now, s.last+soon)
 }
 
-// nextDue returns whether the proxy is to be asked now, and which ports: those that have not
-// answered 200 yet, sorted.
+// nextDue returns whether to ask the proxy now, and which ports: those that have not answered 200
+// yet, sorted.
 func (s *state) nextDue(now time.Duration) (proxy bool, ports []Port) {
 	if s.targets.Proxy == "" || now < s.next {
 		return false, nil

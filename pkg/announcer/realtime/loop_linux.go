@@ -52,7 +52,7 @@ func (l *Loop) Begin() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(precise), 0, 0, 0) // It does not fail.
 }
 
-// Hasten has the thread go before others, and Relax no more.
+// Hasten makes the thread go before others, and Relax no more.
 func (l *Loop) Hasten() { l.thread.Hasten() }
 
 // Relax undoes Hasten.

@@ -85,8 +85,8 @@ func setScheduling(thread int, want unix.SchedAttr) error {
 	return unix.SchedSetAttr(thread, &want, 0)
 }
 
-// Thread is a thread that is not to be late. Class may be called by anybody, Guard by one
-// goroutine, and the rest by the goroutine that is locked to the thread.
+// Thread is a thread that must not be late. Any goroutine may call Class, one goroutine Guard,
+// and the rest only the goroutine that is locked to the thread.
 type Thread struct {
 	// granted takes the class that the kernel granted, and why it is not Deadline.
 	granted func(Class, error)
@@ -157,7 +157,7 @@ func (t *Thread) Relax() {
 	t.lent = false
 }
 
-// ownAttr is what the thread's class is to the kernel.
+// ownAttr returns the thread's class as the kernel takes it.
 func (t *Thread) ownAttr() unix.SchedAttr {
 	if t.Class() == Nice {
 		return nice
@@ -237,7 +237,7 @@ type guard struct {
 
 type look struct{ at, used time.Duration }
 
-// checkShare takes how long the thread ran so far, and reports whether it is to be a normal one.
+// checkShare takes how long the thread ran so far, and reports whether to make it a normal one.
 func (g *guard) checkShare(now, used time.Duration) bool {
 	g.looks = append(g.looks, look{now, used})
 	if most := int(time.Second/guardEvery) + 1; len(g.looks) > most {

@@ -19,7 +19,7 @@ const (
 	metricsAge = time.Second
 	// answersPerSecond is how many requests are answered in a second; others wait for their turn.
 	answersPerSecond = 100
-	// maxConnections is how many there are. One more ends the oldest, so that those who keep
+	// maxConnections is how many there are. One more ends the oldest, so that clients that keep
 	// theirs do not keep out the kubelet's probes.
 	maxConnections = 64
 	// acceptsPerSecond is how many connections are taken in a second; others wait in the kernel.

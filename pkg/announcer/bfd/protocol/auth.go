@@ -127,7 +127,7 @@ func (s *Session) inWindow(p Packet) bool {
 	return step <= 3*uint32(p.DetectMultiplier) && (step > 0 || s.config.Auth.Type == KeyedSHA1)
 }
 
-// authenticatePacket gives a packet that is to be sent its authentication section. The sequence
+// authenticatePacket gives a packet its authentication section before it is sent. The sequence
 // number goes up with every packet, or, where that is enough, with every different one.
 func (s *Session) authenticatePacket(p *Packet) {
 	a := s.config.Auth

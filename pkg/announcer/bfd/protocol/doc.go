@@ -2,6 +2,6 @@
 // packet, its authentication, and one session's state machine in Asynchronous mode.
 //
 // It is pure. A Session is a value; Step takes what happened and the time, and returns the
-// session as it is now and what is to be done. Whoever owns the session has the sockets,
-// the clock and the random numbers.
+// session as it is now and what to do. The owner of the session has the sockets, the clock and
+// the random numbers.
 package protocol

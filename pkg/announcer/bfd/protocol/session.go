@@ -8,7 +8,7 @@ import (
 // slowest is how often a session that is not Up may send at most (RFC 5880 §6.8.3).
 const slowest = time.Second
 
-// Config is what a session is to do.
+// Config is what a session does.
 type Config struct {
 	// DesiredMinTx is the least time between two packets that we would like to send, and
 	// RequiredMinRx between two that we are able to receive. Of each pair of ours and the
@@ -22,7 +22,7 @@ type Config struct {
 
 // Session is one end of a session. It begins Down, and in the active role: it sends at once.
 //
-// All times are of one clock that nobody sets and that goes on while the machine sleeps.
+// All times are of one clock that cannot be set and that goes on while the machine sleeps.
 type Session struct {
 	config        Config
 	discriminator uint32
@@ -94,8 +94,7 @@ type (
 	}
 	// Configured is a new configuration. It does not interrupt the session.
 	Configured struct{ Config Config }
-	// Left means that the session is to end, and that the peer is to hear that it ends on
-	// purpose.
+	// Left means that the session must end, and that the peer must hear that it ends on purpose.
 	Left struct{}
 )
 
@@ -219,7 +218,7 @@ func (s *Session) reconfigure(c Config) {
 // Never is a time that does not come.
 const Never time.Duration = math.MaxInt64
 
-// Wake returns when the session is to be stepped again at the latest.
+// Wake returns when to step the session again at the latest.
 func (s *Session) Wake() time.Duration {
 	next := Never
 	if s.isPeriodic() && !s.Done() {
@@ -235,7 +234,7 @@ func (s *Session) Wake() time.Duration {
 }
 
 // Done reports whether a session that was Left has told the peer so often enough, or that there is
-// no peer to tell. It sends nothing any more.
+// no peer to tell. It sends nothing from then on.
 func (s *Session) Done() bool {
 	return s.state == AdminDown && (s.farewells >= farewells || s.remote.discriminator == 0)
 }

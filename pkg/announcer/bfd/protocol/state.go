@@ -33,7 +33,7 @@ const (
 	ForwardingPlaneReset
 	PathDown
 	ConcatenatedPathDown
-	// AdministrativelyDown: somebody wanted it so.
+	// AdministrativelyDown: one of the two systems wanted it so.
 	AdministrativelyDown
 	ReverseConcatenatedPathDown
 )

@@ -36,9 +36,9 @@ func (s *Session) wantedTimers() timers {
 	return w
 }
 
-// negotiateTimers advertises changed intervals, with a Poll Sequence if there is somebody to
-// answer it, and says which hold meanwhile (RFC 5880 §6.8.3). What is changed while another
-// change is under way waits for its end, but for what another state demands.
+// negotiateTimers advertises changed intervals, with a Poll Sequence if there is a peer to answer
+// it, and says which hold meanwhile (RFC 5880 §6.8.3). What is changed while another change is
+// under way waits for its end, but for what another state demands.
 func (s *Session) negotiateTimers(stateChanged bool) {
 	if want := s.wantedTimers(); want != s.advertised && (stateChanged || s.state != Up || s.poll == idle) {
 		s.advertised = want
@@ -51,8 +51,8 @@ func (s *Session) negotiateTimers(stateChanged bool) {
 		s.used = s.advertised
 		return
 	}
-	// The peer is to wait longer before we send less often, and to send more often before
-	// we wait less.
+	// The peer must wait longer before we send less often, and must send more often before we
+	// wait less.
 	s.used.tx = min(s.used.tx, s.advertised.tx)
 	s.used.rx = max(s.used.rx, s.advertised.rx)
 }

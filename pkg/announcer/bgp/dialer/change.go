@@ -8,8 +8,8 @@ import (
 )
 
 // Set makes c the session. It reports whether the session that was there has ended: what is not
-// negotiated changes while it goes on. A router that keeps routes over a restart is told
-// nothing, and keeps them until the new session, unless that asks for nothing like it or has other
+// negotiated changes while it goes on. A router that keeps routes over a restart hears nothing,
+// and keeps them until the new session, unless that asks for nothing like it or has other
 // families: what a router keeps of one that is gone (RFC 4724 section 4.2) is no restart but an
 // end. BIRD 2.0 does not get over it, and refuses every later session.
 func (d *Dialer) Set(c Config) (ended bool) {

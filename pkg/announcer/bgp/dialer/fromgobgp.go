@@ -54,7 +54,7 @@ func (r *relay) first(in *bufio.Reader) (frame, error) {
 	return f, r.inner.SetReadDeadline(time.Time{})
 }
 
-// flush has the router read all that was written.
+// flush makes the router read all that was written.
 func (r *relay) flush() error {
 	r.out.Lock()
 	defer r.out.Unlock()

@@ -28,7 +28,7 @@ func (r *relay) fromRouter() End {
 	}
 }
 
-// hungUp returns the end of a connection that could not be read any longer.
+// hungUp returns the end of a connection that could no longer be read.
 func (r *relay) hungUp(err error) End {
 	if r.ctx.Err() != nil {
 		return End{}
@@ -159,14 +159,14 @@ func (r *relay) update(body []byte) error {
 	return r.tell(endOfRIB(end))
 }
 
-// tellAlive has gobgp know that the router is there. The caller holds in.
+// tellAlive lets gobgp know that the router is there. The caller holds in.
 func (r *relay) tellAlive(now time.Time) error {
 	r.alive = now
 	return r.tell(keepalive())
 }
 
-// tellRefresh has gobgp send all routes of the families that the router asked for, unless it has
-// just done so. The caller holds in.
+// tellRefresh makes gobgp send all routes of the families that the router asked for, unless it
+// has just done so. The caller holds in.
 func (r *relay) tellRefresh(now time.Time) error {
 	for i, f := range (Families{IPv4: true, IPv6: true}).each() {
 		if !r.waiting.has(f) || !r.asked[i].IsZero() && now.Sub(r.asked[i]) < refreshInterval {

@@ -114,7 +114,7 @@ func (n *Notification) frame() frame {
 	return seal(kindNotification, append([]byte{n.Code, n.Subcode}, n.Data[:min(len(n.Data), maxLength-headerLength-2)]...))
 }
 
-// plain returns n as gobgp is told it: a code and a subcode that are known, and nothing else.
+// plain returns n as gobgp gets it: a code and a subcode that are known, and nothing else.
 func (n *Notification) plain() *Notification {
 	if _, ok := names[[2]uint8{n.Code, n.Subcode}]; !ok || n.Code > codeCease {
 		return &Notification{Code: codeCease}

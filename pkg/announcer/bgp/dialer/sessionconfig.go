@@ -56,8 +56,8 @@ func (c Config) accept(o Open) *Notification {
 // (RFC 4271 section 4.2).
 func (c Config) holdTime(o Open) uint16 { return min(c.Open.HoldTime, o.HoldTime) }
 
-// longHoldTime is what gobgp is told where none is negotiated: it closes such a session
-// at its first message.
+// longHoldTime is what gobgp gets where none is negotiated: it closes such a session at its first
+// message.
 const longHoldTime = 1<<16 - 1
 
 // forGobgp returns the OPEN that gobgp reads in place of that of the router. It has nothing that
@@ -72,7 +72,7 @@ func (c Config) forGobgp(o Open) Open {
 		out.HoldTime = longHoldTime
 	}
 	if c.Open.GracefulRestart.Offered && o.GracefulRestart.Offered {
-		// It has gobgp send End-of-RIB. Whether the router has restarted does not matter to a
+		// It makes gobgp send End-of-RIB. Whether the router has restarted does not matter to a
 		// node that keeps none of its routes.
 		out.GracefulRestart = GracefulRestart{Offered: true, Time: o.GracefulRestart.Time, Families: out.Families}
 	}

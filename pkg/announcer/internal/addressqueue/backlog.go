@@ -1,5 +1,5 @@
-// Package addressqueue keeps addresses that wait for their turn, so that whoever has very many to
-// look at can look at some and do something else in between. It is pure.
+// Package addressqueue keeps addresses that wait for their turn, so that a caller with very many
+// to look at can look at some and do something else in between. It is pure.
 package addressqueue
 
 import (
@@ -12,14 +12,14 @@ import (
 // for the others. The zero value is empty. It has one user.
 type Queue struct{ urgent, others addressList }
 
-// Add has address wait, at its place if it does already.
+// Add makes address wait, at its place if it does already.
 func (b *Queue) Add(address netip.Addr) { b.others.addAddress(address) }
 
-// AddUrgent has address wait for urgent ones only. One that waits among the others already
+// AddUrgent makes address wait for urgent ones only. One that waits among the others already
 // comes up there too.
 func (b *Queue) AddUrgent(address netip.Addr) { b.urgent.addAddress(address) }
 
-// AddKeys has the keys of addresses wait, sorted, so that what comes of it does not depend on
+// AddKeys makes the keys of addresses wait, sorted, so that what comes of it does not depend on
 // chance.
 func AddKeys[V any](b *Queue, addresses map[netip.Addr]V) {
 	for _, address := range slices.SortedFunc(maps.Keys(addresses), netip.Addr.Compare) {
@@ -68,7 +68,7 @@ func (q *addressList) takeFirst(most int) []netip.Addr {
 		delete(q.waiting, address)
 	}
 	if len(q.order) == 0 {
-		*q = addressList{} // Neither is to stay as large as it may have been once.
+		*q = addressList{} // Neither may stay as large as it may have been once.
 	}
 	return taken
 }

@@ -161,7 +161,7 @@ func (n *Namespace) RemoveAddress(t testing.TB, name, prefix string) {
 	})
 }
 
-// Route has the kernel send prefix out by the interface without a gateway, with that metric; 0
+// Route makes the kernel send prefix out by the interface without a gateway, with that metric; 0
 // is what it gives by itself.
 func (n *Namespace) Route(t testing.TB, name, prefix string, metric int) {
 	t.Helper()
@@ -174,7 +174,7 @@ func (n *Namespace) Route(t testing.TB, name, prefix string, metric int) {
 	})
 }
 
-// Via has the kernel send prefix out by a gateway.
+// Via makes the kernel send prefix out by a gateway.
 func (n *Namespace) Via(t testing.TB, name, prefix, gateway string, metric int) {
 	t.Helper()
 	p := netip.MustParsePrefix(prefix)
@@ -212,7 +212,7 @@ func (n *Namespace) AwaitUp(t testing.TB, name string) {
 }
 
 // Resolve makes the namespace's kernel forget address, ask on the interface for it, by ARP
-// or NDP, and returns who answered within a short time, or nil.
+// or NDP, and returns the hardware address that answered within a short time, or nil.
 func (n *Namespace) Resolve(name, address string) net.HardwareAddr {
 	ip := net.ParseIP(address)
 	var found net.HardwareAddr

@@ -59,10 +59,10 @@ func (Protocol) Key(address netip.Addr) uint32 {
 	return binary.BigEndian.Uint32(b[:])
 }
 
-// Decide implements responder.Protocol. A request is answered when it was sent to
-// everybody or to us, which the kernel's filter knows, and asks for one of port's addresses, whoever asks: also a host
-// whose own address is of another subnet, and also one that probes whether the address
-// is free and has none itself (RFC 5227 section 2.1.1).
+// Decide implements responder.Protocol. A request is answered when it was sent to all hosts or to us, which
+// the kernel's filter knows, and asks for one of port's addresses, from any host: also one with an address
+// of another subnet, and also one that probes whether the address is free and has none itself (RFC 5227
+// section 2.1.1).
 func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Outcome) {
 	request, outcome := parseRequest(frame)
 	if request == nil {
@@ -78,7 +78,7 @@ func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Ou
 	case !port.Has(request.TargetIP):
 		return nil, responder.NotOurs
 	case sender[0]&1 != 0 || bytes.Equal(sender, zeroMAC):
-		// An answer would go to a group of hosts or to nobody.
+		// An answer would go to a group of hosts or to no host.
 		return nil, responder.BadSender
 	case request.SenderIP == request.TargetIP:
 		// RFC 5227 section 2.4: not a question, but another machine that announces the

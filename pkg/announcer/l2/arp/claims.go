@@ -7,9 +7,9 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
 )
 
-// Claims is ARP as a responder.Protocol that answers nothing and hears who else uses a
-// port's addresses: whoever sends a packet of either kind from one (RFC 5227 section 2.4).
-// The zero value is ready for use.
+// Claims is ARP as a responder.Protocol that answers nothing and hears which other machines use a
+// port's addresses: those that send a packet of either kind from one (RFC 5227 section 2.4). The
+// zero value is ready for use.
 type Claims struct{ Protocol }
 
 var _ responder.Protocol = Claims{}

@@ -15,11 +15,11 @@ import (
 
 var _ probe.Protocol = Protocol{}
 
-// senderIPOffset is where a frame says whose it is.
+// senderIPOffset is where a frame has its sender's IP address.
 const senderIPOffset = headerSize + 14
 
-// Probe implements probe.Protocol: a request without a sender's address, so that nobody
-// learns anything from it (RFC 5227 section 1.1).
+// Probe implements probe.Protocol: a request without a sender's address, so that no host learns
+// anything from it (RFC 5227 section 1.1).
 func (Protocol) Probe(mac net.HardwareAddr, address netip.Addr) []byte {
 	frame, ok := buildFrame(broadcast, arp.OperationRequest, mac, netip.IPv4Unspecified(), zeroMAC, address)
 	if !ok {
@@ -41,7 +41,7 @@ func (Protocol) HolderFilter(addresses responder.Addresses) []bpf.Instruction {
 // short time.
 const probeRuns = 100
 
-// Holder implements probe.Protocol: whoever sends from an address has it (RFC 5227 section
+// Holder implements probe.Protocol: a machine that sends from an address has it (RFC 5227 section
 // 2.1.1).
 func (Protocol) Holder(frame []byte) (netip.Addr, net.HardwareAddr, bool) {
 	if len(frame) < headerSize || binary.BigEndian.Uint16(frame[typeOffset:]) != unix.ETH_P_ARP {

@@ -12,8 +12,8 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/l2/responder"
 )
 
-// Claims is NDP as a responder.Protocol that answers nothing and hears who else uses a
-// port's addresses: whoever advertises one (RFC 4862 section 5.4.4). The zero value is ready
+// Claims is NDP as a responder.Protocol that answers nothing and hears which other machines use a
+// port's addresses: those that advertise one (RFC 4862 section 5.4.4). The zero value is ready
 // for use.
 type Claims struct{ Protocol }
 

@@ -36,8 +36,8 @@ type solicitation struct {
 	to, from            net.HardwareAddr
 	source, destination netip.Addr
 	target              netip.Addr
-	// sender is where to answer: the source link-layer address option, or else who sent
-	// the frame.
+	// sender is where to answer: the source link-layer address option, or else the source of the
+	// frame.
 	sender net.HardwareAddr
 }
 
@@ -123,8 +123,8 @@ type advertisement struct {
 
 // frame returns the whole Ethernet frame. The source address is the target itself: the
 // interface may have no address that the asker could reach. Override is set, because the
-// address is neither anycast nor proxied (RFC 4861 section 7.2.4): who knew another
-// machine for it is to forget it.
+// address is neither anycast nor proxied (RFC 4861 section 7.2.4): a host that knew another
+// machine for it must forget that machine.
 func (a advertisement) frame() ([]byte, bool) {
 	body, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{
 		Solicited: a.solicited, Override: true, TargetAddress: a.target,

@@ -60,9 +60,9 @@ func (Protocol) Key(address netip.Addr) uint32 {
 
 // Decide implements responder.Protocol. A solicitation of one of port's addresses is
 // answered whether it was sent to the solicited-node group or, to confirm that the
-// address is still there, straight to us, and whoever asks, also from outside the
-// address's prefix. To a host that tests whether the address is free (no source address)
-// the answer goes by way of all nodes (RFC 4861 section 7.2.4).
+// address is still there, straight to us, and from any host, also from outside the address's
+// prefix. To a host that tests whether the address is free (no source address) the answer goes by
+// way of all nodes (RFC 4861 section 7.2.4).
 func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Outcome) {
 	s, outcome := parseSolicitation(frame)
 	if s == nil {
@@ -76,7 +76,7 @@ func (Protocol) Decide(frame []byte, port *responder.Port) ([]byte, responder.Ou
 	case !port.Has(s.target):
 		return nil, responder.NotOurs
 	case s.sender[0]&1 != 0 || bytes.Equal(s.sender, zeroMAC) || s.source.IsMulticast():
-		// An answer would go to a group of hosts or to nobody.
+		// An answer would go to a group of hosts or to no host.
 		return nil, responder.BadSender
 	case s.source == s.target:
 		// Another machine asks from the address that it asks for: it has it.

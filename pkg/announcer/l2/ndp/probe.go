@@ -20,8 +20,8 @@ var _ probe.Protocol = Protocol{}
 // short time.
 const probeRuns = 100
 
-// Probe implements probe.Protocol: a solicitation from nobody, as in duplicate address
-// detection (RFC 4862 section 5.4.2).
+// Probe implements probe.Protocol: a solicitation from the unspecified address, as in duplicate
+// address detection (RFC 4862 section 5.4.2).
 func (Protocol) Probe(mac net.HardwareAddr, address netip.Addr) []byte {
 	group := solicitedNode(address)
 	if !group.IsValid() {
@@ -55,7 +55,7 @@ func (Protocol) HolderFilter(addresses responder.Addresses) []bpf.Instruction {
 	return append(filter, responder.MatchKeys(targetOffset+12, keys, probeRuns)...)
 }
 
-// Holder implements probe.Protocol: whoever advertises an address has it. The checks are
+// Holder implements probe.Protocol: a machine that advertises an address has it. The checks are
 // those of RFC 4861 section 7.1.2.
 func (Protocol) Holder(frame []byte) (netip.Addr, net.HardwareAddr, bool) {
 	if len(frame) < messageOffset || binary.BigEndian.Uint16(frame[typeOffset:]) != unix.ETH_P_IPV6 ||

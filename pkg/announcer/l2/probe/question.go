@@ -1,6 +1,6 @@
-// Package probe asks a segment whether anybody answers for an address, as RFC 5227 section
-// 2.1.1 and RFC 4862 section 5.4 do before an address is used. Packages arp and ndp know
-// the frames; this one has the sockets and the time.
+// Package probe asks a segment whether a machine answers for an address, as RFC 5227 section
+// 2.1.1 and RFC 4862 section 5.4 do before an address is used. Packages arp and ndp know the
+// frames; this one has the sockets and the time.
 package probe
 
 import (
@@ -34,7 +34,7 @@ const (
 	stretch = 16
 
 	maxFrame = 2048
-	// maxHolders is of how many machines with one address is told; one is too many already.
+	// maxHolders is how many machines with one address are reported; one is too many already.
 	maxHolders = 4
 )
 
@@ -52,10 +52,10 @@ type Holder struct {
 type Protocol interface {
 	// EtherType is what frames of the protocol carry.
 	EtherType() int
-	// Probe returns the frame that asks from mac whether anybody has address.
+	// Probe returns the frame that asks from mac whether a machine has address.
 	Probe(mac net.HardwareAddr, address netip.Addr) []byte
-	// HolderFilter returns a program that accepts at least the frames in which somebody
-	// shows to have one of addresses.
+	// HolderFilter returns a program that accepts at least the frames in which a machine shows
+	// that it has one of addresses.
 	HolderFilter(addresses responder.Addresses) []bpf.Instruction
 	// Holder returns which address the sender of frame shows to have, and its hardware
 	// address; false if none.
@@ -110,9 +110,9 @@ func New(protocol Protocol, listen responder.ListenFunc, ports []*responder.Port
 }
 
 // Run asks with that pause, and returns after Duration which machines but this one have the
-// addresses, each once. Where it is held up it takes that much longer: whoever answers has his
-// time from when he was asked last. An error reports that some could not be asked for everywhere,
-// or that ctx ended.
+// addresses, each once. Where it is held up it takes that much longer: a machine has its time to
+// answer from when it was asked last. An error reports that some could not be asked for
+// everywhere, or that ctx ended.
 func (q *Question) Run(ctx context.Context, pause time.Duration) ([]Holder, error) {
 	defer q.closeSockets()
 	found := make(chan []Holder)
@@ -189,7 +189,7 @@ func (a *asked) sendProbes(ctx context.Context, p Protocol) error {
 	return first
 }
 
-// collectHolders returns who else has the port's addresses, once the time is over.
+// collectHolders returns which other machines have the port's addresses, once the time is over.
 func (a *asked) collectHolders(p Protocol) []Holder {
 	var found []Holder
 	seen, holders := map[Holder]bool{}, map[netip.Addr]int{}

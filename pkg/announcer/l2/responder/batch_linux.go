@@ -165,7 +165,7 @@ func newReadPace(perSecond rate.Limit) *readPace {
 	return &readPace{frames: rate.NewLimiter(perSecond, frameBurst), wakes: rate.NewLimiter(wakeRate, wakeBurst)}
 }
 
-// restAfter counts n frames that were read up to now, and returns for how long nothing is to be read.
+// restAfter counts n frames that were read up to now, and returns for how long to read nothing.
 func (p *readPace) restAfter(now time.Time, n int) time.Duration {
 	wait := p.frames.ReserveN(now, min(n, frameBurst)).DelayFrom(now)
 	if !p.wakes.AllowN(now, 1) {

@@ -19,8 +19,8 @@ const (
 	looseRuns = 64
 	// fewAddresses is how many cost no more to look through than a loose filter does.
 	fewAddresses = 256
-	// tolerated is how many frames a loose filter lets through for nobody before it is worth
-	// the work of making an exact one.
+	// tolerated is how many frames a loose filter lets through in vain before it is worth the
+	// work of making an exact one.
 	tolerated = 200
 )
 
@@ -29,7 +29,7 @@ const (
 // widens it, and it is made exact again only where what it lets through without need has
 // cost about as much.
 //
-// The owner of the socket changes it, and its reader has it made exact.
+// The owner of the socket changes it, and its reader makes it exact.
 type filter struct {
 	protocol Protocol
 	index    int
@@ -41,7 +41,7 @@ type filter struct {
 	// covered is what it lets through, and loose the same in few runs.
 	covered, loose []run
 	// inexact reports whether a narrower one could be made, and wasted how many frames it let
-	// through for nobody since it could.
+	// through in vain since it could.
 	inexact bool
 	wasted  int
 }

@@ -25,7 +25,7 @@ func (o Options) listenFunc() listenFunc {
 	}
 }
 
-// startReading has s read: by the owner, where it polls, else by a goroutine.
+// startReading begins the reading of s: by the owner, where it polls, else by a goroutine.
 func (r *Responder) startReading(s *socket) error {
 	switch conn := s.conn.(type) {
 	case *polledConn:
@@ -66,8 +66,9 @@ func (r *Responder) drainSocket(s *socket, conn *polledConn) {
 	}
 }
 
-// stopSocket ends all answers of s at once, and has its connection closed: that waits for the kernel,
-// which the owner should not. A reader that failed has closed it.
+// stopSocket ends all answers of s at once, and lets its reader or another goroutine close its
+// connection: that waits for the kernel, which the owner should not. A reader that failed has closed
+// it.
 func (r *Responder) stopSocket(s *socket) {
 	s.port.Store(nil)
 	_ = s.groups.closeGroups()

@@ -12,7 +12,7 @@ import (
 )
 
 // Port is one interface and the addresses that are answered on it. A Port that was
-// handed over is not written to any more.
+// handed over is never written to again.
 type Port struct {
 	// Index and Name are the interface's.
 	Index int
@@ -70,7 +70,8 @@ const (
 	NotForUs
 	// NotOurs reports whether the frame asks for an address that is not answered here.
 	NotOurs
-	// BadSender reports whether the frame cannot come from whom it says, or names nobody to answer.
+	// BadSender reports whether the frame cannot come from the sender that it names, or names no
+	// host to answer.
 	BadSender
 	// Conflict reports whether another machine announces one of our addresses as its own.
 	Conflict

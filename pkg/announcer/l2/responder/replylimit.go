@@ -39,7 +39,8 @@ func newReplyLimit() *replyLimit {
 	return &replyLimit{seed: maphash.MakeSeed(), left: rate.NewLimiter(replyRate, replyBurst)}
 }
 
-// allowsReply reports whether reply may be sent at now. A reply says who asked for what.
+// allowsReply reports whether reply may be sent at now. A reply names the host that asked, and
+// what it asked for.
 func (l *replyLimit) allowsReply(now time.Time, reply []byte) bool {
 	if l.left.TokensAt(now) < scarce && l.repeatsReply(now, reply) {
 		return false

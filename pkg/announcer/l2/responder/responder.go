@@ -33,7 +33,7 @@ type Options struct {
 	OnConflict func(port *Port, frame []byte)
 	// Allowed, if not nil, is asked before anything is sent, from any goroutine.
 	Allowed func() bool
-	// Poller, if not nil, has the owner read sockets that it can be told of: OnFailure and
+	// Poller, if not nil, lets the owner read the sockets that it can poll: OnFailure and
 	// OnConflict are called by the owner then, and no goroutine is needed.
 	Poller Poller
 }
@@ -48,7 +48,7 @@ type Poller interface {
 }
 
 // Responder answers requests of one protocol. Apply, Announce and Close are called by one
-// owner; Counts may be called by anybody.
+// owner; any goroutine may call Counts.
 type Responder struct {
 	options Options
 	listens listenFunc
