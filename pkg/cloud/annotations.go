@@ -58,7 +58,7 @@ var foreignAnnotations = map[string]foreignAnnotation{
 	"lbipam.cilium.io/sharing-cross-namespace": {"Cilium", AnnotationSharingKey + " with a pool that has sharedNamespaces"},
 }
 
-// annotationNotice is what is told of annotations that are not read.
+// annotationNotice is what an Event tells of annotations that are not read.
 type annotationNotice struct {
 	reason reason.Reason
 	text   string
@@ -105,8 +105,8 @@ func meantAnnotation(key string) (string, bool) {
 	return nearest, strings.HasPrefix(key, annotationPrefix) || config.Edits(key, nearest) <= maxTypo
 }
 
-// tellAnnotations writes an Event for what changed of the annotations that are not read. A
-// Service that a leader before this one has served was told then.
+// tellAnnotations writes an Event for what changed of the annotations that are not read. For a
+// Service that a leader before this one served, that leader wrote the Event.
 func (s *eventDedup) tellAnnotations(recorder record.EventRecorder, svc *corev1.Service) {
 	notices := annotationNotices(svc.Annotations)
 	var news []annotationNotice

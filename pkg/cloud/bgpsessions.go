@@ -35,7 +35,7 @@ type knownSession struct{ lost, many bool }
 // sessionEvent is something to tell of a session.
 type sessionEvent struct{ kind, reason, message string }
 
-// takeSessions takes what node says of its sessions and returns what is to be told of them: that
+// takeSessions takes what node says of its sessions and returns the events to tell of them: that
 // one was lost, that such a one is established again, and that one brings many routes. How a
 // session comes about the first time is no event, as its absence shows in metrics and conditions;
 // nor is one that the node ended itself, as its announcer restarts or has another configuration.
@@ -67,7 +67,7 @@ func (s *sessions) takeSessions(node string, now []plan.BGPSession) []sessionEve
 	return out
 }
 
-// next returns what is known of a session that was k once it is x, and what is to be told.
+// next returns what is known of a session that was k once it is x, and the events to tell.
 func (k knownSession) next(x plan.BGPSession) (knownSession, []sessionEvent) {
 	if x.State != plan.BGPEstablished {
 		if k.lost || x.Reason == "" {
@@ -101,8 +101,8 @@ func (p *Provider) tellSessions(node string, now []plan.BGPSession) {
 	}
 }
 
-// tellPeerRestarts writes an Event on each Node whose next plan ends BGP sessions, before that plan
-// is published.
+// tellPeerRestarts writes an Event on each Node that ends BGP sessions by its next plan, before that
+// plan is published.
 func (p *Provider) tellPeerRestarts(restarts []loadbalancer.PeerRestart) {
 	for _, r := range restarts {
 		p.recorder.Event(p.nodeObject(r.Node), corev1.EventTypeWarning, eventSessionRestarting, restartMessage(r))

@@ -165,7 +165,7 @@ type seenConfigMap struct {
 	exists bool
 }
 
-// lookAtConfigMap reads the ConfigMap and has followConfig look at it.
+// lookAtConfigMap reads the ConfigMap and wakes followConfig to look at it.
 func (p *Provider) lookAtConfigMap(ctx context.Context) error {
 	text, exists, err := readConfigMap(ctx, p.options.Client, p.options.ConfigMap)
 	if err != nil {

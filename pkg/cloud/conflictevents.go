@@ -23,7 +23,7 @@ const (
 	eventProxy      = "ProxyFound"
 )
 
-// inspectLocked has it judged what nodes say of other machines.
+// inspectLocked lets the Balancer judge what nodes say of other machines.
 func (c *core) inspectLocked() (again time.Duration) {
 	changed, again := c.lb.Inspect(c.now())
 	c.queueAddressesLocked(changed)

@@ -74,7 +74,7 @@ func (s *ourStatus) equal(o *ourStatus) bool {
 	return reflect.DeepEqual(s.ingress, o.ingress) && reflect.DeepEqual(s.conditions, o.conditions)
 }
 
-// look notes whether svc shows that somebody else replaced what we wrote last. It reports
+// look notes whether svc shows that another writer replaced what we wrote last. It reports
 // whether a contest has begun by that.
 func (c *contest) look(svc *corev1.Service, now time.Time) (begun bool) {
 	if c.active && now.Sub(c.last) > contestPeace {
@@ -121,7 +121,7 @@ func (c *contest) String() string {
 		"have that controller leave this Service alone", reason.Quote(c.manager))
 }
 
-// otherManager returns who wrote the Service's status last beside us, by its managed fields.
+// otherManager returns the field manager, other than ours, that wrote the Service's status last.
 func otherManager(svc *corev1.Service) string {
 	var last *metav1.ManagedFieldsEntry
 	for i, entry := range svc.ManagedFields {
@@ -148,7 +148,7 @@ type contention struct {
 	wait, over time.Duration
 }
 
-// contend has svc looked at for rewrites by others. While they go on the status says so.
+// contend looks at svc for rewrites by other writers. While they go on the status says so.
 func (s *eventDedup) contend(svc *corev1.Service, status *loadbalancer.Status, now time.Time) (out contention) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +173,7 @@ func (s *eventDedup) left(svc *corev1.Service, now time.Time) {
 	s.eventsOf(svc).contest.wrote(svc, now)
 }
 
-// tellContest tells, once for each contest, who rewrites the status of svc.
+// tellContest tells, once for each contest, which field manager rewrites the status of svc.
 func (p *Provider) tellContest(svc *corev1.Service, manager string) {
 	if manager == "" {
 		return

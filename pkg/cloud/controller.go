@@ -147,8 +147,8 @@ func (p *Provider) syncService(ctx context.Context, key string) error {
 		}
 	}
 	// The stock controller asks for the others as well, but first writes its finalizer, and
-	// does not notice when labels or ipFamilyPolicy change. Whoever asks first, the answer
-	// is the same. A refusal is kept in the core, for the condition.
+	// does not notice when labels or ipFamilyPolicy change. The answer is the same, whichever
+	// controller asks first. A refusal is kept in the core, for the condition.
 	_ = p.core.ensureService(p.translateService(svc))
 	if !namesClass(svc, p.servedClasses()) && p.dedup.wasJustReleased(svc, p.core.now()) {
 		return nil // EnsureLoadBalancer queues it again
@@ -156,7 +156,7 @@ func (p *Provider) syncService(ctx context.Context, key string) error {
 	return p.writeStatus(ctx, svc)
 }
 
-// retireService lets go of a Service that wants no load balancer any more.
+// retireService lets go of a Service that no longer wants a load balancer.
 func (p *Provider) retireService(ctx context.Context, svc *corev1.Service) error {
 	if !p.core.knowsService(string(svc.UID)) && !isMarked(svc) {
 		p.dedup.forgetService(svc.Namespace+"/"+svc.Name, svc.DeletionTimestamp != nil, p.core.now())

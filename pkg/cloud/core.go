@@ -22,7 +22,7 @@ type core struct {
 	now func() time.Time
 	// wake has room for one: "something changed, plan again".
 	wake chan struct{}
-	// queueServices is told the keys of Services whose status may have to change. It must not
+	// queueServices takes the keys of Services whose status may have to change. It must not
 	// block.
 	queueServices func(keys ...string)
 	// moved has room for one: "there are moves to take".
@@ -37,9 +37,9 @@ type core struct {
 	lb *loadbalancer.Balancer
 	// keys are the Services' keys by UID.
 	keys map[string]string
-	// owners knows who answers.
+	// owners remembers which node owns each address.
 	owners ownerHistory
-	// departures are the deleted nodes whose announcers are told so.
+	// departures are the deleted nodes with announcers that hear of the deletion.
 	departures departures
 	// began is when this process began to listen to nodes, lost when the streams ended of
 	// those that have none now.
@@ -81,7 +81,7 @@ func (c *core) setConfig(config loadbalancer.Config, newcomers ...loadbalancer.S
 }
 
 // restoreServices takes over what the Services' status says, under a configuration that may be
-// older than the newest one. Nobody is given anything before reassign.
+// older than the newest one. No Service is given anything before reassignServices.
 // Of released only the status shows addresses still.
 func (c *core) restoreServices(config loadbalancer.Config, services []loadbalancer.Service, shared map[string]bool, released []loadbalancer.Service) ([]ipam.Finding, error) {
 	c.mu.Lock()
@@ -189,7 +189,7 @@ func (c *core) releaseLocked(uid string) []ipam.Assignment {
 }
 
 // retryLocked serves Services that wait, where an address has become free. One that is
-// served may free another address by it. Who shares with one that changed is settled too.
+// served may free another address by it. Services that share with one that changed are queued too.
 func (c *core) retryLocked() {
 	c.inspectLocked()
 	for c.lb.Freed() {
@@ -259,14 +259,14 @@ func (c *core) streamEnded(node string) {
 	maps.DeleteFunc(c.lost, func(_ string, lost time.Time) bool { return now.Sub(lost) > lostStreamDelay })
 	c.lost[node] = now
 	c.leaveLocked(node, c.lb.Disconnect(node))
-	c.wakePublisher() // who answers, or why nobody does, may be another now
+	c.wakePublisher() // the owner, or the reason for none, may be another now
 }
 
 // lostStreamDelay is for how long a node that lost its stream may still be claiming something that
 // it did not report.
 const lostStreamDelay = time.Minute
 
-// awaitedNodes returns the nodes whose word a new leader waits for: those that may hold an
+// awaitedNodes returns the nodes that a new leader waits to hear from: those that may hold an
 // address and have no stream, unless their peers report them down. Where this process has
 // been listening for long enough, a node without a stream has no announcer, unless it had
 // one lately.
@@ -283,7 +283,7 @@ func (c *core) awaitedNodes() []string {
 	})
 }
 
-// planNodes decides what is to be decided, in the name of a leader. The keys of nodes are made
+// planNodes makes the decisions that are due, in the name of a leader. The keys of nodes are made
 // from secret. again is when to call it though nothing has changed; 0 is never.
 func (c *core) planNodes(cluster string, term uint64, secret []byte) (plans map[string]plan.NodePlan, again time.Duration) {
 	c.mu.Lock()

@@ -13,15 +13,16 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// departures are what is to be told of nodes that were deleted while their announcers run. It
-// is pure; the core is its owner.
+// departures are the news of nodes that were deleted while their announcers run. It is pure;
+// the core is its owner.
 type departures struct {
 	// uids are those of the deleted Nodes that depart, by name: all have a stream.
 	uids map[string]types.UID
 	news []departureNews
 }
 
-// departureNews is that a deleted node begins to be told, or, with a cause, is forgotten.
+// departureNews is that the leader begins to tell a deleted node of its deletion, or, with a
+// cause, forgets the node.
 type departureNews struct {
 	node  string
 	uid   types.UID
@@ -42,7 +43,7 @@ func (d *departures) nodeForgotten(name string, cause loadbalancer.Cause) {
 // nodeReturned notes that there is a Node of that name again.
 func (d *departures) nodeReturned(name string) { delete(d.uids, name) }
 
-// departLocked has deleted nodes told so, and forgets those that have heard it.
+// departLocked tells deleted nodes of their deletion, and forgets those that have heard of it.
 func (c *core) departLocked() (again time.Duration) {
 	begun, ended, again := c.lb.Depart(c.now())
 	d := &c.departures
@@ -56,7 +57,7 @@ func (c *core) departLocked() (again time.Duration) {
 	return again
 }
 
-// leaveLocked notes that a node has no stream any longer, which has ended its departure for
+// leaveLocked notes that a node no longer has a stream, which has ended its departure for
 // that cause, if there is one.
 func (c *core) leaveLocked(node string, cause loadbalancer.Cause) {
 	if cause != "" {
@@ -84,7 +85,7 @@ func (c *core) takeDepartures() []departureNews {
 	return out
 }
 
-// followDepartures tells of deleted nodes whose announcers run until ctx ends.
+// followDepartures tells, until ctx ends, of nodes that were deleted while their announcers run.
 func (p *Provider) followDepartures(ctx context.Context) error {
 	for {
 		select {

@@ -5,9 +5,9 @@
 // the values go into the core under the one mutex (core.go), the publish loop turns what
 // the core decided into plans for the announcers (publish.go), what the announcers say
 // comes back as an input (observer.go), and the controller writes addresses, conditions
-// and Events (controller.go, status.go). Who answers is written down in ledger.go, and told
-// by moves.go and metrics.go without a write to any Service. The stock service controller calls in through
-// loadbalancer.go.
+// and Events (controller.go, status.go). The node that owns each address is written down in
+// ownerhistory.go, and told by movebatch.go and metrics.go without a write to any Service. The
+// stock service controller calls in through loadbalancer.go.
 //
 // Beside that, and only where the cloud-config asks for it, the stock
 // cloud-node-controller asks instances.go what to initialise a node with.

@@ -56,8 +56,8 @@ type eventDedup struct {
 	released map[string]recentlyReleased
 }
 
-// recentlyReleased is a Service that was let go of: it was deleted, or it wanted no load balancer
-// any more, which it may change again.
+// recentlyReleased is a Service that was let go of: it was deleted, or it no longer wanted a load
+// balancer, which it may change again.
 type recentlyReleased struct {
 	uid     string
 	deleted bool
@@ -99,7 +99,7 @@ type serviceEvents struct {
 type addressEvent struct {
 	// node is the last that answered for it, or "" for none.
 	node string
-	// silent reports whether it was told that nobody answers.
+	// silent reports whether it was told that no node answers.
 	silent bool
 }
 
@@ -133,7 +133,7 @@ func (s *eventDedup) noteWrite(svc *corev1.Service) {
 }
 
 // newestWritten returns svc as our last write left it, where the watch has not come as far yet.
-// Otherwise whatever happens in between would have the same written again.
+// Otherwise whatever happens in between would cause the same write again.
 func (s *eventDedup) newestWritten(svc *corev1.Service) *corev1.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *eventDedup) newestWritten(svc *corev1.Service) *corev1.Service {
 	return known.written
 }
 
-// forgetService drops a Service that was deleted or wants no load balancer any more.
+// forgetService drops a Service that was deleted or no longer wants a load balancer.
 func (s *eventDedup) forgetService(key string, deleted bool, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *eventDedup) forgetServiceLocked(key string, deleted bool, now time.Time
 
 // wasJustReleased reports whether the stock controller may still be about to empty the status of
 // what is now svc: it does so by name, at the end of its work for a Service that was
-// deleted or wanted no load balancer any more. It does one thing at a time for a name:
+// deleted or no longer wanted a load balancer. It does one thing at a time for a name:
 // once it asks for svc, that is over.
 func (s *eventDedup) wasJustReleased(svc *corev1.Service, now time.Time) bool {
 	s.mu.Lock()
@@ -195,7 +195,7 @@ func (s *eventDedup) noteAsked(svc *corev1.Service) {
 }
 
 // emitEvents emits an Event for each condition whose reason changed and for each address that is
-// answered for the first time, or again after nobody did. followMoves tells of moves. It
+// answered for the first time, or again after no node answered. followMoves tells of moves. It
 // returns when to tell of what is no news yet; 0 where there is nothing more to tell.
 func (s *eventDedup) emitEvents(recorder record.EventRecorder, svc *corev1.Service, status loadbalancer.Status, now time.Time) time.Duration {
 	s.mu.Lock()
@@ -268,8 +268,8 @@ func (s *serviceEvents) starting(svc *corev1.Service, why reason.Reason, now tim
 	return max(0, startGrace-now.Sub(svc.CreationTimestamp.Time), bareGrace-now.Sub(s.bare))
 }
 
-// setOwner notes which node answers for address, and reports whether that is news that
-// nobody else tells: of a move to another node followMoves does.
+// setOwner notes which node owns address, and reports whether that is news to tell here:
+// followMoves tells of a move to another node.
 func (s *serviceEvents) setOwner(address netip.Addr, node string, first bool) (news bool) {
 	before, known := s.answering[address]
 	s.noteAddress(address, addressEvent{node: node})
@@ -279,8 +279,8 @@ func (s *serviceEvents) setOwner(address netip.Addr, node string, first bool) (n
 	return before.silent && (before.node == "" || before.node == node)
 }
 
-// markSilent notes for which addresses it was said that nobody answers: who does is news when
-// somebody does.
+// markSilent notes for which addresses it was said that no node answers: once a node answers,
+// it is news which one.
 func (s *serviceEvents) markSilent(status loadbalancer.Status) {
 	for _, held := range status.Held {
 		if status.Owners[held.Address] == "" {
@@ -296,7 +296,7 @@ func (s *serviceEvents) noteAddress(address netip.Addr, t addressEvent) {
 	s.answering[address] = t
 }
 
-// noLonger names the addresses in svc's status that it does not hold any more.
+// noLonger names the addresses in svc's status that it no longer holds.
 func noLonger(svc *corev1.Service, status loadbalancer.Status) string {
 	var lost []string
 	for _, address := range publishedAddresses(svc) {

@@ -17,7 +17,7 @@ const (
 	// eventNotInitialized says why it goes on waiting.
 	eventNotInitialized = "NodeNotInitialized"
 	// eventLabelMissing means that it is initialised without its zone or region, which
-	// nobody sets later.
+	// no controller sets later.
 	eventLabelMissing = "NodeLabelMissing"
 )
 
@@ -32,7 +32,8 @@ func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) {
 }
 
 // instances answers the stock cloud-node-controller. There is no cloud to ask: all it
-// knows is in the Node object, put there by the kubelet and by whoever labels nodes.
+// knows is in the Node object, put there by the kubelet and by the people and programs that
+// label nodes.
 type instances struct {
 	nodes  config.Nodes
 	events record.EventRecorder
@@ -40,11 +41,11 @@ type instances struct {
 
 var _ cloudprovider.InstancesV2 = instances{}
 
-// InstanceExists returns true: on false the stock cloud-node-lifecycle-controller, should
-// anybody run it, deletes the Node, and a machine that is silent is not gone.
+// InstanceExists returns true: on false the stock cloud-node-lifecycle-controller, should a
+// cluster run it, deletes the Node, and a machine that is silent is not gone.
 func (i instances) InstanceExists(context.Context, *corev1.Node) (bool, error) { return true, nil }
 
-// InstanceShutdown returns false: nobody here knows of a machine that it was switched off.
+// InstanceShutdown returns false: the CCM does not know of a machine that it was switched off.
 func (i instances) InstanceShutdown(context.Context, *corev1.Node) (bool, error) { return false, nil }
 
 // InstanceMetadata returns what the node is initialised with, and later its addresses. It

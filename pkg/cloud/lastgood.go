@@ -55,7 +55,7 @@ func StartConfig(ctx context.Context, client kubernetes.Interface, namespace str
 		case exists:
 			newest = text
 		default:
-			// An error is told below, where the last good one is fetched again.
+			// An error is reported below, where the last good one is fetched again.
 			kept, _ := client.CoreV1().ConfigMaps(namespace).Get(ctx, LastGoodConfigMapName, metav1.GetOptions{})
 			newest = withoutConfigMap(source.Path, source.ConfigMap, kept != nil && originOf(kept).configMap == source.ConfigMap.String())
 		}

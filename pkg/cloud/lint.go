@@ -104,7 +104,7 @@ const (
 	// lintPeriod is the time between two looks at all Services and Nodes, unless the
 	// cloud-config is another.
 	lintPeriod = 30 * time.Second
-	// lintLimit bounds the doubts that are told, and remembered as told.
+	// lintLimit bounds the doubts that the linter tells, and remembers as told.
 	lintLimit = 256
 )
 

@@ -118,7 +118,7 @@ func (c collector) collectExpiry(gauge func(*prometheus.Desc, float64, ...string
 	}
 }
 
-// collectAnswers reads who answers: nothing on a standby, which decides nothing.
+// collectAnswers reads which node owns each address: nothing on a standby, which decides nothing.
 func (c collector) collectAnswers(out chan<- prometheus.Metric) {
 	answers, held, moved := c.p.core.ownerships()
 	if len(held) > 0 {
@@ -137,7 +137,7 @@ func (c collector) collectAnswers(out chan<- prometheus.Metric) {
 	}
 }
 
-// collectConflicts reads who else uses addresses.
+// collectConflicts reads which other machines use addresses.
 func (c collector) collectConflicts(out chan<- prometheus.Metric) {
 	contested, proxies, happened := c.p.core.conflictState()
 	for _, x := range contested {

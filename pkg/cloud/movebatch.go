@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// moveBatchDelay is for how long moves are gathered before they are told. The addresses of a
-	// dead node arrive at the others within milliseconds, and are heard of one report each.
+	// moveBatchDelay is for how long moves are gathered before followMoves tells of them. The
+	// addresses of a dead node arrive at the others within milliseconds, and are heard of one
+	// report each.
 	moveBatchDelay = time.Second
 	// moveEventsLimit is how many Events on Services are written of what one node takes at a time.
 	// What is more is one Event on the Node: an Event is a write to the API server too.

@@ -10,7 +10,7 @@ import (
 )
 
 // nodeOf translates a Node. Ready is left out on purpose: it moves nothing, because a node
-// whose kubelet is silent may well be answering.
+// with a silent kubelet may well be answering.
 func nodeOf(n *corev1.Node) loadbalancer.Node {
 	out := loadbalancer.Node{
 		Name:     n.Name,

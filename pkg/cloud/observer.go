@@ -10,7 +10,7 @@ import (
 )
 
 // NodeConnected takes over what a node that just connected reports. Standbys listen
-// too, so that a new leader knows at once who answers for what.
+// too, so that a new leader knows at once which node owns which address.
 func (p *Provider) NodeConnected(node string, report plan.Report) {
 	p.NodeReported(node, report)
 }

@@ -8,7 +8,7 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// ownerHistory remembers who answers for each address, since when and why. It is pure; the core
+// ownerHistory remembers which node owns each address, since when and why. It is pure; the core
 // is its owner.
 type ownerHistory struct {
 	// claimedSince is since when a node claims an address, by the clock of this replica, which
@@ -16,7 +16,7 @@ type ownerHistory struct {
 	claimedSince map[string]map[netip.Addr]time.Time
 	// answering are the addresses that are or were answered since a Service has held them.
 	answering map[netip.Addr]ownerRecord
-	// moves are those that nobody took yet.
+	// moves are those that takeMoves has not returned yet.
 	moves []move
 	// moved counts all of them by reason.
 	moved map[reason.Reason]uint64
@@ -27,8 +27,8 @@ type ownerRecord struct {
 	node string
 	// why is Announced for the first node, and why the address left the node before after that.
 	why reason.Reason
-	// between reports whether the node does not answer any more, and the next one not yet. Then
-	// lost is why, where it was for longer than a move takes.
+	// between reports whether the node no longer answers, and the next one not yet. Then lost is
+	// why, where it was for longer than a move takes.
 	between bool
 	lost    reason.Reason
 }
@@ -67,8 +67,8 @@ func (l *ownerHistory) takeClaims(node string, report plan.Report, changed []net
 	}
 }
 
-// setOwner notes that node answers for address; "" is nobody, for the reason why, which is ""
-// where nobody holds it. left says why the address left a node. It reports whether that is a
+// setOwner notes that node owns address; "" is no node, for the reason why, which is "" where no
+// Service holds it. left says why the address left a node. setOwner reports whether that is a
 // move.
 func (l *ownerHistory) setOwner(address netip.Addr, node string, why reason.Reason, left func(from string) reason.Reason) (moved bool) {
 	last, known := l.answering[address]

@@ -10,7 +10,7 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// ownership is who answers for an address that a Service holds.
+// ownership is the node that owns an address that a Service holds.
 type ownership struct {
 	address netip.Addr
 	// service is "namespace/name".
@@ -20,7 +20,7 @@ type ownership struct {
 	why   reason.Reason
 }
 
-// recordOwnersLocked writes down who answers for those addresses now.
+// recordOwnersLocked writes down which node owns each of those addresses now.
 func (c *core) recordOwnersLocked(addresses []netip.Addr) {
 	moved := false
 	for _, address := range addresses {
@@ -48,7 +48,7 @@ func (c *core) takeMoves() []move {
 	return moves
 }
 
-// ownerships returns who answers, sorted by address and Service, how many addresses are held
+// ownerships returns the owners, sorted by address and Service, how many addresses are held
 // by the reason of their announcement, and how many moved so far by why.
 func (c *core) ownerships() (out []ownership, held map[reason.Reason]int, moved map[reason.Reason]uint64) {
 	c.mu.Lock()

@@ -32,12 +32,12 @@ type Options struct {
 	ConfigMap  types.NamespacedName
 	ConfigPath string
 	Config     *config.Config
-	// Elector decides who leads. The owner of the Provider runs it.
+	// Elector decides which replica leads. The owner of the Provider runs it.
 	Elector *leader.Elector
 	// Authenticator and TLS secure the control channel, ListenAddress is where it listens.
 	Authenticator control.Authenticator
 	TLS           *auth.CertManager
-	// Nodes is told which addresses Nodes have; the Authenticator asks it too.
+	// Nodes follows which addresses Nodes have; the Authenticator asks it too.
 	Nodes         *auth.Nodes
 	ListenAddress string
 	// ReviewEvery is how long a stream may outlive its Pod; 0 is control's default.
@@ -48,8 +48,8 @@ type Options struct {
 	// Client is not fenced: it works on standbys too. Writes that only a leader may do go
 	// through the client that Initialize is given.
 	Client kubernetes.Interface
-	// Informers are made of Client and not started yet. The stock controllers are to be
-	// given the same, so that nothing is watched twice.
+	// Informers are made of Client and not started yet. Give the stock controllers the same,
+	// so that nothing is watched twice.
 	Informers informers.SharedInformerFactory
 	// Watches takes the Sources that feed the informers. The election asks it too.
 	Watches *livewatch.Set

@@ -8,7 +8,7 @@ import (
 
 // claimGatherDelay is how long a new leader waits for the nodes to say what they answer for, and how
 // long a node with an announcer takes at most to connect to a replica that has begun.
-// claimGatherPeriod is the time between two looks whether it has to wait any longer.
+// claimGatherPeriod is the time between two looks whether it still has to wait.
 const (
 	claimGatherDelay  = 10 * time.Second
 	claimGatherPeriod = 500 * time.Millisecond
@@ -93,7 +93,7 @@ func (p *Provider) publishOnce(ctx context.Context, cluster string) (again time.
 }
 
 // raiseTerm makes the term greater than any under which a node obeyed another leader, as often
-// as one node may have that done. It returns when to do so again; 0 is not at all.
+// as one node may cause that. It returns when to do so again; 0 is not at all.
 func (p *Provider) raiseTerm(ctx context.Context) (again time.Duration) {
 	elector := p.options.Elector
 	least, again := p.terms.nextTerm(elector.Term(), p.core.now())

@@ -16,8 +16,8 @@ import (
 	servicehelpers "k8s.io/cloud-provider/service/helpers"
 )
 
-// keyLocks has the writers of one Service's status take turns: our workers, and the stock
-// controller when it has a load balancer deleted.
+// keyLocks makes the writers of one Service's status take turns: our workers, and the stock
+// controller when it calls EnsureLoadBalancerDeleted.
 type keyLocks struct {
 	seed  maphash.Seed
 	locks [64]sync.Mutex

@@ -132,7 +132,7 @@ func (p *Provider) knownServices(services []*corev1.Service) (known []loadbalanc
 }
 
 // letGo reports whether svc is being deleted and its address was freed already: what it
-// waits for is somebody else's finalizer.
+// waits for is the finalizer of another controller.
 func letGo(svc *corev1.Service) bool {
 	return svc.DeletionTimestamp != nil && !servicehelpers.HasLBFinalizer(svc) && !slices.Contains(svc.Finalizers, Finalizer)
 }

@@ -103,7 +103,7 @@ func portsOf(svc *corev1.Service) []ipam.Port {
 }
 
 // selectorOf returns a text that is equal for Services with the same Pods. A Service
-// without a selector has endpoints of its own that nobody else shares.
+// without a selector has endpoints of its own that no other Service shares.
 func selectorOf(svc *corev1.Service) string {
 	if len(svc.Spec.Selector) == 0 {
 		return "endpoints of " + svc.Namespace + "/" + svc.Name
@@ -181,8 +181,8 @@ func publishedAddresses(svc *corev1.Service) []netip.Addr {
 // statusOf is the status that publishes addresses. ipMode VIP makes kube-proxy answer
 // on every node (KEP-1860); it is set explicitly because the API server would default
 // it and the stock controller would then see a difference for ever. On the addresses
-// yielding another Service is served in place of this one: mode Proxy has kube-proxy take
-// no notice, which would otherwise serve now the one, now the other.
+// yielding another Service is served in place of this one: mode Proxy makes kube-proxy ignore
+// this one. Otherwise kube-proxy would serve now the one, now the other.
 func statusOf(addresses, yielding []netip.Addr) *corev1.LoadBalancerStatus {
 	out := &corev1.LoadBalancerStatus{}
 	for _, address := range addresses {

@@ -28,9 +28,9 @@ type ServiceControllerOptions struct {
 }
 
 // RunServiceController runs the stock service controller until ctx ends, where Services
-// without a class are served: it writes and removes their finalizer, and has them deleted.
-// Otherwise it does nothing, because the stock controller adds its finalizer before it asks,
-// and removes one that another cloud's controller wrote.
+// without a class are served: it writes and removes their finalizer, and calls
+// EnsureLoadBalancerDeleted for them. Otherwise it does nothing, because the stock controller
+// adds its finalizer before it asks, and removes one that another cloud's controller wrote.
 func (p *Provider) RunServiceController(ctx context.Context, options ServiceControllerOptions) error {
 	if err := p.waitRestored(ctx); err != nil || !*p.withoutClass.Load() {
 		return nil // it ends, or leaves them alone

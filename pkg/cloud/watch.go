@@ -49,7 +49,7 @@ func (p *Provider) Watch(ctx context.Context) error {
 	return nil
 }
 
-// followWatches has the election retried as soon as a watch is restored: the API server is
+// followWatches retries the election as soon as a watch is restored: the API server is
 // back then, and the next attempt may be seconds away.
 func (p *Provider) followWatches(ctx context.Context) {
 	broken := 0
@@ -128,7 +128,7 @@ func listWatch[L runtime.Object](
 	}
 }
 
-// addSource has the factory's informer of a kind fed by a Source, which repairs its watch and
+// addSource feeds the factory's informer of a kind by a Source, which repairs its watch and
 // knows how new its cache is.
 func (p *Provider) addSource(factory informers.SharedInformerFactory, kind string, example runtime.Object, server cache.ListerWatcherWithContext) *livewatch.Source {
 	source := p.options.Watches.Add(kind, server)

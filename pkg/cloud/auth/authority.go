@@ -20,7 +20,7 @@ const (
 	// leafLife is how long a serving certificate lasts. It is renewed when a third of
 	// it is left.
 	leafLife = 365 * 24 * time.Hour
-	// backdate makes certificates valid for nodes whose clocks are behind.
+	// backdate makes certificates valid for nodes with clocks that are behind.
 	backdate = 24 * time.Hour
 )
 

@@ -8,7 +8,7 @@ import (
 	"baremetal.cloud/ccm/internal/ratelimit"
 )
 
-// sourcesKnown bounds the nodes, and the other addresses, whose questions are remembered.
+// sourcesKnown bounds the nodes, and the other addresses, of which questions are remembered.
 const sourcesKnown = 8192
 
 // nodeLimit is how often questions for one Node, from an address of its own, may end in a
@@ -18,8 +18,8 @@ func nodeLimit() ratelimit.Limit     { return ratelimit.Limit{Rate: 0.5, Burst: 
 func sourceLimit() ratelimit.Limit   { return ratelimit.Limit{Rate: 0.5, Burst: 32} }
 func strangerLimit() ratelimit.Limit { return ratelimit.Limit{Rate: 5, Burst: 128} }
 
-// payer is on whose account a question is: that of a Node, for what names it and comes from
-// one of its addresses, else that of a source address. So neither strangers nor another
+// payer is the account that a question is charged to: that of a Node, for what names it and comes
+// from one of its addresses, else that of a source address. So neither strangers nor another
 // node behind the same address use up what a node may ask.
 type payer struct {
 	node   string

@@ -32,8 +32,8 @@ type CertManagerOptions struct {
 	// Namespace is where both are; Secret and ConfigMap are their names.
 	Namespace, Secret, ConfigMap string
 	// CertFile and KeyFile, if given, are served instead. The ConfigMap and what the Secret
-	// holds of certificates are left alone then: who gives files also tells the announcers
-	// whom to trust. The nodes' secret is kept in the Secret all the same.
+	// holds of certificates are left alone then: the administrator that gives files also tells
+	// the announcers which authority to trust. The nodes' secret is kept in the Secret all the same.
 	CertFile, KeyFile string
 	// Now is the wall clock; nil means time.Now.
 	Now    func() time.Time
@@ -138,8 +138,8 @@ func (k *CertManager) Run(ctx context.Context) error {
 }
 
 // refreshAll brings the certificate, the Secret and the ConfigMap up to date once. Without the
-// nodes' secret there is a certificate all the same: nodes are told their addresses then,
-// though not whom to watch.
+// nodes' secret there is a certificate all the same: nodes hear their addresses then, though
+// not which peers to watch.
 func (k *CertManager) refreshAll(ctx context.Context) error {
 	if err := k.refreshCertificate(ctx); err != nil {
 		return err

@@ -16,7 +16,7 @@ type claims struct {
 	Subject  string   `json:"sub"`
 	Audience audience `json:"aud"`
 	Expires  int64    `json:"exp"` // seconds since 1970, UTC; 0 where it does not expire
-	// Kubernetes is what the API server says of whom the token is for (KEP-4193).
+	// Kubernetes is what the API server says of the Pod that the token is for (KEP-4193).
 	Kubernetes struct {
 		Namespace string `json:"namespace"`
 		Node      struct {

@@ -32,14 +32,14 @@ type material struct {
 	pair *tls.Certificate
 	// authority is the one that signs.
 	authority *x509.Certificate
-	// refused is why somebody's request was not followed, or nil.
+	// refused is why the request for another authority was not followed, or nil.
 	refused error
 }
 
 // validate reads the Secret's data. It returns what data holds and, where that has to
 // change at now, the data that should be there instead: everything where data is empty,
 // the serving certificate where a third of its life is left. Data without an authority's
-// key belongs to somebody else (cert-manager, say), who renews it. Data that is there
+// key belongs to another owner (cert-manager, say), which renews it. Data that is there
 // but makes no sense is an error: it is not ours to throw away.
 func validate(data map[string][]byte, now time.Time) (*material, map[string][]byte, error) {
 	if isEmpty(data) {

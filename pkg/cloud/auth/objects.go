@@ -53,7 +53,7 @@ func toldBy(configMap *corev1.ConfigMap) published {
 }
 
 // publishCA writes the authorities' certificates to where announcers read them, if they are
-// not there. Announcers trust an authority before anybody serves with its certificate.
+// not there. Announcers trust an authority before any replica serves with its certificate.
 func (k *CertManager) publishCA(ctx context.Context, was *corev1.ConfigMap, ca []byte) error {
 	now := k.options.Now()
 	if toldBy(was).isCurrent(ca, now) {

@@ -12,7 +12,7 @@ import (
 // The authority is replaced in three steps, each of them one write of the Secret, so that
 // any replica can take the next one, whatever became of the one that took the last:
 //
-//	begin    the next authority is made; announcers are told to trust it as well
+//	begin    the next authority is made; the ConfigMap tells announcers to trust it as well
 //	switch   they have had time to read that: the next one signs, the one before is kept
 //	finish   every replica has had time to serve its certificate: the one before goes
 //
@@ -45,7 +45,7 @@ var errNotOurs = fmt.Errorf("asked by the annotation %s for another authority, b
 // published is what the ConfigMap tells announcers, and since when.
 type published struct {
 	ca    []byte
-	since time.Time // zero if nobody knows
+	since time.Time // zero if not known
 }
 
 // isCurrent reports whether ca is what is published, since a time that can be.
@@ -58,7 +58,7 @@ func (p published) isSettled(ca []byte, now time.Time) bool {
 	return p.isCurrent(ca, now) && !now.Before(p.since.Add(settle))
 }
 
-// stepSecret changes the Secret by what is to be done next at now, and says what was done: at
+// stepSecret changes the Secret by the next step that is due at now, and says what was done: at
 // most one thing at a time. It returns what the Secret holds if there is nothing to do.
 func stepSecret(secret *corev1.Secret, told published, now time.Time) (found *material, did string, err error) {
 	found, change, err := validate(secret.Data, now)
@@ -98,7 +98,7 @@ func stepRotation(data map[string][]byte, found *material, asked bool, told publ
 		if err != nil {
 			return nil, "", fmt.Errorf("%s and %s: %w (remove both to have them made anew)", keyNextCA, keyNextCAKey, err)
 		}
-		// There is nothing to wait for once nobody trusts the authority any more.
+		// There is nothing to wait for once no announcer trusts the authority.
 		over := now.After(found.authority.NotAfter) && told.isCurrent(found.ca, now)
 		if !over && !told.isSettled(found.ca, now) {
 			return nil, "", nil

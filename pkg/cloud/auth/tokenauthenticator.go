@@ -29,13 +29,13 @@ const (
 
 const (
 	// trustFor is how long an accepted token is not reviewed again for a new stream, at
-	// most: after that the token of a deleted Pod is not accepted any more. A stream that
+	// most: after that the token of a deleted Pod is no longer accepted. A stream that
 	// stands is reviewed without regard to it.
 	trustFor = 4 * time.Minute
 	// trustWithoutExpiry is the same for a token that does not say when it expires.
 	trustWithoutExpiry = time.Minute
-	// reviewsAtOnce bounds the questions asked of the API server at the same time for those
-	// who come from an address of the Node that they name, and strangersAtOnce for others.
+	// reviewsAtOnce bounds the questions asked of the API server at the same time for callers
+	// that come from an address of the Node that they name, and strangersAtOnce for others.
 	reviewsAtOnce   = 16
 	strangersAtOnce = 4
 	// tokensKnown bounds the accepted tokens that are remembered.
@@ -128,7 +128,7 @@ func (a *Authenticator) Authenticate(ctx context.Context, token, node string, re
 	return found.asIdentity(), nil
 }
 
-// payerOf returns on whose account a question to the API server is.
+// payerOf returns the account that a question to the API server is charged to.
 func (a *Authenticator) payerOf(node string, remote netip.Addr) payer {
 	if a.options.Nodes.Owns(node, remote) {
 		return payer{node: node}
@@ -169,8 +169,8 @@ func (a *Authenticator) Review(ctx context.Context, token, node string, remote n
 	return found.asIdentity(), nil
 }
 
-// askAPIServer has the API server say whose the token is. The address comes first: it is the cheaper
-// question, and the only one that a machine which is no node can have asked.
+// askAPIServer asks the API server which Pod and Node the token belongs to. The address comes first:
+// it is the cheaper question, and the only one that a machine which is no node can cause.
 func (a *Authenticator) askAPIServer(ctx context.Context, token, node string, remote netip.Addr) (reviewed, error) {
 	addresses, err := a.askAddress(ctx, node, remote)
 	if err != nil {
@@ -249,7 +249,7 @@ func (a *Authenticator) precheckToken(token, node string, now time.Time) (claims
 	return said, nil
 }
 
-// reviewToken asks the API server whose token it is.
+// reviewToken asks the API server which Pod and Node the token belongs to.
 func (a *Authenticator) reviewToken(ctx context.Context, token string) (reviewed, error) {
 	answer, err := a.options.Client.AuthenticationV1().TokenReviews().Create(ctx, &authenticationv1.TokenReview{
 		Spec: authenticationv1.TokenReviewSpec{Token: token, Audiences: []string{a.options.Audience}},

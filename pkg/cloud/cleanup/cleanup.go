@@ -2,7 +2,7 @@
 //
 // A finalizer keeps a Service from being deleted until its load balancer is gone. When
 // nothing is left that removes the finalizer, a deleted Service stays in Terminating for ever.
-// Our conditions end with it: no node answers any longer. Addresses in status are left as they
+// Our conditions end with it: from then on no node answers. Addresses in status are left as they
 // are, so that a CCM that is installed again finds them, unless Options.RemoveAddresses is set.
 package cleanup
 

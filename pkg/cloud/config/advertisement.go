@@ -119,7 +119,7 @@ func (c *checker) peerNames(s spot, texts []string) []string {
 }
 
 // checkAggregates checks that no prefix that a announces reaches beyond p: what is outside would
-// be drawn to the nodes too, and nobody there answers.
+// be drawn to the nodes too, and no node answers there.
 func checkAggregates(s spot, a Advertisement, p Pool) {
 	for _, r := range p.Ranges {
 		for _, edge := range []netip.Addr{r.First, r.Last} {

@@ -153,12 +153,12 @@ func fileName(s spot, text string) string {
 	return text
 }
 
-// setDefaults makes the time short: a dead node looks the same to routers as one whose announcer
-// restarts.
+// setDefaults makes the time short: a dead node looks the same to routers as one with an announcer
+// that restarts.
 func (r *restart) setDefaults() { r.RestartTime = time.Minute }
 
-// gracefulRestart returns how long routers are asked to keep the routes of a node whose announcer
-// restarts; 0 if they are not asked.
+// gracefulRestart returns how long routers are asked to keep the routes of a node while its
+// announcer restarts; 0 if they are not asked.
 func gracefulRestart(s spot, r *restart) time.Duration {
 	if r == nil {
 		return 0

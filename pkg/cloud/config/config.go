@@ -29,7 +29,7 @@ type Config struct {
 	OnShrink ShrinkPolicy
 	// Failover is how soon nodes notice that another one is gone.
 	Failover Failover
-	// BGP is to which routers nodes speak.
+	// BGP says which routers nodes speak to.
 	BGP BGP
 	// MaxMovesPerMinute is how many addresses may move in a minute to even out the load among
 	// nodes, 0 to 600; 0 is none.

@@ -11,7 +11,7 @@ const maxInterfaceName = 15
 
 func readL2(s spot, shapes []l2Shape) []L2 {
 	if len(shapes) > 1 {
-		// All candidates for an address are told the same interface.
+		// All candidates for an address get the same interface.
 		s.item(1).fail("leave only one; it may have several nodeSelectors, and an interface like /eth0|bond0/", "a second entry is not supported by this version yet")
 	}
 	var out []L2

@@ -23,7 +23,7 @@ type NodeHealth struct {
 	// UnwellAfter is for how long it may not answer so before the node's addresses go to
 	// others, 1 s to 1 h.
 	UnwellAfter time.Duration `yaml:"unwellAfter"`
-	// DrainOnCordon has a node's addresses go to others while it is cordoned.
+	// DrainOnCordon moves a node's addresses to others while it is cordoned.
 	DrainOnCordon bool `yaml:"drainOnCordon"`
 }
 

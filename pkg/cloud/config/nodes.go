@@ -11,7 +11,7 @@ import (
 // nodeName is the placeholder of Nodes.ProviderID.
 const nodeName = "{name}"
 
-// Nodes says how nodes are initialised whose kubelets run with --cloud-provider=external.
+// Nodes says how to initialise nodes with kubelets that run with --cloud-provider=external.
 type Nodes struct {
 	// ProviderID is a template like "baremetal://{name}": a scheme, "://", and text with
 	// at least one {name} and no other braces.

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// odd warns of what is allowed and probably not meant: most of it nobody would notice before
-// traffic of others is drawn here.
+// odd warns of what is allowed and probably not meant: an administrator would not notice most of
+// it before traffic of others is drawn here.
 func (c *checker) odd(s spot, config Config) {
 	for _, e := range c.entries {
 		e.public()

@@ -23,7 +23,7 @@ type Problem struct {
 	Message string
 	// Cure is what to write instead, or "" where the message says it.
 	Cure string
-	// Source is the line's own text, for those who look at the message and not at the file.
+	// Source is the line's own text, for readers of the message that do not look at the file.
 	Source string
 }
 

@@ -96,7 +96,7 @@ func New(options Options) (*Elector, error) {
 		turn:       make(chan struct{}, 1),
 	}
 	if !options.Elect {
-		e.lock.patience = 0 // nobody else may lead
+		e.lock.patience = 0 // no other replica may lead
 	}
 	if _, err := e.newCampaign(options.RetryPeriod); err != nil {
 		return nil, fmt.Errorf("leader election: %w", err)
@@ -237,7 +237,7 @@ func (e *Elector) runCampaign(ctx context.Context, campaign *leaderelection.Lead
 	}
 }
 
-// Retry has a replica that led, and could not renew its Lease in time, try again now. It
+// Retry makes a replica that led, and could not renew its Lease in time, try again now. It
 // is called when the API server is known to be back. Other replicas leave it the first try.
 func (e *Elector) Retry() {
 	select {
@@ -276,7 +276,7 @@ func (e *Elector) leadWithoutElection(ctx context.Context) error {
 	}
 }
 
-// resignLease gives the Lease back once nothing is under way any more in its name.
+// resignLease gives the Lease back once no write is under way in its name.
 func (e *Elector) resignLease(ctx context.Context) {
 	if e.Term() == 0 {
 		return

@@ -22,7 +22,7 @@ var _ resourcelock.Interface = (*lock)(nil)
 
 // lock is the Lease as client-go's elector sees it. Beyond client-go's own LeaseLock it
 // keeps the term in the same write that takes the Lease, opens the fence with each
-// renewal, and notices at once when somebody else held the Lease meanwhile.
+// renewal, and notices at once when another replica held the Lease meanwhile.
 type lock struct {
 	leases    coordinationclient.LeaseInterface
 	namespace string
@@ -38,14 +38,14 @@ type lock struct {
 	mayStand func() error
 	// changed is called after every successful write.
 	changed func()
-	// superseded is called once it is known that somebody else held the Lease.
+	// superseded is called once it is known that another replica held the Lease.
 	superseded func(error)
 
 	term  atomic.Uint64 // 0 until this process led
 	heard atomic.Uint64 // the highest term that nodes know
 
-	// turn is held, as a channel so that waiting for it ends with a context, by who
-	// owns the fields below and may write the Lease.
+	// turn is held by the caller that owns the fields below and may write the Lease. It is a
+	// channel so that waiting for it ends with a context.
 	turn  chan struct{}
 	lease *coordinationv1.Lease // as last read or written; nil before
 	held  *tenure               // nil until this process led
@@ -71,7 +71,7 @@ func (l *lock) Identity() string { return l.identity }
 // Describe implements resourcelock.Interface.
 func (l *lock) Describe() string { return l.namespace + "/" + l.name }
 
-// RecordEvent implements resourcelock.Interface. Who leads is seen in the Lease itself.
+// RecordEvent implements resourcelock.Interface. The Lease itself shows which replica leads.
 func (l *lock) RecordEvent(string) {}
 
 // beginTurn takes the turn and bounds the request that follows.
@@ -86,7 +86,7 @@ func (l *lock) beginTurn(ctx context.Context) (context.Context, func(), error) {
 }
 
 // Get implements resourcelock.Interface. Once this process led, it fails with
-// ErrSuperseded if anybody else has held the Lease since.
+// ErrSuperseded if another replica has held the Lease since.
 func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
 	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {
@@ -155,7 +155,8 @@ func (l *lock) noteLease(err error) error {
 	return err
 }
 
-// readLease fetches the Lease and judges whose it is. The caller has the turn.
+// readLease fetches the Lease and, once this process led, judges whether it still holds it. The
+// caller has the turn.
 func (l *lock) readLease(ctx context.Context) error {
 	lease, err := l.leases.Get(ctx, l.name, metav1.GetOptions{})
 	if err != nil {
@@ -196,8 +197,8 @@ func (l *lock) createLease(ctx context.Context, record resourcelock.LeaderElecti
 		return err
 	}
 	if l.held == nil {
-		// Whoever held it may not know yet, and it may have been made and deleted once more
-		// between two of our reads: what was renewed before it was gone lasts that long.
+		// The replica that held it may not know yet, and it may have been made and deleted once
+		// more between two of our reads: what was renewed before it was gone lasts that long.
 		l.fence.waitForWrites(l.fence.clock() + l.patience)
 	}
 	l.leaseWritten(lease, term, start)
@@ -218,8 +219,8 @@ func (l *lock) isCandidate() error {
 }
 
 // mayCreate says why a missing Lease must not be made. A Lease is deleted by people or
-// by a restore, never by us, and whoever held it has had no sign of it yet: it is the
-// one to make it again. Others give it the time of a request. The manifests ship the
+// by a restore, never by us. The replica that held it has had no sign of it yet, and makes
+// it again. Others give that replica the time of a request. The manifests ship the
 // Lease without a holder, so that a first start does not wait.
 func (l *lock) mayCreate() error {
 	if l.held != nil {
@@ -324,7 +325,7 @@ func (l *lock) tryRaise(ctx context.Context) error {
 	return l.updateLease(ctx, *record)
 }
 
-// acquireLease takes the Lease whoever holds it.
+// acquireLease takes the Lease, whichever replica holds it.
 func (l *lock) acquireLease(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	ctx, end, err := l.beginTurn(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // TermAnnotation is the Lease's annotation that holds the term of its holder, or of the
-// last one if nobody holds it, as a decimal number.
+// last one if no replica holds it, as a decimal number.
 const TermAnnotation = "baremetal.cloud/term"
 
 const (
@@ -45,8 +45,8 @@ func termOf(lease *coordinationv1.Lease) (uint64, error) {
 	return term, nil
 }
 
-// nextTerm returns the term of who takes a Lease that recorded the term recorded, where
-// heard is the highest term known from the nodes. Transitions is the count of holders,
+// nextTerm returns the term of a replica that takes a Lease that recorded the term recorded,
+// where heard is the highest term known from the nodes. Transitions is the count of holders,
 // this one included: it alone keeps terms apart where the annotation was taken away.
 func nextTerm(recorded, heard uint64, transitions int) uint64 {
 	return max(recorded+1, heard+1, uint64(max(transitions, 0)))
@@ -64,7 +64,7 @@ func tenureOf(lease *coordinationv1.Lease) tenure {
 
 // continuesIn returns nil if lease shows that identity has held it all the time since it
 // was t, and an ErrSuperseded otherwise. Only the replica itself ever writes its
-// identity, which is unique to its process: whoever held the Lease in between left
+// identity, which is unique to its process: a replica that held the Lease in between left
 // another holder, none, a higher count of transitions or another Lease behind.
 func (t tenure) continuesIn(lease *coordinationv1.Lease, identity string) error {
 	switch holder := ptr.Deref(lease.Spec.HolderIdentity, ""); {

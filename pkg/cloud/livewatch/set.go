@@ -32,8 +32,7 @@ func NewSet(log *slog.Logger) *Set {
 	return &Set{log: log, changed: make(chan struct{}), first: true}
 }
 
-// Add returns a new Source that watches what server has. It is to be called before any
-// Source is used.
+// Add returns a new Source that watches what server has. Call it before any Source is used.
 func (s *Set) Add(kind string, server cache.ListerWatcherWithContext) *Source {
 	source := newSource(kind, server, s.log, s.notifyWaiters)
 	s.mu.Lock()

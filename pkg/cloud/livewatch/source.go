@@ -47,7 +47,7 @@ type Source struct {
 	// sent and handled count the events that the informer was given and those that its
 	// handler has dealt with. target is what handled has to reach for the last list.
 	sent, handled, target uint64
-	// requests counts those who asked for a list; the last list answers those up to answered.
+	// requests counts the requests for a list; the last list answers those up to answered.
 	requests, answered uint64
 	// broken reports whether a watch ended otherwise than in order, and since when; nothing can
 	// be said of what is absent until a list is followed by a watch again. cause is why.
