@@ -12,7 +12,7 @@ import (
 // accountUID returns the UID of the ServiceAccount that the token in the file is for, or "" if
 // the token names none. It is the one thing in a Pod that differs from cluster to cluster,
 // stays the same for as long as the announcer is installed, and is there without the API
-// server. The token is not verified: who could replace the file could replace the plan.
+// server. The token is not verified: a process that could replace the file could replace the plan.
 func accountUID(tokenFile string) (string, error) {
 	content, err := os.ReadFile(tokenFile)
 	if err != nil {

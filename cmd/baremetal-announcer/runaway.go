@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// runaway has the process run wild when it is told to: a build for test/bench, and never to be
-// installed. By SIGUSR1 a goroutine of no special thread loops for ever, by SIGUSR2 one allocates
+// runaway makes the process run wild at a signal. It is in a build for test/bench: never install
+// that build. By SIGUSR1 a goroutine of no special thread loops for ever, by SIGUSR2 one allocates
 // for ever, and by SIGHUP the goroutine loops that answers for addresses.
 func (t threads) runaway() {
 	signals := make(chan os.Signal, 1)

@@ -32,9 +32,9 @@ const serverName = "baremetal-ccm"
 // lastLines is how long the program waits at its end for the reader of its log.
 const lastLines = time.Second
 
-// serveAll builds everything and runs it until ctx is done. The control client ends last,
-// so that replicas hear that nothing is claimed any more; and BFD after BGP, so that routers
-// have taken the end of sessions for a restart before they hear that nobody watches any more.
+// serveAll builds everything and runs it until ctx is done. The control client ends last, so
+// that replicas hear that the node no longer claims anything; and BFD after BGP, so that routers
+// have taken the end of sessions for a restart before they hear that the node no longer watches.
 func serveAll(ctx context.Context, o options, logs io.Writer) error {
 	queue := logqueue.New(logs)
 	defer queue.Close(lastLines)

@@ -28,7 +28,7 @@ func speakerProcess() *exec.Cmd {
 }
 
 // runSpeaker is the life of that process. It ends when its announcer does, and not by the signals
-// that end it: the announcer says first what routers are to be told.
+// that end it: the announcer first says what to tell routers.
 func runSpeaker() int {
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 	// It began with the short turns of its announcer's threads. Routers wait seconds for it, and with

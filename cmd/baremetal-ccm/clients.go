@@ -126,7 +126,8 @@ func waitForAPIServer(ctx context.Context, client kubernetes.Interface, log *slo
 	}
 }
 
-// askHealth returns nil if the API server is healthy, or at least answers who may ask.
+// askHealth returns nil if the API server is healthy, or at least answers that this client may
+// not ask or that there is no such path.
 func askHealth(ctx context.Context, client kubernetes.Interface) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

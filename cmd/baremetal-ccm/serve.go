@@ -115,8 +115,8 @@ func (p *program) checkControllers() error {
 	return nil
 }
 
-// prepareStart reads the cloud-config and waits for the API server. A process whose file is
-// bad starts with the last good cloud-config, if the API server has one.
+// prepareStart reads the cloud-config and waits for the API server. A process with a bad file
+// starts with the last good cloud-config, if the API server has one.
 func (p *program) prepareStart() (cloud.Started, clients, error) {
 	source, err := p.configSource()
 	if err != nil {
@@ -210,8 +210,8 @@ func (p *program) newElector(reach clients, watches *livewatch.Set) (*leader.Ele
 		return nil, fmt.Errorf("host name: %w", err)
 	}
 	election := p.options.Generic.LeaderElection
-	// After an outage who led has two attempts before another replica stands: it knows
-	// everything and serves at once.
+	// After an outage the replica that led has two attempts before another replica stands: it
+	// knows everything and serves at once.
 	settled := 5 * election.RetryPeriod.Duration / 2
 	p.options.Generic.LeaderElection.LeaderElect = false
 	return leader.New(leader.Options{
@@ -234,7 +234,8 @@ func (p *program) runPart(name string, part func(context.Context) error) {
 	p.parts.running.Go(func() { p.stop(endedError(name, part(p.ctx))) })
 }
 
-// endedError returns why a part that should run for ever did not. After a signal nobody asks.
+// endedError returns why a part that should run for ever did not. After a signal the program
+// does not use it.
 func endedError(name string, err error) error {
 	if err == nil {
 		return fmt.Errorf("%s: ended without a cause", name)

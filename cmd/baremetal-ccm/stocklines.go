@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Lines of the stock app and of client-go that whoever may edit a Service can cause at will.
+// Lines of the stock app and of client-go that every user with the right to edit a Service can
+// cause at will.
 const (
 	// eventLine tells of an Event of the stock controllers, which kubectl shows. It is logged
 	// before client-go bounds the Events.
@@ -20,7 +21,7 @@ const (
 )
 
 // quietStart matches lines of client-go and the stock app's servers that each start writes, most of them
-// several times, and that need nothing done. Ours say what is waited for, and who leads.
+// several times, and that need nothing done. Ours say what is waited for, and which replica leads.
 var quietStart = regexp.MustCompile(`^(Waiting for caches to sync|Caches are synced|Starting controller|` +
 	`Starting (RequestHeaderAuthRequest|DynamicServingCertificate)Controller|Neither --kubeconfig nor --master was specified|` +
 	`Attempting to acquire leader lease|Successfully acquired lease|Warning: resync period is smaller than resync check period)`)
@@ -63,7 +64,7 @@ func (h *stockLines) WithGroup(name string) slog.Handler {
 	return &stockLines{h.Handler.WithGroup(name), h.failed}
 }
 
-// failedServices remembers of which Services was told in this period.
+// failedServices remembers the Services that have had a line in this period.
 type failedServices struct {
 	now func() time.Time
 

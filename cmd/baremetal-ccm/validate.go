@@ -77,8 +77,8 @@ func (p *program) doubt(out io.Writer, cfg *config.Config) error {
 	return nil
 }
 
-// detailed returns err with the lines of a cloud-config that it is about, for those who read
-// it in a terminal or as the last words of a process.
+// detailed returns err with the lines of a cloud-config that it is about, for readers of a
+// terminal or of the last words of a process.
 func detailed(err error) error {
 	e, ok := errors.AsType[*config.Error](err)
 	if !ok {
