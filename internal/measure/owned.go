@@ -105,7 +105,8 @@ func target(t types.Type) (named *types.Named, pointer bool) {
 	return named, pointer
 }
 
-// locked reports whether t has a lock among its fields, and so decides itself who may use it.
+// locked reports whether t has a lock among its fields, and so decides itself which goroutine may
+// use it.
 func locked(t *types.Named) bool {
 	structure, ok := t.Underlying().(*types.Struct)
 	if !ok {

@@ -1,5 +1,6 @@
 // Package memnet gives tests a network in memory that works inside a testing/synctest
-// bubble: who waits for it is durably blocked, and its deadlines follow the bubble's clock.
+// bubble: a goroutine that waits for it is durably blocked, and its deadlines follow the bubble's
+// clock.
 //
 // It never makes a timer that is due at once, as the in-memory network of gRPC does for each
 // connection, and when TLS closes one. Under the race detector a bubble whose goroutines make
@@ -27,7 +28,7 @@ type Listener struct {
 	close    func()
 }
 
-// Listen returns a Listener. It is to be closed.
+// Listen returns a Listener. The caller closes it.
 func Listen() *Listener {
 	l := &Listener{incoming: make(chan net.Conn), closed: make(chan struct{})}
 	l.close = sync.OnceFunc(func() { close(l.closed) })
@@ -84,7 +85,7 @@ func (l *Listener) Close() error {
 // Addr returns an address that says where this is.
 func (l *Listener) Addr() net.Addr { return address{} }
 
-// Pipe returns the two ends of a connection. Unlike net.Pipe's they have buffers: who writes
+// Pipe returns the two ends of a connection. Unlike net.Pipe's they have buffers: a writer
 // waits for the reader only when those are full.
 func Pipe() (near, far net.Conn) {
 	a, b := newDirection(), newDirection()

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Log is a log. The zero value is empty and usable; anybody may call its methods at any time.
+// Log is a log. The zero value is empty and usable; any goroutine may call its methods at any
+// time.
 type Log struct {
 	mu   sync.Mutex
 	text strings.Builder
