@@ -28,7 +28,7 @@ type Balancer struct {
 	released  map[string]string
 	endpoints map[string]Endpoints
 	nodes     map[string]Node
-	// peers are who the routers of each node are.
+	// peers are the routers that each node peers with.
 	peers   map[string]peersOf
 	rollout peerRollout
 	// zones counts the nodes by zone; those of no known zone are not in it.
@@ -52,14 +52,14 @@ type Balancer struct {
 	departing map[string]*departure
 	probing   probing
 	conflicts conflicts
-	// withdrawing are the addresses that nobody holds any more with the nodes that may
+	// withdrawing are the addresses that lost their last holder, with the nodes that may
 	// still answer for them.
 	withdrawing map[netip.Addr][]string
 	// withdrawingRoutes are the same for nodes that may still announce them by BGP.
 	withdrawingRoutes map[netip.Addr][]string
 	waiting           waitlist
-	// offers are what has become available since Freed was asked last, and ready what Retry
-	// is to look at.
+	// offers are what has become available since the last call of Freed, and ready is what
+	// Retry looks at next.
 	offers, ready offers
 	// asked counts the requests that were decided.
 	asked uint64
@@ -215,8 +215,8 @@ func (b *Balancer) assignAddresses(s *service, now time.Time) error {
 	return b.assignShown(s, b.addresses.Held(s.Holder.UID), s.Published, now)
 }
 
-// assignShown asks for a Service that held before and whose status may show the addresses
-// shown.
+// assignShown asks for addresses for s, which held before. The status of s may show the
+// addresses shown.
 func (b *Balancer) assignShown(s *service, before []ipam.Assignment, shown []netip.Addr, now time.Time) error {
 	b.asked++
 	result, err := b.addresses.Assign(s.Request, now)
@@ -249,8 +249,8 @@ func (b *Balancer) assignShown(s *service, before []ipam.Assignment, shown []net
 	return err
 }
 
-// markHoldersDirty notes the other holders of what a Service holds, or held: whom they share it
-// with, or whether they clash, may have changed.
+// markHoldersDirty notes the other holders of what a Service holds, or held: the Services that
+// they share it with, or whether they clash, may have changed.
 func (b *Balancer) markHoldersDirty(uid string, assignments []ipam.Assignment) {
 	for _, a := range assignments {
 		for _, h := range b.addresses.Holders(a.Address) {
@@ -261,8 +261,8 @@ func (b *Balancer) markHoldersDirty(uid string, assignments []ipam.Assignment) {
 	}
 }
 
-// Concerned returns the UIDs of the Services of which something may have to be said
-// because of what others who share their address did, and forgets them.
+// Concerned returns the UIDs of the Services of which something may have to be said because
+// of what other Services that share their address did, and forgets them.
 func (b *Balancer) Concerned() []string {
 	out := slices.Sorted(maps.Keys(b.concerned))
 	clear(b.concerned)

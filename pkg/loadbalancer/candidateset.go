@@ -7,8 +7,8 @@ import (
 	"baremetal.cloud/ccm/pkg/ipam"
 )
 
-// candidateSet is who is in question for one address. What takes a look at every node is done
-// when it is asked for: an address that stays as it is does not need it.
+// candidateSet holds the nodes in question for one address. It looks at every node only on
+// demand: an unchanged address does not need that.
 type candidateSet struct {
 	b       *Balancer
 	address netip.Addr
@@ -34,8 +34,8 @@ func (f *candidateSet) rankedNodes() []string {
 	return f.able
 }
 
-// canRelieve reports whether another node than owner could take the address over, and is not
-// to be drained itself.
+// canRelieve reports whether another node than owner could take the address over, and has no
+// reason to be drained itself.
 func (f *candidateSet) canRelieve(owner string) bool {
 	for name, n := range f.b.nodes {
 		if name != owner && f.b.isConnected(name) && f.b.unhealthyReason(name) == "" && f.b.mayAnswerFor(n, f.address, f.l2) == "" {
@@ -45,8 +45,8 @@ func (f *candidateSet) canRelieve(owner string) bool {
 	return false
 }
 
-// backupsFirst returns ranked with the backups already first: they know of the
-// address, and hear who answers for it now.
+// backupsFirst returns the ranked nodes, those that are backups already first: they know of
+// the address, and hear the node that answers for it now.
 func (f *candidateSet) backupsFirst(old []string) []string {
 	out := make([]string, 0, len(f.rankedNodes()))
 	for _, name := range old {
@@ -62,9 +62,9 @@ func (f *candidateSet) backupsFirst(old []string) []string {
 	return out
 }
 
-// chooseBackups returns the backups of list, whose first is the owner, and counts their sessions:
-// those that were backups before stay, one of another zone comes first, and who said that it
-// cannot answer only where there are not enough others, and last.
+// chooseBackups returns the backups of list, which begins with the owner, and counts their
+// sessions. Those that were backups before stay, and one of another zone comes first. A node that
+// reported that it cannot answer is taken only where there are not enough others, and last.
 func (f *candidateSet) chooseBackups(list, old []string) []string {
 	elsewhere := f.b.inOtherZone(list[0])
 	out := f.keptBackups(list, old)
@@ -129,9 +129,9 @@ func (f *candidateSet) diversifyZones(list, out []string, elsewhere func(string)
 	return rest
 }
 
-// fillBackups adds backups up to their number: neighbours of the owner first, whose sessions
-// stand already. It notes where a node could not be added because one would have to watch
-// too many.
+// fillBackups adds backups up to their number: neighbours of the owner first, as their
+// sessions stand already. It notes where a node could not be added because a node would have
+// to watch too many.
 func (f *candidateSet) fillBackups(list, out []string) []string {
 	refused := false
 	for _, c := range []struct{ unable, standing bool }{{false, true}, {false, false}, {true, true}, {true, false}} {

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// maxConflictNews is how much of what happened is kept for somebody who asks.
+// maxConflictNews is how much of what happened is kept for the next call of Conflicts.
 const maxConflictNews = 1 << 10
 
 // ConflictKind is what happened between an address and another machine.
@@ -22,7 +22,7 @@ const (
 	Unquarantined ConflictKind = "unquarantined"
 	// Contested: a machine uses an address that a Service holds.
 	Contested ConflictKind = "contested"
-	// Settled: it does not any more.
+	// Settled: the machine no longer uses it.
 	Settled ConflictKind = "settled"
 	// Proxied: a machine answers for so many addresses that it has to be a proxy.
 	Proxied ConflictKind = "proxied"
@@ -80,8 +80,8 @@ func (b *Balancer) ConflictCounts() ConflictCounts {
 	return ConflictCounts{Contested: b.conflicts.contested, Proxies: len(b.conflicts.proxies), Happened: b.conflicts.counts}
 }
 
-// leadConflicts begins to tell of conflicts: first of those that there are already. Who has
-// told of them before, in another term, does not again.
+// leadConflicts begins to tell of conflicts: first of those that there are already. A
+// replica that told of them before, in another term, does not repeat them.
 func (b *Balancer) leadConflicts() {
 	c := &b.conflicts
 	if c.leads {

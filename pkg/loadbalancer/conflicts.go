@@ -20,7 +20,7 @@ type conflicts struct {
 	next  time.Time
 	// leads reports whether this replica tells of what happens.
 	leads bool
-	// finders are the nodes whose last report has findings, and hardware the hardware
+	// finders are the nodes with findings in their last report, and hardware the hardware
 	// addresses of the cluster's nodes; nil where they changed.
 	finders  map[string]bool
 	hardware map[string]bool
@@ -52,7 +52,7 @@ func newConflicts() conflicts {
 	}
 }
 
-// suspectAddresses yields the addresses that are to be asked for because a stranger has them, or had.
+// suspectAddresses yields the addresses to ask for because a stranger has them, or had.
 func (c *conflicts) suspectAddresses() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
 	for address := range c.found {
@@ -66,7 +66,8 @@ func (c *conflicts) suspectAddresses() map[netip.Addr]bool {
 	return out
 }
 
-// markDirty has it judged again if it may concern address, which a Service took or gave up.
+// markDirty marks the conflicts for another judgement if they may concern address, which a
+// Service took or gave up.
 func (c *conflicts) markDirty(address netip.Addr) {
 	_, owned := c.owned[address]
 	c.renew = c.renew || len(c.found[address]) > 0 || c.quarantined[address] != nil || owned
@@ -91,8 +92,8 @@ func (b *Balancer) heardFindings(node string, before, after plan.Report, fresh b
 }
 
 // Inspect judges what nodes say of other machines, and puts free addresses into quarantine or
-// lets them out of it. It returns the addresses that Services hold of which something new is
-// to be said, and when to call it again though nothing has changed; 0 is never.
+// lets them out of it. It returns the addresses that Services hold and of which there is
+// something new to say, and when to call it again though nothing has changed; 0 is never.
 func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Duration) {
 	c := &b.conflicts
 	switch {
@@ -112,7 +113,7 @@ func (b *Balancer) Inspect(now time.Time) (changed []netip.Addr, again time.Dura
 }
 
 // updateContested brings up to date which addresses that Services hold others use, and returns those
-// of which there is news. One node's word is enough: nothing but words comes of it.
+// of which there is news. One node's word is enough: only messages come of it.
 func (b *Balancer) updateContested() (changed []netip.Addr) {
 	c := &b.conflicts
 	before := c.contested

@@ -8,8 +8,8 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// departureLimit is for how long a node whose Node object is gone is told to give up what it
-// answers for, before the plan goes on without it.
+// departureLimit is for how long the plan tells a node that lost its Node object to give up
+// what it answers for. After that the plan goes on without the node.
 const departureLimit = 10 * time.Second
 
 // departure is a node that was deleted while its announcer had a stream: it runs, answers, and
@@ -44,8 +44,9 @@ type Departed struct {
 	Cause Cause
 }
 
-// DeleteNode takes over that a Node object is gone. One whose announcer has a stream departs:
-// its addresses move as of a node that is being deleted, and Depart forgets it in the end.
+// DeleteNode takes over that a Node object is gone. A node with a stream of its announcer
+// departs: its addresses move as those of a node that is being deleted, and Depart forgets it
+// in the end.
 func (b *Balancer) DeleteNode(name string) {
 	n, known := b.nodes[name]
 	if !known {
@@ -72,8 +73,8 @@ func (b *Balancer) endDeparture(name string) {
 }
 
 // Depart begins and ends the departures of deleted nodes, in the name of a leader; call it before
-// Plan. begun are those that begin to be told, sorted, and again is when to call it though nothing
-// has changed; 0 is never.
+// Plan. begun are the nodes that it begins to tell, sorted, and again is when to call it though
+// nothing has changed; 0 is never.
 func (b *Balancer) Depart(now time.Time) (begun []string, ended []Departed, again time.Duration) {
 	for _, name := range slices.Sorted(maps.Keys(b.departing)) {
 		d := b.departing[name]
@@ -97,8 +98,8 @@ func (b *Balancer) Depart(now time.Time) (begun []string, ended []Departed, agai
 	return begun, ended, again
 }
 
-// departureCause returns why a departing node is to be forgotten, or "". Where it has acknowledged
-// that it answers for nothing its peers are let go of first, so that it stops speaking to them.
+// departureCause returns why to forget a departing node, or "". Where the node has acknowledged
+// that it answers for nothing, its peers are let go of first, so that it stops speaking to them.
 func (b *Balancer) departureCause(name string, d *departure, now time.Time) Cause {
 	set, told := b.plan.sets[name]
 	empty := told && set.Assignments.Len()+len(set.BGP.Peers)+len(set.BGP.Routes) == 0 && len(b.plan.addressesByNode[name]) == 0
@@ -151,8 +152,9 @@ func (b *Balancer) forgetNode(name string) {
 	b.markNodeDirty(name)
 }
 
-// leavingOwner returns the node that answers for an address which has no list yet, may not and is told
-// so only by this leader's first plan, or "": it hands the address over as in a planned move.
+// leavingOwner returns the node that answers for an address which has no list yet, may not answer for
+// it, and learns so only from this leader's first plan; or "". It hands the address over as in a
+// planned move.
 func (b *Balancer) leavingOwner(f *candidateSet) string {
 	var may []string
 	for name, n := range b.nodes {
@@ -164,7 +166,7 @@ func (b *Balancer) leavingOwner(f *candidateSet) string {
 	return b.claimantOf(may, f.address)
 }
 
-// holdSessions keeps the sessions of a node until release, as far as there is room.
+// holdSessions keeps the sessions of a node until releaseSessions, as far as there is room.
 func (s *sessions) holdSessions(x string) {
 	if others := s.watchedBy(x); len(others) > 0 {
 		s.held[x] = others
@@ -172,7 +174,7 @@ func (s *sessions) holdSessions(x string) {
 	}
 }
 
-// releaseSessions ends hold.
+// releaseSessions ends holdSessions.
 func (s *sessions) releaseSessions(x string) {
 	s.touchHeld()
 	delete(s.held, x)
@@ -188,8 +190,9 @@ func (s *sessions) touchHeld() {
 	}
 }
 
-// heldBeside returns those whose sessions with x are held beside base, those that x watches in any
-// case: what it returns is the same for both ends, and no node watches more than it may.
+// heldBeside returns the nodes that have their sessions with x held beside base, the nodes that x
+// watches in any case. What it returns is the same for both ends, and no node watches more than it
+// may.
 func (s *sessions) heldBeside(x string, base []string) []string {
 	var out []string
 	if others, departs := s.held[x]; departs {

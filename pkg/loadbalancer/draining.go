@@ -10,9 +10,9 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// drainReason says why node, which may answer for addresses, is to have others answer where
-// it can be helped, or "". Unlike what makes a node not eligible it never leaves an address
-// with nobody.
+// drainReason says why other nodes should answer instead of node, which may answer for
+// addresses, where that is possible, or "". Unlike what makes a node not eligible it never
+// leaves an address without a node.
 func (b *Balancer) drainReason(node string) reason.Reason {
 	why := b.unhealthyReason(node)
 	if why == reason.KubeProxyUnhealthy && !b.announcer[node].unhealthy {
@@ -21,7 +21,7 @@ func (b *Balancer) drainReason(node string) reason.Reason {
 	return why
 }
 
-// unhealthyReason says why node is not to be given addresses of a draining one, or "": what it said
+// unhealthyReason says why node should not get addresses of a draining one, or "": what it said
 // last counts at once, so that health moves nothing to a node that is no healthier.
 func (b *Balancer) unhealthyReason(node string) reason.Reason {
 	switch {
@@ -63,7 +63,7 @@ func (b *Balancer) UpdateHealth(now time.Time) (again time.Duration) {
 	return again
 }
 
-// markDraining notes that the owner of address is draining and keeps it, unstick that it does not.
+// markDraining notes that the owner of address is draining and keeps it, unmarkDraining that it does not.
 func (b *Balancer) markDraining(address netip.Addr) {
 	b.plan.draining[address] = true
 	b.plan.decided[address] = true // its message says so
@@ -76,8 +76,8 @@ func (b *Balancer) unmarkDraining(address netip.Addr) {
 	}
 }
 
-// drainingReason says why the owner of list is to give its address up, where it keeps it because
-// nobody else may take it.
+// drainingReason says why the owner of list should give its address up, where it keeps it
+// because no other node may take it.
 func (b *Balancer) drainingReason(list plan.Assignment) string {
 	why := b.drainReason(list.Candidates[0])
 	if !b.plan.draining[list.Address] || why == "" {

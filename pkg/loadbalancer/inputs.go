@@ -32,7 +32,7 @@ type Config struct {
 	Health plan.Health
 	// Announce is how nodes announce addresses to their network unasked.
 	Announce plan.Pacing
-	// DrainOnCordon has a node give its addresses to others while it is cordoned.
+	// DrainOnCordon makes a node give its addresses to others while it is cordoned.
 	DrainOnCordon bool
 	// Conflicts is how addresses are checked for other machines; with the zero value they are
 	// not probed.
@@ -166,7 +166,7 @@ type announcer struct {
 	report plan.Report
 	// established are the BGP peers that it had a session with since this replica has heard it.
 	established map[string]bool
-	// unable are the addresses for which it said that it cannot answer, and why; see unable.go.
+	// unable are the addresses for which it said that it cannot answer, and why; see problems.go.
 	unable map[netip.Addr]reason.Reason
 	// unhealthy reports whether it has been unhealthy for unhealthyDelay, and unhealthyAt is since when.
 	unhealthy   bool

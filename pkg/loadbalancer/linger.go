@@ -52,7 +52,7 @@ func (b *Balancer) Shown(uid string) []netip.Addr {
 }
 
 // adoptableOf returns what of the addresses in a status that is new a Service may go on with:
-// an address of a node or a router is given to none anew.
+// no Service gets an address of a node or a router anew.
 func (b *Balancer) adoptableOf(shown []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(shown), func(address netip.Addr) bool {
 		m, used := b.conflicts.userOf(address)

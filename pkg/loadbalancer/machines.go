@@ -43,7 +43,7 @@ func (m Machine) usageText() string {
 	return "another machine on the network uses it, " + m.String()
 }
 
-// collectMachines collects who has which addresses, nodes and proxies aside.
+// collectMachines collects which machine has which addresses, nodes and proxies aside.
 func (b *Balancer) collectMachines() {
 	c := &b.conflicts
 	if c.hardware == nil {
@@ -79,7 +79,7 @@ func (b *Balancer) collectMachines() {
 	b.findProxies()
 }
 
-// connectedFinders returns the connected nodes that found somebody, sorted.
+// connectedFinders returns the connected nodes that found a machine, sorted.
 func (b *Balancer) connectedFinders() []string {
 	var out []string
 	for name := range b.conflicts.finders {

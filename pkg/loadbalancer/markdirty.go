@@ -5,9 +5,10 @@ import (
 	"slices"
 )
 
-// markNodeDirty has the addresses decided again that what is known of a node may concern:
-// those whose lists name it, those that it would be of use for, and those that nobody may
-// answer for, which say why for each node. All others would come out as they are.
+// markNodeDirty marks the addresses dirty that what is known of a node may concern: those
+// with the node in their lists, those that it would be of use for, and those that no node
+// may answer for, as these give a reason for each node. All others would come out
+// unchanged.
 func (b *Balancer) markNodeDirty(name string) {
 	p := &b.plan
 	if p.all {

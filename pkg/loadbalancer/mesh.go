@@ -18,21 +18,21 @@ type Failover struct {
 }
 
 // SetSecret hands in the secret from which the keys of every two nodes are made. It is the
-// same for all leaders of a cluster. Without one nobody watches anybody.
+// same for all leaders of a cluster. Without a secret no node watches another.
 func (b *Balancer) SetSecret(secret []byte) {
 	if string(secret) == string(b.secret) {
 		return
 	}
 	b.secret = slices.Clone(secret)
-	b.plan.peerSets = map[string]plan.Failover{} // none of the keys is good any more
+	b.plan.peerSets = map[string]plan.Failover{} // all keys were of the old secret
 	b.plan.markProofsDirty()
 	b.markAllWatches()
 }
 
-// failoverOn reports whether nodes are to watch each other at all.
+// failoverOn reports whether nodes watch each other at all.
 func (b *Balancer) failoverOn() bool { return len(b.secret) > 0 && b.failover.TransmitInterval > 0 }
 
-// markAllWatches has it decided again whom each node watches.
+// markAllWatches marks every node, so that the peers that it watches are decided again.
 func (b *Balancer) markAllWatches() {
 	for name := range b.nodes {
 		b.sessions.changed[name] = true
@@ -42,15 +42,15 @@ func (b *Balancer) markAllWatches() {
 	}
 }
 
-// markWatchers notes that those who watch node are to hear of its interfaces.
+// markWatchers marks the nodes that watch node, as they need to hear of its interfaces.
 func (b *Balancer) markWatchers(node string) {
 	for _, name := range b.sessions.watchedBy(node) {
 		b.sessions.changed[name] = true
 	}
 }
 
-// peerSetOf returns how node watches whom. A peer whose announcer was never heard is left
-// out: nobody knows where it is.
+// peerSetOf returns which peers node watches, and how. A peer with an announcer that was
+// never heard is left out: its place is unknown.
 func (b *Balancer) peerSetOf(node string) plan.Failover {
 	if !b.failoverOn() {
 		return plan.Failover{}
@@ -78,7 +78,7 @@ func (b *Balancer) peerSetOf(node string) plan.Failover {
 	return out
 }
 
-// maxLasting bounds the addresses that peers are told to look for a node at first.
+// maxLasting bounds the addresses at which peers look for a node first.
 const maxLasting = 4
 
 // lastingAddresses returns those addresses of a node's interfaces that its Node has: others there may
@@ -96,9 +96,9 @@ func (b *Balancer) lastingAddresses(name string) []netip.Addr {
 	return out
 }
 
-// Bounds on what a node is told of a peer's interfaces: enough to reach it by two families
-// on two segments, with some to choose from. What a peer reports beyond it costs its peers
-// nothing.
+// Bounds on what the plan tells a node of a peer's interfaces: enough to reach it by two
+// families on two segments, with some to choose from. What a peer reports beyond it costs
+// its peers nothing.
 const (
 	maxPeerPrefixes = 16
 	maxOwnNetworks  = 64
@@ -164,8 +164,8 @@ func (b *Balancer) deriveKey(names ...string) (out plan.Key) {
 	return out
 }
 
-// planWatches decides for the nodes concerned whom they watch, and notes in changed those for
-// whom that is news.
+// planWatches decides which peers the nodes concerned watch, and notes in changed the nodes
+// for which that is news.
 func (b *Balancer) planWatches(changed changes) {
 	p := &b.plan
 	b.sessions.touchHeld()

@@ -42,8 +42,8 @@ func (b *Balancer) countZone(zone string, by int) {
 	}
 }
 
-// Observe takes over what a node's announcer reports; it is connected from then on.
-// It returns the addresses whose answering changed.
+// Observe takes over what a node's announcer reports; it is connected from then on. It
+// returns the addresses for which the answering changed.
 func (b *Balancer) Observe(node string, report plan.Report) []netip.Addr {
 	known, ok := b.announcer[node]
 	if !ok {
@@ -78,9 +78,9 @@ func (b *Balancer) Observe(node string, report plan.Report) []netip.Addr {
 	return changed
 }
 
-// Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone, but
-// why nobody may answer for an address may be another reason now, or why there are few backups. A node
-// that departs is forgotten; ended is why, where a leader had begun to tell it.
+// Disconnect notes that a node's announcer lost its stream. Nothing moves for that alone. But the
+// reason why no node may answer for an address may be another one now, or the reason why there are few
+// backups. A node that departs is forgotten; ended is why, where a leader had begun to tell it.
 func (b *Balancer) Disconnect(node string) (ended Cause) {
 	if known, ok := b.announcer[node]; ok {
 		known.connected = false
@@ -105,8 +105,8 @@ func (b *Balancer) Disconnect(node string) (ended Cause) {
 	return ended
 }
 
-// Awaited returns the nodes that may answer for an address and have no stream, sorted;
-// none where no Service holds an address. A node that is not eligible any more may still be
+// Awaited returns the nodes that may answer for an address and have no stream, sorted; none
+// where no Service holds an address. A node that is no longer eligible may still be
 // answering; one that its peers report down is not.
 func (b *Balancer) Awaited() []string {
 	if !b.addresses.InUse() {

@@ -23,7 +23,7 @@ func (b *Balancer) setRouters(addresses []netip.Addr) {
 	b.conflicts.renew = true
 }
 
-// markAddressesDirty has the addresses decided again, which a node has now or had before.
+// markAddressesDirty marks the addresses dirty that a node has now or had before.
 func (b *Balancer) markAddressesDirty(addresses ...[]netip.Addr) {
 	for _, list := range addresses {
 		for _, a := range list {

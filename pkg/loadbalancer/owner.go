@@ -11,7 +11,7 @@ import (
 
 // Owner returns the node that acknowledged answering for address, or "", and why: as the
 // condition says it, which is WaitingForAnnouncer while a node is about to; "" for an address
-// that nobody holds.
+// that no Service holds.
 func (b *Balancer) Owner(address netip.Addr) (node string, why reason.Reason) {
 	if len(b.addresses.Holders(address)) == 0 {
 		return "", ""
@@ -20,8 +20,8 @@ func (b *Balancer) Owner(address netip.Addr) (node string, why reason.Reason) {
 	return node, verdict.Reason
 }
 
-// Left says why address is not with node any more, although its Service may be reached, as
-// far as is known by now: of several causes the one that leaves the node no choice.
+// Left says why address is no longer with node, although its Service may be reached, as far
+// as is known by now: of several causes the one that leaves the node no choice.
 func (b *Balancer) Left(node string, address netip.Addr) reason.Reason {
 	n, exists := b.nodes[node]
 	known, heard := b.announcer[node]

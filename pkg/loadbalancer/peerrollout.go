@@ -17,12 +17,12 @@ const sessionPatience = 15 * time.Second
 type peerRollout struct {
 	// waiting are the nodes that have such a change before them.
 	waiting map[string]bool
-	// node is the one whose sessions end and begin anew, "" where there is none. until is when the
-	// next one has its turn in any case.
+	// node is the one that ends its sessions and begins them anew, "" where there is none. until is
+	// when the next one has its turn in any case.
 	node  string
 	until time.Time
-	// version is the least one of a plan that has the change, and awaited the peers whose
-	// sessions were established before it, sorted.
+	// version is the least one of a plan that has the change, and awaited the peers with
+	// sessions that were established before it, sorted.
 	version plan.Version
 	awaited []string
 	// begun are those that PeerRestarts returns next.
@@ -32,8 +32,8 @@ type peerRollout struct {
 // PeerRestart is a change by which sessions of a node end and begin anew.
 type PeerRestart struct {
 	Node string
-	// Peers are those whose sessions are concerned, and Keys the keys of the cloud-config that changed
-	// of them, both sorted.
+	// Peers are the peers of the sessions concerned, and Keys the keys of the cloud-config that
+	// changed of them, both sorted.
 	Peers, Keys []string
 	// Waiting is how many nodes follow.
 	Waiting int
@@ -59,8 +59,8 @@ var negotiatedKeys = []struct {
 	{"extendedNextHop", func(x, y plan.BGPPeer) bool { return x.ExtendedNextHop == y.ExtendedNextHop }},
 }
 
-// changedSessions returns the names of the peers that are in both and whose sessions end by the change from
-// have to want, and the keys that changed, both sorted.
+// changedSessions returns the names of the peers that are in both and lose their sessions by the change
+// from have to want, and the keys that changed, both sorted.
 func changedSessions(have, want []plan.BGPPeer) (peers, keys []string) {
 	for _, now := range want {
 		before, ok := peerNamed(have, now.Name)
@@ -89,15 +89,15 @@ func peerNamed(peers []plan.BGPPeer, name string) (plan.BGPPeer, bool) {
 	return peers[i], true
 }
 
-// setPeers decides who the peers of a node are. What would end sessions waits for the node's turn.
+// setPeers decides the peers of a node. What would end sessions waits for the node's turn.
 func (b *Balancer) setPeers(n Node) {
 	out := b.wantedPeers(n)
 	out.peers = b.rollout.holdPeers(n.Name, b.peers[n.Name].peers, out.peers)
 	b.peers[n.Name] = out
 }
 
-// holdPeers returns the peers that node has until its turn: of those that it had and whose sessions would
-// end, the ones before, and all others as they are wanted. It notes whether the node waits.
+// holdPeers returns the peers that node has until its turn. Peers that it had and that would lose their
+// sessions stay as before, and all others are as wanted. It notes whether the node waits.
 func (r *peerRollout) holdPeers(node string, have, want []plan.BGPPeer) []plan.BGPPeer {
 	held, _ := changedSessions(have, want)
 	if len(held) == 0 {
@@ -122,10 +122,10 @@ func (r *peerRollout) dropNode(node string) {
 	}
 }
 
-// RolloutPeers has the next Plan give changes of peers that end BGP sessions to one node, unless those
-// of another one are not established again yet. It returns how long after now to call it again though
-// nothing has changed; 0 is never. A node without a stream can be told nothing, and waits until it has
-// one.
+// RolloutPeers makes the next Plan give changes of peers that end BGP sessions to one node, unless
+// those of another one are not established again yet. It returns how long after now to call it again
+// though nothing has changed; 0 is never. A node without a stream can be told nothing, and waits until
+// it has one.
 func (b *Balancer) RolloutPeers(now time.Time) (again time.Duration) {
 	r := &b.rollout
 	if r.node != "" {
@@ -162,7 +162,8 @@ func (b *Balancer) PeerRolloutLeft() int {
 	return len(b.rollout.waiting) + 1
 }
 
-// sessionsRestored reports whether the node whose turn it is has the change, and the sessions that it had.
+// sessionsRestored reports whether the node that has its turn has the change, and the sessions that it
+// had.
 func (b *Balancer) sessionsRestored() bool {
 	r := &b.rollout
 	if !b.isConnected(r.node) || b.announcer[r.node].report.BGP.Plan.Compare(r.version) < 0 {

@@ -19,10 +19,10 @@ const (
 )
 
 // placeCandidates returns the candidates for address in place of old, the owner first: the present
-// owner while it may stay, else who answers already, else the node that rendezvous hashing
-// with bounded load picks; then backups, the first in another zone where there is one; last
-// the node that hands the address over, until it has. It returns nil where nobody may. The
-// sessions that the list needs are counted as used.
+// owner while it may stay, else the node that answers already, else the node that rendezvous
+// hashing with bounded load picks; then backups, the first in another zone where there is one;
+// last the node that hands the address over, until it has. It returns nil where no node may
+// answer. The sessions that the list needs are counted as used.
 func (b *Balancer) placeCandidates(address netip.Addr, l2 L2, old plan.Assignment) []string {
 	f := candidateSet{b: b, address: address, l2: l2}
 	owner := b.chooseOwner(&f, old)
@@ -41,8 +41,8 @@ func (b *Balancer) placeCandidates(address netip.Addr, l2 L2, old plan.Assignmen
 	return slices.Concat(list[:1], backupNodes, list[1:])
 }
 
-// chooseOwner returns the owner of address in place of old, or "", and notes in the plan who
-// hands it over to whom.
+// chooseOwner returns the owner of address in place of old, or "", and notes in the plan
+// which node hands it over to which.
 func (b *Balancer) chooseOwner(f *candidateSet, old plan.Assignment) string {
 	p := &b.plan
 	present, told := p.withdrawn[f.address]
@@ -89,18 +89,18 @@ func (b *Balancer) chooseOwner(f *candidateSet, old plan.Assignment) string {
 	return b.handOver(f.address, present, next)
 }
 
-// bestOwner returns who of nodes is to answer for address: who does already, else one that can as
-// far as is known, else any.
+// bestOwner returns the one of nodes that should answer for address: the one that does already,
+// else one that can as far as is known, else any.
 func (b *Balancer) bestOwner(nodes []string, address netip.Addr) string {
 	able := b.ableNodes(nodes, address)
 	return cmp.Or(b.claimantOf(nodes, address), b.leastLoaded(b.onSegment(able, address), address), b.leastLoaded(able, address), b.leastLoaded(nodes, address))
 }
 
-// handOver has the node from, which may be answering for address, give way to another.
-// Where the two hear each other nobody waits: both are told, and from goes on until it
-// hears the other one claim. Else from is told first, and address is nobody's until it has
-// stopped. Without heartbeats there is nothing to hear, and both
-// are told, as they are where the other one answers already.
+// handOver makes the node from, which may be answering for address, give way to another.
+// Where the two hear each other neither waits: both get the plan, and from goes on until it
+// hears the other one claim. Else from gets it first, and address has no owner until from
+// has stopped. Without heartbeats there is nothing to hear, and both get it, as they do
+// where the other one answers already.
 func (b *Balancer) handOver(address netip.Addr, from, to string) string {
 	p := &b.plan
 	switch {
@@ -115,8 +115,8 @@ func (b *Balancer) handOver(address netip.Addr, from, to string) string {
 }
 
 // canHear reports whether a session stands between two nodes, as far as is known. A leader that has
-// told nobody anything believes so of all that do not find each other down: the leader before
-// had them watch each other if one claims what the other may take.
+// sent no plan yet believes so of all that do not find each other down: the leader before made them
+// watch each other if one claims what the other may take.
 func (b *Balancer) canHear(x, y string) bool {
 	first := len(b.plan.sets) == 0
 	sees := func(from, to string) bool {
@@ -125,7 +125,7 @@ func (b *Balancer) canHear(x, y string) bool {
 	return sees(x, y) && sees(y, x)
 }
 
-// stillLeaving reports whether leaver, which hands address over to owner, is still to hear of it.
+// stillLeaving reports whether leaver, which hands address over to owner, has yet to hear of it.
 func (b *Balancer) stillLeaving(leaver, owner string, address netip.Addr) bool {
 	_, known := b.nodes[leaver]
 	return known && !b.hasClaimed(owner, address) && (b.hasClaimed(leaver, address) || b.isConnected(leaver) && b.isBehind(leaver))
@@ -161,8 +161,8 @@ func (b *Balancer) claimOf(node string, address netip.Addr) (plan.Claim, bool) {
 
 // ownerStays reports whether the owner of an address keeps it: while it is eligible, and
 // while it cannot be told to stop although it may still be answering. Taking an address
-// from a node that is out of reach would make two owners. One that is draining keeps
-// it where nobody else may take it.
+// from a node that is out of reach would make two owners. One that is draining keeps it
+// where no other node may take it.
 func (b *Balancer) ownerStays(owner string, f *candidateSet) bool {
 	n, ok := b.nodes[owner]
 	switch {
@@ -182,8 +182,8 @@ func (b *Balancer) ownerStays(owner string, f *candidateSet) bool {
 }
 
 // claimantOf returns which of nodes, with a stream, already answers for address, or "": of
-// several the one whose claim has the highest version, then the one that spoke last. A node
-// that was cut off, and its stream not yet, is known to claim what it claimed before.
+// several the one with the highest version of its claim, then the one that spoke last. A
+// node that was cut off, and its stream not yet, is known to claim what it claimed before.
 func (b *Balancer) claimantOf(nodes []string, address netip.Addr) string {
 	best := ""
 	var held plan.Claim
@@ -199,7 +199,7 @@ func (b *Balancer) claimantOf(nodes []string, address netip.Addr) string {
 	return best
 }
 
-// leastLoaded returns the first connected node in rendezvous order whose share is below the
+// leastLoaded returns the first connected node in rendezvous order with a share below the
 // bound (consistent hashing with bounded loads, Mirrokni et al. 2016).
 func (b *Balancer) leastLoaded(able []string, address netip.Addr) string {
 	reachable := slices.DeleteFunc(slices.Clone(able), func(name string) bool { return !b.isConnected(name) })

@@ -8,7 +8,7 @@ import (
 	"baremetal.cloud/ccm/pkg/announcer/plan"
 )
 
-// planState is what was last decided, and what has to be decided again.
+// planState is what was last decided, and what needs another decision.
 type planState struct {
 	cluster string
 	version plan.Version
@@ -18,7 +18,7 @@ type planState struct {
 	// an acknowledgement: that of the list that it first got, or the zero Stamp where a node
 	// claimed the address already.
 	acknowledgedFrom map[netip.Addr]plan.Version
-	// addressesByNode are the addresses whose lists name a node.
+	// addressesByNode are, by node, the addresses with the node in their lists.
 	addressesByNode map[string]map[netip.Addr]bool
 	// owned counts, by node, the lists that name it first.
 	owned map[string]int
@@ -31,15 +31,15 @@ type planState struct {
 	all   bool
 	// unplaced says of held addresses without a list why no node may answer for them.
 	unplaced map[netip.Addr]Verdict
-	// wantsBackup are the addresses that another node would be of use for, and uniform those
-	// whose backups are all in the owner's zone.
+	// wantsBackup are the addresses that another node would be of use for, and sameZone
+	// those with all backups in the owner's zone.
 	wantsBackup, sameZone map[netip.Addr]bool
 	// underReplicated are the addresses that have fewer backups than they could have because a node
 	// would have to watch too many others.
 	underReplicated map[netip.Addr]bool
 	// zoneForced are those of uniform that are so because a node would have to watch too many.
 	zoneForced map[netip.Addr]bool
-	// draining are the addresses whose owner is to give them up and keeps them, because no other
+	// draining are the addresses that their owner should give up and keeps, because no other
 	// node may take them.
 	draining map[netip.Addr]bool
 	// contested are the addresses that another candidate than the owner claims.
@@ -52,19 +52,20 @@ type planState struct {
 	withdrawn map[netip.Addr]string
 	// provers make proofs, by the node that checks them.
 	provers map[string]*plan.Prover
-	// peerSets says how each node watches whom.
+	// peerSets are, by node, the peers that it watches, and how.
 	peerSets map[string]plan.Failover
-	// meshDirty reports whether the neighbourhoods of nodes are to be looked at again.
+	// meshDirty reports whether to look at the neighbourhoods of nodes again.
 	meshDirty bool
-	// decided are the addresses whose verdict a decision may have changed; see Decided.
+	// decided are the addresses for which a decision may have changed the verdict; see
+	// Decided.
 	decided map[netip.Addr]bool
 	// routing is what nodes say to routers.
 	routing routing
 }
 
 // rounds is how many times Plan decides again what the decisions before gave reason for: a
-// session has become free, or a node that a list does not name any more has no say. What
-// is left then is for the next Plan.
+// session has become free, or a node that a list no longer names has no say. What is left
+// then is for the next Plan.
 const rounds = 4
 
 func newPlanState() planState {
@@ -97,7 +98,7 @@ func newPlanState() planState {
 func (p *planState) markDirty(address netip.Addr) { p.dirty[address] = true }
 func (p *planState) markAllDirty()                { p.all = true }
 
-// ownerOf returns the node that is to answer for address, or "".
+// ownerOf returns the node that owns address by the plan, or "".
 func (p *planState) ownerOf(address netip.Addr) string {
 	if list, ok := p.lists[address]; ok {
 		return list.Candidates[0]
@@ -105,9 +106,9 @@ func (p *planState) ownerOf(address netip.Addr) string {
 	return ""
 }
 
-// SetLeader sets in whose name plans are made: the cluster's identity and the leader's
-// term, which never falls. With a new term every list and plan gets a new version, so
-// that it supersedes whatever another leader said before.
+// SetLeader sets the name in which plans are made: the cluster's identity and the leader's
+// term, which never falls. With a new term every list and plan gets a new version, so that
+// it supersedes whatever another leader said before.
 func (b *Balancer) SetLeader(cluster string, term uint64) {
 	p := &b.plan
 	if p.cluster == cluster && p.version.Term == term {
@@ -131,9 +132,9 @@ func (b *Balancer) SetLeader(cluster string, term uint64) {
 	p.markAllDirty()
 }
 
-// Plan decides what is to be decided and returns every node's whole plan. Nothing is
-// decided twice: a node whose plan says the same keeps the same Set, and where all do the
-// map is the one that was returned last. It is the caller's to read.
+// Plan decides what needs a decision and returns every node's whole plan. Nothing is
+// decided twice: a node with an unchanged plan keeps the same Set, and where all plans are
+// unchanged the map is the one that was returned last. It is the caller's to read.
 func (b *Balancer) Plan() map[string]plan.NodePlan {
 	p := &b.plan
 	next := plan.Version{Term: p.version.Term, Revision: p.version.Revision + 1}

@@ -22,26 +22,26 @@ type Conflicts struct {
 	Quarantine time.Duration
 }
 
-// maxLate is how many addresses wait at most to be probed that were given out before they
-// had been.
+// maxLate is how many addresses at most wait for a probe that were given out before they
+// had one.
 const maxLate = 256
 
-// probing is who asks the network for what. One node does it for one family of a pool, in
-// the name of all: what it costs does not grow with the cluster.
+// probing is which node asks the network for what. One node does it for one family of a
+// pool, in the name of all: what it costs does not grow with the cluster.
 type probing struct {
 	Conflicts
-	// renew reports whether it is to be decided again.
+	// renew reports whether to decide it again.
 	renew bool
 	// duties are, in order, the families of the pools that are announced on layer 2.
 	duties []*duty
 	// late are addresses that were given out before they were known to be free.
 	late map[netip.Addr]bool
-	// of is what each node was told, and by who probes each address first.
+	// of is what each node was told, and by the node that probes each address first.
 	of map[string]plan.Probing
 	by map[netip.Addr]string
 }
 
-// duty is to probe one family of a pool.
+// duty is the task to probe one family of a pool.
 type duty struct {
 	pool   string
 	family ipam.Family
@@ -58,7 +58,7 @@ func newProbing() probing {
 	return probing{late: map[netip.Addr]bool{}, of: map[string]plan.Probing{}, by: map[netip.Addr]string{}}
 }
 
-// setDuties makes the duties of a new configuration. Who has one keeps it.
+// setDuties makes the duties of a new configuration. A node that has a duty keeps it.
 func (p *probing) setDuties(config Config) {
 	old := p.duties
 	p.Conflicts, p.duties, p.renew = config.Conflicts, nil, true
@@ -94,8 +94,8 @@ func (b *Balancer) dutyOf(address netip.Addr) *duty {
 	return nil
 }
 
-// probeLate notes addresses that a Service was given just now. Nobody has waited for a probe;
-// those that nobody has asked for yet are asked for now.
+// probeLate notes addresses that a Service was given just now. The Service has waited for no
+// probe: addresses that no node has asked for yet are asked for now.
 func (b *Balancer) probeLate(before, after []ipam.Assignment) {
 	for _, a := range after {
 		p := &b.probing
@@ -117,7 +117,8 @@ func (b *Balancer) wasProbed(address netip.Addr) bool {
 	return b.announcer[name].report.Probed == b.probing.of[name].Version
 }
 
-// planProbes decides who probes what, and notes in changed those for whom that is news.
+// planProbes decides which node probes what, and notes in changed the nodes for which that
+// is news.
 func (b *Balancer) planProbes(next plan.Version, changed changes) {
 	p := &b.probing
 	for _, d := range p.duties {
@@ -153,7 +154,7 @@ func (b *Balancer) planProbes(next plan.Version, changed changes) {
 	}
 }
 
-// addProbe has node ask for address.
+// addProbe makes node ask for address.
 func (p *probing) addProbe(wanted map[string]map[netip.Addr]string, node string, address netip.Addr, l2 L2) {
 	if wanted[node] == nil {
 		wanted[node] = map[netip.Addr]string{}
@@ -164,8 +165,8 @@ func (p *probing) addProbe(wanted map[string]map[netip.Addr]string, node string,
 	}
 }
 
-// probeSuspects has those addresses asked for that somebody uses, or did: by who has the
-// duty, and by a second node, for one node's word is not enough.
+// probeSuspects makes nodes ask for the addresses that another machine uses, or did: the
+// node that has the duty, and a second node, for one node's word is not enough.
 func (b *Balancer) probeSuspects(wanted map[string]map[netip.Addr]string) {
 	seconds := map[*duty]string{}
 	for address := range b.conflicts.suspectAddresses() {
@@ -183,7 +184,7 @@ func (b *Balancer) probeSuspects(wanted map[string]map[netip.Addr]string) {
 	}
 }
 
-// tellProbes makes wanted what the node called name is told.
+// tellProbes makes wanted the probes in the plan of the node called name.
 func (b *Balancer) tellProbes(name string, wanted map[netip.Addr]string, next plan.Version, changed changes) {
 	p := &b.probing
 	old := p.of[name]
@@ -205,7 +206,7 @@ func (b *Balancer) tellProbes(name string, wanted map[netip.Addr]string, next pl
 	}
 }
 
-// probesLeft counts the addresses ahead that are still to be given out.
+// probesLeft counts the addresses ahead that can still be given out.
 func (b *Balancer) probesLeft(d *duty) int {
 	n := 0
 	for _, address := range d.ahead {
@@ -221,7 +222,7 @@ func (b *Balancer) canRefill(d *duty) bool {
 	return d.node != "" && !slices.Equal(d.ahead, b.addresses.Lookahead(d.pool, d.family, b.probing.ProbeAhead))
 }
 
-// assignDuty sees that somebody has the duty: who has it keeps it while it can.
+// assignDuty sees that a node has the duty: the node that has it keeps it while it can.
 func (b *Balancer) assignDuty(d *duty) {
 	if b.canProbe(d.node, d) {
 		return
@@ -229,10 +230,10 @@ func (b *Balancer) assignDuty(d *duty) {
 	d.node = b.chooseProber(d, "")
 }
 
-// secondProber returns the node that is to confirm what who has the duty finds, or "".
+// secondProber returns the node that confirms what the node with the duty finds, or "".
 func (b *Balancer) secondProber(d *duty) string { return b.chooseProber(d, d.node) }
 
-// chooseProber returns the node but other that is to probe for d, by rendezvous hashing, or "".
+// chooseProber returns a node but other to probe for d, by rendezvous hashing, or "".
 func (b *Balancer) chooseProber(d *duty, other string) string {
 	best, most := "", uint64(0)
 	for name := range b.nodes {

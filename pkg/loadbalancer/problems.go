@@ -7,12 +7,12 @@ import (
 	"baremetal.cloud/ccm/pkg/reason"
 )
 
-// A node that reports that it cannot answer for an address (plan.Problem) is taken at
-// its word, which costs nobody but itself: it gives way where another node may answer, as
-// owner and as backup, and stays where none may. That holds until it claims the address, says
-// nothing of a problem although a list names it, has other interfaces, or connects anew.
-// A node that no list names any more says nothing either way: forgetting then would have two
-// such nodes take turns for ever.
+// A node that reports that it cannot answer for an address (plan.Problem) is taken at its
+// word, which costs no node but itself: it gives way where another node may answer, as owner
+// and as backup, and stays where none may. That holds until it claims the address, says
+// nothing of a problem although a list names it, has other interfaces, or connects anew. A
+// node that no list names says nothing either way: if it were forgotten then, two such nodes
+// would take turns for ever.
 
 // isUnable reports whether node said that it cannot answer for address.
 func (b *Balancer) isUnable(node string, address netip.Addr) bool {
@@ -28,9 +28,9 @@ func (b *Balancer) problemOf(node string, address netip.Addr) reason.Reason {
 	return known.unable[address]
 }
 
-// takeProblems takes over what the last report of node says of problems, and has the addresses
-// decided again for which that is news. fresh reports that the node may be able now to do what
-// it could not before.
+// takeProblems takes over what the last report of node says of problems, and marks the
+// addresses dirty for which that is news. fresh reports whether the node may be able now to do
+// what it could not before.
 func (b *Balancer) takeProblems(node string, fresh bool) {
 	known := b.announcer[node]
 	for _, p := range known.report.Problems {

@@ -2,8 +2,8 @@ package loadbalancer
 
 import "baremetal.cloud/ccm/pkg/announcer/plan"
 
-// withProofs returns list as it is given to node: with proofs by which the others know that the node
-// has it from a leader. Without a secret nobody watches anybody.
+// withProofs returns list as node gets it: with proofs by which the others know that the node has it
+// from a leader. Without a secret no node watches another.
 func (b *Balancer) withProofs(node string, list plan.Assignment) plan.Assignment {
 	if len(b.secret) == 0 {
 		return list
@@ -22,7 +22,8 @@ func (b *Balancer) proverOf(checker string) *plan.Prover {
 	return known
 }
 
-// markProofsDirty has all plans made again: the keys of proofs are others.
+// markProofsDirty drops all plans, so that they are made again: the keys of proofs are
+// others.
 func (p *planState) markProofsDirty() {
 	p.provers = map[string]*plan.Prover{}
 	p.sets, p.handed = map[string]plan.NodePlan{}, nil

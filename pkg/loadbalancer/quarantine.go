@@ -51,8 +51,8 @@ func (b *Balancer) updateQuarantine(now time.Time) {
 }
 
 // reviewQuarantined looks at an address in quarantine again. It leaves when a Service holds it after
-// all, as after a restart, when no pool contains it, when who answers is a proxy, and when it
-// was silent for long enough. by counts the addresses of each node, which keeps no more than
+// all, as after a restart, when no pool contains it, when the machine that answers is a proxy, and
+// when it was silent for long enough. by counts the addresses of each node, which keeps no more than
 // maxOwned back, those that it had before included.
 func (b *Balancer) reviewQuarantined(address netip.Addr, by map[string]int, now time.Time) {
 	c := &b.conflicts
@@ -65,7 +65,7 @@ func (b *Balancer) reviewQuarantined(address netip.Addr, by map[string]int, now 
 		q.machine, q.silent = m, time.Time{}
 		b.addresses.Quarantine(address, m.usageText())
 	case len(c.found[address]) > 0, q.machine.Owner == "" && !c.leads:
-		b.dischargeAddress(address) // It is a proxy, or another replica has it looked at.
+		b.dischargeAddress(address) // It is a proxy, or another replica looks at it.
 	case q.machine.Owner == "" && !b.wasProbed(address):
 		// Silence says nothing before it was asked for. That a node has an address no more it
 		// said itself, but the next one that takes it over may not have said so yet.
@@ -96,8 +96,8 @@ func (b *Balancer) endQuarantine(address netip.Addr, kind ConflictKind) {
 	b.offers.addresses[address], b.probing.renew = true, true
 }
 
-// isConfirmed reports whether more than one node has heard somebody answer for address, or no
-// other can be asked.
+// isConfirmed reports whether more than one node has heard a machine answer for address, or
+// no other node can be asked.
 func (b *Balancer) isConfirmed(address netip.Addr) bool {
 	finders := map[string]bool{}
 	for _, name := range b.connectedFinders() {

@@ -21,7 +21,7 @@ type rebalancing struct {
 	// evening reports whether a node had far too much or too little, and that the load has not
 	// been even since.
 	evening bool
-	// to are addresses that the next Plan is to give to that node.
+	// to is, by address, the node that the next Plan gives it to.
 	to map[netip.Addr]string
 	// moved are the addresses that were given to another node to even out the load.
 	moved map[netip.Addr]transfer
@@ -33,7 +33,7 @@ func newRebalancing() rebalancing {
 	return rebalancing{to: map[netip.Addr]string{}, moved: map[netip.Addr]transfer{}}
 }
 
-// Rebalance has the next Plan move one address to a node with less to do, if the load is
+// Rebalance makes the next Plan move one address to a node with less to do, if the load is
 // uneven and Config.MaxMovesPerMinute allows it at now. It returns how long after now to call
 // it again; 0 is when something has changed.
 //
@@ -127,7 +127,7 @@ func (b *Balancer) equalRings() []*ring {
 }
 
 // ringKey is the same text for addresses that the same nodes may answer for, as a rule: what
-// the interfaces can carry is asked for each address that is to move.
+// the interfaces can carry is asked for each address to move.
 func (b *Balancer) ringKey(address netip.Addr) string {
 	f := ipam.FamilyOf(address)
 	parts := []string{b.addresses.PoolOf(address), f.String()}
@@ -172,8 +172,8 @@ func (b *Balancer) reachableNodes(address netip.Addr) iter.Seq[string] {
 	return maps.Keys(local)
 }
 
-// nextMove returns an address of c that should move and where to: from who has most to who has
-// least, and of those addresses one that its hash sends there.
+// nextMove returns an address of c that should move and where to: from the node that has most
+// to the node that has least, and of those addresses one that its hash sends there.
 func (b *Balancer) nextMove(c *ring) (netip.Addr, string, bool) {
 	least := c.nodes[len(c.nodes)-1]
 	for _, from := range c.nodes {
@@ -230,14 +230,14 @@ func (b *Balancer) movesForBalance(address netip.Addr, owner, to string) bool {
 	return true
 }
 
-// takeMove returns the node that address is to move to, or "", and forgets it.
+// takeMove returns the node that address should move to, or "", and forgets it.
 func (r *rebalancing) takeMove(address netip.Addr) string {
 	to := r.to[address]
 	delete(r.to, address)
 	return to
 }
 
-// forgetAddress drops what is known of an address that nobody holds any more.
+// forgetAddress drops what is known of an address that lost its last holder.
 func (r *rebalancing) forgetAddress(address netip.Addr) {
 	delete(r.to, address)
 	delete(r.moved, address)

@@ -63,7 +63,8 @@ func (b *Balancer) detailOf(node string, address netip.Addr, why reason.Reason, 
 	return ""
 }
 
-// localDetail says whose address is in the way of node.
+// localDetail says what has the address that is in the way of node: "" for the node itself,
+// else a BGP peer of it.
 func (b *Balancer) localDetail(node string, address netip.Addr) string {
 	if b.isLocal(node, address) {
 		return ""

@@ -27,8 +27,8 @@ func (b *Balancer) refreshMesh() {
 	b.lendSessions()
 }
 
-// lendSessions has the addresses decided again that lack a backup, or one of another zone,
-// for want of sessions, where some have become free.
+// lendSessions marks the addresses dirty that lack a backup, or one of another zone, for
+// want of sessions, where some have become free.
 func (b *Balancer) lendSessions() {
 	if !b.sessions.freed {
 		return
@@ -67,7 +67,8 @@ func (b *Balancer) takeDirty() []netip.Addr {
 	return out
 }
 
-// placeAddress makes the list of one address and notes whose plan that changes.
+// placeAddress makes the list of one address and notes the nodes that get another plan by
+// it.
 func (b *Balancer) placeAddress(address netip.Addr, next plan.Version, changed changes, routes routeChanges) {
 	p := &b.plan
 	if b.routeAddress(address, next, routes) {
@@ -79,7 +80,7 @@ func (b *Balancer) placeAddress(address netip.Addr, next plan.Version, changed c
 	delete(p.underReplicated, address)
 	delete(p.zoneForced, address)
 	if l2, ok := b.l2[b.addresses.PoolOf(address)]; ok && len(b.addresses.Holders(address)) > 0 {
-		// An address that nobody may answer for has no list, and so no interface either.
+		// An address that no node may answer for has no list, and so no interface either.
 		if list.Candidates = b.placeCandidates(address, l2, old); len(list.Candidates) > 0 {
 			list.Interface, list.HealthPort = b.interfaceSelector(l2, address), b.healthPort(address)
 		}
@@ -144,14 +145,14 @@ func (b *Balancer) acknowledgeFrom(old, list plan.Assignment) {
 	}
 }
 
-// changes are the addresses whose lists changed, by node, in the order in which they
-// were decided. An address that was decided twice may be there twice.
+// changes are, by node, the addresses with changed lists, in the order in which they were
+// decided. An address that was decided twice may be there twice.
 type changes map[string][]netip.Addr
 
 // addAddress adds an address.
 func (c changes) addAddress(node string, address netip.Addr) { c[node] = append(c[node], address) }
 
-// addNode notes that node is to be told something else than lists.
+// addNode notes that the plan of node has something else to tell than lists.
 func (c changes) addNode(node string) {
 	if c[node] == nil {
 		c[node] = []netip.Addr{}

@@ -105,7 +105,7 @@ func ringReaches(rings [][]string, limit limits) []map[string]int {
 }
 
 // countOthers counts the nodes that are in the same circles as a node of all of them, up to
-// where it does not matter any more.
+// where it no longer matters.
 func countOthers(rings [][]string, mine []int, most int) int {
 	seen := map[string]bool{}
 	for _, c := range mine {

@@ -60,7 +60,7 @@ type InvalidPeer struct {
 	Message string
 }
 
-// wantedPeers returns who the peers of a node should be.
+// wantedPeers returns the peers that a node should have.
 func (b *Balancer) wantedPeers(n Node) peersOf {
 	out := peersOf{invalid: map[string]error{}}
 	for _, p := range b.bgp.Peers {
@@ -144,7 +144,7 @@ type routing struct {
 	acknowledgedFrom map[netip.Addr]plan.Version
 	// sessions are the peers and advertisements of each node.
 	sessions map[string]plan.BGP
-	// renew reports whether sessions are to be looked at again.
+	// renew reports whether to look at sessions again.
 	renew bool
 }
 
@@ -158,8 +158,8 @@ func newRouting() routing {
 // routeChanges are the routes that changed, by node; one that changed twice may be there twice.
 type routeChanges map[string][]netip.Prefix
 
-// routeAddress decides who announces address by BGP and notes whose routes that changes. It
-// reports whether the nodes have changed.
+// routeAddress decides which nodes announce address by BGP, and notes the nodes that get
+// other routes by it. It reports whether the nodes have changed.
 func (b *Balancer) routeAddress(address netip.Addr, next plan.Version, changed routeChanges) bool {
 	r := &b.plan.routing
 	var now []reach
@@ -224,8 +224,8 @@ func (r *routing) countRoute(x reach, by int, changed routeChanges) {
 	}
 }
 
-// noteHealthPorts notes whose routes have another health port now: all of an address, and so of a host
-// route, have the same.
+// noteHealthPorts notes the nodes with routes that have another health port now: all of an address,
+// and so of a host route, have the same.
 func (r *routing) noteHealthPorts(before, now []reach, changed routeChanges) {
 	for _, x := range now {
 		if slices.ContainsFunc(before, func(y reach) bool { return y.prefix == x.prefix && y.healthPort != x.healthPort }) {
@@ -265,8 +265,8 @@ func (b *Balancer) reachesOf(address netip.Addr) []reach {
 	return out
 }
 
-// mayAnnounce says why node does not announce address by a, or "" where it does. Who is
-// connected does not matter: a node that cannot be told goes on as it is.
+// mayAnnounce says why node does not announce address by a, or "" where it does. Whether
+// the node is connected does not matter: a node that cannot be told goes on unchanged.
 func (b *Balancer) mayAnnounce(n Node, address netip.Addr, a Advertisement) reason.Reason {
 	if why := b.mayServe(n, a.NodeSelector); why != "" {
 		return why
@@ -289,7 +289,7 @@ func (b *Balancer) mayAnnounce(n Node, address netip.Addr, a Advertisement) reas
 }
 
 // renewSessions makes the peers and advertisements of each node anew where nodes or the
-// configuration changed, and notes whose plan that changes.
+// configuration changed, and notes the nodes that get another plan by it.
 func (b *Balancer) renewSessions(changed routeChanges) {
 	r := &b.plan.routing
 	if !r.renew {

@@ -140,7 +140,7 @@ func (b *Balancer) announcesNot(n Node, address netip.Addr) (why reason.Reason, 
 	return why, detail
 }
 
-// touchRouted has all addresses decided again that are announced by BGP, or could be.
+// touchRouted marks all addresses dirty that are announced by BGP, or could be.
 func (b *Balancer) touchRouted() {
 	for _, s := range b.services {
 		for _, a := range s.result.Assignments {
@@ -151,8 +151,9 @@ func (b *Balancer) touchRouted() {
 	}
 }
 
-// changedRoutes returns the addresses whose verdict another report of node may change: all
-// that it announces when a session changed, else those that the report acknowledges.
+// changedRoutes returns the addresses for which another report of node may change the
+// verdict: all that it announces when a session changed, else those that the report
+// acknowledges.
 func (b *Balancer) changedRoutes(node string, known *announcer, report plan.Report) []netip.Addr {
 	before, after := known.report.BGP, report.BGP
 	changed := !known.connected || !slices.Equal(before.Sessions, after.Sessions) || !slices.Equal(before.Withheld, after.Withheld)
@@ -191,8 +192,8 @@ func (b *Balancer) routingNodes(address netip.Addr) []string {
 	return out
 }
 
-// endRoutes takes over that node has withdrawn routes to addresses that nobody holds any more,
-// or, with gone, that it is not waited for.
+// endRoutes takes over that node has withdrawn routes to addresses that lost their last
+// holder, or, with gone, that it is not waited for.
 func (b *Balancer) endRoutes(node string, gone bool) {
 	for address, from := range b.withdrawingRoutes {
 		if !slices.Contains(from, node) || !gone && (b.routesTo(node, address) || b.announcer[node].report.BGP.Plan.Compare(b.plan.sets[node].Version) < 0) {

@@ -94,8 +94,8 @@ func (s *segments) hasSegment(address netip.Addr) (known, confirmed bool) {
 	return known, confirmed
 }
 
-// onLink takes what a node has on-link, and has the addresses decided again for which that
-// makes a difference to others.
+// onLink takes what a node has on-link, and marks the addresses dirty for which that makes
+// a difference to others.
 func (b *Balancer) onLink(node string) {
 	var prefixes []netip.Prefix
 	if _, exists := b.nodes[node]; exists && b.announcer[node] != nil {
@@ -149,8 +149,8 @@ func (b *Balancer) onSegment(nodes []string, address netip.Addr) []string {
 	return out
 }
 
-// interfaceSelector returns by which interfaces the candidates of an address are to answer: where a pool
-// does not say, and enough nodes are on its segment, nowhere but there.
+// interfaceSelector returns by which interfaces the candidates of an address answer: where a pool does
+// not say, and enough nodes are on its segment, nowhere but there.
 func (b *Balancer) interfaceSelector(l2 L2, address netip.Addr) string {
 	if _, confirmed := b.segments.hasSegment(address); confirmed && l2.Interface == "" {
 		return plan.OnLinkOnly

@@ -2,8 +2,8 @@ package loadbalancer
 
 import "slices"
 
-// sessions knows who watches whom: neighbours always do, and so do any two nodes that a
-// list names both. No node watches more than limit.most others.
+// sessions knows which node watches which: neighbours always do, and so do any two nodes
+// that a list names both. No node watches more than limit.most others.
 type sessions struct {
 	limit limits
 	// standing are the neighbours of each node, sorted; see neighbours.
@@ -133,7 +133,7 @@ func (s *sessions) noteReplaced(old, now []string) {
 	s.freed = s.freed || slices.ContainsFunc(old, func(x string) bool { return !slices.Contains(now, x) })
 }
 
-// watchedBy returns whom x watches, sorted.
+// watchedBy returns the nodes that x watches, sorted.
 func (s *sessions) watchedBy(x string) []string {
 	out := s.baseOf(x)
 	if len(s.held) > 0 {
@@ -143,7 +143,7 @@ func (s *sessions) watchedBy(x string) []string {
 	return out
 }
 
-// baseOf returns whom x watches as a neighbour or by a list, sorted.
+// baseOf returns the nodes that x watches as a neighbour or by a list, sorted.
 func (s *sessions) baseOf(x string) []string {
 	out := slices.Clone(s.standing[x])
 	for y := range s.lists[x] {

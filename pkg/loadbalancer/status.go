@@ -37,8 +37,8 @@ type Status struct {
 	// Owners are, by address, the node that acknowledged answering for it.
 	Owners  map[netip.Addr]string
 	Clashes []ipam.Clash
-	// Yielding are the addresses on which an older Service uses one of its ports: there
-	// the older one is to be served and this one is not.
+	// Yielding are the addresses on which an older Service uses one of its ports: there the
+	// older one should be served and this one not.
 	Yielding []netip.Addr
 	// Shared reports whether others hold one of its addresses too.
 	Shared bool
@@ -111,8 +111,8 @@ func (s *service) clashVerdict(clashes []ipam.Clash) Verdict {
 		"%s; %s is shared with %s without a key: annotate both with baremetal.cloud/sharing-key: %s", listAssignments(s.result.Assignments), c.Address, with, reason.Quote(c.Key))}
 }
 
-// clashText says with whom s clashes and who is served: of several others one to which s
-// yields.
+// clashText says with which Service s clashes and which one is served: of several others
+// one to which s yields.
 func (s *service) clashText(clashes []ipam.Clash) string {
 	c := clashes[max(0, slices.IndexFunc(clashes, s.yieldsTo))]
 	with := "another Service"

@@ -56,8 +56,8 @@ func (b *Balancer) noteContested(address netip.Addr) {
 	}
 }
 
-// markReported has the addresses decided again of which node said, or its silence says, that they
-// move or have moved.
+// markReported marks the addresses dirty of which node said, or its silence says, that they move
+// or have moved.
 func (b *Balancer) markReported(node string) {
 	p := &b.plan
 	for address := range p.contested {

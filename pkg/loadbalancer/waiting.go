@@ -108,7 +108,7 @@ type offers struct {
 	// all asks every Service: what was changed may concern any of them.
 	all       bool
 	addresses map[netip.Addr]bool
-	// keys are sharing keys whose holders changed, and namespaces hold less than before.
+	// keys are sharing keys with changed holders, and namespaces hold less than before.
 	keys, namespaces map[string]bool
 }
 

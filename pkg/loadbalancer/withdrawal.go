@@ -34,8 +34,8 @@ func (b *Balancer) startWithdrawals(freed []netip.Addr) {
 	}
 }
 
-// takeWithdrawals takes over what node says about addresses that nobody holds any more. A backup
-// may have begun to answer before it heard of that.
+// takeWithdrawals takes over what node says about addresses that lost their last holder. A
+// backup may have begun to answer before it heard of that.
 func (b *Balancer) takeWithdrawals(node string) {
 	for address, from := range b.withdrawing {
 		switch {
@@ -47,7 +47,7 @@ func (b *Balancer) takeWithdrawals(node string) {
 	}
 }
 
-// stopWaiting notes that node does not answer for address any more.
+// stopWaiting notes that node no longer answers for address.
 func (b *Balancer) stopWaiting(address netip.Addr, node string) {
 	from, ok := b.withdrawing[address]
 	if !ok {
