@@ -30,8 +30,8 @@ func (a *Allocator) checkContradiction(req *Request, address netip.Addr) *Refusa
 	return refusalOf(reason.RequestInvalid, "address %s is in pool %q, but pool %q is requested", address, p.Name, reason.Quote(req.Pool))
 }
 
-// mayUse says why the rules do not let the Service have address, or nil. Who else holds it
-// is another question.
+// mayUse says why the rules do not let the Service have address, or nil. Whether another
+// Service holds it is another question.
 func (a *Allocator) mayUse(req *Request, address netip.Addr) *Refusal {
 	p := a.poolOf(address)
 	if p == nil {

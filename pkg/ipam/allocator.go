@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Allocator knows the pools and who holds which address. The zero value is not
+// Allocator knows the pools and which Services hold which address. The zero value is not
 // usable; call New. It is not safe for concurrent use.
 type Allocator struct {
 	config Config
@@ -21,12 +21,12 @@ type Allocator struct {
 	reserved map[netip.Addr]Reservation
 	// records are the Services that hold something, by UID.
 	records map[string]*record
-	// holders are, by address, the UIDs of those who hold it, oldest first.
+	// holders are, by address, the records of the Services that hold it, oldest first.
 	holders map[netip.Addr][]*record
-	// keys are, by sharing key, the addresses whose holders name it.
+	// keys are, by sharing key, the addresses with holders that name it.
 	keys map[string]map[netip.Addr]bool
-	// withdrawing are addresses whose last claimant has not acknowledged that it stopped
-	// answering, and quarantined those that a machine has, with why.
+	// withdrawing are the addresses for which the last claimant has not acknowledged that
+	// it stopped answering, and quarantined those that a machine has, with why.
 	withdrawing map[netip.Addr]bool
 	quarantined map[netip.Addr]string
 	lingering   lingering
@@ -36,7 +36,7 @@ type Allocator struct {
 type Config struct {
 	Pools        []Pool
 	Reservations []Reservation
-	// Reassign lets a Service whose address no pool contains any more get another one.
+	// Reassign lets a Service get another address where no pool contains its address now.
 	// Otherwise a Configure that would cause this is refused.
 	Reassign bool
 }
@@ -163,7 +163,7 @@ func (a *Allocator) addPool(p Pool) {
 	a.pools = append(a.pools, added)
 }
 
-// inheritFrom carries over when addresses were freed, and counts who uses the new pools.
+// inheritFrom carries over when addresses were freed, and counts the use of the new pools.
 func (a *Allocator) inheritFrom(old *Allocator) {
 	var freed []freedAddr
 	for _, p := range old.pools {
@@ -195,7 +195,8 @@ func (a *Allocator) inheritFrom(old *Allocator) {
 	}
 }
 
-// strandedBy returns who holds an address that is in a pool now and in none of next.
+// strandedBy returns the Services that hold an address that is in a pool now and in none of
+// next.
 func (a *Allocator) strandedBy(next *Allocator) []Stranded {
 	var out []Stranded
 	for address, holders := range a.holders {
@@ -239,8 +240,8 @@ func (a *Allocator) PoolOf(address netip.Addr) string {
 	return ""
 }
 
-// countUse adds n to what p knows of its use for one who begins or ends to hold address
-// beside others.
+// countUse adds n to what p knows of its use for a Service that begins or ends to hold
+// address beside others.
 func (p *pool) countUse(address netip.Addr, r *record, others []*record, n int) {
 	if len(others) == 0 {
 		p.spaces[FamilyOf(address)].held += n
@@ -275,7 +276,7 @@ func (a *Allocator) Held(uid string) []Assignment {
 // InUse reports whether any Service holds anything.
 func (a *Allocator) InUse() bool { return len(a.records) > 0 }
 
-// Holders returns who holds address, oldest first.
+// Holders returns the Services that hold address, oldest first.
 func (a *Allocator) Holders(address netip.Addr) []Holder {
 	var out []Holder
 	for _, r := range a.holders[address] {

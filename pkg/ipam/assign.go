@@ -70,8 +70,8 @@ func (a *Allocator) refreshRecord(req Request) *record {
 	return r
 }
 
-// chooseAll finds an address for each family, in their order, without changing who holds
-// what. Zero addresses are for families that got none.
+// chooseAll finds an address for each family, in their order, without changing what any
+// Service holds. Zero addresses are for families that got none.
 func (a *Allocator) chooseAll(req *Request, r *record, now time.Time) (chosen []netip.Addr, refusals []*Refusal) {
 	for _, f := range req.Families {
 		address, refusal := a.chooseForFamily(req, r, f, now)
@@ -83,7 +83,7 @@ func (a *Allocator) chooseAll(req *Request, r *record, now time.Time) (chosen []
 	return chosen, refusals
 }
 
-// chooseForFamily returns what the Service is to hold of family f. With a refusal it
+// chooseForFamily returns what the Service should hold of family f. With a refusal it
 // returns what the Service holds already, if anything.
 func (a *Allocator) chooseForFamily(req *Request, r *record, f Family, now time.Time) (netip.Addr, *Refusal) {
 	held := r.addressOf(f)

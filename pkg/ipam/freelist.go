@@ -11,7 +11,7 @@ import (
 // touched, and finding a free one costs the same however full it is.
 type freelist struct {
 	ranges []Range
-	// held is how many of the addresses somebody holds.
+	// held is how many of the addresses a Service holds.
 	held int
 	// index and next are the cursor of the addresses never used. next is invalid once
 	// they ran out.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// looks is how many addresses Upcoming looks at for each that it is to return: where a pool
-// is nearly full it returns fewer rather than to go through all of it.
+// looks is how many addresses Lookahead looks at for each that it may return: where a pool
+// is nearly full it returns fewer rather than go through all of it.
 const looks = 16
 
 // Lookahead returns up to n addresses of a family that the pool will give out next, in the

@@ -29,9 +29,9 @@ type Pool struct {
 	// Priority orders the pools of equal fit; lower is drawn from first.
 	Priority int
 	// Namespaces, NamespaceSelector and ServiceSelector say which Services may use the
-	// pool. Namespaces and NamespaceSelector are alternatives: a Service whose namespace is
-	// listed, or whose namespace's labels match, may use it. ServiceSelector is asked in
-	// addition. Empty and nil allow everyone.
+	// pool. Namespaces and NamespaceSelector are alternatives: a Service may use it if its
+	// namespace is listed, or if the labels of its namespace match. ServiceSelector is
+	// asked in addition. Empty and nil allow every Service.
 	Namespaces        []string
 	NamespaceSelector Selector
 	ServiceSelector   Selector

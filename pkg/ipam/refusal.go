@@ -13,7 +13,8 @@ type Refusal struct {
 	// Message is one sentence for the Service's owner. It never names a Service of
 	// another namespace.
 	Message string
-	// Holder is who holds the address that was asked for, where that is the cause.
+	// Holder is the Service that holds the address that was asked for, where that is the
+	// cause.
 	Holder Holder
 }
 
@@ -24,7 +25,7 @@ func refusalOf(why reason.Reason, format string, args ...any) *Refusal {
 	return &Refusal{Reason: why, Message: reason.Message(fmt.Sprintf(format, args...), "")}
 }
 
-// describeHolder names holder to someone in namespace, or says only that it is elsewhere.
+// describeHolder names holder to a Service in namespace, or says only that it is elsewhere.
 func describeHolder(holder Holder, namespace string) string {
 	if holder.Namespace != namespace {
 		return "a Service of another namespace"

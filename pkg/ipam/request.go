@@ -34,7 +34,7 @@ func (f Family) String() string {
 	return "IPv6"
 }
 
-// Holder is who holds addresses: a Service. Two Holders with the same UID are the same.
+// Holder is a Service that holds addresses. Two Holders with the same UID are the same.
 type Holder struct {
 	UID             string
 	Namespace, Name string
@@ -59,7 +59,7 @@ type Port struct {
 
 // Sharing is what a Service says about sharing its addresses.
 type Sharing struct {
-	// Key is the sharing key; "" shares with nobody.
+	// Key is the sharing key; "" shares with no Service.
 	Key string
 	// ForeignKey is the sharing key that another controller reads. It decides nothing; it is a
 	// good Key where that is missing.
@@ -135,7 +135,7 @@ func (req *Request) checkRequest() *Refusal {
 // Assignment is an address and the pool that it comes from.
 type Assignment struct {
 	Address netip.Addr
-	// Pool is "" where no pool contains the address any more.
+	// Pool is "" where no pool contains the address now.
 	Pool string
 }
 

@@ -27,9 +27,9 @@ func (a *Allocator) indexKey(key string, address netip.Addr) {
 	}
 }
 
-// joinShared returns the address of family f that those who name the Service's sharing key
-// hold, with a refusal where the Service clashes with them. ok is false where there is
-// nobody to join.
+// joinShared returns the address of family f that the Services that name the Service's
+// sharing key hold, with a refusal where the Service clashes with them. ok is false where
+// there is no Service to join.
 func (a *Allocator) joinShared(req *Request, f Family) (_ netip.Addr, _ *Refusal, ok bool) {
 	var shared []netip.Addr
 	for address := range a.keys[req.Sharing.Key] {
@@ -78,7 +78,7 @@ func (a *Allocator) mayJoin(req *Request, address netip.Addr) *Refusal {
 		if breach == "" {
 			continue
 		}
-		// Where one of them shares with nobody it is plainly in use.
+		// Where one of them shares with no Service, the address is plainly in use.
 		why := reason.SharingRefused
 		if req.Sharing.Key == "" || r.sharing.Key == "" {
 			why = reason.AddressInUse
@@ -98,7 +98,7 @@ func (a *Allocator) breachOf(address netip.Addr, x, y *record) string {
 	return a.breachButKey(address, x, y)
 }
 
-// breachButKey is breach of those of whom one may name no key.
+// breachButKey is breachOf for two records of which one may name no key.
 func (a *Allocator) breachButKey(address netip.Addr, x, y *record) string {
 	p := a.poolOf(address)
 	sameNamespace := x.holder.Namespace == y.holder.Namespace
