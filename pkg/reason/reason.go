@@ -154,7 +154,7 @@ const (
 	BGPProcessFailed Reason = "BGPProcessFailed"
 	// NodeNoPeer means that no peer that the pool is announced to is one of the node's.
 	NodeNoPeer Reason = "NodeNoPeer"
-	// NodeLabelInvalid means that a peer is to be made from the node's labels, which make none.
+	// NodeLabelInvalid means that a peer should come from the node's labels, which make none.
 	NodeLabelInvalid Reason = "NodeLabelInvalid"
 	// PeerFamilyMissing means that a session is established and tells no prefixes of the family.
 	PeerFamilyMissing Reason = "PeerFamilyMissing"
