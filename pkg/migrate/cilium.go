@@ -167,7 +167,7 @@ func (p *pool) admits() outSelector {
 	return s
 }
 
-// announcedPools returns the pools of whose Services those with the selector are announced. A pool of
+// announcedPools returns the pools that are announced for the Services with the selector. A pool of
 // which it picks some becomes one for these alone, if nothing else announces it yet.
 func announcedPools(c *converter, s *outSelector, place Place) []*pool {
 	if s == nil || selectsAll(*s) {

@@ -17,7 +17,7 @@ type kubeVIPWays struct {
 	selectors []outSelector
 }
 
-// announce has a pool announced that way; iface is that of its namespace.
+// announce announces a pool that way; iface is that of its namespace.
 func (w kubeVIPWays) announce(p *pool, iface string) {
 	if w.l2 {
 		p.announceL2(orElse(iface, w.iface), w.selectors, p.place)

@@ -141,8 +141,8 @@ func topLevel(expression string) string {
 	return out.String()
 }
 
-// searchedInterfaces returns what selects the interfaces in whose names one of the expressions is
-// found.
+// searchedInterfaces returns what selects the interfaces with a name in which one of the
+// expressions is found.
 func (c *converter) searchedInterfaces(expressions []placedText) string {
 	var names []string
 	for _, e := range expressions {

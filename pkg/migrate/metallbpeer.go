@@ -43,7 +43,7 @@ func readBFDProfile(c *converter, m mapping, keys bfdKeys) bfdProfile {
 	return p
 }
 
-// useBFD has a peer watched as the profile says.
+// useBFD sets the BFD of a peer as the profile says.
 func useBFD(c *converter, p *peer, name string, profiles map[string]bfdProfile, place Place) {
 	if name == "" {
 		return

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Product is a load balancer whose configuration can be read.
+// Product is a load balancer with a configuration that can be read.
 type Product string
 
 // The products, by the names that the command uses.
@@ -21,7 +21,7 @@ const (
 // Products returns all products in alphabetical order.
 func Products() []Product { return []Product{Cilium, KubeVIP, MetalLB, OpenELB, PureLB} }
 
-// Result is a configuration as it is said here.
+// Result is a configuration as this project writes it.
 type Result struct {
 	// CloudConfig is the text of the cloud-config.
 	CloudConfig string `json:"cloudConfig"`

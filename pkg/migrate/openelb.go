@@ -183,7 +183,7 @@ func openelbTransport(c *converter, spec mapping, p *peer) {
 	p.Families = once(p.Families)
 }
 
-// splitByRack makes a peer for each rack, whose nodes have an AS of their own.
+// splitByRack makes a peer for each rack, as its nodes have an AS of their own.
 func splitByRack(c *converter, p *peer, conf openelbConf) {
 	c.peers = c.peers[:len(c.peers)-1]
 	for _, rack := range sortedKeys(conf.perRack) {

@@ -83,7 +83,7 @@ func readServices(c *converter) {
 	}
 }
 
-// addClass has Services of a class served.
+// addClass adds a class of Services to those that are served.
 func addClass(c *converter, class string) {
 	if !slices.Contains(c.classes, class) {
 		c.classes = append(c.classes, class)
