@@ -44,6 +44,8 @@ var regressions = []uint64{
 	// A node had asked in vain so often that it took an address late when it was due; and one that
 	// did not ask less often took it again and again.
 	1625966511853555325, 8106488640521918897, 53179,
+	// A node that is not ready waited for the turns of a node that lies, at each of its lives.
+	4818958493561431283,
 }
 
 const (
@@ -667,8 +669,9 @@ func (s *simulation) end() {
 		s.topology()
 	}
 	s.run(s.now + 2*time.Second) // Pauses end, plans arrive.
-	if s.silent {
-		s.run(s.now + 2*claimWaitLimit) // Patience with the liar ends.
+	if s.liar != "" {
+		// Patience with the liar ends; one that is not ready, and waits for others at each of its lives, has its turn.
+		s.run(s.now + 2*claimWaitLimit)
 	}
 	s.note("calm")
 	s.run(s.now + settled)
