@@ -52,7 +52,7 @@ func newPair(t *testing.T, name string) *pair {
 		p.ip("netns", "add", ns)
 		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", ns).Run() })
 		p.ip("-n", ns, "link", "set", "lo", "up")
-		p.in(ns, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.addr_gen_mode=1")
+		p.in(ns, "sh", "-c", "cd /proc/sys/net/ipv6/conf && echo 0 >default/accept_dad && echo 0 >all/accept_dad && echo 1 >default/addr_gen_mode")
 	}
 	p.ip("link", "add", "eth0", "netns", p.node, "type", "veth", "peer", "name", "eth0", "netns", p.router)
 	for ns, addresses := range map[string][]string{p.node: {nodeV4 + "/24", nodeV6 + "/64", nodeLocal + "/64"}, p.router: {routerV4 + "/24", routerV6 + "/64", routerLocal + "/64"}} {

@@ -109,7 +109,7 @@ func (l *lab) allProxiesStop(service string, address netip.Addr) {
 		c := meta.FindStatusCondition(l.get(service).Status.Conditions, "baremetal.cloud/Announced")
 		require.NotNil(t, c)
 		require.Equal(t, metav1.ConditionTrue, c.Status)
-		require.Contains(t, c.Message, "(kube-proxy of node "+now+" does not work, but no other node may take it)")
+		require.Contains(t, c.Message, "(kube-proxy of node "+l.nodeOf(now)+" does not work, but no other node may take it)")
 	})
 	l.stays(address, now)
 	l.requested(address)

@@ -175,6 +175,8 @@ func refusedSituations() []situation {
 			}, nil},
 		{"08-clash", []string{"service/clash-b"}, "SharingClash", "", "Name: clash-b", "clashes with Service default/clash-a", "undo the edit",
 			func(w *walk) {
+				older := w.get("clash-a").CreationTimestamp.Unix() // whole seconds decide
+				w.until(func() bool { return time.Now().Unix() > older }, "clash-a is no second old")
 				asks("clash-b", map[string]string{sharingKey: "c"}, port(81))(w)
 				w.address("clash-b")
 				w.change("clash-b", port(80))
