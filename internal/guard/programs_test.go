@@ -74,6 +74,8 @@ func programsRun(n ast.Node) []string {
 		return literal(call.Args, 0)
 	case left == "exec" && fun.Sel.Name == "CommandContext":
 		return append(literal(call.Args, 1), inNamespace(call.Args)...)
+	case fun.Sel.Name == "in": // of a pair of network namespaces: (namespace, command...)
+		return literal(call.Args, 1)
 	case fun.Sel.Name == "In": // of a testbed's Cluster: (ctx, host, command...)
 		return literal(call.Args, 2)
 	}
