@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -190,6 +192,9 @@ func (s *stream) ask(dial netns.DialFunc, to netip.AddrPort) {
 	s.asked++
 	s.slowest = max(s.slowest, took)
 	switch {
+	case errors.Is(err, syscall.ECONNRESET):
+		// It had come about, or it would be ECONNREFUSED (tcp(7)), and its address moved at that moment.
+		s.broken++
 	case err != nil:
 		s.refused = append(s.refused, fmt.Sprintf("%s at %s after %s: %v", to, began.Format(time.StampMilli), took, err))
 	case !answered:

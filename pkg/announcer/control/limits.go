@@ -154,7 +154,7 @@ type Limits struct {
 	Strangers, StrangersPerSource int
 	// SourceRate is how often one address may connect, and StrangerRate how often all may
 	// together that are no Node's. A large cluster, half of it behind one address, has to be
-	// in at a replica that has just started before a leader goes on without it. Defaults 30
+	// in at a replica that has just started before a leader goes on without it. Defaults 20
 	// and 60 a second, 256 and 1024 at once.
 	SourceRate, StrangerRate ratelimit.Limit
 	// ReviewEvery is how long after its last review a token is reviewed again, at most, while
@@ -170,7 +170,7 @@ func (l Limits) withDefaults() Limits {
 		PendingPerSource:    cmp.Or(l.PendingPerSource, 8),
 		Strangers:           cmp.Or(l.Strangers, 1024),
 		StrangersPerSource:  cmp.Or(l.StrangersPerSource, 256),
-		SourceRate:          cmp.Or(l.SourceRate, ratelimit.Limit{Rate: 30, Burst: 256}),
+		SourceRate:          cmp.Or(l.SourceRate, ratelimit.Limit{Rate: 20, Burst: 256}),
 		StrangerRate:        cmp.Or(l.StrangerRate, ratelimit.Limit{Rate: 60, Burst: 1024}),
 		ReviewEvery:         cmp.Or(l.ReviewEvery, 5*time.Minute),
 	}
