@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 
 	pb "baremetal.cloud/ccm/pkg/announcer/control/controlpb"
 	"baremetal.cloud/ccm/test/e2e/testbed"
@@ -235,11 +236,17 @@ func (w *witness) deletedPodsStreamEnds() {
 	const node = "bare"
 	address := w.c.Address("client").V4
 	w.Cleanup(func() { _ = w.client.CoreV1().Nodes().Delete(context.Background(), node, metav1.DeleteOptions{}) })
-	bare, err := w.client.CoreV1().Nodes().Create(w.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{})
+	_, err := w.client.CoreV1().Nodes().Create(w.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{})
 	require.NoError(w, err)
-	bare.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address.String()}}
-	_, err = w.client.CoreV1().Nodes().UpdateStatus(w.Context(), bare, metav1.UpdateOptions{})
-	require.NoError(w, err)
+	require.NoError(w, retry.RetryOnConflict(retry.DefaultBackoff, func() error { // other controllers taint a new Node
+		bare, err := w.client.CoreV1().Nodes().Get(w.Context(), node, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		bare.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: address.String()}}
+		_, err = w.client.CoreV1().Nodes().UpdateStatus(w.Context(), bare, metav1.UpdateOptions{})
+		return err
+	}))
 	pod, err := w.client.CoreV1().Pods(system).Create(w.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: "gone"},
 		Spec: corev1.PodSpec{
